@@ -1,0 +1,2 @@
+//! Multipath TLS.
+pub mod proto;

@@ -1,0 +1,250 @@
+//! What the two ends compare: associations, contexts and the values of both roles
+//! (`docs/protocol.md`, sections 3 and 4).
+
+use core::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::exporter::ExporterSecret;
+
+const ASSOCIATION_LABEL: &[u8] = b"mtls/1 association";
+const CONTEXT_LABEL: &[u8] = b"mtls/1 side";
+const CHANNEL_BINDING_LABEL: &[u8] = b"EXPERIMENTAL-multipath-tls/1 binding";
+
+/// Names one TLS handshake on a side connection: the first 16 bytes of a labelled hash of the
+/// `random` of the first ClientHello (`docs/protocol.md`, section 3.1).
+///
+/// It is a name and no secret: whoever sees the primary path can compute it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Association(pub [u8; Self::LEN]);
+
+impl Association {
+    /// Length in bytes.
+    pub const LEN: usize = 16;
+
+    /// The association of the handshake whose first ClientHello carries this `random`.
+    pub fn from_client_random(random: &[u8; 32]) -> Self {
+        let digest = Sha256::new()
+            .chain_update(ASSOCIATION_LABEL)
+            .chain_update(random)
+            .finalize();
+        let mut association = [0; Self::LEN];
+        association.copy_from_slice(&digest[..Self::LEN]);
+        Self(association)
+    }
+}
+
+impl fmt::Display for Association {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Association {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Association({self})")
+    }
+}
+
+/// What of the handshake the two ends compare (`docs/protocol.md`, section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Binding {
+    /// The plaintext hello messages, for ends that hold no keys.
+    Hello = 0x01,
+    /// The TLS 1.3 exporter, for ends that hold the TLS keys: the whole transcript up to the
+    /// server's Finished.
+    Exporter = 0x02,
+}
+
+impl Binding {
+    /// The binding with this bit, if the protocol knows one.
+    pub fn from_bit(bit: u8) -> Option<Self> {
+        match bit {
+            0x01 => Some(Self::Hello),
+            0x02 => Some(Self::Exporter),
+            _ => None,
+        }
+    }
+
+    /// The word used in verdicts: `hello` or `exporter`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hello => "hello",
+            Self::Exporter => "exporter",
+        }
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A set of [`Binding`]s, as the bit mask that an Open carries.
+///
+/// Bits that this version does not know are kept and ignored, so that a later client can offer
+/// more to an earlier server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bindings(pub u8);
+
+impl Bindings {
+    /// Both bindings of this version: what library ends offer.
+    pub const ALL: Self = Self(Binding::Hello as u8 | Binding::Exporter as u8);
+
+    /// Is this binding in the set?
+    pub fn contains(self, binding: Binding) -> bool {
+        self.0 & binding as u8 != 0
+    }
+
+    /// The strongest binding that is in both sets.
+    pub fn strongest_common(self, other: Self) -> Option<Binding> {
+        [Binding::Exporter, Binding::Hello]
+            .into_iter()
+            .find(|&binding| self.contains(binding) && other.contains(binding))
+    }
+}
+
+impl From<Binding> for Bindings {
+    fn from(binding: Binding) -> Self {
+        Self(binding as u8)
+    }
+}
+
+/// A 32-byte nonce, fresh for every Open and every Proof.
+pub type Nonce = [u8; 32];
+
+/// `side_context`: what ties a value to one side path, one Open, one Proof and one binding
+/// (`docs/protocol.md`, section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SideContext([u8; 32]);
+
+impl SideContext {
+    /// Hashes the parts; `offered` is the mask exactly as it stood in the Open.
+    pub fn new(
+        association: &Association,
+        nonce_c: &Nonce,
+        offered: Bindings,
+        nonce_s: &Nonce,
+        binding: Binding,
+    ) -> Self {
+        let digest = Sha256::new()
+            .chain_update(CONTEXT_LABEL)
+            .chain_update(association.0)
+            .chain_update(nonce_c)
+            .chain_update([offered.0])
+            .chain_update(nonce_s)
+            .chain_update([binding as u8])
+            .finalize();
+        Self(digest.into())
+    }
+
+    /// The bytes, for a TLS stack's own exporter.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Who says a value. The labels are load-bearing: without them an attacker on the side path
+/// alone could answer a client with its own value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The server, in Proof.
+    Server,
+    /// The client, in Confirm.
+    Client,
+}
+
+impl Role {
+    /// The label of RFC 8446, section 7.5, for this role's exporter value.
+    pub fn exporter_label(self) -> &'static [u8] {
+        match self {
+            Self::Server => b"EXPERIMENTAL-multipath-tls/1 server",
+            Self::Client => b"EXPERIMENTAL-multipath-tls/1 client",
+        }
+    }
+
+    fn hello_label(self) -> &'static [u8] {
+        match self {
+            Self::Server => b"mtls/1 server",
+            Self::Client => b"mtls/1 client",
+        }
+    }
+}
+
+/// The label of the channel binding that both ends offer to the application for each verified
+/// side path (`docs/protocol.md`, section 4.4).
+pub fn channel_binding_label() -> &'static [u8] {
+    CHANNEL_BINDING_LABEL
+}
+
+/// The value that one role sends for one side path. Compared in constant time.
+#[derive(Clone, Copy, Hash)]
+pub struct Value(pub [u8; Self::LEN]);
+
+impl Value {
+    /// Length in bytes.
+    pub const LEN: usize = 32;
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Value {}
+
+impl fmt::Debug for Value {
+    /// Values are not printed: before it is sent, one is as good as the proof itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Value(..)")
+    }
+}
+
+/// SHA-256 over the handshake messages from the first ClientHello to the ServerHello inclusive,
+/// each with its 4-byte header (`docs/protocol.md`, section 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HelloHash(pub [u8; 32]);
+
+/// The values of both roles for one side path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Values {
+    /// What the server sends in Proof.
+    pub server: Value,
+    /// What the client sends in Confirm.
+    pub client: Value,
+}
+
+impl Values {
+    /// The values of the hello binding.
+    pub fn from_hello(hello: &HelloHash, context: &SideContext) -> Self {
+        let value = |role: Role| {
+            let digest = Sha256::new()
+                .chain_update(role.hello_label())
+                .chain_update(context.as_bytes())
+                .chain_update(hello.0)
+                .finalize();
+            Value(digest.into())
+        };
+        Self {
+            server: value(Role::Server),
+            client: value(Role::Client),
+        }
+    }
+
+    /// The values of the exporter binding, from the exporter secret itself.
+    pub fn from_exporter(secret: &ExporterSecret, context: &SideContext) -> Self {
+        let value = |role: Role| {
+            let mut value = [0; Value::LEN];
+            secret.export(role.exporter_label(), context.as_bytes(), &mut value);
+            Value(value)
+        };
+        Self {
+            server: value(Role::Server),
+            client: value(Role::Client),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the sans-IO machines refuse: one variant for each place of refusal.
+
+use core::fmt;
+
+/// Bytes on a side connection that are not the side protocol, version 1
+/// (`docs/protocol.md`, section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The first bytes are not [`GREETING`](super::frame::GREETING): the peer does not speak the
+    /// side protocol.
+    NotTheGreeting,
+    /// A frame type that this version does not have.
+    UnknownType(u8),
+    /// A frame body beyond [`MAX_FRAME_BODY`](super::limits::MAX_FRAME_BODY).
+    TooLong {
+        /// The frame type.
+        kind: u8,
+        /// The announced length, in bytes.
+        len: usize,
+    },
+    /// A frame body that ends before this field does.
+    MissingField {
+        /// The frame type.
+        kind: u8,
+        /// The field's name in the specification.
+        field: &'static str,
+    },
+    /// A frame body with bytes to spare.
+    TrailingBytes {
+        /// The frame type.
+        kind: u8,
+        /// How many.
+        trailing: usize,
+    },
+    /// A Proof whose binding is not exactly one that this version knows.
+    UnknownBinding(u8),
+    /// A Reject whose code this version does not know.
+    UnknownCode(u16),
+    /// The connection ended inside the greeting or a frame.
+    Truncated {
+        /// Bytes of the incomplete part.
+        pending: usize,
+    },
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTheGreeting => f.write_str("the peer's first bytes are not the greeting `MTLS/1`"),
+            Self::UnknownType(kind) => write!(f, "expected a frame type from 1 to 5, got {kind}"),
+            Self::TooLong { kind, len } => {
+                write!(f, "a frame of type {kind} announces {len} bytes, at most 512 are allowed")
+            }
+            Self::MissingField { kind, field } => {
+                write!(f, "a frame of type {kind} ends before its field `{field}`")
+            }
+            Self::TrailingBytes { kind, trailing } => {
+                write!(f, "a frame of type {kind} has {trailing} bytes to spare")
+            }
+            Self::UnknownBinding(bit) => {
+                write!(f, "expected one binding of 0x01 and 0x02 in a Proof, got {bit:#04x}")
+            }
+            Self::UnknownCode(code) => write!(f, "expected a Reject code from 1 to 8, got {code}"),
+            Self::Truncated { pending } => {
+                write!(f, "the side connection ended {pending} bytes into a greeting or frame")
+            }
+        }
+    }
+}
+
+impl core::error::Error for FrameError {}

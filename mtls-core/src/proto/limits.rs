@@ -1,0 +1,8 @@
+//! The bounds that the protocol itself sets. Those of an endpoint are settings of its connector
+//! or acceptor.
+
+/// The longest body of a frame, in bytes (`docs/protocol.md`, section 5.1).
+pub const MAX_FRAME_BODY: usize = 512;
+
+/// How many bytes of each direction a hello tap reads before it gives up, by default.
+pub const MAX_HELLO_BYTES: usize = 64 * 1024;
