@@ -1,0 +1,416 @@
+//! The server's end of one side connection (`docs/protocol.md`, sections 3 and 5).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::binding::{
+    Association, Binding, Bindings, HelloHash, Nonce, SideContext, Value, Values,
+};
+use super::exporter::ExporterSecret;
+use super::frame::{Frame, FrameBody, RejectCode};
+
+/// Answers the verifications that one side connection carries.
+///
+/// Inputs: [`handle_frame`](Self::handle_frame), [`handle_lookup`](Self::handle_lookup) in answer
+/// to [`ServerEvent::Lookup`], [`handle_timeout`](Self::handle_timeout). After each, drain
+/// [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event); wake at
+/// [`poll_timeout`](Self::poll_timeout). The machine never calls the registry: its driver does.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerVerifier {
+    limits: ServerLimits,
+    exchanges: BTreeMap<Association, Exchange>,
+    transmit: VecDeque<Frame>,
+    events: VecDeque<ServerEvent>,
+}
+
+/// The bounds of one side connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerLimits {
+    /// The bindings that this end has to offer.
+    pub bindings: Bindings,
+    /// How many verifications one side connection may carry at a time; one more is answered with
+    /// Reject(busy).
+    pub exchanges: usize,
+    /// How long an Open that came before its handshake waits.
+    pub early_wait: Duration,
+    /// How long a Proof waits for its Confirm before it is forgotten.
+    pub confirm_wait: Duration,
+}
+
+impl Default for ServerLimits {
+    /// Both bindings, 256 verifications, 5 s of early wait, 10 s for a Confirm.
+    fn default() -> Self {
+        Self {
+            bindings: Bindings::ALL,
+            exchanges: 256,
+            early_wait: Duration::from_secs(5),
+            confirm_wait: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the driver of a [`ServerVerifier`] has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ServerEvent {
+    /// Look the handshake up, and answer with [`ServerVerifier::handle_lookup`].
+    Lookup {
+        /// The handshake.
+        association: Association,
+        /// Wait until the handshake's first flight has been flushed (an Open), or answer at once
+        /// (a Done)? A later look-up replaces an earlier one for the same association.
+        patience: Patience,
+    },
+    /// Stop waiting for this handshake: nobody asks for it any more.
+    Forget(Association),
+    /// The client's value checked: the handshake is verified over this side connection.
+    Confirmed(Confirmation),
+    /// The client's value was wrong; the fields say which handshake it was for.
+    Disputed(Confirmation),
+}
+
+/// How long a look-up may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Patience {
+    /// Until the handshake is registered and its first flight has left.
+    UntilFlushed,
+    /// Not at all.
+    AtOnce,
+}
+
+/// One registration of a handshake. A later one under the same association, whose client random
+/// somebody copied, is another: what was confirmed for one says nothing about the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RegistrationId(pub u64);
+
+/// A client's value that checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Confirmation {
+    /// The handshake.
+    pub association: Association,
+    /// Which registration of it.
+    pub registration: RegistrationId,
+    /// What was compared.
+    pub binding: Binding,
+    /// The context of this side path, for its channel binding.
+    pub context: SideContext,
+}
+
+/// What a look-up found.
+#[derive(Clone, Debug)]
+pub enum Lookup<'a> {
+    /// The handshake, with what its values are computed from.
+    Found {
+        /// Which registration of the handshake this is.
+        registration: RegistrationId,
+        /// What its values are computed from.
+        keys: &'a HandshakeKeys,
+    },
+    /// No such handshake.
+    Unknown,
+    /// A bound of the registry was reached.
+    Busy,
+    /// The registry did not answer.
+    Unavailable,
+}
+
+/// What the server keeps of a handshake, to compute values from.
+///
+/// Not printable: it holds the exporter secret, which is zeroized on drop.
+#[derive(Clone)]
+pub enum HandshakeKeys {
+    /// A TLS 1.3 handshake.
+    Tls13 {
+        /// For the exporter binding; `None` at relays.
+        exporter: Option<ExporterSecret>,
+        /// For the hello binding.
+        hello: Option<HelloHash>,
+    },
+    /// An older version, which cannot be verified.
+    Older,
+}
+
+impl core::fmt::Debug for HandshakeKeys {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Tls13 { .. } => "HandshakeKeys::Tls13(..)",
+            Self::Older => "HandshakeKeys::Older",
+        })
+    }
+}
+
+impl HandshakeKeys {
+    fn bindings(&self) -> Bindings {
+        let Self::Tls13 { exporter, hello } = self else {
+            return Bindings(0);
+        };
+        let bit = |present, binding| if present { binding as u8 } else { 0 };
+        Bindings(bit(exporter.is_some(), Binding::Exporter) | bit(hello.is_some(), Binding::Hello))
+    }
+
+    fn values(&self, binding: Binding, context: &SideContext) -> Option<Values> {
+        match (self, binding) {
+            (Self::Tls13 { exporter, .. }, Binding::Exporter) => exporter
+                .as_ref()
+                .map(|secret| Values::from_exporter(secret, context)),
+            (Self::Tls13 { hello, .. }, Binding::Hello) => {
+                hello.as_ref().map(|hash| Values::from_hello(hash, context))
+            }
+            (Self::Older, _) => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Exchange {
+    state: ExchangeState,
+    expires: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum ExchangeState {
+    /// An Open that has no Proof yet.
+    Opened {
+        nonce_c: Nonce,
+        offered: Bindings,
+        done: bool,
+    },
+    /// The Proof has been sent.
+    Proven {
+        confirmation: Confirmation,
+        expected: Value,
+    },
+}
+
+impl ServerVerifier {
+    /// A side connection whose greeting has been read.
+    pub fn new(limits: ServerLimits) -> Self {
+        Self {
+            limits,
+            exchanges: BTreeMap::new(),
+            transmit: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// How many verifications are under way.
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.len()
+    }
+
+    /// A frame from the client.
+    pub fn handle_frame(&mut self, frame: &Frame, now: Instant) {
+        let association = frame.association;
+        match frame.body {
+            FrameBody::Open { nonce_c, bindings } => {
+                self.handle_open(association, nonce_c, bindings, now);
+            }
+            FrameBody::Done => self.handle_done(association),
+            FrameBody::Confirm { value } => self.handle_confirm(association, value),
+            FrameBody::Reject { .. } => self.drop_exchange(association),
+            FrameBody::Proof { .. } => self.reject(association, RejectCode::Malformed),
+        }
+    }
+
+    /// The answer to a look-up. `nonce_s` must be fresh.
+    ///
+    /// A handshake that is unknown keeps waiting unless the client has said Done: only then has
+    /// its ClientHello surely arrived wherever it went.
+    pub fn handle_lookup(
+        &mut self,
+        association: Association,
+        found: &Lookup<'_>,
+        nonce_s: Nonce,
+        now: Instant,
+    ) {
+        let Some(Exchange {
+            state:
+                ExchangeState::Opened {
+                    nonce_c,
+                    offered,
+                    done,
+                },
+            ..
+        }) = self.exchanges.get(&association).copied()
+        else {
+            return;
+        };
+        let (registration, keys) = match *found {
+            Lookup::Found { registration, keys } => (registration, keys),
+            Lookup::Unknown if done => return self.reject(association, RejectCode::Unknown),
+            Lookup::Unknown => return self.reject(association, RejectCode::EarlyWaitExpired),
+            Lookup::Busy => return self.reject(association, RejectCode::Busy),
+            Lookup::Unavailable => {
+                return self.reject(association, RejectCode::RegistryUnavailable);
+            }
+        };
+        if matches!(keys, HandshakeKeys::Older) {
+            return self.reject(association, RejectCode::NotTls13);
+        }
+        let available = Bindings(keys.bindings().0 & self.limits.bindings.0);
+        let chosen = offered.strongest_common(available).and_then(|binding| {
+            let context = SideContext::new(&association, &nonce_c, offered, &nonce_s, binding);
+            Some((binding, context, keys.values(binding, &context)?))
+        });
+        let Some((binding, context, values)) = chosen else {
+            return self.reject(association, RejectCode::NoCommonBinding);
+        };
+        self.send(
+            association,
+            FrameBody::Proof {
+                nonce_s,
+                binding,
+                value: values.server,
+            },
+        );
+        let confirmation = Confirmation {
+            association,
+            registration,
+            binding,
+            context,
+        };
+        let proven = Exchange {
+            state: ExchangeState::Proven {
+                confirmation,
+                expected: values.client,
+            },
+            expires: now + self.limits.confirm_wait,
+        };
+        self.exchanges.insert(association, proven);
+    }
+
+    /// Time has passed: early Opens that waited long enough are told so, Proofs without a Confirm
+    /// are forgotten.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let expired: Vec<_> = self
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| exchange.expires <= now)
+            .map(|(association, exchange)| (*association, exchange.state))
+            .collect();
+        for (association, state) in expired {
+            match state {
+                ExchangeState::Opened { .. } => {
+                    self.events.push_back(ServerEvent::Forget(association));
+                    self.reject(association, RejectCode::EarlyWaitExpired);
+                }
+                ExchangeState::Proven { .. } => {
+                    self.exchanges.remove(&association);
+                }
+            }
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.exchanges
+            .values()
+            .map(|exchange| exchange.expires)
+            .min()
+    }
+
+    /// The next frame to send.
+    pub fn poll_transmit(&mut self) -> Option<Frame> {
+        self.transmit.pop_front()
+    }
+
+    /// The next thing for the driver to do.
+    pub fn poll_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    fn handle_open(
+        &mut self,
+        association: Association,
+        nonce_c: Nonce,
+        offered: Bindings,
+        now: Instant,
+    ) {
+        match self.exchanges.get(&association) {
+            // One question at a time: a second Open, the same nonce or another, is out of order.
+            Some(_) => {
+                self.drop_exchange(association);
+                return self.reject(association, RejectCode::Malformed);
+            }
+            None if self.exchanges.len() >= self.limits.exchanges => {
+                return self.reject(association, RejectCode::Busy);
+            }
+            None => {}
+        }
+        if offered.strongest_common(self.limits.bindings).is_none() {
+            return self.reject(association, RejectCode::NoCommonBinding);
+        }
+        let opened = Exchange {
+            state: ExchangeState::Opened {
+                nonce_c,
+                offered,
+                done: false,
+            },
+            expires: now + self.limits.early_wait,
+        };
+        self.exchanges.insert(association, opened);
+        self.look_up(association, Patience::UntilFlushed);
+    }
+
+    fn handle_done(&mut self, association: Association) {
+        // A Done that crosses a Proof or a Reject finds no open question and is ignored.
+        if let Some(Exchange {
+            state: ExchangeState::Opened { done, .. },
+            ..
+        }) = self.exchanges.get_mut(&association)
+        {
+            if !std::mem::replace(done, true) {
+                self.look_up(association, Patience::AtOnce);
+            }
+        }
+    }
+
+    fn handle_confirm(&mut self, association: Association, value: Value) {
+        match self
+            .exchanges
+            .remove(&association)
+            .map(|exchange| exchange.state)
+        {
+            Some(ExchangeState::Proven {
+                confirmation,
+                expected,
+            }) if expected == value => {
+                self.events.push_back(ServerEvent::Confirmed(confirmation));
+            }
+            Some(ExchangeState::Proven { confirmation, .. }) => {
+                self.events.push_back(ServerEvent::Disputed(confirmation));
+                self.reject(association, RejectCode::WrongValue);
+            }
+            Some(ExchangeState::Opened { .. }) => {
+                self.events.push_back(ServerEvent::Forget(association));
+                self.reject(association, RejectCode::Malformed);
+            }
+            None => self.reject(association, RejectCode::Malformed),
+        }
+    }
+
+    fn drop_exchange(&mut self, association: Association) {
+        if let Some(Exchange {
+            state: ExchangeState::Opened { .. },
+            ..
+        }) = self.exchanges.remove(&association)
+        {
+            self.events.push_back(ServerEvent::Forget(association));
+        }
+    }
+
+    fn look_up(&mut self, association: Association, patience: Patience) {
+        self.events.push_back(ServerEvent::Lookup {
+            association,
+            patience,
+        });
+    }
+
+    fn reject(&mut self, association: Association, code: RejectCode) {
+        self.exchanges.remove(&association);
+        self.send(association, FrameBody::Reject { code });
+    }
+
+    fn send(&mut self, association: Association, body: FrameBody) {
+        self.transmit.push_back(Frame { association, body });
+    }
+}

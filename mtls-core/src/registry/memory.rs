@@ -1,0 +1,393 @@
+//! The registry of a single process.
+
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::waits::Waits;
+use super::{
+    Asker, DEFAULT_TOMBSTONE, Found, LookupReply, MAX_CONFIRMATIONS, PendingRegistry,
+    RegisterError, Registration, RegistryKey, ServiceId, SideStatus,
+};
+use crate::places::{PlaceId, PlaceLimits};
+use crate::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
+
+/// Keeps pending handshakes in memory: the default.
+///
+/// Clones share their entries.
+#[derive(Clone, Debug)]
+pub struct MemoryRegistry {
+    shared: Arc<Shared>,
+}
+
+/// The bounds of a [`MemoryRegistry`].
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryRegistryLimits {
+    /// Handshakes, tombstones included. Default: 1,048,576.
+    pub handshakes: usize,
+    /// How long a tombstone answers. Default: 10 s.
+    pub tombstone: Duration,
+    /// Opens that wait for their handshake, in all. Default: 16,384.
+    pub waits: usize,
+    /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 1,024.
+    pub waits_per_peer: usize,
+    /// The same for one handshake and one peer. Default: 4.
+    pub waits_per_handshake_and_peer: usize,
+}
+
+impl Default for MemoryRegistryLimits {
+    fn default() -> Self {
+        Self {
+            handshakes: 1 << 20,
+            tombstone: DEFAULT_TOMBSTONE,
+            waits: 16_384,
+            waits_per_peer: 1_024,
+            waits_per_handshake_and_peer: 4,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    limits: MemoryRegistryLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    entries: HashMap<RegistryKey, Entry>,
+    /// Tombstones in the order of their end, which is that of their making.
+    tombstones: VecDeque<(Instant, RegistryKey)>,
+    waits: Waits,
+    next_registration: u64,
+    sweeping: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    found: Found,
+    flushed: bool,
+    buried: bool,
+    primary: Arc<Primary>,
+}
+
+/// What outlives the entry: the primary connection's view, without any key.
+#[derive(Debug, Default)]
+struct Primary {
+    status: Mutex<SideStatus>,
+    confirmed: Notify,
+}
+
+impl Default for MemoryRegistry {
+    fn default() -> Self {
+        Self::new(MemoryRegistryLimits::default())
+    }
+}
+
+impl MemoryRegistry {
+    /// An empty registry with these bounds.
+    pub fn new(limits: MemoryRegistryLimits) -> Self {
+        let places = PlaceLimits {
+            total: limits.waits,
+            per_peer: limits.waits_per_peer,
+        };
+        let waits = Waits::new(places, limits.waits_per_handshake_and_peer);
+        let state = State {
+            entries: HashMap::new(),
+            tombstones: VecDeque::new(),
+            waits,
+            next_registration: 0,
+            sweeping: false,
+        };
+        Self {
+            shared: Arc::new(Shared {
+                limits,
+                state: Mutex::new(state),
+            }),
+        }
+    }
+
+    /// How many handshakes are kept, tombstones included.
+    pub fn handshakes(&self) -> usize {
+        let mut state = self.shared.lock();
+        state.sweep(Instant::now());
+        state.entries.len()
+    }
+
+    /// How many Opens wait for their handshake.
+    pub fn waits(&self) -> usize {
+        self.shared.lock().waits.len()
+    }
+
+    fn register_now(
+        &self,
+        key: RegistryKey,
+        keys: HandshakeKeys,
+    ) -> Result<Box<dyn Registration>, RegisterError> {
+        let mut state = self.shared.lock();
+        state.sweep(Instant::now());
+        let limit = self.shared.limits.handshakes;
+        if state.entries.len() >= limit {
+            return Err(RegisterError::Full { limit });
+        }
+        let opened = state.waits.waits_for(&key);
+        let registration = RegistrationId(state.next_registration);
+        state.next_registration += 1;
+        let MapEntry::Vacant(vacant) = state.entries.entry(key) else {
+            return Err(RegisterError::Taken);
+        };
+        let primary = Arc::new(Primary::default());
+        lock(&primary.status).opened = opened;
+        vacant.insert(Entry {
+            found: Found {
+                registration,
+                keys: Arc::new(keys),
+            },
+            flushed: false,
+            buried: false,
+            primary: Arc::clone(&primary),
+        });
+        Ok(Box::new(MemoryRegistration {
+            shared: Arc::clone(&self.shared),
+            key,
+            primary,
+        }))
+    }
+
+    fn look_up_now(&self, key: RegistryKey, patience: Patience, asker: Asker) -> Looked {
+        let mut state = self.shared.lock();
+        state.sweep(Instant::now());
+        if let Some(entry) = state.entries.get(&key) {
+            lock(&entry.primary.status).opened = true;
+            if entry.flushed || patience == Patience::AtOnce {
+                return Looked::Reply(LookupReply::Found(entry.found.clone()));
+            }
+        }
+        if patience == Patience::AtOnce {
+            return Looked::Reply(LookupReply::Unknown);
+        }
+        match state.waits.enter(key, asker) {
+            Some((id, receiver)) => Looked::Wait(WaitingPlace {
+                shared: Arc::clone(&self.shared),
+                id,
+                receiver,
+            }),
+            None => Looked::Reply(LookupReply::Busy),
+        }
+    }
+}
+
+impl PendingRegistry for MemoryRegistry {
+    fn register(
+        &self,
+        key: RegistryKey,
+        keys: HandshakeKeys,
+    ) -> BoxFuture<'_, Result<Box<dyn Registration>, RegisterError>> {
+        ready(self.register_now(key, keys)).boxed()
+    }
+
+    fn look_up(
+        &self,
+        key: RegistryKey,
+        patience: Patience,
+        asker: Asker,
+    ) -> BoxFuture<'static, LookupReply> {
+        match self.look_up_now(key, patience, asker) {
+            Looked::Reply(reply) => ready(reply).boxed(),
+            Looked::Wait(place) => place.boxed(),
+        }
+    }
+
+    fn confirm(&self, service: ServiceId, confirmation: Confirmation) -> BoxFuture<'_, ()> {
+        self.shared.note(service, confirmation, |primary| {
+            let mut status = lock(&primary.status);
+            if status.confirmations.len() < MAX_CONFIRMATIONS {
+                status.confirmations.push(confirmation);
+            }
+            drop(status);
+            primary.confirmed.notify_waiters();
+            // Verified: the keys are kept only for slower side paths.
+            Bury::Now
+        });
+        ready(()).boxed()
+    }
+
+    fn dispute(&self, service: ServiceId, dispute: Confirmation) -> BoxFuture<'_, ()> {
+        self.shared.note(service, dispute, |primary| {
+            lock(&primary.status).disputed = true;
+            Bury::Later
+        });
+        ready(()).boxed()
+    }
+}
+
+enum Bury {
+    Now,
+    Later,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Tells the primary of the very registration that `about` names; a later handshake with the
+    /// same association hears nothing of it.
+    fn note(
+        self: &Arc<Self>,
+        service: ServiceId,
+        about: Confirmation,
+        tell: impl FnOnce(&Primary) -> Bury,
+    ) {
+        let key = RegistryKey {
+            service,
+            association: about.association,
+        };
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get(&key) else {
+            return;
+        };
+        if entry.found.registration != about.registration {
+            return;
+        }
+        if matches!(tell(&entry.primary), Bury::Now) {
+            self.bury(&mut state, key);
+        }
+    }
+
+    /// Makes an entry a tombstone, once, and sees to it that it is swept away without further
+    /// calls: it holds a secret.
+    fn bury(self: &Arc<Self>, state: &mut State, key: RegistryKey) {
+        let Some(entry) = state.entries.get_mut(&key) else {
+            return;
+        };
+        if std::mem::replace(&mut entry.buried, true) {
+            return;
+        }
+        let end = Instant::now() + self.limits.tombstone;
+        state.tombstones.push_back((end, key));
+        if !state.sweeping {
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                state.sweeping = true;
+                runtime.spawn(sweep_until_empty(Arc::downgrade(self), end));
+            }
+        }
+    }
+}
+
+impl State {
+    fn sweep(&mut self, now: Instant) {
+        while let Some(&(end, key)) = self.tombstones.front() {
+            if end > now {
+                break;
+            }
+            self.tombstones.pop_front();
+            self.entries.remove(&key);
+        }
+    }
+}
+
+async fn sweep_until_empty(shared: Weak<Shared>, first: Instant) {
+    let mut next = first;
+    loop {
+        tokio::time::sleep_until(next).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let mut state = shared.lock();
+        state.sweep(Instant::now());
+        match state.tombstones.front() {
+            Some(&(end, _)) => next = end,
+            None => {
+                state.sweeping = false;
+                return;
+            }
+        }
+    }
+}
+
+enum Looked {
+    Reply(LookupReply),
+    Wait(WaitingPlace),
+}
+
+/// A place among those who wait; given up on drop.
+struct WaitingPlace {
+    shared: Arc<Shared>,
+    id: PlaceId,
+    receiver: oneshot::Receiver<LookupReply>,
+}
+
+impl Future for WaitingPlace {
+    type Output = LookupReply;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LookupReply> {
+        self.receiver
+            .poll_unpin(cx)
+            .map(|reply| reply.unwrap_or(LookupReply::Unavailable))
+    }
+}
+
+impl Drop for WaitingPlace {
+    fn drop(&mut self) {
+        self.shared.lock().waits.leave(self.id);
+    }
+}
+
+#[derive(Debug)]
+struct MemoryRegistration {
+    shared: Arc<Shared>,
+    key: RegistryKey,
+    primary: Arc<Primary>,
+}
+
+impl Registration for MemoryRegistration {
+    fn flushed(&self) {
+        let mut state = self.shared.lock();
+        let State { entries, waits, .. } = &mut *state;
+        if let Some(entry) = entries.get_mut(&self.key) {
+            entry.flushed = true;
+            waits.answer(&self.key, &entry.found);
+        }
+    }
+
+    fn status(&self) -> SideStatus {
+        lock(&self.primary.status).clone()
+    }
+
+    fn confirmed(&self) -> BoxFuture<'_, ()> {
+        async move {
+            loop {
+                let notified = self.primary.confirmed.notified();
+                if !lock(&self.primary.status).confirmations.is_empty() {
+                    return;
+                }
+                notified.await;
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Drop for MemoryRegistration {
+    fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        // A server that never flushed has nothing to prove; a tombstone answers for the rest.
+        shared.bury(&mut state, self.key);
+    }
+}
+
+/// No code panics while it holds one of these locks, so what it guards is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

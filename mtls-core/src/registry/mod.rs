@@ -1,0 +1,173 @@
+//! Where a server keeps the handshakes that wait for their verification
+//! (`docs/protocol.md`, section 3.2).
+
+mod memory;
+mod waits;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sha2::{Digest, Sha256};
+
+use crate::proto::binding::Association;
+use crate::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
+
+pub use memory::{MemoryRegistry, MemoryRegistryLimits};
+
+/// One service: a side connection finds only the handshakes of the service that it reached.
+///
+/// Without that, one tenant's side port would answer for another tenant's handshakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceId([u8; 8]);
+
+impl ServiceId {
+    /// The service with this name; all members of a fleet use the same name.
+    pub fn from_name(name: &str) -> Self {
+        let digest = Sha256::digest(name.as_bytes());
+        let mut id = [0; 8];
+        id.copy_from_slice(&digest[..8]);
+        Self(id)
+    }
+}
+
+impl Default for ServiceId {
+    fn default() -> Self {
+        Self::from_name("")
+    }
+}
+
+/// Names one handshake within a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RegistryKey {
+    /// The service that the handshake reached.
+    pub service: ServiceId,
+    /// The handshake.
+    pub association: Association,
+}
+
+/// Who asks for a handshake: the registry bounds what a stranger may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The address of the side connection's peer.
+    pub peer: IpAddr,
+    /// Has this side connection confirmed a handshake before? What has not is evicted first.
+    pub confirmed_before: bool,
+}
+
+/// Keeps pending handshakes, and brings those who ask for one together with it.
+///
+/// # Security
+/// An implementation must keep handshakes of different services apart, must never answer
+/// [`Found`](LookupReply::Found) for a handshake that was not registered, must bound what it
+/// keeps, and must keep the keys secret: who has them can answer for the server.
+pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
+    /// Registers a handshake. The server's flight leaves only after this has completed.
+    fn register(
+        &self,
+        key: RegistryKey,
+        keys: HandshakeKeys,
+    ) -> BoxFuture<'_, Result<Box<dyn Registration>, RegisterError>>;
+
+    /// Looks a handshake up; with [`Patience::UntilFlushed`] waits for it, within the registry's
+    /// bounds. Dropping the future gives its waiting place up.
+    fn look_up(
+        &self,
+        key: RegistryKey,
+        patience: Patience,
+        asker: Asker,
+    ) -> BoxFuture<'static, LookupReply>;
+
+    /// The client's value checked on a side connection. Ignored unless the registration that the
+    /// confirmation names is the one that is there now.
+    fn confirm(&self, service: ServiceId, confirmation: Confirmation) -> BoxFuture<'_, ()>;
+
+    /// A client's value was wrong on a side connection.
+    fn dispute(&self, service: ServiceId, dispute: Confirmation) -> BoxFuture<'_, ()>;
+}
+
+/// The primary connection's hold on its entry. Dropping it leaves a tombstone: for a short time
+/// the registry goes on answering for the handshake.
+pub trait Registration: fmt::Debug + Send + Sync + 'static {
+    /// The server's first flight has been flushed: Proofs may be sent.
+    fn flushed(&self);
+
+    /// What the side connections have said so far.
+    fn status(&self) -> SideStatus;
+
+    /// Completes when the handshake is confirmed; safe to drop and to call again.
+    fn confirmed(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What the side connections have said about one handshake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SideStatus {
+    /// Somebody has asked for it.
+    pub opened: bool,
+    /// Somebody has sent a wrong value for it.
+    pub disputed: bool,
+    /// The confirmations, at most [`MAX_CONFIRMATIONS`].
+    pub confirmations: Vec<Confirmation>,
+}
+
+/// How many confirmations of one handshake are kept: more side paths than a host has.
+pub const MAX_CONFIRMATIONS: usize = 8;
+
+/// A handshake as the registry gives it out.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Which registration this is.
+    pub registration: RegistrationId,
+    /// What the values are computed from.
+    pub keys: Arc<HandshakeKeys>,
+}
+
+/// What [`PendingRegistry::look_up`] found.
+#[derive(Clone, Debug)]
+pub enum LookupReply {
+    /// The handshake.
+    Found(Found),
+    /// No such handshake.
+    Unknown,
+    /// No waiting place, or evicted from it.
+    Busy,
+    /// The registry did not answer.
+    Unavailable,
+}
+
+/// Why a handshake was not registered: it goes on, unverified where the policy allows that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// A handshake with the same association is there already.
+    Taken,
+    /// The registry is full.
+    Full {
+        /// Its bound.
+        limit: usize,
+    },
+    /// The registry did not answer.
+    Unavailable,
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken => f.write_str(
+                "another handshake with the same client random is registered: somebody copied it",
+            ),
+            Self::Full { limit } => write!(
+                f,
+                "the registry holds its {limit} handshakes: raise its limit, or look for a flood"
+            ),
+            Self::Unavailable => f.write_str("the registry did not answer"),
+        }
+    }
+}
+
+impl std::error::Error for RegisterError {}
+
+/// How long a tombstone answers by default.
+pub(crate) const DEFAULT_TOMBSTONE: Duration = Duration::from_secs(10);

@@ -1,0 +1,92 @@
+//! The waiting places of Opens that came before their handshake (`docs/protocol.md`, section 3.3).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use tokio::sync::oneshot;
+
+use super::{Asker, Found, LookupReply, RegistryKey};
+use crate::places::{Entered, PlaceId, PlaceLimits, Places, network_of};
+
+/// Bounded in all, per peer, and per handshake and peer; who has confirmed nothing goes first.
+#[derive(Debug)]
+pub(super) struct Waits {
+    places: Places<Waiter>,
+    by_key: HashMap<RegistryKey, Vec<(PlaceId, IpAddr)>>,
+    per_key_and_peer: usize,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    key: RegistryKey,
+    reply: oneshot::Sender<LookupReply>,
+}
+
+impl Waits {
+    pub(super) fn new(limits: PlaceLimits, per_key_and_peer: usize) -> Self {
+        Self {
+            places: Places::new(limits),
+            by_key: HashMap::new(),
+            per_key_and_peer,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Is anybody waiting for this handshake?
+    pub(super) fn waits_for(&self, key: &RegistryKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Takes a place. `None`: there is none to be had.
+    pub(super) fn enter(
+        &mut self,
+        key: RegistryKey,
+        asker: Asker,
+    ) -> Option<(PlaceId, oneshot::Receiver<LookupReply>)> {
+        let peer = network_of(asker.peer);
+        let same = self.by_key.get(&key).map_or(0, |waiters| {
+            waiters.iter().filter(|(_, other)| *other == peer).count()
+        });
+        if same >= self.per_key_and_peer {
+            return None;
+        }
+        let (reply, receiver) = oneshot::channel();
+        let waiter = Waiter { key, reply };
+        let Entered { id, evicted } = self.places.enter(peer, asker.confirmed_before, waiter)?;
+        if let Some((place, waiter)) = evicted {
+            self.unlist(&waiter.key, place);
+            // One who has gone in the meantime needs no answer.
+            let _ = waiter.reply.send(LookupReply::Busy);
+        }
+        self.by_key.entry(key).or_default().push((id, peer));
+        Some((id, receiver))
+    }
+
+    /// Gives a place up.
+    pub(super) fn leave(&mut self, id: PlaceId) {
+        if let Some(waiter) = self.places.leave(id) {
+            self.unlist(&waiter.key, id);
+        }
+    }
+
+    /// Answers everybody who waits for this handshake.
+    pub(super) fn answer(&mut self, key: &RegistryKey, found: &Found) {
+        for (id, _) in self.by_key.remove(key).unwrap_or_default() {
+            if let Some(waiter) = self.places.leave(id) {
+                let _ = waiter.reply.send(LookupReply::Found(found.clone()));
+            }
+        }
+    }
+
+    fn unlist(&mut self, key: &RegistryKey, id: PlaceId) {
+        if let Some(waiters) = self.by_key.get_mut(key) {
+            waiters.retain(|(other, _)| *other != id);
+            if waiters.is_empty() {
+                self.by_key.remove(key);
+            }
+        }
+    }
+}
