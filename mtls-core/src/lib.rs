@@ -1,2 +1,4 @@
 //! Multipath TLS.
+#[cfg(feature = "tokio")]
+pub mod path;
 pub mod proto;

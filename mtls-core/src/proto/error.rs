@@ -47,10 +47,15 @@ pub enum FrameError {
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTheGreeting => f.write_str("the peer's first bytes are not the greeting `MTLS/1`"),
+            Self::NotTheGreeting => {
+                f.write_str("the peer's first bytes are not the greeting `MTLS/1`")
+            }
             Self::UnknownType(kind) => write!(f, "expected a frame type from 1 to 5, got {kind}"),
             Self::TooLong { kind, len } => {
-                write!(f, "a frame of type {kind} announces {len} bytes, at most 512 are allowed")
+                write!(
+                    f,
+                    "a frame of type {kind} announces {len} bytes, at most 512 are allowed"
+                )
             }
             Self::MissingField { kind, field } => {
                 write!(f, "a frame of type {kind} ends before its field `{field}`")
@@ -59,11 +64,17 @@ impl fmt::Display for FrameError {
                 write!(f, "a frame of type {kind} has {trailing} bytes to spare")
             }
             Self::UnknownBinding(bit) => {
-                write!(f, "expected one binding of 0x01 and 0x02 in a Proof, got {bit:#04x}")
+                write!(
+                    f,
+                    "expected one binding of 0x01 and 0x02 in a Proof, got {bit:#04x}"
+                )
             }
             Self::UnknownCode(code) => write!(f, "expected a Reject code from 1 to 8, got {code}"),
             Self::Truncated { pending } => {
-                write!(f, "the side connection ended {pending} bytes into a greeting or frame")
+                write!(
+                    f,
+                    "the side connection ended {pending} bytes into a greeting or frame"
+                )
             }
         }
     }

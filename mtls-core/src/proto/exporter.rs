@@ -48,7 +48,8 @@ impl ExporterSecret {
         match self.hash {
             SuiteHash::Sha256 => {
                 let empty = Sha256::digest([]);
-                let derived = Zeroizing::new(<[u8; 32]>::from(hkdf_sha256(&self.secret, label, &empty)));
+                let derived =
+                    Zeroizing::new(<[u8; 32]>::from(hkdf_sha256(&self.secret, label, &empty)));
                 let _ = (derived, context, out);
                 unimplemented!()
             }
@@ -56,4 +57,8 @@ impl ExporterSecret {
         }
     }
 }
-fn hkdf_sha256(_: &[u8], _: &[u8], _: &[u8]) -> [u8; 32] { let _ = Hkdf::<Sha256>::from_prk(&[]); let _ = Sha384::new(); unimplemented!() }
+fn hkdf_sha256(_: &[u8], _: &[u8], _: &[u8]) -> [u8; 32] {
+    let _ = Hkdf::<Sha256>::from_prk(&[]);
+    let _ = Sha384::new();
+    unimplemented!()
+}
