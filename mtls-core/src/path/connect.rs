@@ -171,10 +171,7 @@ impl Dialler {
         let kind = self.settings.kind.clone();
         let proxy = kind.proxy().map(Endpoint::to_string);
         let route = RouteInfo {
-            interface: match &kind {
-                PathKind::Interface(name) => Some(name.clone()),
-                _ => route::interface(local, peer),
-            },
+            interface: route::interface(&stream, local, peer),
             source: Some(local.ip()),
             proxy_address: proxy.as_ref().map(|_| peer),
             proxy,

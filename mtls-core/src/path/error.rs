@@ -25,13 +25,14 @@ impl DialError {
     #[must_use]
     pub fn class(&self) -> DialFailureClass {
         match &self.reason {
-            DialFailure::Resolve { .. } => DialFailureClass::Resolve,
+            DialFailure::Resolve { .. } | DialFailure::NoUsableAddress { .. } => {
+                DialFailureClass::Resolve
+            }
             DialFailure::TimedOut { .. } => DialFailureClass::TimedOut,
             DialFailure::Connect { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
                 DialFailureClass::TimedOut
             }
             DialFailure::Connect { .. }
-            | DialFailure::NoUsableAddress { .. }
             | DialFailure::Interface { .. }
             | DialFailure::Source { .. }
             | DialFailure::Proxy { .. }
@@ -67,7 +68,7 @@ impl std::error::Error for DialError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DialFailureClass {
-    /// A name could not be resolved.
+    /// A name could not be resolved, or not to an address that the path can reach.
     Resolve,
     /// No connection came about.
     Connect,

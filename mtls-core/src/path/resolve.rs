@@ -4,7 +4,6 @@ use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::time::Duration;
 use std::io;
-use std::path::Path as FilePath;
 
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
@@ -53,10 +52,16 @@ impl<'a> Resolver<'a> {
             resolver,
             reason,
         };
-        match result {
-            Ok(addresses) if addresses.is_empty() => Err(failed("it has no address".into())),
-            Ok(addresses) => Ok(addresses),
-            Err(reason) => Err(failed(reason)),
+        match (result, &self.binding) {
+            (Ok(addresses), &Binding::Source(source)) if addresses.is_empty() => {
+                Err(DialFailure::NoUsableAddress {
+                    host: name.as_str().into(),
+                    source,
+                })
+            }
+            (Ok(addresses), _) if addresses.is_empty() => Err(failed("it has no address".into())),
+            (Ok(addresses), _) => Ok(addresses),
+            (Err(reason), _) => Err(failed(reason)),
         }
     }
 
@@ -72,6 +77,8 @@ impl<'a> Resolver<'a> {
         };
         match resolver.lookup_ip(name.as_str()).await {
             Ok(found) => (described, Ok(found.iter().collect())),
+            Err(error) if error.is_nx_domain() => (described, Err("no such name".into())),
+            Err(error) if error.is_no_records_found() => (described, Ok(Vec::new())),
             Err(error) => (described, Err(error.to_string())),
         }
     }
@@ -89,10 +96,11 @@ type BoundResolver = hickory_resolver::Resolver<BoundProvider>;
 /// A resolver, and who it will ask, in words.
 fn build(binding: Binding, set: &[SocketAddr]) -> Result<(String, BoundResolver), String> {
     let (config, mut options) = match set {
-        [] => system_settings(&binding).map_err(|error| error.to_string())?,
+        [] => system_settings(&binding)?,
         set => (with_nameservers(set), ResolverOpts::default()),
     };
-    let config = reachable(config, &binding)?;
+    let config = keep_servers(config, |ip| binding.has_family_of(ip))
+        .ok_or("no nameserver has the family of the path's source; name one for the path")?;
     let described = describe(&config, &binding);
     options.use_hosts_file = ResolveHosts::Always;
     options.cache_size = 0;
@@ -111,20 +119,30 @@ fn build(binding: Binding, set: &[SocketAddr]) -> Result<(String, BoundResolver)
 }
 
 /// The system's settings. A stub on the loopback would ask over whatever route the system takes,
-/// so the servers behind it are taken where they are known.
-fn system_settings(binding: &Binding) -> Result<(ResolverConfig, ResolverOpts), NetError> {
-    let (config, options) = read_system_conf()?;
-    let only_stubs = config
-        .name_servers()
-        .iter()
-        .all(|server| server.ip.is_loopback());
-    if !only_stubs || binding.is_loopback() {
+/// so the servers behind it are asked where they are known.
+fn system_settings(binding: &Binding) -> Result<(ResolverConfig, ResolverOpts), String> {
+    let said = |error: NetError| error.to_string();
+    let (config, options) = read_system_conf().map_err(said)?;
+    if binding.is_on_loopback() {
         return Ok((config, options));
     }
-    match std::fs::read(FilePath::new(RESOLVED_UPSTREAMS)) {
-        Ok(text) => parse_resolv_conf(text),
-        Err(_) => Ok((config, options)),
+    if let Some(config) = keep_servers(config, |ip| !ip.is_loopback()) {
+        return Ok((config, options));
     }
+    let no_upstream = "all nameservers of the system are on the loopback and would ask over \
+                       another path; name nameservers for this path";
+    let upstreams = std::fs::read(RESOLVED_UPSTREAMS).map_err(|_| no_upstream)?;
+    let (config, options) = parse_resolv_conf(upstreams).map_err(said)?;
+    let config = keep_servers(config, |ip| !ip.is_loopback()).ok_or(no_upstream)?;
+    Ok((config, options))
+}
+
+/// `None` when no server is left.
+fn keep_servers(config: ResolverConfig, keep: impl Fn(IpAddr) -> bool) -> Option<ResolverConfig> {
+    let (domain, search, mut servers) = config.into_parts();
+    servers.retain(|server| keep(server.ip));
+    let some = !servers.is_empty();
+    some.then(|| ResolverConfig::from_parts(domain, search, servers))
 }
 
 fn with_nameservers(set: &[SocketAddr]) -> ResolverConfig {
@@ -136,23 +154,6 @@ fn with_nameservers(set: &[SocketAddr]) -> ResolverConfig {
         NameServerConfig::new(address.ip(), true, connections)
     };
     ResolverConfig::from_parts(None, Vec::new(), set.iter().map(server).collect())
-}
-
-/// Leaves only the servers that the path can ask by itself.
-fn reachable(config: ResolverConfig, binding: &Binding) -> Result<ResolverConfig, String> {
-    let (domain, search, servers) = config.into_parts();
-    let servers: Vec<_> = servers
-        .into_iter()
-        .filter(|s| binding.reaches(s.ip))
-        .collect();
-    if servers.is_empty() {
-        return Err(
-            "no nameserver that this path can ask itself (one on the loopback would ask \
-                    over another path); name nameservers for the path"
-                .into(),
-        );
-    }
-    Ok(ResolverConfig::from_parts(domain, search, servers))
 }
 
 fn describe(config: &ResolverConfig, binding: &Binding) -> String {
@@ -170,20 +171,21 @@ fn describe(config: &ResolverConfig, binding: &Binding) -> String {
 }
 
 impl Binding {
-    fn is_loopback(&self) -> bool {
+    /// Whether servers on the loopback are asked over this very path.
+    fn is_on_loopback(&self) -> bool {
         match self {
+            // An unbound path is the system's own.
             Self::None => true,
             Self::Interface(name) => &**name == "lo",
             Self::Source(source) => source.is_loopback(),
         }
     }
 
-    fn reaches(&self, server: IpAddr) -> bool {
-        let family = match self {
+    fn has_family_of(&self, server: IpAddr) -> bool {
+        match self {
             Self::Source(source) => source.is_ipv4() == server.is_ipv4(),
             Self::None | Self::Interface(_) => true,
-        };
-        family && (self.is_loopback() || !server.is_loopback())
+        }
     }
 }
 
