@@ -1,0 +1,219 @@
+//! What can go wrong, by who has to act.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::evidence::Evidence;
+use crate::path::{DialError, Independence};
+use crate::proto::client::SideFailure;
+use crate::verdict::{Reason, Verdict};
+
+/// Why a connection was not made.
+///
+/// What fails on the primary path wins over what fails on a side path.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller asked for what cannot be.
+    ApiMisuse(ApiMisuse),
+    /// The primary path could not be dialled.
+    Dial(DialError),
+    /// TLS failed on the primary path: the peer misbehaved, has nothing in common with this end,
+    /// or showed a certificate that is not trusted.
+    Tls(rustls::Error),
+    /// A connection to a client: what it sent is neither TLS nor the side protocol, or ended
+    /// too soon.
+    InvalidMessage(InvalidMessage),
+    /// **Somebody stands in one of the paths** (or the servers of a fleet do not share their
+    /// registry).
+    Interception(Box<Evidence>),
+    /// To a server: a client's value was wrong, and no right one came.
+    Disputed(Box<Verdict>),
+    /// The policy refuses a connection without a verification, and there was none.
+    Unverified(Box<Unverified>),
+    /// The primary path took too long.
+    TimedOut(TimedOut),
+    /// The primary connection broke.
+    Io(io::Error),
+}
+
+/// A connection that the policy refuses.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Unverified {
+    /// Which side path, counted from 0, where one is to blame.
+    pub side: Option<usize>,
+    /// Why.
+    pub reason: Reason,
+    /// What came of dialling that side path.
+    pub dial: Option<Arc<DialError>>,
+    /// Everything that is known of the connection.
+    pub verdict: Verdict,
+}
+
+/// What the caller has to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ApiMisuse {
+    /// A connector without a side path.
+    NoSidePath,
+    /// A deadline or timeout of zero.
+    ZeroDuration(&'static str),
+    /// A bound of zero.
+    ZeroLimit(&'static str),
+    /// A host that is no server name of TLS.
+    InvalidServerName(String),
+    /// No binding on offer.
+    NoBinding,
+}
+
+/// What a client sent to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidMessage {
+    /// It closed before it had sent a ClientHello or a greeting.
+    EndedEarly,
+    /// Its first byte starts neither a TLS handshake record nor the greeting.
+    NeitherTlsNorSide(u8),
+    /// Its first TLS message cannot be a ClientHello.
+    Hello(crate::proto::error::HelloError),
+}
+
+/// What took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimedOut {
+    /// The first bytes of a client.
+    ClientHello,
+    /// The TLS handshake.
+    Handshake,
+    /// TLS was not complete when the verification's deadline passed.
+    Deadline,
+    /// No place for one more handshake came free.
+    Busy,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApiMisuse(misuse) => misuse.fmt(f),
+            Self::Dial(error) => write!(f, "primary path: {error}"),
+            Self::Tls(error) => write!(f, "primary path: TLS failed: {error}"),
+            Self::InvalidMessage(message) => message.fmt(f),
+            Self::Interception(evidence) => write!(
+                f,
+                "interception detected: {evidence}. Somebody stands in one of the paths, or the \
+                 server's machines do not share their registry; nothing was sent"
+            ),
+            Self::Disputed(_) => f.write_str(
+                "a side connection sent a wrong value for this handshake: somebody stands in one \
+                 of the paths",
+            ),
+            Self::Unverified(unverified) => unverified.fmt(f),
+            Self::TimedOut(what) => what.fmt(f),
+            Self::Io(error) => write!(f, "primary path: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(side) = self.side {
+            write!(f, "side path {}: ", side + 1)?;
+        }
+        match (&self.dial, self.reason) {
+            (Some(error), Reason::Side(SideFailure::Unreachable)) => error.fmt(f)?,
+            (_, Reason::NotIndependent) => write!(
+                f,
+                "the paths are not independent: {}",
+                self.verdict.independence
+            )?,
+            (_, reason) => reason.fmt(f)?,
+        }
+        f.write_str("; nothing was sent, because the policy demands verification")
+    }
+}
+
+impl fmt::Display for ApiMisuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSidePath => f.write_str("no side path: add one with `side(Path::…)`"),
+            Self::ZeroDuration(name) => write!(f, "`{name}` must be longer than zero"),
+            Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
+            Self::InvalidServerName(name) => {
+                write!(f, "`{name}` is neither a DNS name nor an IP address")
+            }
+            Self::NoBinding => f.write_str("no binding is offered: offer `exporter`, `hello` or both"),
+        }
+    }
+}
+
+impl fmt::Display for InvalidMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndedEarly => f.write_str("the client closed before its hello was complete"),
+            Self::NeitherTlsNorSide(byte) => write!(
+                f,
+                "expected TLS or the side protocol's greeting, got a first byte of {byte:#04x}"
+            ),
+            Self::Hello(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientHello => "timed out: the client sent no complete hello",
+            Self::Handshake => "primary path: the TLS handshake timed out",
+            Self::Deadline => {
+                "primary path: TLS was not complete at the verification's deadline; nothing was sent"
+            }
+            Self::Busy => "timed out: too many handshakes are under way",
+        })
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Dial(error) => Some(error),
+            Self::Tls(error) => Some(error),
+            Self::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<ApiMisuse> for Error {
+    fn from(misuse: ApiMisuse) -> Self {
+        Self::ApiMisuse(misuse)
+    }
+}
+
+impl From<rustls::Error> for Error {
+    fn from(error: rustls::Error) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    /// A TLS error that tokio-rustls has wrapped is taken out again.
+    fn from(error: io::Error) -> Self {
+        let tls = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(tls) => Self::Tls(tls.clone()),
+            None => Self::Io(error),
+        }
+    }
+}
+
+impl Unverified {
+    /// The independence that was found.
+    pub fn independence(&self) -> Independence {
+        self.verdict.independence
+    }
+}

@@ -1,0 +1,173 @@
+//! What an intercepted client keeps, to show to somebody who can act on it.
+
+use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path as FilePath, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::proto::client::InterceptionReason;
+use crate::verdict::{Outcome, Verdict};
+
+/// Evidence of an interception: the chain that was presented, the paths, the times. Never a
+/// secret: no key, no value, nothing from which one could be computed.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Evidence {
+    /// The version of this record.
+    pub schema: u32,
+    /// The server that was asked for, `HOST:PORT`.
+    pub target: String,
+    /// What showed the interception.
+    #[serde(serialize_with = "as_token")]
+    pub reason: InterceptionReason,
+    /// When, in seconds since 1970-01-01 UTC.
+    pub unix_time: u64,
+    /// The handshake's name in the side protocol.
+    pub association: String,
+    /// The certificates that were presented on the primary path, the leaf first.
+    pub chain: Vec<CertificateEvidence>,
+    /// Everything that is known of the connection: its paths, addresses and times.
+    pub connection: Box<Verdict>,
+}
+
+/// One certificate.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CertificateEvidence {
+    /// The subject's distinguished name; `None` where it cannot be parsed.
+    pub subject: Option<String>,
+    /// The issuer's distinguished name.
+    pub issuer: Option<String>,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub sha256: String,
+    /// SHA-256 of its SubjectPublicKeyInfo, in hexadecimal.
+    pub spki_sha256: Option<String>,
+    /// The certificate (RFC 7468).
+    pub pem: String,
+}
+
+impl Evidence {
+    pub(crate) fn new(
+        target: String,
+        association: String,
+        reason: InterceptionReason,
+        chain: &[CertificateDer<'_>],
+        connection: Verdict,
+    ) -> Self {
+        let unix_time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Self {
+            schema: 1,
+            target,
+            reason,
+            unix_time,
+            association,
+            chain: chain.iter().map(CertificateEvidence::new).collect(),
+            connection: Box::new(connection),
+        }
+    }
+
+    /// The chain, the leaf first, as one PEM file.
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(|cert| cert.pem.as_str()).collect()
+    }
+
+    /// Writes `interception-TIME-ASSOCIATION.json` and the same with `.pem` into `dir`, which is
+    /// made if it is not there; both with mode 0600. Returns the path of the JSON file.
+    ///
+    /// # Errors
+    /// What the file system says, with the path. A file that is there is never overwritten.
+    pub fn save(&self, dir: &FilePath) -> io::Result<PathBuf> {
+        let named = |path: &FilePath, error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| named(dir, error))?;
+        let name = format!("interception-{}-{}", self.unix_time, self.association);
+        let json = serde_json::to_vec_pretty(self)?;
+        for (extension, bytes) in [("pem", self.chain_pem().as_bytes()), ("json", &json)] {
+            let path = dir.join(format!("{name}.{extension}"));
+            write_new(&path, bytes).map_err(|error| named(&path, error))?;
+        }
+        Ok(dir.join(format!("{name}.json")))
+    }
+}
+
+fn write_new(path: &FilePath, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        if let Some(leaf) = self.chain.first() {
+            let unknown = "(unreadable)";
+            write!(
+                f,
+                "; presented: subject {}, issuer {}, public key sha256 {}",
+                leaf.subject.as_deref().unwrap_or(unknown),
+                leaf.issuer.as_deref().unwrap_or(unknown),
+                leaf.spki_sha256.as_deref().unwrap_or(unknown),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl CertificateEvidence {
+    fn new(der: &CertificateDer<'_>) -> Self {
+        let parsed = X509Certificate::from_der(der).ok().map(|(_, cert)| cert);
+        Self {
+            subject: parsed.as_ref().map(|cert| cert.subject().to_string()),
+            issuer: parsed.as_ref().map(|cert| cert.issuer().to_string()),
+            sha256: hex_sha256(der),
+            spki_sha256: parsed.map(|cert| hex_sha256(cert.public_key().raw)),
+            pem: pem(der),
+        }
+    }
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn pem(der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in body.as_bytes().chunks(64) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem.push_str("-----END CERTIFICATE-----\n");
+    pem
+}
+
+fn as_token<S: serde::Serializer>(
+    reason: &InterceptionReason,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(Outcome::Intercepted(*reason).reason().unwrap_or_default())
+}

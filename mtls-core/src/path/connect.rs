@@ -1,0 +1,346 @@
+//! One dial: addresses, sockets, and the proxy's consent.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::endpoint::{Endpoint, Host};
+use super::error::{DialError, DialFailure, DialStage, ProxyRefusal};
+use super::independence::RouteInfo;
+use super::kind::PathKind;
+use super::resolve::Resolver;
+use super::{Dialed, Settings, http_connect, route, socks5};
+
+/// How many addresses of one host are tried at most.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// How long one address has before the next one is tried beside it (RFC 8305, section 5).
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// One dial.
+pub(super) struct Dialler {
+    pub(super) settings: Arc<Settings>,
+    pub(super) to: Endpoint,
+}
+
+impl Dialler {
+    pub(super) async fn run(self) -> Result<Dialed<TcpStream>, DialError> {
+        let deadline = Deadline::after(self.settings.connect_timeout);
+        let result = match self.settings.kind.proxy() {
+            None => self.connect(&self.to, deadline).await,
+            Some(proxy) => self.connect_through(proxy, deadline).await,
+        };
+        match result.and_then(|stream| self.dialed(stream)) {
+            Ok(dialed) => Ok(dialed),
+            Err(reason) => Err(DialError {
+                via: self.settings.kind.clone(),
+                to: self.to,
+                reason,
+            }),
+        }
+    }
+
+    /// Resolves and connects, to the target or to the proxy.
+    async fn connect(&self, to: &Endpoint, deadline: Deadline) -> Result<TcpStream, DialFailure> {
+        let addresses = deadline
+            .bound(DialStage::Resolving, self.addresses(to))
+            .await?;
+        let addresses = self.usable(to, addresses)?;
+        deadline
+            .bound(
+                DialStage::Connecting,
+                connect_any(&self.binding(), addresses),
+            )
+            .await
+    }
+
+    /// Connects to the proxy and asks it for the target, for one address after the other where
+    /// the caller named addresses.
+    async fn connect_through(
+        &self,
+        proxy: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<TcpStream, DialFailure> {
+        let (first, others) = self.proxy_targets();
+        let mut result = self.tunnel(proxy, &first, deadline).await;
+        for target in others {
+            match result {
+                Err(DialFailure::Proxy { .. }) => {}
+                done => return done,
+            }
+            result = self.tunnel(proxy, &target, deadline).await;
+        }
+        result
+    }
+
+    async fn tunnel(
+        &self,
+        proxy: &Endpoint,
+        target: &Endpoint,
+        deadline: Deadline,
+    ) -> Result<TcpStream, DialFailure> {
+        let mut stream = self.connect(proxy, deadline).await?;
+        let credentials = self.settings.credentials.as_deref();
+        let consent = async {
+            let answer = match &self.settings.kind {
+                PathKind::Socks5(_) => socks5::ask(&mut stream, target, credentials).await,
+                _ => http_connect::ask(&mut stream, target, credentials).await,
+            };
+            answer.map_err(|refusal: ProxyRefusal| DialFailure::Proxy {
+                proxy: proxy.clone(),
+                refusal,
+            })
+        };
+        deadline.bound(DialStage::AwaitingProxy, consent).await?;
+        Ok(stream)
+    }
+
+    /// What the proxy is asked for: the name, unless the caller overrode it.
+    fn proxy_targets(&self) -> (Endpoint, Vec<Endpoint>) {
+        let overridden = match &self.to.host {
+            Host::Name(name) => self.settings.overridden(name, self.to.port),
+            Host::Ip(_) => None,
+        };
+        let endpoint = |ip: &IpAddr| Endpoint::new(*ip, self.to.port);
+        match overridden {
+            Some([first, others @ ..]) => {
+                let others = others
+                    .iter()
+                    .take(MAX_ADDRESSES - 1)
+                    .map(endpoint)
+                    .collect();
+                (endpoint(first), others)
+            }
+            _ => (self.to.clone(), Vec::new()),
+        }
+    }
+
+    async fn addresses(&self, to: &Endpoint) -> Result<Vec<IpAddr>, DialFailure> {
+        let name = match &to.host {
+            Host::Ip(ip) => return Ok(vec![*ip]),
+            Host::Name(name) => name,
+        };
+        if let Some(addresses) = self.settings.overridden(name, to.port) {
+            return Ok(addresses.to_vec());
+        }
+        let resolver = Resolver::new(self.binding(), &self.settings.nameservers);
+        resolver.lookup(name).await
+    }
+
+    /// Drops what the source cannot reach, alternates the families (RFC 8305, section 4), and
+    /// bounds the number.
+    fn usable(
+        &self,
+        to: &Endpoint,
+        addresses: Vec<IpAddr>,
+    ) -> Result<Vec<SocketAddr>, DialFailure> {
+        let source = match self.settings.kind {
+            PathKind::Source(source) => Some(source),
+            _ => None,
+        };
+        let reaches = |ip: &IpAddr| source.is_none_or(|s| s.is_ipv4() == ip.is_ipv4());
+        let usable: Vec<_> = addresses.into_iter().filter(reaches).collect();
+        if let (true, Some(source)) = (usable.is_empty(), source) {
+            return Err(DialFailure::NoUsableAddress {
+                host: to.host.to_string(),
+                source,
+            });
+        }
+        let ordered = alternate_families(usable).into_iter().take(MAX_ADDRESSES);
+        Ok(ordered.map(|ip| SocketAddr::new(ip, to.port)).collect())
+    }
+
+    fn binding(&self) -> Binding {
+        match &self.settings.kind {
+            PathKind::Interface(name) => Binding::Interface(name.as_str().into()),
+            PathKind::Source(ip) => Binding::Source(*ip),
+            _ => Binding::None,
+        }
+    }
+
+    fn dialed(&self, stream: TcpStream) -> Result<Dialed<TcpStream>, DialFailure> {
+        let other = |error| DialFailure::Other(Arc::new(error));
+        let local = stream.local_addr().map_err(other)?;
+        let peer = stream.peer_addr().map_err(other)?;
+        let kind = self.settings.kind.clone();
+        let proxy = kind.proxy().map(Endpoint::to_string);
+        let route = RouteInfo {
+            interface: route::interface(&stream, local, peer),
+            source: Some(local.ip()),
+            proxy_address: proxy.as_ref().map(|_| peer),
+            proxy,
+        };
+        Ok(Dialed {
+            stream,
+            local: Some(local),
+            peer: Some(peer),
+            via: kind,
+            route,
+        })
+    }
+}
+
+/// The end of a dial's time.
+#[derive(Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    after: Duration,
+}
+
+impl Deadline {
+    fn after(after: Duration) -> Self {
+        // A time beyond what the clock can count is as good as a year.
+        let now = Instant::now();
+        let year = Duration::from_secs(365 * 24 * 3600);
+        Self {
+            at: now.checked_add(after).unwrap_or(now + year),
+            after,
+        }
+    }
+
+    async fn bound<T>(
+        self,
+        stage: DialStage,
+        work: impl Future<Output = Result<T, DialFailure>>,
+    ) -> Result<T, DialFailure> {
+        match timeout_at(self.at, work).await {
+            Ok(result) => result,
+            Err(_) => Err(DialFailure::TimedOut {
+                stage,
+                after: self.after,
+            }),
+        }
+    }
+}
+
+/// What the sockets of a path are bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Binding {
+    /// Nothing.
+    None,
+    /// An interface.
+    Interface(Arc<str>),
+    /// A source address.
+    Source(IpAddr),
+}
+
+impl Binding {
+    /// A TCP socket for `peer` that is bound.
+    pub(super) fn tcp_socket(&self, peer: SocketAddr) -> Result<TcpSocket, DialFailure> {
+        let other = |error| DialFailure::Other(Arc::new(error));
+        let socket = if peer.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        };
+        let socket = socket.map_err(other)?;
+        socket.set_nodelay(true).map_err(other)?;
+        match self {
+            Self::None => {}
+            Self::Interface(name) => {
+                bind_device(&socket, name).map_err(|e| DialFailure::Interface {
+                    name: name.to_string(),
+                    error: e.into(),
+                })?
+            }
+            Self::Source(source) => {
+                socket
+                    .bind(SocketAddr::new(*source, 0))
+                    .map_err(|e| DialFailure::Source {
+                        source: *source,
+                        error: e.into(),
+                    })?
+            }
+        }
+        Ok(socket)
+    }
+
+    /// A UDP socket that is bound, to `local`'s port and, but for a source, to its address.
+    pub(super) fn udp_socket(&self, local: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
+        let domain = socket2::Domain::for_address(local);
+        let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+        let local = match self {
+            Self::None => local,
+            Self::Source(source) => SocketAddr::new(*source, local.port()),
+            Self::Interface(name) => {
+                bind_device(&socket, name)?;
+                local
+            }
+        };
+        socket.bind(&local.into())?;
+        socket.set_nonblocking(true)?;
+        tokio::net::UdpSocket::from_std(socket.into())
+    }
+}
+
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+fn bind_device<S: std::os::fd::AsFd>(socket: &S, name: &str) -> io::Result<()> {
+    socket2::SockRef::from(socket).bind_device(Some(name.as_bytes()))
+}
+
+#[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
+fn bind_device<S>(_socket: &S, _name: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Tries the addresses one beside the other, each [`ATTEMPT_DELAY`] after the one before or as
+/// soon as one fails (RFC 8305, section 5). The first connection wins; where none comes about, the
+/// first failure tells.
+async fn connect_any(
+    binding: &Binding,
+    addresses: Vec<SocketAddr>,
+) -> Result<TcpStream, DialFailure> {
+    let mut queue = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut failure = None;
+    loop {
+        if let Some(address) = queue.next() {
+            attempts.push(connect_one(binding, address));
+        }
+        let more = !queue.as_slice().is_empty();
+        tokio::select! {
+            result = attempts.next() => match result {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(error)) => failure = failure.or(Some(error)),
+                None => return Err(failure.unwrap_or_else(no_address)),
+            },
+            () = sleep(ATTEMPT_DELAY), if more => {}
+        }
+    }
+}
+
+fn no_address() -> DialFailure {
+    let error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    DialFailure::Other(Arc::new(error))
+}
+
+async fn connect_one(binding: &Binding, address: SocketAddr) -> Result<TcpStream, DialFailure> {
+    let socket = binding.tcp_socket(address)?;
+    let connected = socket.connect(address).await;
+    connected.map_err(|error| DialFailure::Connect {
+        address,
+        error: Arc::new(error),
+    })
+}
+
+/// The resolver's order, with the families taking turns.
+fn alternate_families(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let v4_first = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let len = addresses.len();
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|ip| ip.is_ipv4() == v4_first);
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    let mut ordered = Vec::with_capacity(len);
+    while ordered.len() < len {
+        ordered.extend(first.next());
+        ordered.extend(second.next());
+    }
+    ordered
+}

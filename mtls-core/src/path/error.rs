@@ -1,0 +1,321 @@
+//! Why a path could not be dialled: one variant for each place of failure.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use super::endpoint::Endpoint;
+use super::kind::PathKind;
+
+/// A failed dial: which path, where to, and why.
+#[derive(Clone, Debug)]
+pub struct DialError {
+    /// The path.
+    pub via: PathKind,
+    /// Where to.
+    pub to: Endpoint,
+    /// Why.
+    pub reason: DialFailure,
+}
+
+impl DialError {
+    /// The step that failed, coarsely: what a program makes its exit status of.
+    #[must_use]
+    pub fn class(&self) -> DialFailureClass {
+        match &self.reason {
+            DialFailure::Resolve { .. } | DialFailure::NoUsableAddress { .. } => {
+                DialFailureClass::Resolve
+            }
+            DialFailure::TimedOut { .. } => DialFailureClass::TimedOut,
+            DialFailure::Connect { error, .. } if error.kind() == io::ErrorKind::TimedOut => {
+                DialFailureClass::TimedOut
+            }
+            DialFailure::Connect { .. }
+            | DialFailure::Interface { .. }
+            | DialFailure::Source { .. }
+            | DialFailure::Proxy { .. }
+            | DialFailure::Other(_) => DialFailureClass::Connect,
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "could not reach {} over the path `{}`: {}",
+            self.to, self.via, self.reason
+        )
+    }
+}
+
+impl std::error::Error for DialError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.reason {
+            DialFailure::Connect { error, .. }
+            | DialFailure::Interface { error, .. }
+            | DialFailure::Source { error, .. }
+            | DialFailure::Other(error) => Some(error.as_ref()),
+            DialFailure::Proxy { refusal, .. } => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
+/// The step that failed, coarsely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DialFailureClass {
+    /// A name could not be resolved, or not to an address that the path can reach.
+    Resolve,
+    /// No connection came about.
+    Connect,
+    /// The time was over first.
+    TimedOut,
+}
+
+/// Why a path could not be dialled.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DialFailure {
+    /// The name could not be resolved.
+    Resolve {
+        /// The name: the target's, or the proxy's.
+        name: String,
+        /// Who was asked.
+        resolver: String,
+        /// What was answered.
+        reason: String,
+    },
+    /// No address took the connection; this is the first one that was tried.
+    Connect {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        error: Arc<io::Error>,
+    },
+    /// The path's time was over.
+    TimedOut {
+        /// What was under way.
+        stage: DialStage,
+        /// The path's time.
+        after: Duration,
+    },
+    /// The host has no address that the path's source could reach.
+    NoUsableAddress {
+        /// The host whose addresses these would be.
+        host: String,
+        /// The path's source.
+        source: IpAddr,
+    },
+    /// The socket could not be bound to the path's interface.
+    Interface {
+        /// The interface.
+        name: String,
+        /// The system's reason.
+        error: Arc<io::Error>,
+    },
+    /// The socket could not be bound to the path's source address.
+    Source {
+        /// The address.
+        source: IpAddr,
+        /// The system's reason.
+        error: Arc<io::Error>,
+    },
+    /// The proxy did not let us through.
+    Proxy {
+        /// The proxy.
+        proxy: Endpoint,
+        /// Its reason.
+        refusal: ProxyRefusal,
+    },
+    /// The system gave no socket.
+    Other(Arc<io::Error>),
+}
+
+impl fmt::Display for DialFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolve {
+                name,
+                resolver,
+                reason,
+            } => {
+                write!(f, "could not resolve `{name}` ({resolver}): {reason}")
+            }
+            Self::Connect { address, error } => {
+                write!(f, "could not connect to {address}: {error}")
+            }
+            Self::TimedOut { stage, after } => {
+                write!(f, "timed out while {stage}, after {} ms", after.as_millis())
+            }
+            Self::NoUsableAddress { host, source } => write!(
+                f,
+                "`{host}` has no IPv{} address, and the path's source {source} reaches no other",
+                if source.is_ipv4() { 4 } else { 6 }
+            ),
+            Self::Interface { name, error } => fmt_interface(f, name, error),
+            Self::Source { source, error } => fmt_source(f, *source, error),
+            Self::Proxy { proxy, refusal } => write!(f, "the proxy {proxy} {refusal}"),
+            Self::Other(error) => write!(f, "could not open a socket: {error}"),
+        }
+    }
+}
+
+fn fmt_interface(f: &mut fmt::Formatter<'_>, name: &str, error: &io::Error) -> fmt::Result {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => write!(
+            f,
+            "not permitted to bind to the interface `{name}`: {error}; run with CAP_NET_RAW, or \
+             use a source address (`src:IP`)"
+        ),
+        io::ErrorKind::Unsupported => {
+            write!(
+                f,
+                "this system cannot bind to the interface `{name}`; use `src:IP`"
+            )
+        }
+        // ENODEV has no kind of its own.
+        _ => write!(
+            f,
+            "could not bind to the interface `{name}` (does it exist?): {error}"
+        ),
+    }
+}
+
+fn fmt_source(f: &mut fmt::Formatter<'_>, source: IpAddr, error: &io::Error) -> fmt::Result {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            write!(
+                f,
+                "{source} is not an address of this host; name one that it has"
+            )
+        }
+        _ => write!(f, "could not bind to the source {source}: {error}"),
+    }
+}
+
+/// What was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DialStage {
+    /// Resolving a name.
+    Resolving,
+    /// Connecting, to the target or to the proxy.
+    Connecting,
+    /// Waiting for the proxy's answer.
+    AwaitingProxy,
+}
+
+impl fmt::Display for DialStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolving => "resolving a name",
+            Self::Connecting => "connecting",
+            Self::AwaitingProxy => "waiting for the proxy's answer",
+        })
+    }
+}
+
+/// Why a proxy did not let us through.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ProxyRefusal {
+    /// A SOCKS5 reply other than "succeeded" (RFC 1928, section 6).
+    Socks5Reply(u8),
+    /// The SOCKS5 proxy takes none of the authentication methods that were offered.
+    NoMethod {
+        /// Whether a user name and password were among them.
+        with_credentials: bool,
+    },
+    /// The SOCKS5 proxy did not take the user name and password (RFC 1929).
+    Credentials,
+    /// An HTTP status other than 2xx.
+    HttpStatus(u16),
+    /// Its answer is not the protocol's.
+    Malformed(&'static str),
+    /// The head of its HTTP answer is longer than this many bytes.
+    TooLong(usize),
+    /// It closed the connection within its answer.
+    Closed,
+    /// The connection to it broke.
+    Io(Arc<io::Error>),
+}
+
+impl From<io::Error> for ProxyRefusal {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Io(Arc::new(error)),
+        }
+    }
+}
+
+impl fmt::Display for ProxyRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socks5Reply(code) => {
+                write!(f, "refused: {} (SOCKS reply {code})", socks5_reply(*code))
+            }
+            Self::NoMethod {
+                with_credentials: true,
+            } => f.write_str("takes neither a user name and password nor none"),
+            Self::NoMethod {
+                with_credentials: false,
+            } => f.write_str("wants credentials; write them as USER:PASSWORD@ before its host"),
+            Self::Credentials => f.write_str("does not take this user name and password"),
+            Self::HttpStatus(407) => f.write_str(
+                "refused with HTTP status 407: it wants (other) credentials; write them as \
+                 USER:PASSWORD@ before its host",
+            ),
+            Self::HttpStatus(code) => {
+                write!(f, "refused with HTTP status {code}{}", http_hint(*code))
+            }
+            Self::Malformed(what) => {
+                write!(
+                    f,
+                    "answered something else than its protocol: {what}; is it such a proxy?"
+                )
+            }
+            Self::TooLong(limit) => write!(f, "sent an answer longer than {limit} bytes"),
+            Self::Closed => f.write_str("closed the connection within its answer"),
+            Self::Io(error) => write!(f, "broke the connection: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ProxyRefusal {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+/// RFC 1928, section 6.
+fn socks5_reply(code: u8) -> &'static str {
+    match code {
+        1 => "general failure",
+        2 => "not allowed by its rules",
+        3 => "network unreachable",
+        4 => "host unreachable",
+        5 => "connection refused",
+        6 => "TTL expired",
+        7 => "command not supported",
+        8 => "address type not supported",
+        _ => "unknown reason",
+    }
+}
+
+fn http_hint(code: u16) -> &'static str {
+    match code {
+        403 => ": not allowed by its rules",
+        405 | 501 => ": it does not know CONNECT",
+        502 | 503 => ": it cannot reach the target",
+        504 => ": the target did not answer it in time",
+        _ => "",
+    }
+}

@@ -1,0 +1,119 @@
+//! How far two connections are apart: from their paths' definitions and the kernel's routes,
+//! never guessed.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+use serde::{Serialize, Serializer};
+
+/// How one connection leaves this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteInfo {
+    /// The interface that it leaves by: the one that the path is bound to, or what the kernel
+    /// answered when asked for the route. `None` when neither is known.
+    pub interface: Option<String>,
+    /// Its address on this host.
+    pub source: Option<IpAddr>,
+    /// The proxy as `HOST:PORT`, where there is one; `interface` and `source` are then those of
+    /// the connection to it.
+    pub proxy: Option<String>,
+    /// The proxy's address.
+    pub proxy_address: Option<SocketAddr>,
+}
+
+impl RouteInfo {
+    fn same_proxy(&self, other: &Self) -> bool {
+        let same_address =
+            self.proxy_address.is_some() && self.proxy_address == other.proxy_address;
+        self.proxy == other.proxy || same_address
+    }
+}
+
+/// How far two connections are apart. Serialized as [`as_str`](Self::as_str).
+///
+/// What lies below an interface is not looked at: a tunnel and the interface that carries it are
+/// two interfaces here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Independence {
+    /// One goes through a proxy and the other does not, or they go through two proxies of
+    /// different address.
+    Proxied,
+    /// They leave by two interfaces.
+    DifferentInterface,
+    /// They leave by one interface, from two addresses.
+    SameInterfaceOtherSource,
+    /// They leave by one interface from one address, or through one proxy.
+    Same,
+    /// Not known, so not independent.
+    Unknown,
+}
+
+impl Independence {
+    /// Compares two connections.
+    #[must_use]
+    pub fn between(one: &RouteInfo, other: &RouteInfo) -> Self {
+        match (&one.proxy, &other.proxy) {
+            (None, None) => Self::of_unproxied(one, other),
+            (Some(_), Some(_)) if one.same_proxy(other) => Self::Same,
+            _ => Self::Proxied,
+        }
+    }
+
+    fn of_unproxied(one: &RouteInfo, other: &RouteInfo) -> Self {
+        let (Some(interface), Some(other_interface)) = (&one.interface, &other.interface) else {
+            return Self::Unknown;
+        };
+        if interface != other_interface {
+            return Self::DifferentInterface;
+        }
+        match (one.source, other.source) {
+            (Some(a), Some(b)) if a == b => Self::Same,
+            (Some(_), Some(_)) => Self::SameInterfaceOtherSource,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether a policy that demands independence may take it.
+    #[must_use]
+    pub fn is_independent(self) -> bool {
+        match self {
+            Self::Proxied | Self::DifferentInterface => true,
+            Self::SameInterfaceOtherSource | Self::Same | Self::Unknown => false,
+        }
+    }
+
+    /// Its name: `proxied`, `different-interface`, `same-interface-other-source`, `same` or
+    /// `unknown`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxied => "proxied",
+            Self::DifferentInterface => "different-interface",
+            Self::SameInterfaceOtherSource => "same-interface-other-source",
+            Self::Same => "same",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A sentence for people; programs read [`as_str`](Independence::as_str).
+impl fmt::Display for Independence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proxied => "a proxy stands on one of the paths only, or another on each",
+            Self::DifferentInterface => "the paths leave by different interfaces",
+            Self::SameInterfaceOtherSource => {
+                "the paths leave by the same interface, from different addresses"
+            }
+            Self::Same => "the paths are the same as far as this host can see",
+            Self::Unknown => "it is not known whether the paths are independent",
+        })
+    }
+}
+
+impl Serialize for Independence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}

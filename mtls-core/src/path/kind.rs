@@ -1,0 +1,215 @@
+//! How a path leaves this host, and its notation in the programs.
+
+use core::fmt;
+use core::net::IpAddr;
+use core::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::credentials::Credentials;
+use super::endpoint::{Endpoint, EndpointError};
+
+/// The longest interface name, in bytes (`IFNAMSIZ` less its final zero).
+const MAX_INTERFACE_NAME: usize = 15;
+
+/// The forms that a path is written in.
+const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT";
+
+/// How a path leaves this host. Displayed, parsed and serialized as the programs write it:
+/// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathKind {
+    /// As the system routes.
+    Direct,
+    /// Out of this network interface, whatever the routes say.
+    Interface(String),
+    /// From this address of the host.
+    Source(IpAddr),
+    /// Through this SOCKS5 proxy, which resolves the names.
+    Socks5(Endpoint),
+    /// Through this HTTP proxy, by CONNECT; it resolves the names.
+    HttpConnect(Endpoint),
+}
+
+impl PathKind {
+    /// The proxy, where there is one.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Socks5(proxy) | Self::HttpConnect(proxy) => Some(proxy),
+            Self::Direct | Self::Interface(_) | Self::Source(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for PathKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Direct => f.write_str("direct"),
+            Self::Interface(name) => write!(f, "if:{name}"),
+            Self::Source(ip) => write!(f, "src:{ip}"),
+            Self::Socks5(proxy) => write!(f, "socks5h://{proxy}"),
+            Self::HttpConnect(proxy) => write!(f, "http://{proxy}"),
+        }
+    }
+}
+
+impl Serialize for PathKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Refuses credentials: they belong to a [`Path`](super::Path).
+impl FromStr for PathKind {
+    type Err = PathSpecError;
+
+    fn from_str(text: &str) -> Result<Self, PathSpecError> {
+        match parse(text)? {
+            (kind, None) => Ok(kind),
+            (_, Some(_)) => Err(PathSpecError::Unexpected("credentials")),
+        }
+    }
+}
+
+/// Parses the notation of a path, with its credentials.
+pub(super) fn parse(text: &str) -> Result<(PathKind, Option<Credentials>), PathSpecError> {
+    if text == "direct" {
+        return Ok((PathKind::Direct, None));
+    }
+    if let Some(name) = text.strip_prefix("if:") {
+        return Ok((PathKind::Interface(interface_name(name)?), None));
+    }
+    if let Some(ip) = text.strip_prefix("src:") {
+        return Ok((PathKind::Source(source_address(ip)?), None));
+    }
+    let is_scheme = |scheme: &str| scheme.bytes().all(|b| b.is_ascii_alphanumeric());
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) if is_scheme(scheme) => (scheme, rest),
+        _ => return Err(PathSpecError::UnknownForm(without_secret(text))),
+    };
+    let make = match scheme.to_ascii_lowercase().as_str() {
+        "socks5h" => PathKind::Socks5,
+        "http" => PathKind::HttpConnect,
+        "socks5" => return Err(PathSpecError::Socks5ResolvesHere),
+        other => return Err(PathSpecError::UnknownScheme(other.into())),
+    };
+    let (credentials, proxy) = match rest.rsplit_once('@') {
+        Some((userinfo, proxy)) => (Some(Credentials::parse(userinfo)?), proxy),
+        None => (None, rest),
+    };
+    let proxy = proxy.strip_suffix('/').unwrap_or(proxy);
+    let proxy = proxy.parse().map_err(PathSpecError::Proxy)?;
+    let kind = make(proxy);
+    if let Some(credentials) = &credentials {
+        credentials.check_for(&kind)?;
+    }
+    Ok((kind, credentials))
+}
+
+/// Checks what the kernel would (`dev_valid_name`).
+pub(super) fn interface_name(name: &str) -> Result<String, PathSpecError> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
+    if name.is_empty()
+        || name.len() > MAX_INTERFACE_NAME
+        || matches!(name, "." | "..")
+        || name.contains(bad)
+    {
+        return Err(PathSpecError::InterfaceName(
+            name.escape_debug().to_string(),
+        ));
+    }
+    Ok(name.into())
+}
+
+fn source_address(text: &str) -> Result<IpAddr, PathSpecError> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let ip: IpAddr = match bare.unwrap_or(text).parse() {
+        Ok(ip) => ip,
+        Err(_) => {
+            return Err(PathSpecError::SourceAddress(
+                text.escape_debug().to_string(),
+            ));
+        }
+    };
+    check_source(ip)
+}
+
+/// An unspecified or multicast address is the source of nothing.
+pub(super) fn check_source(ip: IpAddr) -> Result<IpAddr, PathSpecError> {
+    if ip.is_unspecified() || ip.is_multicast() {
+        return Err(PathSpecError::SourceAddress(ip.to_string()));
+    }
+    Ok(ip)
+}
+
+/// What stands before an `@` may be a secret.
+fn without_secret(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{}", rest.escape_debug()),
+        None => text.escape_debug().to_string(),
+    }
+}
+
+/// Why a text is no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathSpecError {
+    /// None of the forms.
+    UnknownForm(String),
+    /// A proxy of another kind.
+    UnknownScheme(String),
+    /// `socks5://` says that names are resolved here, where the primary path's attacker sees them.
+    Socks5ResolvesHere,
+    /// Not the name of an interface.
+    InterfaceName(String),
+    /// Not an address of a host.
+    SourceAddress(String),
+    /// The proxy's `HOST:PORT` is wrong.
+    Proxy(EndpointError),
+    /// The user name or password of the proxy is wrong; never shown.
+    Credentials(&'static str),
+    /// Something that has no place here.
+    Unexpected(&'static str),
+}
+
+impl fmt::Display for PathSpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownForm(text) => write!(f, "`{text}` is not a path; write one of {FORMS}"),
+            Self::UnknownScheme(scheme) => {
+                write!(
+                    f,
+                    "`{scheme}://` is not a kind of proxy known here; write one of {FORMS}"
+                )
+            }
+            Self::Socks5ResolvesHere => f.write_str(
+                "`socks5://` would resolve names on this host; write `socks5h://HOST:PORT`, \
+                 with which the proxy resolves them",
+            ),
+            Self::InterfaceName(name) => write!(
+                f,
+                "`{name}` is not an interface name (1 to {MAX_INTERFACE_NAME} bytes, no space, \
+                 `/` or `:`); write `if:NAME`"
+            ),
+            Self::SourceAddress(text) => {
+                write!(f, "`{text}` is not an address of a host; write `src:IP`")
+            }
+            Self::Proxy(error) => write!(f, "the proxy's address is wrong: {error}"),
+            Self::Credentials(what) => write!(f, "the proxy's credentials are wrong: {what}"),
+            Self::Unexpected(what) => write!(f, "{what} cannot stand here"),
+        }
+    }
+}
+
+impl std::error::Error for PathSpecError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Proxy(error) => Some(error),
+            _ => None,
+        }
+    }
+}

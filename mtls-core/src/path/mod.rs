@@ -1,0 +1,283 @@
+//! How to dial: as the system routes, out of an interface, from a source address, or through a
+//! SOCKS5 or HTTP proxy.
+//!
+//! A [`Path`] resolves names itself, so that the answer comes over the path: one that is bound to
+//! an interface or a source address sends its DNS queries from there, and a proxied one leaves
+//! the name to the proxy. [`Dial`] is all that the connector knows of a path, so that a
+//! simulated network can stand in for it.
+
+mod connect;
+mod credentials;
+mod endpoint;
+mod error;
+mod http_connect;
+mod independence;
+mod kind;
+mod resolve;
+mod route;
+mod socks5;
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use core::str::FromStr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use connect::Dialler;
+use credentials::Credentials;
+
+pub use connect::{ATTEMPT_DELAY, MAX_ADDRESSES};
+pub use endpoint::{Endpoint, EndpointError, Host, HostName, MAX_HOST_NAME};
+pub use error::{DialError, DialFailure, DialFailureClass, DialStage, ProxyRefusal};
+pub use http_connect::MAX_HTTP_HEAD;
+pub use independence::{Independence, RouteInfo};
+pub use kind::{PathKind, PathSpecError};
+
+/// How long a [`Path`] may take to connect, unless told otherwise.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Opens connections over one network path.
+pub trait Dial: Send + Sync + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Opens a connection. The future owns what it needs, so a task can be spawned of it;
+    /// dropping it gives the attempt up.
+    fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<Self::Stream>, DialError>>;
+
+    /// What kind of path this is.
+    fn describe(&self) -> PathKind;
+}
+
+impl<D: Dial + ?Sized> Dial for Arc<D> {
+    type Stream = D::Stream;
+
+    fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<D::Stream>, DialError>> {
+        (**self).dial(to)
+    }
+
+    fn describe(&self) -> PathKind {
+        (**self).describe()
+    }
+}
+
+/// A connection, and how it leaves this host.
+#[derive(Debug)]
+pub struct Dialed<S> {
+    /// The connection. `TCP_NODELAY` is set where it is TCP.
+    pub stream: S,
+    /// Its address here.
+    pub local: Option<SocketAddr>,
+    /// Its address there: the proxy's, on a proxied path.
+    pub peer: Option<SocketAddr>,
+    /// The path.
+    pub via: PathKind,
+    /// What is known of its route.
+    pub route: RouteInfo,
+}
+
+/// One way from this host into the network. A clone is cheap and the same path.
+///
+/// Written as the programs do, it parses from and displays as `direct`, `if:NAME`, `src:IP`,
+/// `socks5h://HOST:PORT` or `http://HOST:PORT`; `USER:PASSWORD@` before a proxy's host is parsed
+/// (percent-encoded, RFC 3986), but never displayed.
+///
+/// ```
+/// use mtls_core::path::Path;
+/// let side: Path = "socks5h://[2001:db8::1]:1080".parse()?;
+/// assert_eq!(side.to_string(), "socks5h://[2001:db8::1]:1080");
+/// # Ok::<(), mtls_core::path::PathSpecError>(())
+/// ```
+#[derive(Clone)]
+pub struct Path {
+    settings: Arc<Settings>,
+}
+
+/// What a [`Path`] was told.
+#[derive(Clone)]
+struct Settings {
+    kind: PathKind,
+    credentials: Option<Arc<Credentials>>,
+    nameservers: Vec<SocketAddr>,
+    overrides: Vec<Override>,
+    connect_timeout: Duration,
+}
+
+/// Addresses that stand for one name and port.
+#[derive(Clone)]
+struct Override {
+    host: HostName,
+    port: u16,
+    addresses: Vec<IpAddr>,
+}
+
+impl Path {
+    /// As the system routes and resolves.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::of(PathKind::Direct, None)
+    }
+
+    /// Out of this network interface (`SO_BINDTODEVICE`; Linux). Names are resolved through it.
+    ///
+    /// Linux lets every process do so since 5.7; before, it takes `CAP_NET_RAW`.
+    ///
+    /// # Errors
+    /// When this cannot be the name of an interface. Whether it exists is seen by the dial.
+    pub fn interface(name: &str) -> Result<Self, PathSpecError> {
+        Ok(Self::of(
+            PathKind::Interface(kind::interface_name(name)?),
+            None,
+        ))
+    }
+
+    /// From this address of the host. Names are resolved from it, to its family only.
+    ///
+    /// # Errors
+    /// When the address is unspecified or multicast. Whether the host has it is seen by the dial.
+    pub fn source(ip: IpAddr) -> Result<Self, PathSpecError> {
+        Ok(Self::of(PathKind::Source(kind::check_source(ip)?), None))
+    }
+
+    /// Through a SOCKS5 proxy (RFC 1928), which resolves the names.
+    #[must_use]
+    pub fn socks5(proxy: Endpoint) -> Self {
+        Self::of(PathKind::Socks5(proxy), None)
+    }
+
+    /// Through an HTTP proxy by CONNECT (RFC 9110, section 9.3.6), which resolves the names.
+    #[must_use]
+    pub fn http_connect(proxy: Endpoint) -> Self {
+        Self::of(PathKind::HttpConnect(proxy), None)
+    }
+
+    fn of(kind: PathKind, credentials: Option<Arc<Credentials>>) -> Self {
+        let settings = Settings {
+            kind,
+            credentials,
+            nameservers: Vec::new(),
+            overrides: Vec::new(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+        };
+        Self {
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// A user name and password for the proxy (SOCKS5: RFC 1929; HTTP: Basic, RFC 7617). Both
+    /// reach the proxy in the clear.
+    ///
+    /// # Errors
+    /// When the path has no proxy, the user name is empty, or either has more than 255 bytes; for
+    /// an HTTP proxy also when the user name has a colon.
+    pub fn credentials(mut self, user: &str, password: &str) -> Result<Self, PathSpecError> {
+        let credentials = Credentials::new(user, password)?;
+        credentials.check_for(&self.settings.kind)?;
+        self.edit().credentials = Some(Arc::new(credentials));
+        Ok(self)
+    }
+
+    /// Resolves names by asking these servers over this path, instead of the system's. On a
+    /// proxied path this concerns the proxy's own name only.
+    #[must_use]
+    pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
+        self.edit().nameservers = nameservers;
+        self
+    }
+
+    /// Takes this address for this host and port, without DNS; given again for the same two, adds
+    /// an address. A proxied path then asks the proxy for the address instead of the name.
+    #[must_use]
+    pub fn resolve(mut self, host: HostName, port: u16, address: IpAddr) -> Self {
+        let overrides = &mut self.edit().overrides;
+        match overrides.iter_mut().find(|o| o.is_for(&host, port)) {
+            Some(entry) => entry.addresses.push(address),
+            None => overrides.push(Override {
+                host,
+                port,
+                addresses: vec![address],
+            }),
+        }
+        self
+    }
+
+    /// How long a dial may take in all: resolving, connecting, and the proxy's answers. Default
+    /// [`DEFAULT_CONNECT_TIMEOUT`].
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.edit().connect_timeout = timeout;
+        self
+    }
+
+    /// What kind of path this is.
+    #[must_use]
+    pub fn kind(&self) -> &PathKind {
+        &self.settings.kind
+    }
+
+    fn edit(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+impl Dial for Path {
+    type Stream = TcpStream;
+
+    fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<TcpStream>, DialError>> {
+        let dialler = Dialler {
+            settings: Arc::clone(&self.settings),
+            to: to.clone(),
+        };
+        Box::pin(async move { dialler.run().await })
+    }
+
+    fn describe(&self) -> PathKind {
+        self.settings.kind.clone()
+    }
+}
+
+impl FromStr for Path {
+    type Err = PathSpecError;
+
+    fn from_str(text: &str) -> Result<Self, PathSpecError> {
+        let (kind, credentials) = kind::parse(text)?;
+        Ok(Self::of(kind, credentials.map(Arc::new)))
+    }
+}
+
+/// Without the credentials.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.kind.fmt(f)
+    }
+}
+
+/// Without the credentials.
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Path")
+            .field("kind", &format_args!("{}", self.settings.kind))
+            .field("nameservers", &self.settings.nameservers)
+            .field("connect_timeout", &self.settings.connect_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    fn overridden(&self, host: &HostName, port: u16) -> Option<&[IpAddr]> {
+        let entry = self.overrides.iter().find(|o| o.is_for(host, port))?;
+        Some(&entry.addresses)
+    }
+}
+
+impl Override {
+    fn is_for(&self, host: &HostName, port: u16) -> bool {
+        self.port == port && self.host.is(host)
+    }
+}

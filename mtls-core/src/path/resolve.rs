@@ -1,0 +1,231 @@
+//! Names to addresses: the system's resolver on an unbound path, one of its own on a bound one.
+
+use core::net::{IpAddr, SocketAddr};
+use core::pin::Pin;
+use core::time::Duration;
+use std::io;
+
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+    ResolverOpts,
+};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::iocompat::AsyncIoTokioAsStd;
+use hickory_resolver::net::runtime::{
+    RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime,
+};
+use hickory_resolver::system_conf::{parse_resolv_conf, read_system_conf};
+use tokio::net::{TcpStream, UdpSocket};
+
+use super::connect::Binding;
+use super::endpoint::HostName;
+use super::error::DialFailure;
+
+/// Where systemd-resolved names the servers that its loopback stub asks.
+const RESOLVED_UPSTREAMS: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Resolves names for one path. It keeps no answers, as the system's does not, and reads the
+/// system's settings for each lookup, so that it follows a host that changes networks.
+pub(super) struct Resolver<'a> {
+    binding: Binding,
+    nameservers: &'a [SocketAddr],
+}
+
+impl<'a> Resolver<'a> {
+    /// A resolver whose sockets are bound; without nameservers it asks the system's.
+    pub(super) fn new(binding: Binding, nameservers: &'a [SocketAddr]) -> Self {
+        Self {
+            binding,
+            nameservers,
+        }
+    }
+
+    /// The addresses of a name, at least one.
+    pub(super) async fn lookup(&self, name: &HostName) -> Result<Vec<IpAddr>, DialFailure> {
+        let (resolver, result) = if self.binding == Binding::None && self.nameservers.is_empty() {
+            ("asked the system's resolver".into(), by_system(name).await)
+        } else {
+            self.by_dns(name).await
+        };
+        let failed = |reason| DialFailure::Resolve {
+            name: name.as_str().into(),
+            resolver,
+            reason,
+        };
+        match (result, &self.binding) {
+            (Ok(addresses), &Binding::Source(source)) if addresses.is_empty() => {
+                Err(DialFailure::NoUsableAddress {
+                    host: name.as_str().into(),
+                    source,
+                })
+            }
+            (Ok(addresses), _) if addresses.is_empty() => Err(failed("it has no address".into())),
+            (Ok(addresses), _) => Ok(addresses),
+            (Err(reason), _) => Err(failed(reason)),
+        }
+    }
+
+    /// Who was asked, and the answer.
+    async fn by_dns(&self, name: &HostName) -> (String, Result<Vec<IpAddr>, String>) {
+        let (binding, set) = (self.binding.clone(), self.nameservers.to_vec());
+        // The settings and the hosts file are read from disk.
+        let build = tokio::task::spawn_blocking(move || build(binding, &set));
+        let (described, resolver) = match build.await {
+            Ok(Ok(built)) => built,
+            Ok(Err(reason)) => return ("found no nameserver to ask".into(), Err(reason)),
+            Err(error) => return ("the lookup was given up".into(), Err(error.to_string())),
+        };
+        match resolver.lookup_ip(name.as_str()).await {
+            Ok(found) => (described, Ok(found.iter().collect())),
+            Err(error) if error.is_nx_domain() => (described, Err("no such name".into())),
+            Err(error) if error.is_no_records_found() => (described, Ok(Vec::new())),
+            Err(error) => (described, Err(error.to_string())),
+        }
+    }
+}
+
+async fn by_system(name: &HostName) -> Result<Vec<IpAddr>, String> {
+    match tokio::net::lookup_host((name.as_str(), 0)).await {
+        Ok(found) => Ok(found.map(|address| address.ip()).collect()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+type BoundResolver = hickory_resolver::Resolver<BoundProvider>;
+
+/// A resolver, and who it will ask, in words.
+fn build(binding: Binding, set: &[SocketAddr]) -> Result<(String, BoundResolver), String> {
+    let (config, mut options) = match set {
+        [] => system_settings(&binding)?,
+        set => (with_nameservers(set), ResolverOpts::default()),
+    };
+    let config = keep_servers(config, |ip| binding.has_family_of(ip))
+        .ok_or("no nameserver has the family of the path's source; name one for the path")?;
+    let described = describe(&config, &binding);
+    options.use_hosts_file = ResolveHosts::Always;
+    options.cache_size = 0;
+    options.ip_strategy = match binding {
+        Binding::Source(IpAddr::V4(_)) => LookupIpStrategy::Ipv4Only,
+        Binding::Source(IpAddr::V6(_)) => LookupIpStrategy::Ipv6Only,
+        Binding::None | Binding::Interface(_) => LookupIpStrategy::Ipv6AndIpv4,
+    };
+    let provider = BoundProvider {
+        binding,
+        inner: TokioRuntimeProvider::new(),
+    };
+    let builder = BoundResolver::builder_with_config(config, provider).with_options(options);
+    let resolver = builder.build().map_err(|error| error.to_string())?;
+    Ok((described, resolver))
+}
+
+/// The system's settings. A stub on the loopback would ask over whatever route the system takes,
+/// so the servers behind it are asked where they are known.
+fn system_settings(binding: &Binding) -> Result<(ResolverConfig, ResolverOpts), String> {
+    let said = |error: NetError| error.to_string();
+    let (config, options) = read_system_conf().map_err(said)?;
+    if binding.is_on_loopback() {
+        return Ok((config, options));
+    }
+    if let Some(config) = keep_servers(config, |ip| !ip.is_loopback()) {
+        return Ok((config, options));
+    }
+    let no_upstream = "all nameservers of the system are on the loopback and would ask over \
+                       another path; name nameservers for this path";
+    let upstreams = std::fs::read(RESOLVED_UPSTREAMS).map_err(|_| no_upstream)?;
+    let (config, options) = parse_resolv_conf(upstreams).map_err(said)?;
+    let config = keep_servers(config, |ip| !ip.is_loopback()).ok_or(no_upstream)?;
+    Ok((config, options))
+}
+
+/// `None` when no server is left.
+fn keep_servers(config: ResolverConfig, keep: impl Fn(IpAddr) -> bool) -> Option<ResolverConfig> {
+    let (domain, search, mut servers) = config.into_parts();
+    servers.retain(|server| keep(server.ip));
+    let some = !servers.is_empty();
+    some.then(|| ResolverConfig::from_parts(domain, search, servers))
+}
+
+fn with_nameservers(set: &[SocketAddr]) -> ResolverConfig {
+    let server = |address: &SocketAddr| {
+        let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+        for connection in &mut connections {
+            connection.port = address.port();
+        }
+        NameServerConfig::new(address.ip(), true, connections)
+    };
+    ResolverConfig::from_parts(None, Vec::new(), set.iter().map(server).collect())
+}
+
+fn describe(config: &ResolverConfig, binding: &Binding) -> String {
+    let servers: Vec<_> = config
+        .name_servers()
+        .iter()
+        .map(|s| s.ip.to_string())
+        .collect();
+    let servers = servers.join(", ");
+    match binding {
+        Binding::None => format!("asked {servers}"),
+        Binding::Interface(name) => format!("asked {servers} through the interface `{name}`"),
+        Binding::Source(source) => format!("asked {servers} from {source}"),
+    }
+}
+
+impl Binding {
+    /// Whether servers on the loopback are asked over this very path.
+    fn is_on_loopback(&self) -> bool {
+        match self {
+            // An unbound path is the system's own.
+            Self::None => true,
+            Self::Interface(name) => &**name == "lo",
+            Self::Source(source) => source.is_loopback(),
+        }
+    }
+
+    fn has_family_of(&self, server: IpAddr) -> bool {
+        match self {
+            Self::Source(source) => source.is_ipv4() == server.is_ipv4(),
+            Self::None | Self::Interface(_) => true,
+        }
+    }
+}
+
+/// Gives the resolver sockets that are bound as the path's are.
+#[derive(Clone)]
+struct BoundProvider {
+    binding: Binding,
+    inner: TokioRuntimeProvider,
+}
+
+type BoxIo<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
+
+impl RuntimeProvider for BoundProvider {
+    type Handle = TokioHandle;
+    type Timer = TokioTime;
+    type Udp = UdpSocket;
+    type Tcp = AsyncIoTokioAsStd<TcpStream>;
+
+    fn create_handle(&self) -> TokioHandle {
+        self.inner.create_handle()
+    }
+
+    fn connect_tcp(
+        &self,
+        server: SocketAddr,
+        _bind: Option<SocketAddr>,
+        timeout: Option<Duration>,
+    ) -> BoxIo<Self::Tcp> {
+        let socket = self.binding.tcp_socket(server);
+        Box::pin(async move {
+            let socket = socket.map_err(|failure| io::Error::other(failure.to_string()))?;
+            // The dial's own deadline bounds it in any case.
+            let timeout = timeout.unwrap_or(super::DEFAULT_CONNECT_TIMEOUT);
+            let stream = tokio::time::timeout(timeout, socket.connect(server)).await??;
+            Ok(AsyncIoTokioAsStd(stream))
+        })
+    }
+
+    fn bind_udp(&self, local: SocketAddr, _server: SocketAddr) -> BoxIo<UdpSocket> {
+        let socket = self.binding.udp_socket(local);
+        Box::pin(async move { socket })
+    }
+}

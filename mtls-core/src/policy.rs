@@ -1,0 +1,68 @@
+//! What an endpoint insists on (`docs/protocol.md`, section 6).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// How much an endpoint insists on verification. There is no default: the caller says it.
+///
+/// A wrong value or an unknown handshake is an interception under every policy: `Require` and
+/// `Prefer` refuse, `Observe` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Fails closed: the application never sees a connection that is not verified.
+    Require,
+    /// A client falls back to plain TLS only where the side path cannot be dialled or its first
+    /// bytes are not the greeting. Whoever can block the side path can force that, so this
+    /// protects only while nobody does. A server holds the application back only when a side
+    /// connection has asked for the handshake by the time TLS completes.
+    Prefer,
+    /// Fails no connection, and reports.
+    Observe,
+}
+
+impl Policy {
+    /// The word used on command lines: `require`, `prefer` or `observe`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Require => "require",
+            Self::Prefer => "prefer",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Policy {
+    type Err = UnknownPolicy;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPolicy> {
+        [Self::Require, Self::Prefer, Self::Observe]
+            .into_iter()
+            .find(|policy| policy.as_str() == word)
+            .ok_or_else(|| UnknownPolicy(word.to_owned()))
+    }
+}
+
+/// A word that names no [`Policy`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownPolicy(String);
+
+impl fmt::Display for UnknownPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "expected a policy of `require`, `prefer` or `observe`, got `{}`",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for UnknownPolicy {}

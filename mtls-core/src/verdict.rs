@@ -1,0 +1,315 @@
+//! What an endpoint learnt about one connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::path::{Independence, PathKind};
+use crate::proto::binding::Binding;
+use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
+use crate::proto::frame::RejectCode;
+
+/// Everything that is known of one connection's verification. Never a bool: look at
+/// [`outcome`](Self::outcome).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// Verified, unverified, or intercepted.
+    pub outcome: Outcome,
+    /// The weakest independence of any side path from the primary path. Servers cannot know.
+    pub independence: Independence,
+    /// The primary path first, then the side paths in the order of their configuration.
+    pub paths: Vec<PathReport>,
+    /// The TLS connection.
+    pub tls: TlsReport,
+    /// When things happened.
+    pub times: Times,
+}
+
+/// The result of a verification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every side path verified the handshake.
+    Verified(Verified),
+    /// Nothing was shown, either way.
+    Unverified(Reason),
+    /// One of the paths is attacked. A stream carries this only under
+    /// [`Policy::Observe`](crate::policy::Policy::Observe).
+    Intercepted(InterceptionReason),
+}
+
+/// Proof that a handshake was verified: only a check that succeeded makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    sides: Vec<SideProof>,
+}
+
+impl Verified {
+    /// `None` without a single proof: nothing verified means not verified.
+    pub(crate) fn new(sides: Vec<SideProof>) -> Option<Self> {
+        (!sides.is_empty()).then_some(Self { sides })
+    }
+
+    /// The proofs, one for each side path.
+    pub fn sides(&self) -> &[SideProof] {
+        &self.sides
+    }
+
+    /// The weakest binding of the side paths.
+    pub fn binding(&self) -> Binding {
+        let hello = |proof: &SideProof| proof.binding() == Binding::Hello;
+        match self.sides.iter().any(hello) {
+            true => Binding::Hello,
+            false => Binding::Exporter,
+        }
+    }
+}
+
+/// Why a connection is not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Client: a side path failed.
+    Side(SideFailure),
+    /// Client: the paths are not independent, and the policy demands that.
+    NotIndependent,
+    /// Server: no side connection has asked for this handshake.
+    NoSideConnection,
+    /// Server: a side connection has asked, and not confirmed in time.
+    NotConfirmed,
+    /// Server: the registry did not take the handshake.
+    NotRegistered,
+    /// The handshake was not TLS 1.3.
+    NotTls13,
+}
+
+impl Reason {
+    /// A token for programs: lower-case words joined by `-`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Side(failure) => side_failure_token(failure),
+            Self::NotIndependent => "not-independent",
+            Self::NoSideConnection => "no-side-connection",
+            Self::NotConfirmed => "not-confirmed",
+            Self::NotRegistered => "not-registered",
+            Self::NotTls13 => "not-tls13",
+        }
+    }
+}
+
+fn side_failure_token(failure: SideFailure) -> &'static str {
+    match failure {
+        SideFailure::Unreachable => "side-unreachable",
+        SideFailure::NoGreeting => "no-greeting",
+        SideFailure::Silent => "side-silent",
+        SideFailure::Closed => "side-closed",
+        SideFailure::Rejected(code) => match code {
+            RejectCode::Unknown => "rejected-unknown",
+            RejectCode::EarlyWaitExpired => "rejected-early-wait-expired",
+            RejectCode::Busy => "rejected-busy",
+            RejectCode::RegistryUnavailable => "rejected-registry-unavailable",
+            RejectCode::NoCommonBinding => "rejected-no-common-binding",
+            RejectCode::Malformed => "rejected-malformed",
+            RejectCode::WrongValue => "rejected-wrong-value",
+            RejectCode::NotTls13 => "rejected-not-tls13",
+        },
+        SideFailure::Misbehaved(_) => "side-misbehaved",
+        SideFailure::Interception(reason) => interception_token(reason),
+    }
+}
+
+/// A token for programs, as [`Reason::as_str`].
+pub fn interception_token(reason: InterceptionReason) -> &'static str {
+    match reason {
+        InterceptionReason::WrongValue => "wrong-value",
+        InterceptionReason::UnknownHandshake => "unknown-handshake",
+        InterceptionReason::Downgrade => "downgrade",
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Side(failure) => failure.fmt(f),
+            Self::NotIndependent => f.write_str("the paths are not independent"),
+            Self::NoSideConnection => f.write_str("no side connection asked for this handshake"),
+            Self::NotConfirmed => f.write_str("the side connection did not confirm in time"),
+            Self::NotRegistered => f.write_str("the registry did not take the handshake"),
+            Self::NotTls13 => f.write_str("the handshake was not TLS 1.3"),
+        }
+    }
+}
+
+impl fmt::Display for SideFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("no connection to the side endpoint"),
+            Self::NoGreeting => {
+                f.write_str("connected, but the server does not speak the side protocol there")
+            }
+            Self::Silent => f.write_str("the side endpoint greeted and then fell silent"),
+            Self::Closed => f.write_str("the side endpoint greeted and then closed"),
+            Self::Rejected(code) => write!(f, "the side endpoint refused: {code}"),
+            Self::Misbehaved(what) => write!(f, "the side endpoint sent {what}"),
+            Self::Interception(reason) => reason.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RejectCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "it does not know this handshake",
+            Self::EarlyWaitExpired => "the handshake did not reach it in time",
+            Self::Busy => "it is busy",
+            Self::RegistryUnavailable => "its registry does not answer",
+            Self::NoCommonBinding => "it has none of the bindings that were offered",
+            Self::Malformed => "it could not make sense of the request",
+            Self::WrongValue => "it found this client's value wrong",
+            Self::NotTls13 => "the handshake was not TLS 1.3",
+        })
+    }
+}
+
+impl fmt::Display for InterceptionReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongValue => "the proof from the side path belongs to another TLS handshake",
+            Self::UnknownHandshake => "the server never saw this TLS handshake",
+            Self::Downgrade => "the server holds a TLS 1.3 handshake where an older one arrived",
+        })
+    }
+}
+
+/// One path of a connection.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PathReport {
+    /// Primary or side.
+    pub role: PathRole,
+    /// How it was dialled; `None` for a stream that somebody else opened.
+    pub via: Option<PathKind>,
+    /// The address at this end.
+    pub local: Option<SocketAddr>,
+    /// The address at the other end: the proxy's, where there is one.
+    pub peer: Option<SocketAddr>,
+    /// The interface that it leaves by, where that is known.
+    pub interface: Option<String>,
+    /// How far apart from the primary path; `None` for the primary path itself.
+    pub independence: Option<Independence>,
+    /// `verified`, a reason, or `None` for the primary path.
+    pub result: Option<&'static str>,
+    /// Was the connection there before?
+    pub reused: bool,
+}
+
+/// What a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PathRole {
+    /// Carries the TLS connection.
+    Primary,
+    /// Carries the verification.
+    Side,
+}
+
+/// The TLS connection, as this end saw it.
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct TlsReport {
+    /// The version, such as `TLSv1.3`.
+    pub version: Option<String>,
+    /// The cipher suite, by its name in the registry of IANA.
+    pub cipher_suite: Option<String>,
+    /// The key-exchange group.
+    pub key_exchange: Option<String>,
+    /// `full`, `full-with-retry` or `resumed`.
+    pub handshake: Option<&'static str>,
+    /// The application protocol that was agreed on (ALPN).
+    pub alpn: Option<String>,
+    /// SHA-256 of each certificate of the peer's chain, the leaf first, in hexadecimal.
+    pub peer_chain_sha256: Vec<String>,
+}
+
+/// When things happened, counted from the start of the connection.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub struct Times {
+    /// The primary path was connected.
+    #[serde(serialize_with = "milliseconds")]
+    pub connected: Option<Duration>,
+    /// TLS was complete.
+    #[serde(serialize_with = "milliseconds")]
+    pub tls: Option<Duration>,
+    /// The verdict was reached.
+    #[serde(serialize_with = "milliseconds")]
+    pub verdict: Option<Duration>,
+}
+
+fn milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3)
+        .serialize(serializer)
+}
+
+impl Outcome {
+    /// `verified`, `unverified` or `intercepted`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Verified(_) => "verified",
+            Self::Unverified(_) => "unverified",
+            Self::Intercepted(_) => "intercepted",
+        }
+    }
+
+    /// The reason as a token, where there is one.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Verified(_) => None,
+            Self::Unverified(reason) => Some(reason.as_str()),
+            Self::Intercepted(reason) => Some(interception_token(*reason)),
+        }
+    }
+}
+
+impl Verdict {
+    /// The proofs, when the connection is verified.
+    pub fn verified(&self) -> Option<&Verified> {
+        match &self.outcome {
+            Outcome::Verified(verified) => Some(verified),
+            _ => None,
+        }
+    }
+
+    /// The binding that was reached: the weakest of the side paths.
+    pub fn binding(&self) -> Option<Binding> {
+        self.verified().map(Verified::binding)
+    }
+}
+
+impl Serialize for Verdict {
+    /// `{"verdict", "reason", "binding", "independence", "paths", "tls", "times_ms"}`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            verdict: &'static str,
+            reason: Option<&'static str>,
+            binding: Option<&'static str>,
+            independence: Independence,
+            paths: &'a [PathReport],
+            tls: &'a TlsReport,
+            times_ms: Times,
+        }
+        Fields {
+            verdict: self.outcome.as_str(),
+            reason: self.outcome.reason(),
+            binding: self.binding().map(Binding::as_str),
+            independence: self.independence,
+            paths: &self.paths,
+            tls: &self.tls,
+            times_ms: self.times,
+        }
+        .serialize(serializer)
+    }
+}
