@@ -144,7 +144,9 @@ impl fmt::Display for ApiMisuse {
             Self::InvalidServerName(name) => {
                 write!(f, "`{name}` is neither a DNS name nor an IP address")
             }
-            Self::NoBinding => f.write_str("no binding is offered: offer `exporter`, `hello` or both"),
+            Self::NoBinding => {
+                f.write_str("no binding is offered: offer `exporter`, `hello` or both")
+            }
         }
     }
 }

@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustls::HandshakeKind;
 use serde::{Serialize, Serializer};
 
-use crate::path::{Independence, PathKind};
+use crate::evidence::hex_sha256;
+use crate::path::{Dialed, Independence, PathKind};
 use crate::proto::binding::Binding;
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::frame::RejectCode;
@@ -205,6 +207,31 @@ pub struct PathReport {
     pub reused: bool,
 }
 
+impl PathReport {
+    pub(crate) fn unknown(role: PathRole) -> Self {
+        Self {
+            role,
+            via: None,
+            local: None,
+            peer: None,
+            interface: None,
+            independence: None,
+            result: None,
+            reused: false,
+        }
+    }
+
+    pub(crate) fn dialed<S>(role: PathRole, dialed: &Dialed<S>) -> Self {
+        Self {
+            via: Some(dialed.via.clone()),
+            local: dialed.local,
+            peer: dialed.peer,
+            interface: dialed.route.interface.clone(),
+            ..Self::unknown(role)
+        }
+    }
+}
+
 /// What a path is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -231,6 +258,43 @@ pub struct TlsReport {
     pub alpn: Option<String>,
     /// SHA-256 of each certificate of the peer's chain, the leaf first, in hexadecimal.
     pub peer_chain_sha256: Vec<String>,
+}
+
+impl TlsReport {
+    /// What rustls knows of a connection, at either end.
+    pub(crate) fn of(connection: &rustls::CommonState) -> Self {
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            version: connection.protocol_version().map(|version| match version {
+                rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
+                rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
+                other => format!("{other:?}"),
+            }),
+            cipher_suite: connection
+                .negotiated_cipher_suite()
+                .and_then(|suite| suite.suite().as_str().map(cipher_suite_name)),
+            key_exchange: connection
+                .negotiated_key_exchange_group()
+                .map(|group| format!("{:?}", group.name())),
+            handshake: connection.handshake_kind().map(|kind| match kind {
+                HandshakeKind::Full => "full",
+                HandshakeKind::FullWithHelloRetryRequest => "full-with-retry",
+                HandshakeKind::Resumed => "resumed",
+            }),
+            alpn: connection.alpn_protocol().map(lossy),
+            peer_chain_sha256: connection
+                .peer_certificates()
+                .unwrap_or_default()
+                .iter()
+                .map(|certificate| hex_sha256(certificate))
+                .collect(),
+        }
+    }
+}
+
+/// rustls calls `TLS_AES_128_GCM_SHA256` by `TLS13_AES_128_GCM_SHA256`.
+fn cipher_suite_name(name: &str) -> String {
+    name.replacen("TLS13_", "TLS_", 1)
 }
 
 /// When things happened, counted from the start of the connection.

@@ -51,6 +51,10 @@ pub struct SideProof {
 }
 
 impl SideProof {
+    pub(super) fn new(binding: Binding, context: SideContext) -> Self {
+        Self { binding, context }
+    }
+
     /// What was compared.
     pub fn binding(&self) -> Binding {
         self.binding
@@ -316,10 +320,19 @@ impl ClientVerifier {
         self.send(FrameBody::Confirm {
             value: values.client,
         });
-        self.state = State::Ended(ClientOutcome::Verified(SideProof {
-            binding: check.binding,
-            context: check.context,
-        }));
+        self.state = State::Ended(ClientOutcome::Verified(SideProof::new(
+            check.binding,
+            check.context,
+        )));
+    }
+
+    /// The other answer: this end has no values for the binding that the server chose, since it
+    /// could not read its own hellos.
+    pub fn handle_no_values(&mut self) {
+        self.send(FrameBody::Reject {
+            code: RejectCode::NoCommonBinding,
+        });
+        self.fail(SideFailure::Rejected(RejectCode::NoCommonBinding));
     }
 
     /// Time has passed.

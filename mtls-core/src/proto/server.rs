@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::binding::{
     Association, Binding, Bindings, HelloHash, Nonce, SideContext, Value, Values,
 };
+use super::client::SideProof;
 use super::exporter::ExporterSecret;
 use super::frame::{Frame, FrameBody, RejectCode};
 
@@ -93,6 +94,13 @@ pub struct Confirmation {
     pub binding: Binding,
     /// The context of this side path, for its channel binding.
     pub context: SideContext,
+}
+
+impl Confirmation {
+    /// The proof that this confirmation is.
+    pub(crate) fn proof(&self) -> SideProof {
+        SideProof::new(self.binding, self.context)
+    }
 }
 
 /// What a look-up found.

@@ -1,0 +1,216 @@
+//! What a client makes of its verifications (`docs/protocol.md`, section 6).
+
+use tokio_rustls::client::TlsStream;
+
+use super::Settings;
+use super::tls::Complete;
+use super::verify::SidePath;
+use crate::error::{Error, Unverified};
+use crate::evidence::Evidence;
+use crate::path::{Endpoint, Independence, RouteInfo};
+use crate::policy::Policy;
+use crate::proto::binding::Association;
+use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
+use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
+use crate::verdict::{
+    Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified, interception_token,
+};
+
+/// Everything beside the TLS connection and the side paths that a verdict is made of.
+pub(super) struct Judge<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) target: &'a Endpoint,
+    pub(super) association: Association,
+    pub(super) route: Option<RouteInfo>,
+    pub(super) report: PathReport,
+    pub(super) times: Times,
+}
+
+/// A result, and the side path that is to blame for it.
+struct Finding {
+    outcome: Outcome,
+    side: Option<usize>,
+}
+
+impl Judge<'_> {
+    /// Hands the stream out, or says why not. Tickets are released only with a verified stream.
+    pub(super) fn judge<IO>(
+        self,
+        complete: Complete<IO>,
+        sides: &[SidePath],
+    ) -> Result<ClientStream<IO>, Error> {
+        let Finding { outcome, side } = self.find(sides);
+        let verdict = self.verdict(outcome, &complete.tls, sides);
+        match &verdict.outcome {
+            Outcome::Verified(_) => {
+                tracing::debug!(binding = ?verdict.binding(), "verified");
+                if let Some(quarantine) = &complete.quarantine {
+                    quarantine.release();
+                }
+            }
+            Outcome::Intercepted(reason) => {
+                tracing::warn!(%reason, target = %self.target, "interception detected");
+                if self.settings.policy != Policy::Observe {
+                    return Err(self.interception(*reason, &complete.tls, verdict));
+                }
+            }
+            Outcome::Unverified(reason) => {
+                tracing::debug!(%reason, "not verified");
+                if self.refuses(*reason) {
+                    let dial = side.and_then(|index| sides.get(index)?.dial_error.clone());
+                    let reason = *reason;
+                    return Err(Error::Unverified(Box::new(Unverified {
+                        side,
+                        reason,
+                        dial,
+                        verdict,
+                    })));
+                }
+            }
+        }
+        Ok(MultipathStream::new(
+            complete.tls,
+            VerdictHandle::fixed(verdict),
+        ))
+    }
+
+    /// An interception on one side path wins over everything on the others, and a failure that
+    /// forbids falling back over one that allows it.
+    fn find(&self, sides: &[SidePath]) -> Finding {
+        let mut proofs = Vec::with_capacity(sides.len());
+        let mut worst: Option<(usize, SideFailure)> = None;
+        for (index, side) in sides.iter().enumerate() {
+            match side.verifier.outcome() {
+                ClientOutcome::Verified(proof) => proofs.push(proof),
+                ClientOutcome::Failed(failure) if worse(failure, worst) => {
+                    worst = Some((index, failure));
+                }
+                ClientOutcome::Failed(_) | ClientOutcome::Pending => {}
+            }
+        }
+        let all = proofs.len() == sides.len();
+        match (worst, Verified::new(proofs)) {
+            (Some((index, SideFailure::Interception(reason))), _) => Finding {
+                outcome: Outcome::Intercepted(reason),
+                side: Some(index),
+            },
+            (Some((index, failure)), _) => Finding {
+                outcome: Outcome::Unverified(Reason::Side(failure)),
+                side: Some(index),
+            },
+            (None, Some(_))
+                if self.settings.require_independent
+                    && !self.independence(sides).is_independent() =>
+            {
+                Finding {
+                    outcome: Outcome::Unverified(Reason::NotIndependent),
+                    side: None,
+                }
+            }
+            (None, Some(verified)) if all => Finding {
+                outcome: Outcome::Verified(verified),
+                side: None,
+            },
+            // Settled without a failure means that all have verified; anything else is silence.
+            (None, _) => Finding {
+                outcome: Outcome::Unverified(Reason::Side(SideFailure::Silent)),
+                side: None,
+            },
+        }
+    }
+
+    fn refuses(&self, reason: Reason) -> bool {
+        match (self.settings.policy, reason) {
+            (Policy::Observe, _) => false,
+            (Policy::Require, _) => true,
+            (Policy::Prefer, Reason::Side(failure)) => !failure.allows_fallback(),
+            // Whoever demands independence does not prefer it.
+            (Policy::Prefer, _) => true,
+        }
+    }
+
+    fn interception<IO>(
+        &self,
+        reason: InterceptionReason,
+        tls: &TlsStream<IO>,
+        verdict: Verdict,
+    ) -> Error {
+        let (_, connection) = tls.get_ref();
+        Error::Interception(Box::new(Evidence::new(
+            self.target.to_string(),
+            self.association.to_string(),
+            reason,
+            connection.peer_certificates().unwrap_or_default(),
+            verdict,
+        )))
+    }
+
+    fn verdict<IO>(&self, outcome: Outcome, tls: &TlsStream<IO>, sides: &[SidePath]) -> Verdict {
+        let (_, connection) = tls.get_ref();
+        let mut paths = Vec::with_capacity(1 + sides.len());
+        paths.push(self.report.clone());
+        paths.extend(sides.iter().map(|side| self.side_report(side)));
+        Verdict {
+            outcome,
+            independence: self.independence(sides),
+            paths,
+            tls: TlsReport::of(connection),
+            times: self.times,
+        }
+    }
+
+    fn side_report(&self, side: &SidePath) -> PathReport {
+        let link = side.link.as_ref();
+        let about = link.and_then(|link| link.about());
+        let mut report = match about {
+            Some(about) => about.report.clone(),
+            None => {
+                let mut report = PathReport::unknown(PathRole::Side);
+                report.via = side.dial_error.as_ref().map(|error| error.via.clone());
+                report
+            }
+        };
+        report.independence = Some(self.side_independence(side));
+        report.reused = link.is_some_and(|link| link.reused);
+        report.result = Some(match side.verifier.outcome() {
+            ClientOutcome::Verified(_) => "verified",
+            ClientOutcome::Failed(SideFailure::Interception(reason)) => interception_token(reason),
+            ClientOutcome::Failed(failure) => Reason::Side(failure).as_str(),
+            ClientOutcome::Pending => "pending",
+        });
+        report
+    }
+
+    /// The weakest of the side paths; unknown counts as the weakest of all.
+    fn independence(&self, sides: &[SidePath]) -> Independence {
+        let strength = |independence: &Independence| match independence {
+            Independence::DifferentInterface => 4,
+            Independence::Proxied => 3,
+            Independence::SameInterfaceOtherSource => 2,
+            Independence::Same => 1,
+            _ => 0,
+        };
+        sides
+            .iter()
+            .map(|side| self.side_independence(side))
+            .min_by_key(strength)
+            .unwrap_or(Independence::Unknown)
+    }
+
+    fn side_independence(&self, side: &SidePath) -> Independence {
+        let about = side.link.as_ref().and_then(|link| link.about());
+        match (&self.route, about) {
+            (Some(primary), Some(about)) => Independence::between(primary, &about.route),
+            _ => Independence::Unknown,
+        }
+    }
+}
+
+fn worse(failure: SideFailure, than: Option<(usize, SideFailure)>) -> bool {
+    let severity = |failure: SideFailure| match failure {
+        SideFailure::Interception(_) => 2,
+        failure if failure.allows_fallback() => 0,
+        _ => 1,
+    };
+    than.is_none_or(|(_, other)| severity(failure) > severity(other))
+}

@@ -1,0 +1,232 @@
+//! The client: [`MultipathConnector`], in the shape of `tokio_rustls::TlsConnector`.
+
+mod builder;
+mod judge;
+mod pool;
+mod side;
+mod tickets;
+mod tls;
+mod verify;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
+
+use self::judge::Judge;
+use self::pool::Pool;
+use self::tls::{ClientHello, TlsSettings};
+use self::verify::{SideShared, Sides};
+use crate::error::{ApiMisuse, Error, TimedOut};
+use crate::path::{Dial, Dialed, Endpoint, Host, Path, RouteInfo};
+use crate::policy::Policy;
+use crate::proto::binding::Bindings;
+use crate::stream::ClientStream;
+use crate::verdict::{PathReport, PathRole, Times};
+
+pub use builder::ConnectorBuilder;
+
+/// Makes TLS connections, and verifies them over side paths.
+///
+/// Wraps an existing `rustls::ClientConfig` with all that it carries, but for two things: the
+/// connector keeps its own ticket store (a ticket enters it only from a verified connection), and
+/// early data is off. Clones share the configuration, the tickets and the side connections.
+#[derive(Debug)]
+pub struct MultipathConnector<D = Path> {
+    inner: Arc<Inner<D>>,
+}
+
+impl<D> Clone for MultipathConnector<D> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+struct Inner<D> {
+    tls: TlsSettings,
+    settings: Settings,
+    primary: D,
+    sides: Vec<D>,
+    side_endpoint: Option<Endpoint>,
+    pool: Pool,
+}
+
+/// What a connector was told.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    policy: Policy,
+    bindings: Bindings,
+    require_independent: bool,
+    deadline: Duration,
+    handshake_timeout: Duration,
+}
+
+impl<D> std::fmt::Debug for Inner<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("settings", &self.settings)
+            .field("side_endpoint", &self.side_endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MultipathConnector<Path> {
+    /// Wraps a TLS configuration. The policy has no default: say what the application insists on.
+    pub fn builder(config: Arc<ClientConfig>, policy: Policy) -> ConnectorBuilder<Path> {
+        ConnectorBuilder::new(config, policy, Path::system())
+    }
+}
+
+impl<D: Dial> MultipathConnector<D> {
+    /// Connects to `to` over the primary path, with TLS for that very host, and verifies the
+    /// connection over every side path.
+    ///
+    /// # Errors
+    /// [`Error::Interception`] when somebody stands in one of the paths, [`Error::Unverified`]
+    /// when the policy refuses what could not be verified; otherwise what plain TLS would say.
+    pub async fn connect(&self, to: &Endpoint) -> Result<ClientStream<D::Stream>, Error> {
+        let name = server_name(&to.host)?;
+        let side = self.inner.side_endpoint.as_ref().unwrap_or(to);
+        let dial = self.inner.primary.dial(to);
+        let dialed = async { dial.await.map_err(Error::Dial) };
+        self.inner.establish(name, dialed, to, side).await
+    }
+
+    /// Does the same over a stream that the caller opened, of any type. Nothing is known of its
+    /// path, so its independence is unknown; `side` says where the side verifier listens.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_stream<IO>(
+        &self,
+        name: ServerName<'static>,
+        stream: IO,
+        side: &Endpoint,
+    ) -> Result<ClientStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let target = Endpoint::new(side.host.clone(), side.port);
+        let primary = Primary {
+            stream,
+            report: PathReport::unknown(PathRole::Primary),
+            route: None,
+        };
+        self.inner
+            .establish(name, async { Ok(primary) }, &target, side)
+            .await
+    }
+}
+
+/// A primary connection, and what is known of its path.
+struct Primary<IO> {
+    stream: IO,
+    report: PathReport,
+    route: Option<RouteInfo>,
+}
+
+impl<IO> From<Dialed<IO>> for Primary<IO> {
+    fn from(dialed: Dialed<IO>) -> Self {
+        Self {
+            report: PathReport::dialed(PathRole::Primary, &dialed),
+            stream: dialed.stream,
+            route: Some(dialed.route),
+        }
+    }
+}
+
+impl<D: Dial> Inner<D> {
+    #[tracing::instrument(name = "multipath_connect", level = "debug", skip_all, fields(%target))]
+    async fn establish<IO, P>(
+        &self,
+        name: ServerName<'static>,
+        dial: impl Future<Output = Result<P, Error>>,
+        target: &Endpoint,
+        side_endpoint: &Endpoint,
+    ) -> Result<ClientStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        P: Into<Primary<IO>>,
+    {
+        let started = Instant::now();
+        let mut times = Times::default();
+        tokio::pin!(dial);
+        // The primary SYN leaves first, then the ClientHello is built, then the side paths are
+        // dialled: their cost hides behind the server's work.
+        let early = poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx))).await;
+        let hello = self.tls.client_hello(name)?;
+        let association = hello.association();
+        tracing::debug!(%association, "client hello ready");
+        let shared = SideShared {
+            pool: &self.pool,
+            settings: &self.tls,
+            dials: &self.sides,
+            endpoint: side_endpoint,
+        };
+        let mut sides = Sides::start(shared, association, self.settings.bindings)?;
+        let primary: Primary<IO> = match early {
+            Poll::Ready(dialed) => dialed?,
+            Poll::Pending => sides.attend_during(dial).await??,
+        }
+        .into();
+        times.connected = Some(started.elapsed());
+        let complete = self.shake_hands(&mut sides, hello, primary.stream).await?;
+        times.tls = Some(started.elapsed());
+        let (_, connection) = complete.tls.get_ref();
+        sides
+            .settle(tls::version(connection), connection, &complete.keys)
+            .await?;
+        times.verdict = Some(started.elapsed());
+        Judge {
+            settings: &self.settings,
+            target,
+            association,
+            route: primary.route,
+            report: primary.report,
+            times,
+        }
+        .judge(complete, &sides.paths)
+    }
+
+    async fn shake_hands<IO>(
+        &self,
+        sides: &mut Sides<'_, D>,
+        hello: ClientHello,
+        stream: IO,
+    ) -> Result<tls::Complete<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let settings = &self.settings;
+        let now = Instant::now();
+        sides.set_deadline(now + settings.deadline);
+        let limit = match settings.policy {
+            // Past the deadline nothing can verify any more, so there is nothing to wait for.
+            Policy::Require => settings.handshake_timeout.min(settings.deadline),
+            Policy::Prefer | Policy::Observe => settings.handshake_timeout,
+        };
+        let timed = timeout(limit, hello.complete(stream));
+        match sides.attend_during(timed).await? {
+            Ok(complete) => complete,
+            Err(_) if limit < settings.handshake_timeout => {
+                Err(Error::TimedOut(TimedOut::Deadline))
+            }
+            Err(_) => Err(Error::TimedOut(TimedOut::Handshake)),
+        }
+    }
+}
+
+fn server_name(host: &Host) -> Result<ServerName<'static>, Error> {
+    match host {
+        Host::Ip(ip) => Ok(ServerName::from(*ip)),
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
+            .map_err(|_| ApiMisuse::InvalidServerName(name.as_str().to_owned()).into()),
+    }
+}

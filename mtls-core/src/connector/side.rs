@@ -1,0 +1,304 @@
+//! One side connection of a client: dialled once, shared by many verifications.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::path::{DialError, Dialed};
+use crate::proto::binding::Association;
+use crate::proto::client::Peer;
+use crate::proto::frame::{Frame, FrameReader, GREETING};
+use crate::verdict::{PathReport, PathRole};
+
+/// How many commands may wait for a side connection's task.
+const COMMANDS: usize = 256;
+/// How many frames may wait for one verification: an honest server sends two at the most.
+const EVENTS: usize = 8;
+/// How long a side connection may refuse to take bytes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A side connection that verifications can share; clones are the same connection.
+#[derive(Clone, Debug)]
+pub(super) struct SideConnection {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    peer: AtomicU8,
+    users: AtomicUsize,
+    about: OnceLock<AboutSide>,
+}
+
+/// What is known of a side connection once it is connected.
+#[derive(Clone, Debug)]
+pub(super) struct AboutSide {
+    pub(super) report: PathReport,
+    pub(super) route: crate::path::RouteInfo,
+}
+
+/// One verification's end of a side connection. Dropping it gives its place up.
+#[derive(Debug)]
+pub(super) struct SideLink {
+    connection: SideConnection,
+    association: Association,
+    events: mpsc::Receiver<SideEvent>,
+    /// Was the connection there before this verification?
+    pub(super) reused: bool,
+}
+
+/// What a side connection tells a verification.
+#[derive(Clone, Debug)]
+pub(super) enum SideEvent {
+    Frame(Frame),
+    /// Bytes that are not the side protocol.
+    Garbage,
+    /// The connection has ended.
+    Ended,
+    /// It was never connected.
+    DialFailed(Arc<DialError>),
+}
+
+#[derive(Debug)]
+enum Command {
+    Attach(Association, mpsc::Sender<SideEvent>),
+    Send(Frame),
+    Detach(Association),
+}
+
+impl SideConnection {
+    /// Dials in a task of its own. The connection closes after `idle` without a verification.
+    pub(super) fn dial<S>(
+        dial: BoxFuture<'static, Result<Dialed<S>, DialError>>,
+        idle: Duration,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let shared = Arc::new(Shared {
+            peer: AtomicU8::new(Peer::Dialling as u8),
+            users: AtomicUsize::new(0),
+            about: OnceLock::new(),
+        });
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let task = Task {
+            shared: Arc::clone(&shared),
+            commands: receiver,
+            users: HashMap::new(),
+            outgoing: Vec::new(),
+            idle,
+        };
+        tokio::spawn(task.run(dial));
+        Self { shared, commands }
+    }
+
+    /// Can it take another verification?
+    pub(super) fn is_open(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
+    pub(super) fn users(&self) -> usize {
+        self.shared.users.load(Ordering::Relaxed)
+    }
+
+    /// Joins the connection. `None` when it has just ended, or has too much to do.
+    pub(super) fn attach(&self, association: Association) -> Option<SideLink> {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let reused = self.shared.peer() != Peer::Dialling;
+        self.commands
+            .try_send(Command::Attach(association, sender))
+            .ok()?;
+        self.shared.users.fetch_add(1, Ordering::Relaxed);
+        Some(SideLink {
+            connection: self.clone(),
+            association,
+            events,
+            reused,
+        })
+    }
+}
+
+impl Shared {
+    fn peer(&self) -> Peer {
+        match self.peer.load(Ordering::Acquire) {
+            0 => Peer::Dialling,
+            1 => Peer::Connected,
+            _ => Peer::Greeted,
+        }
+    }
+
+    fn set_peer(&self, peer: Peer) {
+        self.peer.store(peer as u8, Ordering::Release);
+    }
+}
+
+impl SideLink {
+    /// How far the connection has come.
+    pub(super) fn peer(&self) -> Peer {
+        self.connection.shared.peer()
+    }
+
+    pub(super) fn about(&self) -> Option<&AboutSide> {
+        self.connection.shared.about.get()
+    }
+
+    /// Queues a frame. A connection that does not take it has as good as ended.
+    pub(super) fn send(&self, frame: Frame) -> bool {
+        self.connection
+            .commands
+            .try_send(Command::Send(frame))
+            .is_ok()
+    }
+
+    /// The next event; safe to drop.
+    pub(super) fn poll_event(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<SideEvent> {
+        self.events
+            .poll_recv(cx)
+            .map(|event| event.unwrap_or(SideEvent::Ended))
+    }
+}
+
+impl Drop for SideLink {
+    fn drop(&mut self) {
+        self.connection.shared.users.fetch_sub(1, Ordering::Relaxed);
+        // Where the queue is full the task finds out itself: nobody listens any more.
+        let _ = self
+            .connection
+            .commands
+            .try_send(Command::Detach(self.association));
+    }
+}
+
+/// The task that owns the socket: the one writer, so that no Confirm overtakes its Open.
+struct Task {
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    users: HashMap<Association, mpsc::Sender<SideEvent>>,
+    outgoing: Vec<u8>,
+    idle: Duration,
+}
+
+impl Task {
+    async fn run<S>(mut self, dial: BoxFuture<'static, Result<Dialed<S>, DialError>>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let dialed = match dial.await {
+            Ok(dialed) => dialed,
+            Err(error) => {
+                tracing::debug!(%error, "side path not connected");
+                return self.end(&SideEvent::DialFailed(Arc::new(error)));
+            }
+        };
+        tracing::debug!(via = %dialed.via, peer = ?dialed.peer, "side path connected");
+        let _ = self.shared.about.set(AboutSide {
+            report: PathReport::dialed(PathRole::Side, &dialed),
+            route: dialed.route,
+        });
+        self.shared.set_peer(Peer::Connected);
+        self.outgoing.extend_from_slice(&GREETING);
+        let ending = self.exchange(dialed.stream).await;
+        self.end(&ending);
+    }
+
+    /// Moves frames both ways until the connection ends; says how.
+    async fn exchange<S>(&mut self, mut stream: S) -> SideEvent
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut reader = FrameReader::new();
+        let mut buffer = [0; 2048];
+        let mut idle_at = Instant::now() + self.idle;
+        loop {
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command);
+            }
+            if self.flush(&mut stream).await.is_err() {
+                return SideEvent::Ended;
+            }
+            let idle = self.users.is_empty();
+            tokio::select! {
+                biased;
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return SideEvent::Ended,
+                },
+                read = stream.read(&mut buffer) => {
+                    let read = read.unwrap_or(0);
+                    if read == 0 {
+                        return SideEvent::Ended;
+                    }
+                    if reader.read(&buffer[..read], |frame| self.deliver(frame)).is_err() {
+                        return SideEvent::Garbage;
+                    }
+                    if reader.greeted() {
+                        self.shared.set_peer(Peer::Greeted);
+                    }
+                }
+                () = sleep_until(idle_at), if idle => return SideEvent::Ended,
+            }
+            if !self.users.is_empty() {
+                idle_at = Instant::now() + self.idle;
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Attach(association, events) => {
+                self.users.retain(|_, user| !user.is_closed());
+                self.users.insert(association, events);
+            }
+            Command::Send(frame) => frame.encode(&mut self.outgoing),
+            Command::Detach(association) => {
+                self.users.remove(&association);
+            }
+        }
+    }
+
+    fn deliver(&mut self, frame: Frame) {
+        // A frame about a handshake that nobody waits for any more has crossed its end; one that
+        // finds its queue full is one too many, and its verification sees the sender go.
+        if let Some(user) = self.users.get(&frame.association) {
+            if user.try_send(SideEvent::Frame(frame)).is_err() {
+                self.users.remove(&frame.association);
+            }
+        }
+    }
+
+    async fn flush<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        let written = timeout(WRITE_TIMEOUT, async {
+            stream.write_all(&self.outgoing).await?;
+            stream.flush().await
+        });
+        written.await??;
+        self.outgoing.clear();
+        Ok(())
+    }
+
+    /// Tells everybody, those in the queue too, and takes no more.
+    fn end(mut self, ending: &SideEvent) {
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
+        }
+        for user in self.users.values() {
+            // One whose queue is full sees the sender go.
+            let _ = user.try_send(ending.clone());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Session tickets: kept back until the connection that brought them was verified
+//! (`docs/protocol.md`, section 8.1).
+//!
+//! A man in the middle hands out tickets of his own. One of those in the store would make every
+//! later connection a resumption of his.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::NamedGroup;
+use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
+
+/// How many tickets one connection may hold back; servers send two to four.
+const MAX_HELD: usize = 8;
+
+/// One connection's view of the connector's store: reads go through, writes are held back until
+/// [`release`](Self::release).
+pub(super) struct Quarantine {
+    store: Arc<dyn ClientSessionStore>,
+    held: Mutex<Held>,
+}
+
+enum Held {
+    Back(Vec<Write>),
+    Released,
+}
+
+enum Write {
+    Hint(ServerName<'static>, NamedGroup),
+    Tls12(ServerName<'static>, Box<Tls12ClientSessionValue>),
+    Tls13(ServerName<'static>, Box<Tls13ClientSessionValue>),
+}
+
+impl Quarantine {
+    pub(super) fn new(store: Arc<dyn ClientSessionStore>) -> Self {
+        Self {
+            store,
+            held: Mutex::new(Held::Back(Vec::new())),
+        }
+    }
+
+    /// The connection was verified: what it brought enters the store, and so does what it brings
+    /// from now on.
+    pub(super) fn release(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Held::Back(writes) = std::mem::replace(&mut *held, Held::Released) {
+            writes.into_iter().for_each(|write| self.apply(write));
+        }
+    }
+
+    fn write(&self, write: Write) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Held::Back(writes) if writes.len() < MAX_HELD => writes.push(write),
+            Held::Back(_) => {}
+            Held::Released => self.apply(write),
+        }
+    }
+
+    fn apply(&self, write: Write) {
+        match write {
+            Write::Hint(name, group) => self.store.set_kx_hint(name, group),
+            Write::Tls12(name, session) => self.store.set_tls12_session(name, *session),
+            Write::Tls13(name, ticket) => self.store.insert_tls13_ticket(name, *ticket),
+        }
+    }
+}
+
+impl fmt::Debug for Quarantine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Quarantine(..)")
+    }
+}
+
+impl ClientSessionStore for Quarantine {
+    fn set_kx_hint(&self, server_name: ServerName<'static>, group: NamedGroup) {
+        self.write(Write::Hint(server_name, group));
+    }
+
+    fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.store.kx_hint(server_name)
+    }
+
+    fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.write(Write::Tls12(server_name, Box::new(value)));
+    }
+
+    fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.store.tls12_session(server_name)
+    }
+
+    fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
+        self.store.remove_tls12_session(server_name);
+    }
+
+    fn insert_tls13_ticket(
+        &self,
+        server_name: ServerName<'static>,
+        value: Tls13ClientSessionValue,
+    ) {
+        self.write(Write::Tls13(server_name, Box::new(value)));
+    }
+
+    fn take_tls13_ticket(
+        &self,
+        server_name: &ServerName<'static>,
+    ) -> Option<Tls13ClientSessionValue> {
+        self.store.take_tls13_ticket(server_name)
+    }
+}

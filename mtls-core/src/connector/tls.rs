@@ -1,0 +1,228 @@
+//! The client's TLS handshake: rustls does all of it, and its hellos are tapped on the way.
+
+use std::sync::Arc;
+
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::tickets::Quarantine;
+use crate::error::Error;
+use crate::proto::binding::{Association, Binding, HelloHash, Role, Value, Values};
+use crate::proto::client::{Check, TlsVersion};
+use crate::proto::hello::HelloTap;
+
+/// A caller's configuration, made fit: a ticket store of the connector's own, and no early data.
+pub(super) struct TlsSettings {
+    config: ClientConfig,
+    tickets: Option<Arc<dyn ClientSessionStore>>,
+    placeholder: TlsConnector,
+}
+
+/// A handshake whose ClientHello is ready to leave.
+pub(super) struct ClientHello {
+    connection: ClientConnection,
+    placeholder: TlsConnector,
+    name: ServerName<'static>,
+    tap: HelloTap,
+    first_flight: Vec<u8>,
+    association: Association,
+    quarantine: Option<Arc<Quarantine>>,
+}
+
+/// A complete handshake.
+pub(super) struct Complete<IO> {
+    pub(super) tls: TlsStream<IO>,
+    pub(super) keys: ClientKeys,
+    pub(super) quarantine: Option<Arc<Quarantine>>,
+}
+
+/// What the values of both bindings are computed from, beside the connection itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientKeys {
+    hello: Option<HelloHash>,
+}
+
+impl TlsSettings {
+    pub(super) fn new(config: &ClientConfig, tickets: usize) -> Self {
+        let mut config = config.clone();
+        config.enable_early_data = false;
+        let tickets = (tickets > 0).then(|| {
+            Arc::new(ClientSessionMemoryCache::new(tickets)) as Arc<dyn ClientSessionStore>
+        });
+        if tickets.is_none() {
+            config.resumption = Resumption::disabled();
+        }
+        Self {
+            placeholder: placeholder(&config),
+            config,
+            tickets,
+        }
+    }
+
+    /// Fresh random bytes of the configuration's provider.
+    pub(super) fn nonce(&self) -> Result<[u8; 32], Error> {
+        let mut nonce = [0; 32];
+        self.config
+            .crypto_provider()
+            .secure_random
+            .fill(&mut nonce)
+            .map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        Ok(nonce)
+    }
+
+    /// Builds the ClientHello, before any connection is up.
+    pub(super) fn client_hello(&self, name: ServerName<'static>) -> Result<ClientHello, Error> {
+        let mut config = self.config.clone();
+        let quarantine = self
+            .tickets
+            .as_ref()
+            .map(|store| Arc::new(Quarantine::new(Arc::clone(store))));
+        if let Some(quarantine) = &quarantine {
+            config.resumption = Resumption::store(Arc::clone(quarantine) as Arc<_>);
+        }
+        let mut connection = ClientConnection::new(Arc::new(config), name.clone())?;
+        let mut tap = HelloTap::new();
+        let first_flight = take_output(&mut connection)?;
+        let association = match tap.client_bytes(&first_flight) {
+            Ok(()) => tap.association(),
+            Err(_) => None,
+        }
+        .ok_or_else(|| rustls::Error::General("the TLS stack wrote no ClientHello".into()))?;
+        Ok(ClientHello {
+            connection,
+            placeholder: self.placeholder.clone(),
+            name,
+            tap,
+            first_flight,
+            association,
+            quarantine,
+        })
+    }
+}
+
+impl ClientHello {
+    pub(super) fn association(&self) -> Association {
+        self.association
+    }
+
+    /// Sends the ClientHello and completes the handshake.
+    ///
+    /// The hellos are moved by hand, so that they can be tapped; from the ServerHello on
+    /// tokio-rustls does the rest, and no wrapper stays behind.
+    pub(super) async fn complete<IO>(mut self, mut io: IO) -> Result<Complete<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        io.write_all(&self.first_flight).await?;
+        io.flush().await?;
+        self.exchange_hellos(&mut io).await?;
+        let hello = self.tap.hello().map(|hello| hello.hello_hash);
+        let connection = self.connection;
+        let tls = self
+            .placeholder
+            .connect_with(self.name, io, |place| *place = connection)
+            .await?;
+        Ok(Complete {
+            tls,
+            keys: ClientKeys { hello },
+            quarantine: self.quarantine,
+        })
+    }
+
+    /// Until the ServerHello has been seen, or the tap has given up: then there is no hello
+    /// binding, and rustls decides about the rest alone.
+    async fn exchange_hellos<IO>(&mut self, io: &mut IO) -> Result<(), Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut tapping = true;
+        let mut buffer = [0; 4096];
+        while tapping && self.tap.hello().is_none() && self.connection.is_handshaking() {
+            let read = io.read(&mut buffer).await?;
+            let received = &buffer[..read];
+            tapping = read > 0 && self.tap.server_bytes(received).is_ok();
+            let fed = feed(&mut self.connection, received);
+            let done = self.tap.hello().is_some();
+            // An alert, or the second ClientHello. The rest is tokio-rustls's to write.
+            if fed.is_err() || !done {
+                let output = take_output(&mut self.connection)?;
+                tapping = tapping && self.tap.client_bytes(&output).is_ok();
+                io.write_all(&output).await?;
+                io.flush().await?;
+            }
+            fed?;
+        }
+        Ok(())
+    }
+}
+
+impl ClientKeys {
+    /// The values that the machine asked for; `None` where this end has not got them.
+    pub(super) fn values(&self, connection: &ClientConnection, check: &Check) -> Option<Values> {
+        match check.binding {
+            Binding::Hello => self
+                .hello
+                .map(|hello| Values::from_hello(&hello, &check.context)),
+            Binding::Exporter => {
+                let export = |role: Role| {
+                    let context = Some(check.context.as_bytes().as_slice());
+                    connection
+                        .export_keying_material([0; Value::LEN], role.exporter_label(), context)
+                        .ok()
+                        .map(Value)
+                };
+                Some(Values {
+                    server: export(Role::Server)?,
+                    client: export(Role::Client)?,
+                })
+            }
+        }
+    }
+}
+
+/// The version that a complete handshake ended with.
+pub(super) fn version(connection: &ClientConnection) -> TlsVersion {
+    match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
+        _ => TlsVersion::Older,
+    }
+}
+
+/// tokio-rustls makes a connection of its own before it takes ours. One that offers TLS 1.2
+/// generates no key shares, so it costs next to nothing; it is dropped before it is used.
+fn placeholder(config: &ClientConfig) -> TlsConnector {
+    let provider: Arc<CryptoProvider> = Arc::clone(config.crypto_provider());
+    let cheap = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .map(|builder| {
+            builder
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth()
+        });
+    // A provider without TLS 1.2 pays for a key share that nobody uses.
+    TlsConnector::from(Arc::new(cheap.unwrap_or_else(|_| config.clone())))
+}
+
+fn take_output(connection: &mut ClientConnection) -> Result<Vec<u8>, Error> {
+    let mut output = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut output)?;
+    }
+    Ok(output)
+}
+
+fn feed(connection: &mut ClientConnection, mut received: &[u8]) -> Result<(), Error> {
+    if received.is_empty() {
+        connection.read_tls(&mut received)?;
+    }
+    while !received.is_empty() {
+        connection.read_tls(&mut received)?;
+        connection.process_new_packets()?;
+    }
+    Ok(())
+}

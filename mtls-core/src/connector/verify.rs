@@ -1,0 +1,220 @@
+//! Drives the verifications of one connection, one for each side path.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::ClientConnection;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::pool::Pool;
+use super::side::{SideEvent, SideLink};
+use super::tls::{ClientKeys, TlsSettings};
+use crate::error::Error;
+use crate::path::{Dial, DialError, Endpoint};
+use crate::proto::binding::{Association, Bindings};
+use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
+
+/// The side paths of one connection.
+pub(super) struct Sides<'a, D> {
+    shared: SideShared<'a, D>,
+    pub(super) paths: Vec<SidePath>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// What the side paths of one connection have in common.
+#[derive(Clone, Copy)]
+pub(super) struct SideShared<'a, D> {
+    pub(super) pool: &'a Pool,
+    pub(super) settings: &'a TlsSettings,
+    pub(super) dials: &'a [D],
+    pub(super) endpoint: &'a Endpoint,
+}
+
+/// One side path: its machine, and its end of a side connection.
+pub(super) struct SidePath {
+    pub(super) verifier: ClientVerifier,
+    pub(super) link: Option<SideLink>,
+    pub(super) dial_error: Option<Arc<DialError>>,
+}
+
+impl<'a, D: Dial> Sides<'a, D> {
+    /// Asks over every side path at once.
+    pub(super) fn start(
+        shared: SideShared<'a, D>,
+        association: Association,
+        offered: Bindings,
+    ) -> Result<Self, Error> {
+        let mut paths = Vec::with_capacity(shared.dials.len());
+        for (index, dial) in shared.dials.iter().enumerate() {
+            let mut path = SidePath {
+                verifier: ClientVerifier::new(association, offered),
+                link: shared.pool.link(index, dial, shared.endpoint, association),
+                dial_error: None,
+            };
+            path.verifier.handle_link(shared.settings.nonce()?);
+            path.transmit();
+            paths.push(path);
+        }
+        Ok(Self {
+            shared,
+            paths,
+            timer: None,
+        })
+    }
+
+    /// The ClientHello has left: from now on the deadline counts.
+    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+        for path in &mut self.paths {
+            path.verifier.set_deadline(deadline.into_std());
+        }
+        self.timer = Some(Box::pin(sleep_until(deadline)));
+    }
+
+    /// Attends to the side paths while `other` is under way.
+    pub(super) async fn attend_during<F: Future>(&mut self, other: F) -> Result<F::Output, Error> {
+        tokio::pin!(other);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = other.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            match self.poll_turn(cx) {
+                // Whoever is done need not wait for TLS: that is what `other` does.
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            }
+        })
+        .await
+    }
+
+    /// TLS is complete: waits until every side path has verified or failed, or one has shown an
+    /// interception.
+    pub(super) async fn settle(
+        &mut self,
+        version: TlsVersion,
+        connection: &ClientConnection,
+        keys: &ClientKeys,
+    ) -> Result<(), Error> {
+        for path in &mut self.paths {
+            path.verifier
+                .handle_tls_complete(version, self.shared.settings.nonce()?);
+            path.transmit();
+        }
+        poll_fn(|cx| {
+            let turned = self.poll_turn(cx);
+            for path in &mut self.paths {
+                path.check(connection, keys);
+            }
+            match turned {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ if self.settled() => Poll::Ready(Ok(())),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Takes what has come. Ready when nothing more can come.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let expired = match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx).is_ready(),
+            None => false,
+        };
+        if expired {
+            self.timer = None;
+        }
+        for (index, path) in self.paths.iter_mut().enumerate() {
+            path.poll_events(index, &self.shared, cx)?;
+            if expired {
+                path.expire();
+            }
+        }
+        match self.settled() {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
+    }
+
+    fn settled(&self) -> bool {
+        let outcome = |path: &SidePath| path.verifier.outcome();
+        let intercepted = |path: &SidePath| {
+            matches!(
+                outcome(path),
+                ClientOutcome::Failed(SideFailure::Interception(_))
+            )
+        };
+        self.paths.iter().any(intercepted)
+            || self
+                .paths
+                .iter()
+                .all(|path| outcome(path) != ClientOutcome::Pending)
+    }
+}
+
+impl SidePath {
+    /// Takes the events that are there, and finds another connection where one has died.
+    fn poll_events<D: Dial>(
+        &mut self,
+        index: usize,
+        shared: &SideShared<'_, D>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Error> {
+        while self.verifier.outcome() == ClientOutcome::Pending {
+            let Some(link) = &mut self.link else {
+                self.verifier.handle_unreachable();
+                return Ok(());
+            };
+            let Poll::Ready(event) = link.poll_event(cx) else {
+                return Ok(());
+            };
+            self.verifier.handle_peer(link.peer());
+            let reused = link.reused;
+            match event {
+                SideEvent::Frame(frame) => {
+                    self.verifier.handle_frame(&frame, shared.settings.nonce()?);
+                }
+                SideEvent::Garbage => self.verifier.handle_garbage(),
+                SideEvent::Ended => self.verifier.handle_disconnected(reused),
+                SideEvent::DialFailed(error) => {
+                    self.dial_error = Some(error);
+                    self.verifier.handle_unreachable();
+                }
+            }
+            if self.verifier.wants_connection() {
+                let dial = &shared.dials[index];
+                let association = self.verifier.association();
+                self.link = shared.pool.fresh(dial, shared.endpoint, association);
+                self.verifier.handle_link(shared.settings.nonce()?);
+            }
+            self.transmit();
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, connection: &ClientConnection, keys: &ClientKeys) {
+        if let Some(check) = self.verifier.poll_check() {
+            match keys.values(connection, &check) {
+                Some(values) => self.verifier.handle_values(&values),
+                None => self.verifier.handle_no_values(),
+            }
+            self.transmit();
+        }
+    }
+
+    fn expire(&mut self) {
+        if let Some(link) = &self.link {
+            self.verifier.handle_peer(link.peer());
+        }
+        if let Some(deadline) = self.verifier.poll_timeout() {
+            self.verifier.handle_timeout(deadline);
+        }
+    }
+
+    fn transmit(&mut self) {
+        while let Some(frame) = self.verifier.poll_transmit() {
+            // A connection that takes nothing more says so by its end.
+            let _ = self.link.as_ref().is_some_and(|link| link.send(frame));
+        }
+    }
+}
