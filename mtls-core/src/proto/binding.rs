@@ -174,6 +174,15 @@ impl Role {
     }
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        })
+    }
+}
+
 /// The label of the channel binding that both ends offer to the application for each verified
 /// side path (`docs/protocol.md`, section 4.4).
 pub fn channel_binding_label() -> &'static [u8] {

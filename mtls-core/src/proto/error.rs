@@ -1,6 +1,10 @@
 //! What the sans-IO machines refuse: one variant for each place of refusal.
 
+mod hello;
+
 use core::fmt;
+
+pub use self::hello::HelloError;
 
 /// Bytes on a side connection that are not the side protocol, version 1
 /// (`docs/protocol.md`, section 5).

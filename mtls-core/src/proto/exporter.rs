@@ -4,8 +4,12 @@
 //! value one round trip earlier, with its first flight. The secret is there by then.
 
 use hkdf::Hkdf;
+use hkdf::hmac::EagerHash;
 use sha2::{Digest, Sha256, Sha384};
 use zeroize::Zeroizing;
+
+/// Of SHA-384, the longest that a TLS 1.3 suite has, in bytes.
+const MAX_HASH_LEN: usize = 48;
 
 /// `exporter_secret` of one TLS 1.3 connection, with the hash of its cipher suite.
 ///
@@ -16,7 +20,7 @@ pub struct ExporterSecret {
     secret: Zeroizing<Vec<u8>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum SuiteHash {
     Sha256,
     Sha384,
@@ -39,26 +43,56 @@ impl ExporterSecret {
         })
     }
 
-    /// `TLS-Exporter(label, context, out.len())`.
+    /// `TLS-Exporter(label, context, out.len())`. TLS 1.3 makes no difference between an empty
+    /// context and none.
     ///
     /// # Panics
     /// When `label` is longer than 249 bytes or `out` longer than 255 hashes: RFC 8446's
     /// encoding has no room for either. The protocol's own labels and lengths are constants.
     pub fn export(&self, label: &[u8], context: &[u8], out: &mut [u8]) {
         match self.hash {
-            SuiteHash::Sha256 => {
-                let empty = Sha256::digest([]);
-                let derived =
-                    Zeroizing::new(<[u8; 32]>::from(hkdf_sha256(&self.secret, label, &empty)));
-                let _ = (derived, context, out);
-                unimplemented!()
-            }
-            SuiteHash::Sha384 => unimplemented!(),
+            SuiteHash::Sha256 => tls_exporter::<Sha256>(&self.secret, label, context, out),
+            SuiteHash::Sha384 => tls_exporter::<Sha384>(&self.secret, label, context, out),
         }
     }
 }
-fn hkdf_sha256(_: &[u8], _: &[u8], _: &[u8]) -> [u8; 32] {
-    let _ = Hkdf::<Sha256>::from_prk(&[]);
-    let _ = Sha384::new();
-    unimplemented!()
+
+fn tls_exporter<H>(secret: &[u8], label: &[u8], context: &[u8], out: &mut [u8])
+where
+    H: Digest + EagerHash,
+{
+    let mut derived = Zeroizing::new([0; MAX_HASH_LEN]);
+    let derived = &mut derived[..<H as Digest>::output_size()];
+    // Derive-Secret(secret, label, "")
+    expand_label::<H>(secret, label, &H::digest([]), derived);
+    expand_label::<H>(derived, b"exporter", &H::digest(context), out);
 }
+
+/// HKDF-Expand-Label (RFC 8446, section 7.1).
+fn expand_label<H>(secret: &[u8], label: &[u8], context: &[u8], out: &mut [u8])
+where
+    H: EagerHash,
+{
+    const PREFIX: &[u8] = b"tls13 ";
+    let length = u16::try_from(out.len()).expect("an exporter value is shorter than 64 KiB");
+    let label_len =
+        u8::try_from(PREFIX.len() + label.len()).expect("a label has at most 249 bytes");
+    let context_len = u8::try_from(context.len()).expect("a hash has at most 64 bytes");
+    Hkdf::<H>::from_prk(secret)
+        .expect("a secret is as long as its hash")
+        .expand_multi_info(
+            &[
+                &length.to_be_bytes(),
+                &[label_len],
+                PREFIX,
+                label,
+                &[context_len],
+                context,
+            ],
+            out,
+        )
+        .expect("an exporter value is at most 255 hashes long");
+}
+
+#[cfg(test)]
+mod tests;
