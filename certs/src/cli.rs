@@ -1,0 +1,94 @@
+//! The command line of `mtls-certs`.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+use crate::{Error, HostName, Pki};
+
+const EXAMPLES: &str = "\
+Examples:
+  mtls-certs init pki
+      for localhost, 127.0.0.1 and ::1
+  mtls-certs init pki --host example.test --host '*.example.test' --host 192.0.2.7
+      for these names and addresses only
+  mtls-certs init pki --force
+      new keys and certificates in the place of the old ones
+
+Exit status: 0 done, 1 failed (the message says why), 2 wrong command line.";
+
+/// Make test certificates for multipath TLS (not mutual TLS).
+///
+/// A CA with a server certificate, and a rogue CA of the same subject with a certificate for the
+/// same server: what a man in the middle would use. For tests and development only.
+#[derive(Debug, Parser)]
+#[command(name = "mtls-certs", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a CA, a server, a rogue CA and a rogue server into a directory
+    #[command(after_help = EXAMPLES)]
+    Init(Init),
+}
+
+#[derive(Debug, clap::Args)]
+struct Init {
+    /// The directory, created if need be
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+
+    /// A DNS name or IP address of the server (repeatable)
+    #[arg(
+        long = "host",
+        value_name = "NAME",
+        default_values = ["localhost", "127.0.0.1", "::1"]
+    )]
+    hosts: Vec<HostName>,
+
+    /// Overwrite files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+/// Does what the command line says, and reports it on `out`.
+///
+/// # Errors
+///
+/// As [`Pki::new`] and [`Pki::write`]; [`Error::Output`] if `out` fails, when everything has
+/// been done.
+pub fn run(cli: Cli, out: &mut impl Write) -> Result<(), Error> {
+    let Command::Init(init) = cli.command;
+    Pki::new(&init.hosts)?.write(&init.dir, init.force)?;
+    report(&init.dir, &init.hosts, out).map_err(Error::Output)
+}
+
+fn report(dir: &Path, hosts: &[HostName], out: &mut impl Write) -> io::Result<()> {
+    let hosts: Vec<&str> = hosts.iter().map(AsRef::as_ref).collect();
+    write!(
+        out,
+        "\
+Wrote test certificates for {hosts} to {dir}:
+
+  ca.pem        the CA: clients trust it
+  ca.key        its key, to issue more certificates
+  server.pem    the server's chain, for 90 days
+  server.key    its key
+
+  rogue-ca.pem  an attacker's CA: the same subject, another key
+  rogue-ca.key  its key
+  rogue.pem     a man in the middle's chain, for the same names
+  rogue.key     its key
+
+The rogue files are for tests only: a client that trusts rogue-ca.pem too accepts rogue.pem over
+plain TLS, and multipath TLS detects it. (MTLS here is multipath TLS, not mutual TLS.)
+Keys can be read by you alone (mode 0600).
+",
+        hosts = hosts.join(", "),
+        dir = dir.display(),
+    )
+}
