@@ -36,8 +36,8 @@ impl Dialler {
             None => self.connect(&self.to, deadline).await,
             Some(proxy) => self.connect_through(proxy, deadline).await,
         };
-        match result.and_then(|stream| self.dialed(stream)) {
-            Ok(dialed) => Ok(dialed),
+        match result {
+            Ok(connected) => Ok(self.dialed(connected)),
             Err(reason) => Err(DialError {
                 via: self.settings.kind.clone(),
                 to: self.to,
@@ -47,7 +47,7 @@ impl Dialler {
     }
 
     /// Resolves and connects, to the target or to the proxy.
-    async fn connect(&self, to: &Endpoint, deadline: Deadline) -> Result<TcpStream, DialFailure> {
+    async fn connect(&self, to: &Endpoint, deadline: Deadline) -> Result<Connected, DialFailure> {
         let addresses = deadline
             .bound(DialStage::Resolving, self.addresses(to))
             .await?;
@@ -66,7 +66,7 @@ impl Dialler {
         &self,
         proxy: &Endpoint,
         deadline: Deadline,
-    ) -> Result<TcpStream, DialFailure> {
+    ) -> Result<Connected, DialFailure> {
         let (first, others) = self.proxy_targets();
         let mut result = self.tunnel(proxy, &first, deadline).await;
         for target in others {
@@ -84,8 +84,8 @@ impl Dialler {
         proxy: &Endpoint,
         target: &Endpoint,
         deadline: Deadline,
-    ) -> Result<TcpStream, DialFailure> {
-        let mut stream = self.connect(proxy, deadline).await?;
+    ) -> Result<Connected, DialFailure> {
+        let (mut stream, address) = self.connect(proxy, deadline).await?;
         let credentials = self.settings.credentials.as_deref();
         let consent = async {
             let answer = match &self.settings.kind {
@@ -98,7 +98,7 @@ impl Dialler {
             })
         };
         deadline.bound(DialStage::AwaitingProxy, consent).await?;
-        Ok(stream)
+        Ok((stream, address))
     }
 
     /// What the proxy is asked for: the name, unless the caller overrode it.
@@ -164,27 +164,27 @@ impl Dialler {
         }
     }
 
-    fn dialed(&self, stream: TcpStream) -> Result<Dialed<TcpStream>, DialFailure> {
-        let other = |error| DialFailure::Other(Arc::new(error));
-        let local = stream.local_addr().map_err(other)?;
-        let peer = stream.peer_addr().map_err(other)?;
-        let kind = self.settings.kind.clone();
-        let proxy = kind.proxy().map(Endpoint::to_string);
+    fn dialed(&self, (stream, peer): Connected) -> Dialed<TcpStream> {
+        let local = stream.local_addr().ok();
+        let proxy = self.settings.kind.proxy().map(Endpoint::to_string);
         let route = RouteInfo {
-            interface: route::interface(&stream, local, peer),
-            source: Some(local.ip()),
+            interface: local.and_then(|local| route::interface(&stream, local, peer)),
+            source: local.map(|local| local.ip()),
             proxy_address: proxy.as_ref().map(|_| peer),
             proxy,
         };
-        Ok(Dialed {
+        Dialed {
             stream,
-            local: Some(local),
+            local,
             peer: Some(peer),
-            via: kind,
+            via: self.settings.kind.clone(),
             route,
-        })
+        }
     }
 }
+
+/// A connection, and the address that took it: the system forgets it when the peer resets.
+type Connected = (TcpStream, SocketAddr);
 
 /// The end of a dial's time.
 #[derive(Clone, Copy)]
@@ -295,7 +295,7 @@ fn bind_device<S>(_socket: &S, _name: &str) -> io::Result<()> {
 async fn connect_any(
     binding: &Binding,
     addresses: Vec<SocketAddr>,
-) -> Result<TcpStream, DialFailure> {
+) -> Result<Connected, DialFailure> {
     let mut queue = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut failure = None;
@@ -306,7 +306,7 @@ async fn connect_any(
         let more = !queue.as_slice().is_empty();
         tokio::select! {
             result = attempts.next() => match result {
-                Some(Ok(stream)) => return Ok(stream),
+                Some(Ok(connected)) => return Ok(connected),
                 Some(Err(error)) => failure = failure.or(Some(error)),
                 None => return Err(failure.unwrap_or_else(no_address)),
             },
@@ -320,13 +320,15 @@ fn no_address() -> DialFailure {
     DialFailure::Other(Arc::new(error))
 }
 
-async fn connect_one(binding: &Binding, address: SocketAddr) -> Result<TcpStream, DialFailure> {
+async fn connect_one(binding: &Binding, address: SocketAddr) -> Result<Connected, DialFailure> {
     let socket = binding.tcp_socket(address)?;
-    let connected = socket.connect(address).await;
-    connected.map_err(|error| DialFailure::Connect {
-        address,
-        error: Arc::new(error),
-    })
+    match socket.connect(address).await {
+        Ok(stream) => Ok((stream, address)),
+        Err(error) => Err(DialFailure::Connect {
+            address,
+            error: Arc::new(error),
+        }),
+    }
 }
 
 /// The resolver's order, with the families taking turns.

@@ -117,3 +117,94 @@ impl Serialize for Independence {
         serializer.serialize_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Independence::*;
+
+    fn route(interface: &str, source: &str) -> RouteInfo {
+        let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        RouteInfo {
+            interface: known(interface),
+            source: known(source).map(|ip| ip.parse().unwrap()),
+            ..RouteInfo::default()
+        }
+    }
+
+    fn proxied(proxy: &str, address: &str) -> RouteInfo {
+        RouteInfo {
+            proxy: Some(proxy.into()),
+            proxy_address: Some(address.parse().unwrap()),
+            ..route("eth0", "192.0.2.1")
+        }
+    }
+
+    #[test]
+    fn every_pair_of_routes_is_called_what_it_is() {
+        let direct = || route("eth0", "192.0.2.1");
+        let proxy = || proxied("proxy.test:1080", "192.0.2.9:1080");
+        let table = [
+            (direct(), direct(), Same),
+            (
+                direct(),
+                route("eth0", "192.0.2.2"),
+                SameInterfaceOtherSource,
+            ),
+            (
+                route("lo", "127.0.0.1"),
+                route("lo", "127.0.0.2"),
+                SameInterfaceOtherSource,
+            ),
+            (direct(), route("wwan0", "198.51.100.1"), DifferentInterface),
+            (direct(), route("wwan0", ""), DifferentInterface),
+            (direct(), route("wwan0", "192.0.2.1"), DifferentInterface),
+            (direct(), route("eth0", ""), Unknown),
+            (direct(), route("", "192.0.2.1"), Unknown),
+            (direct(), route("", "198.51.100.1"), Unknown),
+            (route("", ""), route("", ""), Unknown),
+            (direct(), proxy(), Proxied),
+            (route("", ""), proxy(), Proxied),
+            (proxy(), proxy(), Same),
+            (proxy(), proxied("192.0.2.9:1080", "192.0.2.9:1080"), Same),
+            (proxy(), proxied("proxy.test:1080", "192.0.2.10:1080"), Same),
+            (
+                proxy(),
+                proxied("other.test:1080", "192.0.2.10:1080"),
+                Proxied,
+            ),
+        ];
+        for (one, other, expected) in table {
+            assert_eq!(
+                Independence::between(&one, &other),
+                expected,
+                "{one:?} {other:?}"
+            );
+            assert_eq!(
+                Independence::between(&other, &one),
+                expected,
+                "{other:?} {one:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_proxies_and_interfaces_make_independent() {
+        let all = [
+            Proxied,
+            DifferentInterface,
+            SameInterfaceOtherSource,
+            Same,
+            Unknown,
+        ];
+        let independent: Vec<_> = all.into_iter().filter(|i| i.is_independent()).collect();
+        assert_eq!(independent, [Proxied, DifferentInterface]);
+    }
+
+    #[test]
+    fn it_is_serialized_by_its_name() {
+        let text = serde_json::to_string(&SameInterfaceOtherSource).unwrap();
+        assert_eq!(text, "\"same-interface-other-source\"");
+        assert_eq!(Unknown.as_str(), "unknown");
+    }
+}

@@ -9,12 +9,11 @@ use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
     ResolverOpts,
 };
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::iocompat::AsyncIoTokioAsStd;
 use hickory_resolver::net::runtime::{
     RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime,
 };
-use hickory_resolver::system_conf::{parse_resolv_conf, read_system_conf};
+use hickory_resolver::system_conf::read_system_conf;
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::connect::Binding;
@@ -22,6 +21,7 @@ use super::endpoint::HostName;
 use super::error::DialFailure;
 
 /// Where systemd-resolved names the servers that its loopback stub asks.
+#[cfg(target_os = "linux")]
 const RESOLVED_UPSTREAMS: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Resolves names for one path. It keeps no answers, as the system's does not, and reads the
@@ -118,23 +118,43 @@ fn build(binding: Binding, set: &[SocketAddr]) -> Result<(String, BoundResolver)
     Ok((described, resolver))
 }
 
-/// The system's settings. A stub on the loopback would ask over whatever route the system takes,
-/// so the servers behind it are asked where they are known.
-fn system_settings(binding: &Binding) -> Result<(ResolverConfig, ResolverOpts), String> {
-    let said = |error: NetError| error.to_string();
-    let (config, options) = read_system_conf().map_err(said)?;
+type SystemSettings = (ResolverConfig, ResolverOpts);
+
+fn system_settings(binding: &Binding) -> Result<SystemSettings, String> {
+    let system = read_system_conf().map_err(|error| error.to_string())?;
     if binding.is_on_loopback() {
+        return Ok(system);
+    }
+    without_stubs(system, resolved_upstreams)
+}
+
+/// A stub on the loopback would ask over whatever route the system takes, so the servers behind
+/// it are asked where they are known.
+fn without_stubs(
+    (config, options): SystemSettings,
+    upstreams: impl FnOnce() -> Option<SystemSettings>,
+) -> Result<SystemSettings, String> {
+    let beyond = |config| keep_servers(config, |ip| !ip.is_loopback());
+    if let Some(config) = beyond(config) {
         return Ok((config, options));
     }
-    if let Some(config) = keep_servers(config, |ip| !ip.is_loopback()) {
-        return Ok((config, options));
-    }
-    let no_upstream = "all nameservers of the system are on the loopback and would ask over \
-                       another path; name nameservers for this path";
-    let upstreams = std::fs::read(RESOLVED_UPSTREAMS).map_err(|_| no_upstream)?;
-    let (config, options) = parse_resolv_conf(upstreams).map_err(said)?;
-    let config = keep_servers(config, |ip| !ip.is_loopback()).ok_or(no_upstream)?;
-    Ok((config, options))
+    let behind = upstreams().and_then(|(config, options)| Some((beyond(config)?, options)));
+    behind.ok_or_else(|| {
+        "all nameservers of the system are on the loopback and would ask over another path; name \
+         nameservers for this path"
+            .into()
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn resolved_upstreams() -> Option<SystemSettings> {
+    let text = std::fs::read(RESOLVED_UPSTREAMS).ok()?;
+    hickory_resolver::system_conf::parse_resolv_conf(text).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resolved_upstreams() -> Option<SystemSettings> {
+    None
 }
 
 /// `None` when no server is left.
@@ -227,5 +247,48 @@ impl RuntimeProvider for BoundProvider {
     fn bind_udp(&self, local: SocketAddr, _server: SocketAddr) -> BoxIo<UdpSocket> {
         let socket = self.binding.udp_socket(local);
         Box::pin(async move { socket })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(servers: &[&str]) -> SystemSettings {
+        let server = |ip: &&str| SocketAddr::new(ip.parse().unwrap(), 53);
+        (
+            with_nameservers(&servers.iter().map(server).collect::<Vec<_>>()),
+            ResolverOpts::default(),
+        )
+    }
+
+    fn servers(settings: Result<SystemSettings, String>) -> Result<Vec<String>, String> {
+        let (config, _) = settings?;
+        Ok(config
+            .name_servers()
+            .iter()
+            .map(|server| server.ip.to_string())
+            .collect())
+    }
+
+    #[test]
+    fn a_stub_on_the_loopback_is_not_asked_beside_a_real_server() {
+        let found = without_stubs(system(&["127.0.0.53", "192.0.2.53"]), || unreachable!());
+        assert_eq!(servers(found).unwrap(), ["192.0.2.53"]);
+    }
+
+    #[test]
+    fn the_servers_behind_a_lone_stub_are_asked_instead() {
+        let upstreams = || Some(system(&["192.0.2.54", "2001:db8::53"]));
+        let found = without_stubs(system(&["127.0.0.53"]), upstreams);
+        assert_eq!(servers(found).unwrap(), ["192.0.2.54", "2001:db8::53"]);
+    }
+
+    #[test]
+    fn a_lone_stub_of_unknown_upstreams_is_an_error_with_the_remedy() {
+        for upstreams in [None, Some(system(&["127.0.0.1"]))] {
+            let error = servers(without_stubs(system(&["::1"]), || upstreams)).unwrap_err();
+            assert!(error.contains("name nameservers for this path"), "{error}");
+        }
     }
 }

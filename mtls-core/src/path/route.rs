@@ -119,7 +119,7 @@ mod linux {
     }
 
     /// The index of the interface that the answer names.
-    fn output_interface(answer: &[u8]) -> io::Result<u32> {
+    pub(super) fn output_interface(answer: &[u8]) -> io::Result<u32> {
         let (header, payload) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
             .map_err(io::Error::other)?
             .into_parts();
@@ -139,5 +139,46 @@ mod linux {
                 _ => None,
             });
         index.ok_or_else(|| io::Error::other("the route names no interface"))
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::linux::{by_route, output_interface};
+
+    #[test]
+    fn the_kernel_names_the_loopback_for_loopback_addresses() {
+        let (local, peer) = (
+            "127.0.0.2:40000".parse().unwrap(),
+            "127.0.0.1:443".parse().unwrap(),
+        );
+        assert_eq!(by_route(local, peer).unwrap(), "lo");
+    }
+
+    #[test]
+    fn a_source_that_this_host_does_not_have_gives_no_interface() {
+        let (local, peer) = (
+            "203.0.113.7:40000".parse().unwrap(),
+            "192.0.2.1:443".parse().unwrap(),
+        );
+        assert!(by_route(local, peer).is_err());
+    }
+
+    #[test]
+    fn an_answer_cut_short_gives_no_interface() {
+        // RTM_NEWROUTE, sequence 1, RTA_OIF 7.
+        let mut answer = vec![36, 0, 0, 0, 24, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+        answer.extend([
+            2, 32, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0, 8, 0, 4, 0, 7, 0, 0, 0,
+        ]);
+        assert_eq!(output_interface(&answer).unwrap(), 7);
+        for len in 0..answer.len() {
+            assert!(output_interface(&answer[..len]).is_err(), "{len} bytes");
+        }
+        answer[8] = 2;
+        assert!(
+            output_interface(&answer).is_err(),
+            "an answer to another request"
+        );
     }
 }

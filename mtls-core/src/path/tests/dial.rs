@@ -1,0 +1,254 @@
+use core::net::IpAddr;
+use core::time::Duration;
+use std::io;
+
+use super::{dial, listen, name};
+use crate::path::{
+    Dial as _, DialFailure, DialFailureClass, DialStage, Independence, Path, PathKind,
+};
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// `None`, with the reason printed, where this host does not allow it.
+async fn dial_out_of_lo(to: &str) -> Option<super::Dialed<tokio::net::TcpStream>> {
+    match dial(&Path::interface("lo").unwrap(), to).await {
+        Ok(dialed) => Some(dialed),
+        Err(DialFailure::Interface { error, .. })
+            if error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            println!("skipped: binding to an interface is not permitted here: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_direct_dial_tells_its_addresses_and_route() {
+    let (listener, address) = listen("127.0.0.1:0").await;
+    let dialed = dial(&Path::system(), &address.to_string()).await.unwrap();
+    let (_, seen) = listener.accept().await.unwrap();
+    assert_eq!((dialed.local, dialed.peer), (Some(seen), Some(address)));
+    assert_eq!(dialed.via, PathKind::Direct);
+    assert_eq!(dialed.route.source, Some(ip("127.0.0.1")));
+    assert_eq!(dialed.route.proxy, None);
+    assert!(dialed.stream.nodelay().unwrap());
+    #[cfg(target_os = "linux")]
+    assert_eq!(dialed.route.interface.as_deref(), Some("lo"));
+}
+
+#[tokio::test]
+async fn the_peer_sees_the_source_of_the_path() {
+    let (listener, address) = listen("127.0.0.1:0").await;
+    let path = Path::source(ip("127.0.0.2")).unwrap();
+    let dialed = dial(&path, &address.to_string()).await.unwrap();
+    let (_, seen) = listener.accept().await.unwrap();
+    assert_eq!(seen.ip(), ip("127.0.0.2"));
+    assert_eq!(dialed.route.source, Some(seen.ip()));
+    assert!(dialed.stream.nodelay().unwrap());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_socket_of_an_interface_path_is_bound_to_it() {
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let Some(dialed) = dial_out_of_lo(&address.to_string()).await else {
+        return;
+    };
+    assert_eq!(dialed.stream.peer_addr().unwrap(), address);
+    let device = socket2::SockRef::from(&dialed.stream).device().unwrap();
+    assert_eq!(device.as_deref(), Some(&b"lo"[..]));
+    assert_eq!(dialed.route.interface.as_deref(), Some("lo"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn loopback_connections_are_compared_by_what_they_are() {
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let to = address.to_string();
+    let direct = dial(&Path::system(), &to).await.unwrap().route;
+    let again = dial(&Path::system(), &to).await.unwrap().route;
+    let source = dial(&Path::source(ip("127.0.0.2")).unwrap(), &to)
+        .await
+        .unwrap()
+        .route;
+    assert_eq!(Independence::between(&direct, &again), Independence::Same);
+    assert_eq!(
+        Independence::between(&direct, &source),
+        Independence::SameInterfaceOtherSource
+    );
+    if let Some(bound) = dial_out_of_lo(&to).await {
+        assert_eq!(
+            Independence::between(&direct, &bound.route),
+            Independence::Same
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_interface_that_does_not_exist_is_named() {
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let error = dial(&Path::interface("absent0").unwrap(), &address.to_string())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, DialFailure::Interface { name, .. } if name == "absent0"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_source_that_this_host_does_not_have_is_named() {
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let path = Path::source(ip("203.0.113.7")).unwrap();
+    let error = dial(&path, &address.to_string()).await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("203.0.113.7 is not an address of this host"),
+        "{error}"
+    );
+}
+
+/// An address where nobody listens, for as long as the socket lives.
+fn deaf_port() -> (socket2::Socket, String) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any = std::net::SocketAddr::new(ip("127.0.0.1"), 0);
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address.to_string())
+}
+
+#[tokio::test]
+async fn a_refused_connection_names_the_address() {
+    let (_socket, to) = deaf_port();
+    let error = Path::system().dial(&to.parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.class(), DialFailureClass::Connect);
+    let said = error.to_string();
+    assert!(
+        said.contains(&format!(
+            "over the path `direct`: could not connect to {to}"
+        )),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_name_can_be_given_addresses_of_its_own() {
+    let (listener, address) = listen("127.0.0.1:0").await;
+    let path = Path::system().resolve(name("Given.test."), address.port(), address.ip());
+    dial(&path, &format!("given.test:{}", address.port()))
+        .await
+        .unwrap();
+    listener.accept().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_next_address_is_tried_when_one_refuses() {
+    let (listener, address) = listen("127.0.0.1:0").await;
+    let port = address.port();
+    let path = Path::system()
+        .resolve(name("two.test"), port, ip("127.0.0.9"))
+        .resolve(name("two.test"), port, address.ip());
+    let dialed = dial(&path, &format!("two.test:{port}")).await.unwrap();
+    assert_eq!(dialed.peer, Some(address));
+    listener.accept().await.unwrap();
+}
+
+#[tokio::test]
+async fn addresses_of_another_family_than_the_source_are_skipped() {
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let port = address.port();
+    let path = Path::source(ip("127.0.0.2"))
+        .unwrap()
+        .resolve(name("both.test"), port, ip("::1"))
+        .resolve(name("both.test"), port, address.ip());
+    assert_eq!(
+        dial(&path, &format!("both.test:{port}"))
+            .await
+            .unwrap()
+            .peer,
+        Some(address)
+    );
+    let path = path.resolve(name("six.test"), port, ip("::1"));
+    for to in [format!("six.test:{port}"), format!("[::1]:{port}")] {
+        let error = dial(&path, &to).await.unwrap_err();
+        assert!(error.to_string().contains("has no IPv4 address"), "{error}");
+    }
+}
+
+/// A listener whose queue is full: the kernel drops every further SYN.
+struct BlackHole {
+    address: std::net::SocketAddr,
+    _listener: socket2::Socket,
+    _fill: Vec<socket2::Socket>,
+}
+
+impl BlackHole {
+    fn new(on: &str) -> Self {
+        let socket =
+            || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let listener = socket();
+        listener
+            .bind(&std::net::SocketAddr::new(ip(on), 0).into())
+            .unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let fill = (0..4).map(|_| socket()).collect::<Vec<_>>();
+        for socket in &fill {
+            socket.set_nonblocking(true).unwrap();
+            // In progress, and for all but the first it stays so.
+            let _ = socket.connect(&address.into());
+        }
+        Self {
+            address,
+            _listener: listener,
+            _fill: fill,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_black_hole_is_given_up_when_the_time_is_over() {
+    let hole = BlackHole::new("127.0.0.1");
+    let path = Path::system().connect_timeout(Duration::from_millis(1500));
+    let error = path.dial(&hole.address.into()).await.unwrap_err();
+    assert_eq!(error.class(), DialFailureClass::TimedOut);
+    assert!(
+        matches!(error.reason, DialFailure::TimedOut { stage: DialStage::Connecting, after }
+            if after == Duration::from_millis(1500)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_black_hole_does_not_keep_the_next_address_from_being_tried() {
+    let hole = BlackHole::new("127.0.0.9");
+    let port = hole.address.port();
+    let (_listener, address) = listen(&format!("127.0.0.1:{port}")).await;
+    let path = Path::system()
+        .connect_timeout(Duration::from_secs(60))
+        .resolve(name("two.test"), port, hole.address.ip())
+        .resolve(name("two.test"), port, address.ip());
+    let dialed = dial(&path, &format!("two.test:{port}")).await.unwrap();
+    assert_eq!(dialed.peer, Some(address));
+}
+
+#[tokio::test]
+async fn a_time_beyond_the_clock_is_no_panic() {
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let path = Path::system().connect_timeout(Duration::MAX);
+    dial(&path, &address.to_string()).await.unwrap();
+}
+
+#[test]
+fn a_dial_can_be_spawned_and_a_path_can_be_an_object() {
+    fn spawnable<T: Send + 'static>(_: &T) {}
+    let path: std::sync::Arc<dyn super::super::Dial<Stream = tokio::net::TcpStream>> =
+        std::sync::Arc::new(Path::system());
+    spawnable(&path.dial(&"127.0.0.1:1".parse().unwrap()));
+    assert_eq!(path.describe(), PathKind::Direct);
+}
