@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 /// The interface by which packets of this connection leave: the one that its socket is bound to,
 /// else as the kernel's routes are now. `None` when it cannot be found out.
 ///
-/// Five system calls, a few microseconds; a kernel that does not answer is waited for 20 ms at
+/// A handful of system calls, some 10 µs; a kernel that does not answer is waited for 20 ms at
 /// most.
 #[cfg(target_os = "linux")]
 pub(super) fn interface(stream: &TcpStream, local: SocketAddr, peer: SocketAddr) -> Option<String> {
