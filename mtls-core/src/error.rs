@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::evidence::Evidence;
 use crate::path::{DialError, Independence};
 use crate::proto::client::SideFailure;
+use crate::proto::error::FrameError;
 use crate::verdict::{Reason, Verdict};
 
 /// Why a connection was not made.
@@ -76,8 +77,10 @@ pub enum InvalidMessage {
     EndedEarly,
     /// Its first byte starts neither a TLS handshake record nor the greeting.
     NeitherTlsNorSide(u8),
-    /// Its first TLS message cannot be a ClientHello.
-    Hello(crate::proto::error::HelloError),
+    /// TLS on a listener that takes only side connections.
+    TlsOnSideListener,
+    /// What it sent on a side connection is not the side protocol.
+    Side(FrameError),
 }
 
 /// What took too long.
@@ -159,7 +162,10 @@ impl fmt::Display for InvalidMessage {
                 f,
                 "expected TLS or the side protocol's greeting, got a first byte of {byte:#04x}"
             ),
-            Self::Hello(error) => error.fmt(f),
+            Self::TlsOnSideListener => {
+                f.write_str("expected a side connection, got TLS: this listener takes no TLS")
+            }
+            Self::Side(error) => write!(f, "side connection: {error}"),
         }
     }
 }
@@ -191,6 +197,12 @@ impl std::error::Error for Error {
 impl From<ApiMisuse> for Error {
     fn from(misuse: ApiMisuse) -> Self {
         Self::ApiMisuse(misuse)
+    }
+}
+
+impl From<InvalidMessage> for Error {
+    fn from(message: InvalidMessage) -> Self {
+        Self::InvalidMessage(message)
     }
 }
 

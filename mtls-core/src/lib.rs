@@ -1,6 +1,8 @@
 //! Multipath TLS.
 
 #[cfg(feature = "tokio")]
+pub mod acceptor;
+#[cfg(feature = "tokio")]
 pub mod connector;
 #[cfg(feature = "tokio")]
 mod error;
@@ -19,3 +21,23 @@ pub mod registry;
 mod stream;
 #[cfg(feature = "tokio")]
 mod verdict;
+
+#[cfg(feature = "tokio")]
+pub use acceptor::{
+    Accepted, AcceptorBuilder, Incoming, ListenerLimits, MultipathAcceptor, MultipathListener,
+    SideConnection,
+};
+#[cfg(feature = "tokio")]
+pub use connector::{ConnectorBuilder, MultipathConnector};
+#[cfg(feature = "tokio")]
+pub use error::{ApiMisuse, Error, InvalidMessage, TimedOut, Unverified};
+#[cfg(feature = "tokio")]
+pub use evidence::{CertificateEvidence, Evidence};
+#[cfg(feature = "tokio")]
+pub use policy::{Policy, UnknownPolicy};
+#[cfg(feature = "tokio")]
+pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
+#[cfg(feature = "tokio")]
+pub use verdict::{
+    Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified, interception_token,
+};

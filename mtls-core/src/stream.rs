@@ -11,7 +11,7 @@ use tokio_rustls::{client, server};
 
 use crate::proto::binding::channel_binding_label;
 use crate::registry::Registration;
-use crate::verdict::{Outcome, Reason, Verdict, Verified};
+use crate::verdict::{Outcome, Verdict, Verified};
 
 /// A `tokio_rustls` stream and what is known of its verification.
 ///
@@ -57,15 +57,7 @@ impl VerdictHandle {
         let mut verdict = Verdict::clone(&self.reached);
         if let (Outcome::Unverified(_), Some(registration)) = (&verdict.outcome, &self.registration)
         {
-            let status = registration.status();
-            let proofs = status.confirmations.iter().map(|c| c.proof()).collect();
-            if let Some(verified) = Verified::new(proofs) {
-                verdict.outcome = Outcome::Verified(verified);
-            } else if status.opened
-                && verdict.outcome == Outcome::Unverified(Reason::NoSideConnection)
-            {
-                verdict.outcome = Outcome::Unverified(Reason::NotConfirmed);
-            }
+            verdict.take_status(&registration.status());
         }
         verdict
     }

@@ -12,6 +12,7 @@ use crate::path::{Dialed, Independence, PathKind};
 use crate::proto::binding::Binding;
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::frame::RejectCode;
+use crate::registry::SideStatus;
 
 /// Everything that is known of one connection's verification. Never a bool: look at
 /// [`outcome`](Self::outcome).
@@ -344,6 +345,23 @@ impl Verdict {
             Outcome::Verified(verified) => Some(verified),
             _ => None,
         }
+    }
+
+    /// Brings a server's verdict up to what its side connections have said.
+    pub(crate) fn take_status(&mut self, status: &SideStatus) {
+        let sides = &status.confirmations;
+        let proofs = sides.iter().map(|side| side.confirmation.proof()).collect();
+        self.outcome = match Verified::new(proofs) {
+            Some(verified) => Outcome::Verified(verified),
+            None if status.disputed => Outcome::Intercepted(InterceptionReason::WrongValue),
+            None if status.opened => Outcome::Unverified(Reason::NotConfirmed),
+            None => return,
+        };
+        self.paths.extend(sides.iter().map(|side| PathReport {
+            peer: Some(side.peer),
+            result: Some("verified"),
+            ..PathReport::unknown(PathRole::Side)
+        }));
     }
 
     /// The binding that was reached: the weakest of the side paths.

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::waits::Waits;
 use super::{
-    Asker, DEFAULT_TOMBSTONE, Found, LookupReply, MAX_CONFIRMATIONS, PendingRegistry,
-    RegisterError, Registration, RegistryKey, ServiceId, SideStatus,
+    Asker, ConfirmedSide, DEFAULT_TOMBSTONE, Found, LookupReply, MAX_CONFIRMATIONS,
+    PendingRegistry, RegisterError, Registration, RegistryKey, ServiceId, SideStatus,
 };
 use crate::places::{PlaceId, PlaceLimits};
 use crate::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
@@ -207,17 +207,18 @@ impl PendingRegistry for MemoryRegistry {
         }
     }
 
-    fn confirm(&self, service: ServiceId, confirmation: Confirmation) -> BoxFuture<'_, ()> {
-        self.shared.note(service, confirmation, |primary| {
-            let mut status = lock(&primary.status);
-            if status.confirmations.len() < MAX_CONFIRMATIONS {
-                status.confirmations.push(confirmation);
-            }
-            drop(status);
-            primary.confirmed.notify_waiters();
-            // Verified: the keys are kept only for slower side paths.
-            Bury::Now
-        });
+    fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) -> BoxFuture<'_, ()> {
+        self.shared
+            .note(service, confirmed.confirmation, |primary| {
+                let mut status = lock(&primary.status);
+                if status.confirmations.len() < MAX_CONFIRMATIONS {
+                    status.confirmations.push(confirmed);
+                }
+                drop(status);
+                primary.confirmed.notify_waiters();
+                // Verified: the keys are kept only for slower side paths.
+                Bury::Now
+            });
         ready(()).boxed()
     }
 

@@ -5,7 +5,7 @@ mod memory;
 mod waits;
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
 
     /// The client's value checked on a side connection. Ignored unless the registration that the
     /// confirmation names is the one that is there now.
-    fn confirm(&self, service: ServiceId, confirmation: Confirmation) -> BoxFuture<'_, ()>;
+    fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) -> BoxFuture<'_, ()>;
 
     /// A client's value was wrong on a side connection.
     fn dispute(&self, service: ServiceId, dispute: Confirmation) -> BoxFuture<'_, ()>;
@@ -109,7 +109,16 @@ pub struct SideStatus {
     /// Somebody has sent a wrong value for it.
     pub disputed: bool,
     /// The confirmations, at most [`MAX_CONFIRMATIONS`].
-    pub confirmations: Vec<Confirmation>,
+    pub confirmations: Vec<ConfirmedSide>,
+}
+
+/// A side connection that has confirmed a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfirmedSide {
+    /// What it confirmed.
+    pub confirmation: Confirmation,
+    /// Its peer's address.
+    pub peer: SocketAddr,
 }
 
 /// How many confirmations of one handshake are kept: more side paths than a host has.

@@ -1,0 +1,235 @@
+//! The server: [`MultipathAcceptor`], in the shape of `tokio_rustls::TlsAcceptor`, and
+//! [`MultipathListener`], which runs many handshakes at a time.
+
+mod builder;
+mod judge;
+mod listener;
+mod side;
+mod tls;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use self::judge::Judge;
+use self::side::{Evicted, SidePlace};
+use self::tls::{ReadHello, TlsSettings};
+use crate::error::{Error, InvalidMessage, TimedOut};
+use crate::places::{PlaceId, Places};
+use crate::policy::Policy;
+use crate::proto::frame::GREETING;
+use crate::proto::server::ServerLimits;
+use crate::registry::{PendingRegistry, Registration, RegistryKey, ServiceId};
+use crate::stream::ServerStream;
+use crate::verdict::Times;
+
+pub use builder::AcceptorBuilder;
+pub use listener::{Incoming, ListenerLimits, MultipathListener};
+pub use side::SideConnection;
+
+/// The first byte of a TLS handshake record (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
+
+/// Accepts TLS connections, and answers their verifications on side connections.
+///
+/// Wraps an existing `rustls::ServerConfig` with all that it carries; early data and half-RTT
+/// data are off. Clones share the configuration and the registry.
+#[derive(Clone, Debug)]
+pub struct MultipathAcceptor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tls: TlsSettings,
+    settings: Settings,
+    registry: Arc<dyn PendingRegistry>,
+    sides: Mutex<Places<oneshot::Sender<()>>>,
+}
+
+/// What an acceptor was told.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    policy: Policy,
+    service: ServiceId,
+    deadline: Duration,
+    handshake_timeout: Duration,
+    side: ServerLimits,
+    side_idle_timeout: Duration,
+    stranger_timeout: Duration,
+}
+
+/// What a client turned out to want.
+#[derive(Debug)]
+pub enum Accepted<IO> {
+    /// A TLS connection that the policy lets pass.
+    Stream(Box<ServerStream<IO>>),
+    /// A side connection: [`SideConnection::run`] it in a task.
+    Side(SideConnection<IO>),
+}
+
+/// A connection whose first bytes have been read.
+enum Opening<IO> {
+    Tls(ReadHello<IO>),
+    Side(IO, Vec<u8>),
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("settings", &self.settings)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MultipathAcceptor {
+    /// Wraps a TLS configuration. The policy has no default: say what the application insists on.
+    pub fn builder(config: Arc<ServerConfig>, policy: Policy) -> AcceptorBuilder {
+        AcceptorBuilder::new(config, policy)
+    }
+
+    /// Takes a connection from `peer`: TLS, or a side connection, by its first byte.
+    ///
+    /// Never await this in line in an accept loop: a silent client would stop everybody. Use
+    /// [`MultipathListener`], or a bounded number of tasks.
+    ///
+    /// # Errors
+    /// What plain TLS would say; [`Error::Unverified`] and [`Error::Disputed`] when the policy
+    /// refuses the connection.
+    pub async fn accept<IO>(&self, io: IO, peer: SocketAddr) -> Result<Accepted<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.open(io).await? {
+            Opening::Tls(hello) => {
+                let stream = self.handshake(hello, peer).await?;
+                Ok(Accepted::Stream(Box::new(stream)))
+            }
+            Opening::Side(io, received) => Ok(Accepted::Side(self.side(io, peer, received))),
+        }
+    }
+
+    /// Takes a connection on a listener for side connections only.
+    pub fn accept_side<IO>(&self, io: IO, peer: SocketAddr) -> SideConnection<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.side(io, peer, Vec::new())
+    }
+
+    fn side<IO>(&self, io: IO, peer: SocketAddr, received: Vec<u8>) -> SideConnection<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        SideConnection::new(Arc::clone(&self.inner), io, peer, received)
+    }
+
+    /// Reads what tells the client's wish: a whole ClientHello, or a side connection's first byte.
+    async fn open<IO>(&self, io: IO) -> Result<Opening<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        timeout(self.inner.settings.handshake_timeout, open(io))
+            .await
+            .map_err(|_| Error::TimedOut(TimedOut::ClientHello))?
+    }
+
+    #[tracing::instrument(name = "multipath_accept", level = "debug", skip_all, fields(%peer))]
+    async fn handshake<IO>(
+        &self,
+        hello: ReadHello<IO>,
+        peer: SocketAddr,
+    ) -> Result<ServerStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let inner = &*self.inner;
+        let started = Instant::now();
+        let mut times = Times::default();
+        let handshake = async {
+            let mut flight = inner.tls.first_flight(hello).await?;
+            let registration = inner.register(flight.registers.take()).await;
+            let tls = flight
+                .complete(|| registration.iter().for_each(|entry| entry.flushed()))
+                .await?;
+            Ok::<_, Error>((tls, registration))
+        };
+        let (tls, registration) = timeout_at(started + inner.settings.handshake_timeout, handshake)
+            .await
+            .map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
+        times.tls = Some(started.elapsed());
+        Judge {
+            policy: inner.settings.policy,
+            deadline: started + inner.settings.deadline,
+            started,
+            peer,
+            times,
+        }
+        .judge(tls, registration)
+        .await
+    }
+}
+
+impl Inner {
+    /// Registers a handshake before its first flight leaves. One that is not registered goes on
+    /// without: whether that is good enough is for the policy to say.
+    async fn register(&self, registers: Option<tls::Registers>) -> Option<Arc<dyn Registration>> {
+        let (association, keys) = registers?;
+        let key = RegistryKey {
+            service: self.settings.service,
+            association,
+        };
+        match self.registry.register(key, keys).await {
+            Ok(registration) => Some(Arc::from(registration)),
+            Err(error) => {
+                tracing::warn!(%association, %error, "handshake not registered");
+                None
+            }
+        }
+    }
+
+    /// A place for a side connection, given up on drop, and word of its eviction.
+    fn enter_side(self: &Arc<Self>, peer: SocketAddr) -> Option<(SidePlace, Evicted)> {
+        let (evict, evicted) = oneshot::channel();
+        let entered = self.lock_sides().enter(peer.ip(), false, evict)?;
+        // Dropping the sender of the one who was evicted tells it.
+        drop(entered.evicted);
+        let place = SidePlace {
+            inner: Arc::clone(self),
+            id: entered.id,
+        };
+        Some((place, evicted))
+    }
+
+    fn side_is_known(&self, place: PlaceId) {
+        self.lock_sides().make_known(place);
+    }
+
+    fn leave_side(&self, place: PlaceId) {
+        self.lock_sides().leave(place);
+    }
+
+    fn lock_sides(&self) -> std::sync::MutexGuard<'_, Places<oneshot::Sender<()>>> {
+        self.sides.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn open<IO>(mut io: IO) -> Result<Opening<IO>, Error>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut received = vec![0; 4096];
+    let read = io.read(&mut received).await?;
+    received.truncate(read);
+    match received.first().copied() {
+        Some(TLS_HANDSHAKE) => Ok(Opening::Tls(ReadHello::read(io, received).await?)),
+        Some(first) if first == GREETING[0] => Ok(Opening::Side(io, received)),
+        Some(first) => Err(InvalidMessage::NeitherTlsNorSide(first).into()),
+        None => Err(InvalidMessage::EndedEarly.into()),
+    }
+}

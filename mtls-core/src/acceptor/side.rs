@@ -1,0 +1,287 @@
+//! One side connection of a server.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Inner;
+use crate::error::{Error, InvalidMessage};
+use crate::places::PlaceId;
+use crate::proto::binding::Association;
+use crate::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
+use crate::proto::server::{Lookup, ServerEvent, ServerVerifier};
+use crate::registry::{Asker, ConfirmedSide, LookupReply, RegistryKey};
+
+/// How long a side connection may refuse to take bytes.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A client's side connection, accepted: [`run`](Self::run) it in a task.
+#[must_use = "a side connection does nothing until it is run"]
+pub struct SideConnection<IO> {
+    inner: Arc<Inner>,
+    io: IO,
+    peer: SocketAddr,
+    received: Vec<u8>,
+}
+
+impl<IO> std::fmt::Debug for SideConnection<IO> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SideConnection")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<IO> SideConnection<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    pub(super) fn new(inner: Arc<Inner>, io: IO, peer: SocketAddr, received: Vec<u8>) -> Self {
+        Self {
+            inner,
+            io,
+            peer,
+            received,
+        }
+    }
+
+    /// Answers verifications until the client closes, falls idle, or breaks the protocol, or
+    /// until its place is needed.
+    ///
+    /// # Errors
+    /// What the connection says; a client that breaks the protocol is an error too.
+    #[tracing::instrument(name = "side_connection", level = "debug", skip_all, fields(peer = %self.peer))]
+    pub async fn run(self) -> Result<(), Error> {
+        let Some((place, evicted)) = self.inner.enter_side(self.peer) else {
+            tracing::debug!("no place for another side connection");
+            return Ok(());
+        };
+        let driver = Driver {
+            place,
+            io: self.io,
+            peer: self.peer,
+            reader: FrameReader::new(),
+            verifier: ServerVerifier::new(self.inner.settings.side),
+            lookups: Lookups::default(),
+            outgoing: Vec::new(),
+            confirmed_before: false,
+            idle_at: Instant::now() + self.inner.settings.stranger_timeout,
+            inner: &self.inner,
+        };
+        tokio::select! {
+            result = driver.run(&self.received) => result,
+            _ = evicted => Ok(()),
+        }
+    }
+}
+
+/// A side connection's place; given up on drop.
+pub(super) struct SidePlace {
+    pub(super) inner: Arc<Inner>,
+    pub(super) id: PlaceId,
+}
+
+pub(super) type Evicted = oneshot::Receiver<()>;
+
+impl Drop for SidePlace {
+    fn drop(&mut self) {
+        self.inner.leave_side(self.id);
+    }
+}
+
+/// The one task that reads, answers and writes.
+struct Driver<'a, IO> {
+    inner: &'a Inner,
+    place: SidePlace,
+    io: IO,
+    peer: SocketAddr,
+    reader: FrameReader,
+    verifier: ServerVerifier,
+    lookups: Lookups,
+    outgoing: Vec<u8>,
+    confirmed_before: bool,
+    idle_at: Instant,
+}
+
+/// The look-ups under way, one for each handshake at the most, as many as the machine allows.
+#[derive(Default)]
+struct Lookups(Vec<(Association, BoxFuture<'static, LookupReply>)>);
+
+impl Lookups {
+    fn put(&mut self, association: Association, lookup: BoxFuture<'static, LookupReply>) {
+        self.forget(association);
+        self.0.push((association, lookup));
+    }
+
+    fn forget(&mut self, association: Association) {
+        self.0.retain(|(other, _)| *other != association);
+    }
+
+    /// The next answer; safe to drop.
+    async fn next(&mut self) -> (Association, LookupReply) {
+        poll_fn(|cx| {
+            for index in 0..self.0.len() {
+                if let Poll::Ready(reply) = self.0[index].1.poll_unpin(cx) {
+                    let (association, _) = self.0.swap_remove(index);
+                    return Poll::Ready((association, reply));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl<IO> Driver<'_, IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    async fn run(mut self, received: &[u8]) -> Result<(), Error> {
+        self.outgoing.extend_from_slice(&GREETING);
+        self.take(received).await?;
+        let mut buffer = [0; 2048];
+        loop {
+            self.flush().await?;
+            let wake = self.verifier.poll_timeout().map(Instant::from_std);
+            tokio::select! {
+                read = self.io.read(&mut buffer) => {
+                    let read = read?;
+                    if read == 0 {
+                        return Ok(self.reader.finish().map_err(InvalidMessage::Side)?);
+                    }
+                    self.take(&buffer[..read]).await?;
+                }
+                (association, reply) = self.lookups.next() => {
+                    self.answer(association, &reply)?;
+                    self.obey().await;
+                }
+                () = sleep_until(wake.unwrap_or(self.idle_at)) => {
+                    let now = Instant::now();
+                    if wake.is_none() && now >= self.idle_at {
+                        return Ok(());
+                    }
+                    self.verifier.handle_timeout(now.into_std());
+                    self.obey().await;
+                }
+            }
+        }
+    }
+
+    /// Takes bytes from the client.
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let now = Instant::now().into_std();
+        let verifier = &mut self.verifier;
+        let mut last = None;
+        let read = self.reader.read(bytes, |frame| {
+            verifier.handle_frame(&frame, now);
+            last = Some(frame.association);
+        });
+        self.obey().await;
+        if let Err(error) = read {
+            if let Some(association) = last {
+                let code = RejectCode::Malformed;
+                let body = FrameBody::Reject { code };
+                Frame { association, body }.encode(&mut self.outgoing);
+            }
+            // Why, as far as it can be said; then the connection ends, whether that arrived or not.
+            let _ = self.flush().await;
+            return Err(InvalidMessage::Side(error).into());
+        }
+        if last.is_some() {
+            self.idle_at = Instant::now() + self.idle_time();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, association: Association, reply: &LookupReply) -> Result<(), Error> {
+        let lookup = match reply {
+            LookupReply::Found(found) => Lookup::Found {
+                registration: found.registration,
+                keys: &found.keys,
+            },
+            LookupReply::Unknown => Lookup::Unknown,
+            LookupReply::Busy => Lookup::Busy,
+            LookupReply::Unavailable => Lookup::Unavailable,
+        };
+        let nonce = self.inner.tls.nonce()?;
+        let now = Instant::now().into_std();
+        self.verifier
+            .handle_lookup(association, &lookup, nonce, now);
+        Ok(())
+    }
+
+    /// Does what the machine says.
+    async fn obey(&mut self) {
+        while let Some(event) = self.verifier.poll_event() {
+            let service = self.inner.settings.service;
+            match event {
+                ServerEvent::Lookup {
+                    association,
+                    patience,
+                } => {
+                    let key = RegistryKey {
+                        service,
+                        association,
+                    };
+                    let asker = Asker {
+                        peer: self.peer.ip(),
+                        confirmed_before: self.confirmed_before,
+                    };
+                    // The earlier look-up goes first: it may hold the place that this one needs.
+                    self.lookups.forget(association);
+                    let lookup = self.inner.registry.look_up(key, patience, asker);
+                    self.lookups.put(association, lookup);
+                }
+                ServerEvent::Forget(association) => self.lookups.forget(association),
+                ServerEvent::Confirmed(confirmation) => {
+                    let peer = self.peer;
+                    let confirmed = ConfirmedSide { confirmation, peer };
+                    self.inner.registry.confirm(service, confirmed).await;
+                    self.become_known();
+                }
+                ServerEvent::Disputed(dispute) => {
+                    tracing::warn!(association = %dispute.association, "wrong value on a side connection");
+                    self.inner.registry.dispute(service, dispute).await;
+                }
+            }
+        }
+    }
+
+    fn become_known(&mut self) {
+        if !std::mem::replace(&mut self.confirmed_before, true) {
+            self.inner.side_is_known(self.place.id);
+        }
+        self.idle_at = Instant::now() + self.idle_time();
+    }
+
+    fn idle_time(&self) -> Duration {
+        match self.confirmed_before {
+            true => self.inner.settings.side_idle_timeout,
+            false => self.inner.settings.stranger_timeout,
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        while let Some(frame) = self.verifier.poll_transmit() {
+            frame.encode(&mut self.outgoing);
+        }
+        if self.outgoing.is_empty() {
+            return Ok(());
+        }
+        let written = timeout(WRITE_TIMEOUT, async {
+            self.io.write_all(&self.outgoing).await?;
+            self.io.flush().await
+        });
+        written.await.map_err(std::io::Error::from)??;
+        self.outgoing.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! The server's TLS handshake: rustls does all of it; its hellos are tapped, and its exporter
+//! secret is kept, while it processes the ClientHello.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::ResolvesServerCertUsingSni;
+use rustls::{KeyLog, ServerConfig, ServerConnection};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::error::{Error, InvalidMessage};
+use crate::proto::binding::Association;
+use crate::proto::error::HelloError;
+use crate::proto::exporter::ExporterSecret;
+use crate::proto::hello::HelloTap;
+use crate::proto::server::HandshakeKeys;
+
+/// The label of RFC 8446's exporter secret in a key log.
+const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
+
+/// A caller's configuration, made fit: no early data, no half-RTT data.
+pub(super) struct TlsSettings {
+    config: ServerConfig,
+    placeholder: TlsAcceptor,
+}
+
+/// A connection whose ClientHello has been read, and not processed yet.
+pub(super) struct ReadHello<IO> {
+    io: IO,
+    received: Vec<u8>,
+    tap: HelloTap,
+}
+
+/// A connection whose first flight is ready to leave.
+pub(super) struct FirstFlight<IO> {
+    io: IO,
+    connection: ServerConnection,
+    output: Vec<u8>,
+    placeholder: TlsAcceptor,
+    /// What to register; `None` where the hellos could not be read.
+    pub(super) registers: Option<Registers>,
+}
+
+/// A handshake to register.
+pub(super) type Registers = (Association, HandshakeKeys);
+
+impl TlsSettings {
+    pub(super) fn new(config: &ServerConfig) -> Self {
+        let mut config = config.clone();
+        config.max_early_data_size = 0;
+        config.send_half_rtt_data = false;
+        Self {
+            placeholder: placeholder(&config),
+            config,
+        }
+    }
+
+    /// Fresh random bytes of the configuration's provider.
+    pub(super) fn nonce(&self) -> Result<[u8; 32], Error> {
+        let mut nonce = [0; 32];
+        self.config
+            .crypto_provider()
+            .secure_random
+            .fill(&mut nonce)
+            .map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
+        Ok(nonce)
+    }
+
+    /// Processes the hellos of a connection up to the server's first flight.
+    pub(super) async fn first_flight<IO>(
+        &self,
+        hello: ReadHello<IO>,
+    ) -> Result<FirstFlight<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let keys = Arc::new(CaptureExporter::new(Arc::clone(&self.config.key_log)));
+        let mut config = self.config.clone();
+        config.key_log = Arc::clone(&keys) as Arc<dyn KeyLog>;
+        let mut connection = ServerConnection::new(Arc::new(config))?;
+        let ReadHello {
+            mut io,
+            mut received,
+            mut tap,
+        } = hello;
+        loop {
+            let fed = feed(&mut connection, &received);
+            let output = take_output(&mut connection)?;
+            if let Err(error) = fed {
+                // The alert says why; the error is what counts, whether it arrives or not.
+                let _ = io.write_all(&output).await;
+                return Err(error);
+            }
+            let tapped = tap.server_bytes(&output);
+            let registers = match (tapped, keys.take()) {
+                (_, Some(exporter)) => Some(HandshakeKeys::Tls13 {
+                    exporter: Some(exporter),
+                    hello: tap.hello().map(|hello| hello.hello_hash),
+                }),
+                (Err(HelloError::NotTls13 { .. }), None) => Some(HandshakeKeys::Older),
+                (_, None) => None,
+            };
+            if registers.is_some() || tapped.is_err() || !connection.is_handshaking() {
+                return Ok(FirstFlight {
+                    io,
+                    connection,
+                    output,
+                    placeholder: self.placeholder.clone(),
+                    registers: tap.association().zip(registers),
+                });
+            }
+            io.write_all(&output).await?;
+            io.flush().await?;
+            received.resize(READ_BUFFER, 0);
+            let read = io.read(&mut received).await?;
+            received.truncate(read);
+            if read == 0 {
+                return Err(InvalidMessage::EndedEarly.into());
+            }
+            // What the tap refuses, rustls judges: then there is no hello binding.
+            let _ = tap.client_bytes(&received);
+        }
+    }
+}
+
+const READ_BUFFER: usize = 4096;
+
+impl<IO> ReadHello<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Reads until the first ClientHello is complete. What cannot be one is left to rustls, which
+    /// knows the right alert.
+    pub(super) async fn read(mut io: IO, mut received: Vec<u8>) -> Result<Self, Error> {
+        let mut tap = HelloTap::new();
+        let mut tapped = tap.client_bytes(&received).is_ok();
+        while tapped && tap.association().is_none() {
+            let start = received.len();
+            received.resize(start + READ_BUFFER, 0);
+            let read = io.read(&mut received[start..]).await?;
+            received.truncate(start + read);
+            if read == 0 {
+                return Err(InvalidMessage::EndedEarly.into());
+            }
+            tapped = tap.client_bytes(&received[start..]).is_ok();
+        }
+        Ok(Self { io, received, tap })
+    }
+}
+
+impl<IO> FirstFlight<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Sends the flight, says so, and completes the handshake.
+    pub(super) async fn complete(mut self, flushed: impl FnOnce()) -> Result<TlsStream<IO>, Error> {
+        self.io.write_all(&self.output).await?;
+        self.io.flush().await?;
+        drop(std::mem::take(&mut self.output));
+        flushed();
+        let connection = self.connection;
+        let accept = self
+            .placeholder
+            .accept_with(self.io, |place| *place = connection);
+        Ok(accept.await?)
+    }
+}
+
+/// A key log that keeps one secret, and hands everything that the caller's own wants to that.
+struct CaptureExporter {
+    callers: Arc<dyn KeyLog>,
+    secret: Mutex<Option<ExporterSecret>>,
+}
+
+impl CaptureExporter {
+    fn new(callers: Arc<dyn KeyLog>) -> Self {
+        Self {
+            callers,
+            secret: Mutex::new(None),
+        }
+    }
+
+    fn take(&self) -> Option<ExporterSecret> {
+        self.secret
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl fmt::Debug for CaptureExporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CaptureExporter(..)")
+    }
+}
+
+impl KeyLog for CaptureExporter {
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        if label == EXPORTER_SECRET {
+            *self.secret.lock().unwrap_or_else(PoisonError::into_inner) =
+                ExporterSecret::new(secret);
+        }
+        if self.callers.will_log(label) {
+            self.callers.log(label, client_random, secret);
+        }
+    }
+
+    fn will_log(&self, label: &str) -> bool {
+        label == EXPORTER_SECRET || self.callers.will_log(label)
+    }
+}
+
+/// tokio-rustls makes a connection of its own before it takes ours; it is dropped unused.
+fn placeholder(config: &ServerConfig) -> TlsAcceptor {
+    let provider: Arc<CryptoProvider> = Arc::clone(config.crypto_provider());
+    let cheap = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map(|builder| {
+            builder
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()))
+        });
+    TlsAcceptor::from(Arc::new(cheap.unwrap_or_else(|_| config.clone())))
+}
+
+fn take_output(connection: &mut ServerConnection) -> Result<Vec<u8>, Error> {
+    let mut output = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut output)?;
+    }
+    Ok(output)
+}
+
+fn feed(connection: &mut ServerConnection, mut received: &[u8]) -> Result<(), Error> {
+    while !received.is_empty() {
+        connection.read_tls(&mut received)?;
+        connection.process_new_packets()?;
+    }
+    Ok(())
+}
