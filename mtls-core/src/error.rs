@@ -19,7 +19,7 @@ pub enum Error {
     /// The caller asked for what cannot be.
     ApiMisuse(ApiMisuse),
     /// The primary path could not be dialled.
-    Dial(DialError),
+    Dial(Box<DialError>),
     /// TLS failed on the primary path: the peer misbehaved, has nothing in common with this end,
     /// or showed a certificate that is not trusted.
     Tls(rustls::Error),
@@ -186,7 +186,7 @@ impl fmt::Display for TimedOut {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Dial(error) => Some(error),
+            Self::Dial(error) => Some(&**error),
             Self::Tls(error) => Some(error),
             Self::Io(error) => Some(error),
             _ => None,

@@ -32,11 +32,11 @@ impl Judge {
     ) -> Result<ServerStream<IO>, Error> {
         let (_, connection) = tls.get_ref();
         let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        if let (Some(registration), true) = (&registration, tls13) {
-            if self.holds(&**registration) {
-                // Whether it was confirmed is read from the registration afterwards.
-                let _ = timeout_at(self.deadline, registration.confirmed()).await;
-            }
+        if let (Some(registration), true) = (&registration, tls13)
+            && self.holds(&**registration)
+        {
+            // Whether it was confirmed is read from the registration afterwards.
+            let _ = timeout_at(self.deadline, registration.confirmed()).await;
         }
         self.times.verdict = Some(self.started.elapsed());
         let reason = match (&registration, tls13) {

@@ -232,7 +232,7 @@ where
                 let Ok(Ok(_permit)) = turn else {
                     return Err(Error::TimedOut(TimedOut::Busy));
                 };
-                let stream = acceptor.handshake(hello, self.peer).await?;
+                let stream = acceptor.handshake(*hello, self.peer).await?;
                 // Nobody takes it when the listener is gone.
                 let _ = self.ready.send((stream, self.peer)).await;
                 Ok(())

@@ -74,7 +74,7 @@ pub enum Accepted<IO> {
 
 /// A connection whose first bytes have been read.
 enum Opening<IO> {
-    Tls(ReadHello<IO>),
+    Tls(Box<ReadHello<IO>>),
     Side(IO, Vec<u8>),
 }
 
@@ -107,7 +107,7 @@ impl MultipathAcceptor {
     {
         match self.open(io).await? {
             Opening::Tls(hello) => {
-                let stream = self.handshake(hello, peer).await?;
+                let stream = self.handshake(*hello, peer).await?;
                 Ok(Accepted::Stream(Box::new(stream)))
             }
             Opening::Side(io, received) => Ok(Accepted::Side(self.side(io, peer, received))),
@@ -227,7 +227,7 @@ where
     let read = io.read(&mut received).await?;
     received.truncate(read);
     match received.first().copied() {
-        Some(TLS_HANDSHAKE) => Ok(Opening::Tls(ReadHello::read(io, received).await?)),
+        Some(TLS_HANDSHAKE) => Ok(Opening::Tls(Box::new(ReadHello::read(io, received).await?))),
         Some(first) if first == GREETING[0] => Ok(Opening::Side(io, received)),
         Some(first) => Err(InvalidMessage::NeitherTlsNorSide(first).into()),
         None => Err(InvalidMessage::EndedEarly.into()),

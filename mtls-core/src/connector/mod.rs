@@ -95,7 +95,7 @@ impl<D: Dial> MultipathConnector<D> {
         let name = server_name(&to.host)?;
         let side = self.inner.side_endpoint.as_ref().unwrap_or(to);
         let dial = self.inner.primary.dial(to);
-        let dialed = async { dial.await.map_err(Error::Dial) };
+        let dialed = async { dial.await.map_err(|error| Error::Dial(Box::new(error))) };
         self.inner.establish(name, dialed, to, side).await
     }
 

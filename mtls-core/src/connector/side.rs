@@ -270,10 +270,10 @@ impl Task {
     fn deliver(&mut self, frame: Frame) {
         // A frame about a handshake that nobody waits for any more has crossed its end; one that
         // finds its queue full is one too many, and its verification sees the sender go.
-        if let Some(user) = self.users.get(&frame.association) {
-            if user.try_send(SideEvent::Frame(frame)).is_err() {
-                self.users.remove(&frame.association);
-            }
+        if let Some(user) = self.users.get(&frame.association)
+            && user.try_send(SideEvent::Frame(frame)).is_err()
+        {
+            self.users.remove(&frame.association);
         }
     }
 

@@ -365,10 +365,9 @@ impl ServerVerifier {
             state: ExchangeState::Opened { done, .. },
             ..
         }) = self.exchanges.get_mut(&association)
+            && !std::mem::replace(done, true)
         {
-            if !std::mem::replace(done, true) {
-                self.look_up(association, Patience::AtOnce);
-            }
+            self.look_up(association, Patience::AtOnce);
         }
     }
 

@@ -276,11 +276,11 @@ impl Shared {
         }
         let end = Instant::now() + self.limits.tombstone;
         state.tombstones.push_back((end, key));
-        if !state.sweeping {
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                state.sweeping = true;
-                runtime.spawn(sweep_until_empty(Arc::downgrade(self), end));
-            }
+        if !state.sweeping
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            state.sweeping = true;
+            runtime.spawn(sweep_until_empty(Arc::downgrade(self), end));
         }
     }
 }
