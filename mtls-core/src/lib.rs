@@ -132,3 +132,12 @@ pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
 pub use verdict::{
     Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified, interception_token,
 };
+
+/// Compiles the code in the pages for readers.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}
