@@ -142,15 +142,19 @@ impl ClientHello {
             let received = &buffer[..read];
             tapping = read > 0 && self.tap.server_bytes(received).is_ok();
             let fed = feed(&mut self.connection, received);
-            let done = self.tap.hello().is_some();
-            // An alert, or the second ClientHello. The rest is tokio-rustls's to write.
-            if fed.is_err() || !done {
+            if let Err(error) = fed {
+                // The alert says why; the error is what counts, whether it arrives or not.
+                let alert = take_output(&mut self.connection)?;
+                let _ = io.write_all(&alert).await;
+                return Err(error);
+            }
+            // After the ServerHello there may be output too, which is tokio-rustls's to write.
+            if self.tap.hello().is_none() {
                 let output = take_output(&mut self.connection)?;
                 tapping = tapping && self.tap.client_bytes(&output).is_ok();
                 io.write_all(&output).await?;
                 io.flush().await?;
             }
-            fed?;
         }
         Ok(())
     }
