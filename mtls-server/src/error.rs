@@ -152,7 +152,7 @@ fn write_listen(
     match source.kind() {
         io::ErrorKind::AddrInUse => write!(
             f,
-            "cannot listen on {address}: another program does already; stop it, or choose another \
+            "cannot listen on {address}: it is in use already; stop what uses it, or choose another \
              port"
         ),
         io::ErrorKind::AddrNotAvailable => write!(
