@@ -18,6 +18,8 @@ pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod registry;
 #[cfg(feature = "tokio")]
+mod rustls_io;
+#[cfg(feature = "tokio")]
 mod stream;
 #[cfg(feature = "tokio")]
 mod verdict;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustls::HandshakeKind;
 use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
-use crate::evidence::hex_sha256;
 use crate::path::{Dialed, Independence, PathKind};
 use crate::proto::binding::Binding;
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
@@ -296,6 +296,14 @@ impl TlsReport {
 /// rustls calls `TLS_AES_128_GCM_SHA256` by `TLS13_AES_128_GCM_SHA256`.
 fn cipher_suite_name(name: &str) -> String {
     name.replacen("TLS13_", "TLS_", 1)
+}
+
+/// SHA-256 in hexadecimal.
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// When things happened, counted from the start of the connection.

@@ -12,9 +12,10 @@ use tokio_rustls::client::TlsStream;
 
 use super::tickets::Quarantine;
 use crate::error::Error;
-use crate::proto::binding::{Association, Binding, HelloHash, Role, Value, Values};
+use crate::proto::binding::{Association, Binding, HelloHash, Nonce, Role, Value, Values};
 use crate::proto::client::{Check, TlsVersion};
 use crate::proto::hello::HelloTap;
+use crate::rustls_io::{self, feed, take_output};
 
 /// A caller's configuration, made fit: a ticket store of the connector's own, and no early data.
 pub(super) struct TlsSettings {
@@ -65,14 +66,8 @@ impl TlsSettings {
     }
 
     /// Fresh random bytes of the configuration's provider.
-    pub(super) fn nonce(&self) -> Result<[u8; 32], Error> {
-        let mut nonce = [0; 32];
-        self.config
-            .crypto_provider()
-            .secure_random
-            .fill(&mut nonce)
-            .map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        Ok(nonce)
+    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
+        rustls_io::nonce(self.config.crypto_provider())
     }
 
     /// Builds the ClientHello, before any connection is up.
@@ -147,15 +142,19 @@ impl ClientHello {
             let received = &buffer[..read];
             tapping = read > 0 && self.tap.server_bytes(received).is_ok();
             let fed = feed(&mut self.connection, received);
-            let done = self.tap.hello().is_some();
-            // An alert, or the second ClientHello. The rest is tokio-rustls's to write.
-            if fed.is_err() || !done {
+            if let Err(error) = fed {
+                // The alert says why; the error is what counts, whether it arrives or not.
+                let alert = take_output(&mut self.connection)?;
+                let _ = io.write_all(&alert).await;
+                return Err(error);
+            }
+            // After the ServerHello there may be output too, which is tokio-rustls's to write.
+            if self.tap.hello().is_none() {
                 let output = take_output(&mut self.connection)?;
                 tapping = tapping && self.tap.client_bytes(&output).is_ok();
                 io.write_all(&output).await?;
                 io.flush().await?;
             }
-            fed?;
         }
         Ok(())
     }
@@ -206,23 +205,4 @@ fn placeholder(config: &ClientConfig) -> TlsConnector {
         });
     // A provider without TLS 1.2 pays for a key share that nobody uses.
     TlsConnector::from(Arc::new(cheap.unwrap_or_else(|_| config.clone())))
-}
-
-fn take_output(connection: &mut ClientConnection) -> Result<Vec<u8>, Error> {
-    let mut output = Vec::new();
-    while connection.wants_write() {
-        connection.write_tls(&mut output)?;
-    }
-    Ok(output)
-}
-
-fn feed(connection: &mut ClientConnection, mut received: &[u8]) -> Result<(), Error> {
-    if received.is_empty() {
-        connection.read_tls(&mut received)?;
-    }
-    while !received.is_empty() {
-        connection.read_tls(&mut received)?;
-        connection.process_new_packets()?;
-    }
-    Ok(())
 }

@@ -8,3 +8,6 @@ pub mod frame;
 pub mod hello;
 pub mod limits;
 pub mod server;
+
+#[cfg(test)]
+mod tests;

@@ -180,3 +180,6 @@ impl std::error::Error for RegisterError {}
 
 /// How long a tombstone answers by default.
 pub(crate) const DEFAULT_TOMBSTONE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;
