@@ -1,4 +1,5 @@
 //! Attackers, topologies, simulated networks and benchmarks for multipath TLS.
 
+pub mod bench;
 pub mod sim;
 pub mod tls;

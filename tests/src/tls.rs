@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use mtls_certs::pki_types::CertificateDer;
 use mtls_certs::{Authority, Leaf};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
@@ -31,7 +30,7 @@ pub fn provider_with_groups(groups: &[&'static dyn SupportedKxGroup]) -> Arc<Cry
 pub fn client_config(roots: &[&Authority]) -> Result<ClientConfig, rustls::Error> {
     let mut store = RootCertStore::empty();
     for root in roots {
-        store.add(CertificateDer::from(root.cert_der()))?;
+        store.add(root.cert_der())?;
     }
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?

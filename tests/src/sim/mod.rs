@@ -225,7 +225,6 @@ impl Lab {
 
 impl Client {
     /// A connector over all paths of the network.
-    #[must_use]
     pub fn connector(&self, policy: Policy) -> ConnectorBuilder<SimPath> {
         let builder = MultipathConnector::builder(Arc::clone(&self.config), policy)
             .primary_with(self.primary.clone());
