@@ -148,7 +148,7 @@ pub(crate) struct Shared {
 
     /// Where the side verifier is, if not at the server's own host and port
     ///
-    /// For the first host only: after a redirect elsewhere it is not used.
+    /// For the first host only: not for further targets, nor after a redirect elsewhere.
     #[arg(long, value_name = "HOST:PORT", help_heading = "Paths")]
     pub(crate) side_endpoint: Option<String>,
 

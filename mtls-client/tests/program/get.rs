@@ -53,6 +53,11 @@ async fn both_versions_of_http_are_spoken() {
             "{lines:?}"
         );
         let run = lab
+            .get(&["-s", &url, "-H", "Host: other.test"])
+            .await
+            .exits_with(0);
+        assert!(run.stdout.contains(": other.test\n"), "{}", run.stdout);
+        let run = lab
             .get(&[&format!("https://{site}/big"), "-s"])
             .await
             .exits_with(0);

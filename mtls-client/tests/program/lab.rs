@@ -103,6 +103,25 @@ impl Lab {
         .await
     }
 
+    /// A proxy that knows CONNECT (RFC 9110, section 9.3.6).
+    pub(crate) async fn proxy(&mut self) -> SocketAddr {
+        self.listen(|mut stream| async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => return,
+                }
+            }
+            let head = String::from_utf8(head).expect("a head");
+            let target = head.split(' ').nth(1).expect("a target");
+            let mut onward = TcpStream::connect(target).await.expect("the target");
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
+        })
+        .await
+    }
+
     /// A listener whose backlog is full: the system drops what asks for a connection.
     pub(crate) async fn black_hole(&mut self) -> SocketAddr {
         let socket = TcpSocket::new_v4().expect("a socket");

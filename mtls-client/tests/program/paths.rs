@@ -51,6 +51,39 @@ async fn paths_that_are_not_independent_are_told_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_makes_a_path_independent() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let proxy = format!("http://{}", lab.proxy().await);
+    let typed = ["--require-independent", "--side", &proxy, "--json", &site];
+    let run = lab.check(&typed).await.exits_with(0);
+    assert_eq!(run.stderr, "", "nothing to warn of");
+    assert_eq!(run.json()[0]["independence"], "proxied");
+    assert_eq!(run.json()[0]["paths"][1]["via"], proxy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_is_a_path() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let run = lab.check(&["--side", "if:lo", "--json", &site]).await;
+    if ["not permitted", "cannot bind"]
+        .iter()
+        .any(|words| run.stderr.contains(words))
+    {
+        println!("skipped: {}", run.stderr);
+        return;
+    }
+    assert_eq!(run.json()[0]["paths"][1]["interface"], "lo");
+    run.exits_with(0);
+    let run = lab
+        .check(&["--side", "if:none0", &site])
+        .await
+        .exits_with(111);
+    run.complains_of(&["none0", "does it exist?"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_side_paths_must_verify() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();

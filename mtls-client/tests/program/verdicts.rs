@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use crate::lab::Lab;
 
@@ -155,4 +158,32 @@ async fn the_roots_of_the_system_can_be_chosen() {
         .args(["check", &site])
         .env("SSL_CERT_FILE", lab.ca());
     crate::lab::Run::of(command).await.exits_with(60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_requires_verification_sees_a_check_through() {
+    let lab = Lab::new();
+    let config = crate::lab::server_config(&lab.pki.server, &[b"http/1.1"]);
+    let acceptor = MultipathAcceptor::builder(config, Policy::Require)
+        .build()
+        .expect("an acceptor");
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let site = tcp.local_addr().expect("an address").to_string();
+    let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
+    let typed = [site.as_str()];
+    for _ in 0..5 {
+        let accepted = async {
+            let (mut stream, _) = listener.accept().await;
+            let mut nothing = Vec::new();
+            stream
+                .read_to_end(&mut nothing)
+                .await
+                .expect("an end in order");
+            (stream.verdict(), nothing)
+        };
+        let (run, (verdict, received)) = tokio::join!(lab.check(&typed), accepted);
+        run.exits_with(0);
+        assert!(verdict.verified().is_some());
+        assert_eq!(received, b"", "a check sends nothing");
+    }
 }
