@@ -6,8 +6,9 @@ use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Run, has, program};
 
 const KEYS: [&str; 9] = [
     "binding",
@@ -144,20 +145,44 @@ async fn the_report_for_people_names_everything_and_has_no_colours_in_a_pipe() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn colours_are_for_terminals_without_no_color() {
+    if !has("script") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let site = lab.site().await;
+    let words = [
+        env!("CARGO_BIN_EXE_mtls-client"),
+        "check",
+        "--cacert",
+        &lab.ca(),
+    ];
+    let typed = format!("{} {site}", words.join(" "));
+    for (value, coloured) in [("", true), ("1", false)] {
+        let mut script = Command::new("script");
+        script.args(["-q", "-e", "-c", &typed, "/dev/null"]);
+        script.env("TERM", "xterm").env("NO_COLOR", value);
+        let run = Run::of(script).await.exits_with(0);
+        assert!(run.stdout.contains("VERIFIED"), "{}", run.stdout);
+        assert_eq!(run.stdout.contains('\x1b'), coloured, "{}", run.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_roots_of_the_system_can_be_chosen() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     // What rustls-native-certs takes for the system's.
-    let mut command = crate::lab::program();
+    let mut command = program();
     command
         .args(["check", "--system-roots", &site])
         .env("SSL_CERT_FILE", lab.ca());
-    crate::lab::Run::of(command).await.exits_with(0);
-    let mut command = crate::lab::program();
+    Run::of(command).await.exits_with(0);
+    let mut command = program();
     command
         .args(["check", &site])
         .env("SSL_CERT_FILE", lab.ca());
-    crate::lab::Run::of(command).await.exits_with(60);
+    Run::of(command).await.exits_with(60);
 }
 
 #[tokio::test(flavor = "multi_thread")]
