@@ -39,6 +39,74 @@ const TLS_HANDSHAKE: u8 = 22;
 ///
 /// Wraps an existing `rustls::ServerConfig` with all that it carries; early data and half-RTT
 /// data are off. Clones share the configuration and the registry.
+///
+/// # From `TlsAcceptor`
+///
+/// ```diff
+/// -let acceptor = TlsAcceptor::from(config);
+/// +let acceptor = MultipathAcceptor::builder(config, Policy::Prefer).build()?;
+/// +let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
+///  loop {
+/// -    let (tcp, peer) = listener.accept().await?;
+/// -    let acceptor = acceptor.clone();
+/// -    tokio::spawn(async move { serve(acceptor.accept(tcp).await?, peer).await });
+/// +    let (stream, peer) = listener.accept().await;
+/// +    tokio::spawn(serve(stream.into_inner(), peer));
+///  }
+/// ```
+///
+/// [`MultipathListener`] answers the side connections, bounds what strangers may hold, and lets
+/// no connection wait for another. A program with an accept loop of its own does that itself:
+///
+/// ```
+/// use std::io;
+/// use std::net::SocketAddr;
+/// use std::sync::Arc;
+///
+/// use mtls_core::{Accepted, ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+/// use rustls::ServerConfig;
+/// use tokio::net::{TcpListener, TcpStream};
+/// use tokio_rustls::{TlsAcceptor, server::TlsStream};
+///
+/// async fn serve(_stream: TlsStream<TcpStream>, _peer: SocketAddr) {}
+///
+/// async fn before(config: Arc<ServerConfig>, listener: TcpListener) -> io::Result<()> {
+///     let acceptor = TlsAcceptor::from(config);
+///     loop {
+///         let (tcp, peer) = listener.accept().await?;
+///         let acceptor = acceptor.clone();
+///         tokio::spawn(async move {
+///             serve(acceptor.accept(tcp).await?, peer).await;
+///             io::Result::Ok(())
+///         });
+///     }
+/// }
+///
+/// async fn after(
+///     config: Arc<ServerConfig>,
+///     listener: TcpListener,
+/// ) -> Result<(), mtls_core::Error> {
+///     let acceptor = MultipathAcceptor::builder(config, Policy::Prefer).build()?;
+///     let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
+///     loop {
+///         let (stream, peer) = listener.accept().await;
+///         tokio::spawn(serve(stream.into_inner(), peer));
+///     }
+/// }
+///
+/// // One connection of an accept loop of one's own, in a task of its own.
+/// async fn one(
+///     acceptor: MultipathAcceptor,
+///     tcp: TcpStream,
+///     peer: SocketAddr,
+/// ) -> Result<(), mtls_core::Error> {
+///     match acceptor.accept(tcp, peer).await? {
+///         Accepted::Stream(stream) => serve(stream.into_inner(), peer).await,
+///         Accepted::Side(side) => side.run().await?,
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MultipathAcceptor {
     inner: Arc<Inner>,

@@ -36,6 +36,56 @@ pub use builder::ConnectorBuilder;
 /// Wraps an existing `rustls::ClientConfig` with all that it carries, but for two things: the
 /// connector keeps its own ticket store (a ticket enters it only from a verified connection), and
 /// early data is off. Clones share the configuration, the tickets and the side connections.
+///
+/// # From `TlsConnector`
+///
+/// ```diff
+/// -let connector = TlsConnector::from(config);
+/// -let tcp = TcpStream::connect(("example.org", 443)).await?;
+/// -let tls = connector.connect("example.org".try_into()?, tcp).await?;
+/// +let connector = MultipathConnector::builder(config, Policy::Require)
+/// +    .side("socks5h://192.0.2.1:1080".parse()?)
+/// +    .build()?;
+/// +let tls = connector.connect(&"example.org:443".parse()?).await?.into_inner();
+/// ```
+///
+/// Keep the connector: it holds the tickets and the side connections. Where the program dials by
+/// itself, [`connect_stream`](Self::connect_stream) takes the stream that it opened:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use mtls_core::{MultipathConnector, Policy};
+/// use rustls::ClientConfig;
+/// use tokio::net::TcpStream;
+/// use tokio_rustls::{TlsConnector, client::TlsStream};
+///
+/// type Error = Box<dyn std::error::Error>;
+///
+/// async fn before(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+///     let connector = TlsConnector::from(config);
+///     let tcp = TcpStream::connect(("example.org", 443)).await?;
+///     Ok(connector.connect("example.org".try_into()?, tcp).await?)
+/// }
+///
+/// async fn after(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+///     let connector = MultipathConnector::builder(config, Policy::Require)
+///         .side("socks5h://192.0.2.1:1080".parse()?)
+///         .build()?;
+///     Ok(connector.connect(&"example.org:443".parse()?).await?.into_inner())
+/// }
+///
+/// async fn over_my_stream(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+///     let connector = MultipathConnector::builder(config, Policy::Require)
+///         .side("if:wwan0".parse()?)
+///         .build()?;
+///     let tcp = TcpStream::connect(("example.org", 443)).await?;
+///     tcp.set_nodelay(true)?;
+///     let side = "example.org:443".parse()?;
+///     let stream = connector.connect_stream("example.org".try_into()?, tcp, &side).await?;
+///     Ok(stream.into_inner())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct MultipathConnector<D = Path> {
     inner: Arc<Inner<D>>,
