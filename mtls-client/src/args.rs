@@ -14,19 +14,44 @@ Examples:
       fetch a page, verified over a second connection
   mtls-client get --side if:wwan0 https://example.org/
       the page over the usual route, the verification over the mobile network
-  mtls-client get --primary src:192.0.2.7 --side src:198.51.100.7 https://example.org/
-      both paths chosen by their source address
   mtls-client check --side socks5h://127.0.0.1:9050 example.org example.net:8443
       the verdict for two servers, the side path through Tor
-  mtls-client check --json --policy observe example.org
-      one line of JSON, whatever the verdict
 
-MTLS is multipath TLS here, not mutual TLS: a second connection, over another network path, shows
-that both ends took part in the same TLS handshake. A man in the middle of the first path is
-noticed even when his certificate comes from a trusted CA.
+A second connection, over another network path, shows that both ends took part in the same TLS
+handshake. A man in the middle of the first path is noticed even when his certificate comes from
+a trusted CA.";
+
+const GET_EXAMPLES: &str = "\
+Examples:
+  mtls-client get https://example.org/
+      the page to standard output; nothing is asked for before the verdict
+  mtls-client get -L -o page.html -v https://example.org/
+      into a file, redirects followed, with a report on each connection
+  mtls-client get --primary src:192.0.2.7 --side src:198.51.100.7 https://example.org/
+      both paths chosen by their source address
+  mtls-client get --policy prefer https://example.org/
+      a server that does not know the protocol is good enough";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  mtls-client check example.org
+      the verdict, with the paths, the TLS connection and the times
+  mtls-client check --side if:wwan0 --require-independent example.org example.net:8443
+      two servers, over paths that are really two
+  mtls-client check --side socks5h://127.0.0.1:9050 --evidence-dir evidence example.org
+      the side path through Tor; what an attacker presents is kept
+  mtls-client check --json --policy observe example.org
+      one line of JSON, whatever the verdict";
+
+const NOTES: &str = "\
+MTLS is multipath TLS here, not mutual TLS.
 
 Paths (SPEC): direct, if:NAME (interface), src:IP (source address), socks5h://HOST:PORT and
 http://HOST:PORT (proxies, which resolve the names). Proxy environment variables are ignored.
+
+Policies: `require` refuses what is not verified. `prefer` goes on where the side endpoint cannot
+be reached or does not speak the protocol, which whoever blocks the side path can bring about.
+`observe` always goes on. An interception is refused by the first two.
 
 Exit status:
     0  verified; or unverified, and the policy allows that
@@ -48,7 +73,7 @@ Exit status:
 
 /// Fetch pages and check servers by multipath TLS (not mutual TLS)
 #[derive(Debug, Parser)]
-#[command(name = "mtls-client", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "mtls-client", version, after_help = notes(EXAMPLES), max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -57,10 +82,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Fetch an https URL; nothing is asked for before the verdict
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = notes(GET_EXAMPLES))]
     Get(Get),
     /// Verify servers, and ask them for nothing
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = notes(CHECK_EXAMPLES))]
     Check(Check),
 }
 
@@ -123,7 +148,7 @@ pub(crate) struct Shared {
 
     /// Where the side verifier is, if not at the server's own host and port
     ///
-    /// For the first host only: after a redirect elsewhere it is not used.
+    /// For the first host only: not for further targets, nor after a redirect elsewhere.
     #[arg(long, value_name = "HOST:PORT", help_heading = "Paths")]
     pub(crate) side_endpoint: Option<String>,
 
@@ -193,4 +218,8 @@ pub(crate) struct Shared {
     /// `get`: write each verdict to standard error; -vv: also what happens (RUST_LOG does so too)
     #[arg(short, long, action = ArgAction::Count, help_heading = "Messages")]
     pub(crate) verbose: u8,
+}
+
+fn notes(examples: &str) -> String {
+    format!("{examples}\n\n{NOTES}")
 }

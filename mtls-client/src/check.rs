@@ -24,8 +24,8 @@ pub(crate) async fn check(targets: &[Endpoint], settings: &Settings) -> Result<E
     for target in targets {
         let until = settings.max_time.map(|limit| Instant::now() + limit);
         let whose = match targets.first() {
-            Some(first) if first == target => Whose::Named,
-            _ => Whose::Redirected,
+            Some(first) if first == target => Whose::First,
+            _ => Whose::Another,
         };
         let (attempt, stream) = client.connect(target, whose, until).await;
         worst = worst.or_worse(attempt.exit());

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use mtls_core::path::Endpoint;
-use mtls_core::path::Path;
+use mtls_core::path::{Endpoint, Path};
 use mtls_core::{
     ClientStream, ConnectorBuilder, Error, Evidence, MultipathConnector, Outcome, Verdict,
 };
+use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,27 +36,28 @@ pub(crate) struct Attempt {
 /// Which server it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// The one that was named on the command line.
-    Named,
-    /// One that a redirect led to: `--side-endpoint` was not meant for it.
-    Redirected,
+    /// The first one that was named on the command line.
+    First,
+    /// Another target, or where a redirect led: `--side-endpoint` was not meant for it.
+    Another,
 }
 
 impl<'a> Client<'a> {
     pub(crate) fn new(settings: &'a Settings) -> Result<Self, UsageError> {
-        let builder = || connector(settings);
+        let config = client_config(&settings.roots)?;
         let build = |builder: ConnectorBuilder<Path>| {
             let built = builder.build();
             built.map_err(|error| UsageError::new("settings", error))
         };
+        let elsewhere = build(connector(settings, &config))?;
         let first_host = match &settings.side_endpoint {
-            Some(endpoint) => build(builder()?.side_endpoint(endpoint.clone()))?,
-            None => build(builder()?)?,
+            Some(endpoint) => build(connector(settings, &config).side_endpoint(endpoint.clone()))?,
+            None => elsewhere.clone(),
         };
         Ok(Self {
             settings,
             first_host,
-            elsewhere: build(builder()?)?,
+            elsewhere,
         })
     }
 
@@ -68,8 +69,8 @@ impl<'a> Client<'a> {
         until: Option<Instant>,
     ) -> (Attempt, Option<ClientStream<TcpStream>>) {
         let connector = match whose {
-            Whose::Named => &self.first_host,
-            Whose::Redirected => &self.elsewhere,
+            Whose::First => &self.first_host,
+            Whose::Another => &self.elsewhere,
         };
         let connecting = connector.connect(to);
         let result = match until {
@@ -135,19 +136,16 @@ impl Attempt {
     }
 }
 
-fn connector(settings: &Settings) -> Result<ConnectorBuilder<Path>, UsageError> {
-    let config = client_config(&settings.roots)?;
-    let builder = MultipathConnector::builder(Arc::clone(&config), settings.policy)
+fn connector(settings: &Settings, config: &Arc<ClientConfig>) -> ConnectorBuilder<Path> {
+    let builder = MultipathConnector::builder(Arc::clone(config), settings.policy)
         .primary(settings.primary.clone())
         .bindings(settings.bindings)
         .require_independent(settings.require_independent)
         .deadline(settings.deadline);
-    let builder = settings
-        .sides
-        .iter()
-        .fold(builder, |builder, side| builder.side(side.clone()));
-    Ok(match settings.connect_timeout {
+    let sides = settings.sides.iter().cloned();
+    let builder = sides.fold(builder, ConnectorBuilder::side);
+    match settings.connect_timeout {
         Some(timeout) => builder.handshake_timeout(timeout),
         None => builder,
-    })
+    }
 }

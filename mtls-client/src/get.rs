@@ -84,19 +84,15 @@ impl Fetch<'_> {
 
     /// Connects, verifies, and sends the request.
     async fn ask(&mut self, url: &HttpsUrl) -> Result<Exchange, Stop> {
-        let named = url.endpoint() == self.command.url.endpoint();
-        let whose = if named {
-            Whose::Named
-        } else {
-            Whose::Redirected
-        };
+        let first = url.endpoint() == self.command.url.endpoint();
+        let whose = if first { Whose::First } else { Whose::Another };
         let (attempt, stream) = self.client.connect(url.endpoint(), whose, self.until).await;
         self.worst = self.worst.or_worse(attempt.exit());
         self.messages.tell(&attempt)?;
         let Some(stream) = stream else {
             return Err(Stop::Told);
         };
-        let fields = self.command.fields.for_request(named);
+        let fields = self.command.fields.for_request(first);
         let asking = http::get(stream, url, fields);
         Ok(in_time(self.until, url, asking).await??)
     }

@@ -63,7 +63,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn act(command: &Command, settings: &Settings) -> Result<Exit, UsageError> {
-    trace::start(settings.verbose)?;
+    trace::start(settings.verbose);
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

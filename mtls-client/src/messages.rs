@@ -81,7 +81,7 @@ impl<'a> Messages<'a> {
         let verdict = attempt.verdict.as_ref().filter(|_| !self.settings.silent);
         if let Some(warning) = verdict.and_then(warning) {
             let target = &attempt.target;
-            note(&format!("mtls-client: warning: {target}: {warning}\n"));
+            warn(&format!("{target}: {warning}"));
         }
     }
 }
@@ -103,6 +103,11 @@ fn warning(verdict: &Verdict) -> Option<String> {
 /// Tells of a failure.
 pub(crate) fn error(failure: &Failure) {
     note(&format!("mtls-client: {failure}\n"));
+}
+
+/// Tells of what may be wrong, in one line.
+pub(crate) fn warn(text: &str) {
+    note(&format!("mtls-client: warning: {text}\n"));
 }
 
 /// Whoever does not read standard error need not.

@@ -126,55 +126,67 @@ fn get(typed: args::Get) -> Result<Get, UsageError> {
 }
 
 fn settings(typed: &Shared) -> Result<Settings, UsageError> {
-    let overrides = typed
-        .resolve
-        .iter()
-        .map(|text| Override::parse(text).map_err(|error| UsageError::new("--resolve", error)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let path = |argument, spec: &str| {
-        let path = spec.parse::<Path>();
-        let path = path.map_err(|error| UsageError::new(argument, error))?;
-        let path = overrides.iter().fold(path, |path, entry| entry.apply(path));
-        Ok(match typed.connect_timeout {
-            Some(timeout) => path.connect_timeout(timeout),
-            None => path,
-        })
+    let adapt = adaptation(typed)?;
+    let path = |argument, spec: &str| match spec.parse::<Path>() {
+        Ok(path) => Ok(adapt(path)),
+        Err(error) => Err(UsageError::new(argument, error)),
     };
     let sides = match typed.sides.as_slice() {
         [] => vec![path("--side", "direct")?],
-        specs => specs
-            .iter()
-            .map(|spec| path("--side", spec))
-            .collect::<Result<_, _>>()?,
+        specs => {
+            let sides = specs.iter().map(|spec| path("--side", spec));
+            sides.collect::<Result<_, _>>()?
+        }
     };
     let side_endpoint = typed.side_endpoint.as_deref().map(str::parse).transpose();
+    let policy = typed.policy.parse();
     Ok(Settings {
         primary: path("--primary", &typed.primary)?,
         sides,
         side_endpoint: side_endpoint.map_err(|error| UsageError::new("--side-endpoint", error))?,
-        policy: typed
-            .policy
-            .parse()
-            .map_err(|error| UsageError::new("--policy", error))?,
+        policy: policy.map_err(|error| UsageError::new("--policy", error))?,
         require_independent: typed.require_independent,
         deadline: typed.deadline,
-        bindings: match typed.binding.as_deref() {
-            Some("exporter") => Binding::Exporter.into(),
-            Some("hello") => Binding::Hello.into(),
-            _ => Bindings::ALL,
-        },
+        bindings: bindings(typed.binding.as_deref()),
         evidence_dir: typed.evidence_dir.clone(),
-        roots: match (&typed.cacert, typed.system_roots) {
-            (Some(file), _) => Roots::File(file.clone()),
-            (None, true) => Roots::System,
-            (None, false) => Roots::Mozilla,
-        },
+        roots: roots(typed),
         connect_timeout: typed.connect_timeout,
         max_time: typed.max_time,
         json: typed.json,
         silent: typed.silent,
         verbose: typed.verbose,
     })
+}
+
+/// What all paths are told alike.
+fn adaptation(typed: &Shared) -> Result<impl Fn(Path) -> Path, UsageError> {
+    let parse =
+        |text: &String| Override::parse(text).map_err(|error| UsageError::new("--resolve", error));
+    let overrides: Vec<_> = typed.resolve.iter().map(parse).collect::<Result<_, _>>()?;
+    let timeout = typed.connect_timeout;
+    Ok(move |path| {
+        let path = overrides.iter().fold(path, |path, entry| entry.apply(path));
+        match timeout {
+            Some(timeout) => path.connect_timeout(timeout),
+            None => path,
+        }
+    })
+}
+
+fn bindings(word: Option<&str>) -> Bindings {
+    match word {
+        Some("exporter") => Binding::Exporter.into(),
+        Some("hello") => Binding::Hello.into(),
+        _ => Bindings::ALL,
+    }
+}
+
+fn roots(typed: &Shared) -> Roots {
+    match (&typed.cacert, typed.system_roots) {
+        (Some(file), _) => Roots::File(file.clone()),
+        (None, true) => Roots::System,
+        (None, false) => Roots::Mozilla,
+    }
 }
 
 /// Addresses that stand for a host and a port: `HOST:PORT:ADDR[,ADDR]…`, as curl's.

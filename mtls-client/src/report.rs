@@ -81,7 +81,7 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
     }
     lines.push(("independence".into(), verdict.independence.to_string()));
     let mut side = 0;
-    for path in &verdict.paths {
+    for (path, line) in verdict.paths.iter().zip(path_lines(&verdict.paths)) {
         let label = match path.role {
             PathRole::Primary => "primary".to_owned(),
             PathRole::Side => {
@@ -89,7 +89,7 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
                 format!("side {side}")
             }
         };
-        lines.push((label, path_line(path)));
+        lines.push((label, line));
     }
     lines.push(("TLS".into(), tls_line(&verdict.tls)));
     let times = verdict.times;
@@ -105,22 +105,41 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
     lines
 }
 
-fn path_line(path: &PathReport) -> String {
-    let via = path.via.as_ref().map(ToString::to_string);
+/// One line for each path, in columns.
+fn path_lines(paths: &[PathReport]) -> Vec<String> {
+    let rows: Vec<_> = paths.iter().map(columns).collect();
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2), width(3)];
+    let line = |row: &[String; 4]| {
+        let mut line = String::new();
+        for (column, width) in row.iter().zip(widths).filter(|&(_, width)| width > 0) {
+            let _ = write!(line, "{column:<width$}  ");
+        }
+        line.trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// How it was dialled, its two ends, its interface, and what came of it.
+fn columns(path: &PathReport) -> [String; 4] {
     let address = |address: Option<std::net::SocketAddr>| {
         address.map_or_else(|| "?".to_owned(), |address| address.to_string())
     };
-    let mut line = via.unwrap_or_else(|| "(unknown)".into());
-    if path.local.is_some() || path.peer.is_some() {
-        let _ = write!(line, "  {} → {}", address(path.local), address(path.peer));
-    }
-    if let Some(interface) = &path.interface {
-        let _ = write!(line, "  on {interface}");
-    }
-    if let Some(result) = path.result {
-        let _ = write!(line, "  {result}");
-    }
-    line
+    let ends = match (path.local, path.peer) {
+        (None, None) => String::new(),
+        (local, peer) => format!("{} → {}", address(local), address(peer)),
+    };
+    let via = path.via.as_ref().map(ToString::to_string);
+    let reused = if path.reused { " (reused)" } else { "" };
+    [
+        via.unwrap_or_else(|| "(unknown)".into()),
+        ends,
+        path.interface.clone().unwrap_or_default(),
+        format!("{}{reused}", path.result.unwrap_or_default()),
+    ]
 }
 
 fn tls_line(tls: &TlsReport) -> String {
