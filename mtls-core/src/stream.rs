@@ -55,9 +55,18 @@ impl VerdictHandle {
     /// The verdict as of now.
     pub fn get(&self) -> Verdict {
         let mut verdict = Verdict::clone(&self.reached);
-        if let (Outcome::Unverified(_), Some(registration)) = (&verdict.outcome, &self.registration)
-        {
-            verdict.take_status(&registration.status());
+        let Some(registration) = &self.registration else {
+            return verdict;
+        };
+        let status = registration.status();
+        let tells_more = match &verdict.outcome {
+            Outcome::Unverified(_) => true,
+            // Another side path may confirm later; none takes its confirmation back.
+            Outcome::Verified(verified) => status.confirmations.len() > verified.sides().len(),
+            Outcome::Intercepted(_) => false,
+        };
+        if tells_more {
+            verdict.take_status(&status);
         }
         verdict
     }

@@ -367,6 +367,7 @@ impl Verdict {
             None if status.opened => Outcome::Unverified(Reason::NotConfirmed),
             None => return,
         };
+        self.paths.retain(|path| path.role == PathRole::Primary);
         self.paths.extend(sides.iter().map(|side| PathReport {
             peer: Some(side.peer),
             result: Some("verified"),

@@ -1,0 +1,111 @@
+//! Clients that verify their connection.
+
+mod common;
+
+use common::{HUNG, Site, get, read_head, send_get, verdict_of};
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::{Error, MultipathConnector, Policy};
+use tokio::time::timeout;
+
+#[tokio::test]
+async fn a_verified_client_is_told_so_under_every_policy_that_waits() {
+    let site = Site::new();
+    for policy in ["require", "prefer"] {
+        let server = site.serve(&["--policy", policy]);
+        let mut stream = site.connect(server.address).await;
+        let response = get(&mut stream, "/sub/file.txt").await;
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(response.ends_with("a file"), "{response}");
+        assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+    }
+}
+
+#[tokio::test]
+async fn every_listener_takes_tls_and_side_connections() {
+    let site = Site::new();
+    let mut server = site.serve(&["--listen", "127.0.0.2:0"]);
+    let first = server.address;
+    let line = server.wait_for(" on https://127.0.0.2:");
+    let (_, rest) = line.split_once("https://").expect("an address");
+    let second = rest
+        .split('/')
+        .next()
+        .expect("an address")
+        .parse()
+        .expect("an address");
+    for (primary, side) in [(first, second), (second, first)] {
+        let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+            .side(Path::system())
+            .build()
+            .expect("a connector");
+        // The certificate is for 127.0.0.1 and `localhost`.
+        let tcp = tokio::net::TcpStream::connect(primary)
+            .await
+            .expect("to connect");
+        let name = "localhost".try_into().expect("a name");
+        let mut stream = connector
+            .connect_stream(name, tcp, &Endpoint::from(side))
+            .await
+            .expect("a verified stream");
+        let response = get(&mut stream, "/").await;
+        assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+    }
+}
+
+#[tokio::test]
+async fn a_side_listener_answers_sides_and_no_tls() {
+    let site = Site::new();
+    let mut server = site.serve(&[
+        "--side-listen",
+        "127.0.0.1:0",
+        "--side-listen",
+        "127.0.0.3:0",
+    ]);
+    for _ in 0..2 {
+        let side = server.next_side_address();
+        let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+            .side(Path::system())
+            .side_endpoint(Endpoint::from(side))
+            .build()
+            .expect("a connector");
+        let mut stream = connector
+            .connect(&Endpoint::from(server.address))
+            .await
+            .expect("a verified stream");
+        assert_eq!(stream.verdict().paths[1].peer, Some(side));
+        let response = get(&mut stream, "/").await;
+        assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+
+        let tls = site.connector().connect(&Endpoint::from(side)).await;
+        assert!(matches!(tls, Err(Error::Io(_) | Error::Tls(_))), "{tls:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_verdict_is_that_of_the_moment_of_the_response() {
+    let site = Site::new();
+    let server = site.serve(&["--policy", "prefer"]);
+    let second = Path::source("127.0.0.2".parse().expect("an address")).expect("a path");
+    let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+        .side(Path::system())
+        .side(second)
+        .build()
+        .expect("a connector");
+    let mut stream = connector
+        .connect(&Endpoint::from(server.address))
+        .await
+        .expect("a verified stream");
+    // The server goes on when the first side path has confirmed; the second follows.
+    let until_both = async {
+        loop {
+            send_get(&mut stream, "/missing", "keep-alive").await;
+            let (head, _) = read_head(&mut stream).await;
+            match verdict_of(&head).as_str() {
+                "verified; binding=exporter; sides=1" => {}
+                verdict => return verdict.to_owned(),
+            }
+        }
+    };
+    let verdict = timeout(HUNG, until_both).await.expect("both in the end");
+    assert_eq!(verdict, "verified; binding=exporter; sides=2");
+}
