@@ -1,0 +1,3 @@
+//! The laboratory's program.
+
+fn main() {}
