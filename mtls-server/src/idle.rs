@@ -40,10 +40,11 @@ impl<S> Watched<S> {
 }
 
 impl Activity {
-    /// Returns when no byte has moved for `idle`.
+    /// Returns when no byte has moved for `idle`, counted from this call at the earliest.
     pub(crate) async fn idle_for(&self, idle: Duration) {
+        let called = Instant::now();
         loop {
-            let deadline = self.last() + idle;
+            let deadline = self.last().max(called) + idle;
             sleep_until(deadline).await;
             if self.last() + idle <= deadline {
                 return;
@@ -107,5 +108,46 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::advance;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    async fn is_over(waiting: &mut Pin<Box<impl Future<Output = ()>>>) -> bool {
+        poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_ready())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_byte_starts_the_wait_anew() {
+        let (near, _far) = tokio::io::duplex(64);
+        let (mut stream, activity) = Watched::new(near);
+        let mut waiting = Box::pin(activity.idle_for(IDLE));
+        assert!(!is_over(&mut waiting).await);
+        advance(IDLE - Duration::from_secs(1)).await;
+        stream.write_all(b"x").await.expect("to write");
+        advance(IDLE - Duration::from_secs(1)).await;
+        assert!(!is_over(&mut waiting).await);
+        advance(Duration::from_secs(1)).await;
+        assert!(is_over(&mut waiting).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_wait_takes_as_long_as_the_first() {
+        let (near, _far) = tokio::io::duplex(64);
+        let (_stream, activity) = Watched::new(near);
+        activity.idle_for(IDLE).await;
+        let mut again = Box::pin(activity.idle_for(IDLE));
+        assert!(!is_over(&mut again).await);
+        advance(IDLE - Duration::from_secs(1)).await;
+        assert!(!is_over(&mut again).await);
+        advance(Duration::from_secs(1)).await;
+        assert!(is_over(&mut again).await);
     }
 }

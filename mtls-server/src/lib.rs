@@ -9,9 +9,10 @@
 //!
 //! # async fn example() -> Result<(), mtls_server::Error> {
 //! let identity = Identity::from_files("server.pem".as_ref(), "server.key".as_ref())?;
-//! let options = ServeOptions::new("public", identity, Policy::Prefer);
+//! let mut options = ServeOptions::new("public", identity, Policy::Prefer);
+//! options.listen = vec![([127, 0, 0, 1], 0).into()];
 //! let server = Server::bind(options).await?;
-//! println!("serving on {:?}", server.local_addrs());
+//! println!("serving on https://{}/", server.local_addr());
 //! let drained = server.run(async { /* until it is time to stop */ }).await;
 //! # let _ = drained;
 //! # Ok(())

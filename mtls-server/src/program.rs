@@ -132,6 +132,8 @@ fn start_log(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        // They would go to standard error as well, and panic when it is closed.
+        .log_internal_errors(false)
         .try_init();
 }
 

@@ -89,7 +89,8 @@ impl Server {
     }
 
     /// Serves until `shutdown` is ready. Then the sockets are closed, and connections that are
-    /// open may finish their requests within [`Limits::shutdown_timeout`].
+    /// open may finish their requests within [`Limits::shutdown_timeout`]. Handshakes that are
+    /// still under way when the last of them has ended are given up.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let limits = self.limits.handshakes;
         let mut listener = MultipathListener::new(self.acceptor, self.sockets, limits);

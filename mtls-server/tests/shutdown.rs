@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::Read;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{HUNG, Site, get, read_head, send_get};
@@ -27,6 +29,34 @@ async fn sigterm_closes_the_listener_and_lets_a_download_finish() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.expect("the rest");
     assert_eq!((first.len() + rest.len()) as u64, length);
+    let (status, _) = server.wait();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sigterm_lets_a_download_over_http_2_finish() {
+    let site = Site::new();
+    let length = site.add_large_file("large");
+    let server = site.serve(&["--shutdown-timeout", "10m"]);
+    let mut curl = Command::new("curl");
+    curl.args(["-q", "--noproxy", "*", "-sf", "--http2", "--cacert"])
+        .arg(site.pem("ca.pem"))
+        .arg(server.url("/large"))
+        .stdout(Stdio::piped());
+    let mut curl = match curl.spawn() {
+        Ok(curl) => curl,
+        Err(error) => return eprintln!("skipped: cannot run curl: {error}"),
+    };
+    // The rest waits in the server until it is read here.
+    let mut body = curl.stdout.take().expect("a pipe");
+    let mut first = [0];
+    body.read_exact(&mut first).expect("a first byte");
+
+    server.signal(Signal::TERM);
+    server.wait_until_closed().await;
+    let rest = std::io::copy(&mut body, &mut std::io::sink()).expect("the rest");
+    assert_eq!(rest + 1, length);
+    assert!(curl.wait().expect("to end").success());
     let (status, _) = server.wait();
     assert_eq!(status.code(), Some(0));
 }
@@ -98,7 +128,7 @@ async fn a_header_that_never_ends_is_not_waited_for() {
 #[tokio::test]
 async fn a_connection_on_which_nothing_moves_is_closed() {
     let site = Site::new();
-    let server = site.serve(&["--idle-timeout", "200ms"]);
+    let server = site.serve(&["--idle-timeout", "1s"]);
     let mut stream = site.connect(server.address).await;
     send_get(&mut stream, "/", "keep-alive").await;
     let mut response = Vec::new();
@@ -113,7 +143,7 @@ async fn a_connection_on_which_nothing_moves_is_closed() {
 async fn a_client_that_stops_reading_gives_its_place_up() {
     let site = Site::new();
     site.add_large_file("large");
-    let server = site.serve(&["--max-connections", "1", "--idle-timeout", "300ms"]);
+    let server = site.serve(&["--max-connections", "1", "--idle-timeout", "1s"]);
     let mut stuck = site.connect(server.address).await;
     send_get(&mut stuck, "/large", "close").await;
     read_head(&mut stuck).await;

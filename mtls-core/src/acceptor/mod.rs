@@ -156,19 +156,28 @@ impl std::fmt::Debug for Inner {
 }
 
 impl MultipathAcceptor {
-    /// Wraps a TLS configuration. The policy has no default: say what the application insists on.
+    /// Wraps a TLS configuration. The policy has no default: say what the application insists on
+    /// (`docs/protocol.md`, section 6.2).
     pub fn builder(config: Arc<ServerConfig>, policy: Policy) -> AcceptorBuilder {
         AcceptorBuilder::new(config, policy)
     }
 
-    /// Takes a connection from `peer`: TLS, or a side connection, by its first byte.
+    /// Takes a connection from `peer`: TLS, or a side connection, by its first byte
+    /// (`docs/protocol.md`, section 2). A TLS connection is complete, and held back as the policy
+    /// says, when this returns. Dropping the future gives the connection up.
+    ///
+    /// Set `TCP_NODELAY` on a stream that is TCP.
     ///
     /// Never await this in line in an accept loop: a silent client would stop everybody. Use
     /// [`MultipathListener`], or a bounded number of tasks.
     ///
     /// # Errors
-    /// What plain TLS would say; [`Error::Unverified`] and [`Error::Disputed`] when the policy
-    /// refuses the connection.
+    /// What plain TLS would say: [`Error::Tls`], [`Error::TimedOut`], [`Error::Io`];
+    /// [`Error::InvalidMessage`] for what is neither TLS nor a side connection;
+    /// [`Error::Unverified`] and [`Error::Disputed`] when the policy refuses the connection.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time driver.
     pub async fn accept<IO>(&self, io: IO, peer: SocketAddr) -> Result<Accepted<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -182,7 +191,8 @@ impl MultipathAcceptor {
         }
     }
 
-    /// Takes a connection on a listener for side connections only.
+    /// Takes a connection on a listener for side connections only. Nothing is read before
+    /// [`SideConnection::run`].
     pub fn accept_side<IO>(&self, io: IO, peer: SocketAddr) -> SideConnection<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

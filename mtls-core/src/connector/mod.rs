@@ -128,7 +128,8 @@ impl<D> std::fmt::Debug for Inner<D> {
 }
 
 impl MultipathConnector<Path> {
-    /// Wraps a TLS configuration. The policy has no default: say what the application insists on.
+    /// Wraps a TLS configuration. The policy has no default: say what the application insists on
+    /// (`docs/protocol.md`, section 6.1).
     pub fn builder(config: Arc<ClientConfig>, policy: Policy) -> ConnectorBuilder<Path> {
         ConnectorBuilder::new(config, policy, Path::system())
     }
@@ -136,11 +137,17 @@ impl MultipathConnector<Path> {
 
 impl<D: Dial> MultipathConnector<D> {
     /// Connects to `to` over the primary path, with TLS for that very host, and verifies the
-    /// connection over every side path.
+    /// connection over every side path. No application byte can be sent before the verdict.
+    /// Dropping the future gives everything up; side connections may stay for later.
     ///
     /// # Errors
     /// [`Error::Interception`] when somebody stands in one of the paths, [`Error::Unverified`]
-    /// when the policy refuses what could not be verified; otherwise what plain TLS would say.
+    /// when the policy refuses what could not be verified; otherwise what plain TLS would say:
+    /// [`Error::Dial`], [`Error::Tls`], [`Error::TimedOut`] or [`Error::Io`] of the primary path,
+    /// or [`Error::ApiMisuse`] for a host that TLS has no name for.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its I/O and time drivers.
     pub async fn connect(&self, to: &Endpoint) -> Result<ClientStream<D::Stream>, Error> {
         let name = server_name(&to.host)?;
         let side = self.inner.side_endpoint.as_ref().unwrap_or(to);
@@ -150,9 +157,15 @@ impl<D: Dial> MultipathConnector<D> {
     }
 
     /// Does the same over a stream that the caller opened, of any type. Nothing is known of its
-    /// path, so its independence is unknown; `side` says where the side verifier listens.
+    /// path, so its independence is unknown; `side` says where the side verifier listens, and stands
+    /// for the server in evidence and logs.
+    ///
+    /// Set `TCP_NODELAY` on a stream that is TCP.
     ///
     /// # Errors
+    /// As [`connect`](Self::connect), but for [`Error::Dial`].
+    ///
+    /// # Panics
     /// As [`connect`](Self::connect).
     pub async fn connect_stream<IO>(
         &self,
