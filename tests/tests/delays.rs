@@ -7,9 +7,9 @@ use mtls_lab::attacker::{Ahead, Flood, Mitm, MitmPlan};
 use mtls_lab::{Result, Server, Setup, World};
 
 /// Ends early waits and deadlines; a greeting comes in less, even on a machine under load.
-const SHORT: Duration = Duration::from_millis(1_500);
+const SHORT: Duration = Duration::from_millis(1_000);
 /// Well past all that is short.
-const LONG: Duration = Duration::from_millis(3_500);
+const LONG: Duration = Duration::from_millis(2_500);
 /// Past the shortest early wait.
 const MIDDLE: Duration = Duration::from_millis(500);
 
@@ -22,17 +22,24 @@ async fn outcomes(
     let world = World::new()?;
     let server = world.serve(setup).await?;
     let plan = plan(&world, MitmPlan::rogue_ca(&world, &server)?)?;
+    // Two of a kind, so that nobody has to wait for the others.
+    let twin = Mitm::start(world.host(67, &server), plan.clone()).await?;
     let mitm = Mitm::start(world.host(66, &server), plan).await?;
-    let victim = world.victim(&server)?.primary_to(mitm.address());
-    victim.fetch_plain().await?;
-    mitm.loot().is_complete().await?;
+    let fooled = world.victim(&server)?.primary_to(twin.address());
+    let victim = fooled.clone().primary_to(mitm.address());
     let outcome = |policy| {
         victim.outcome_with(policy, |builder| match deadline {
             Some(deadline) => builder.deadline(deadline),
             None => builder,
         })
     };
-    let (require, prefer) = tokio::join!(outcome(Policy::Require), outcome(Policy::Prefer));
+    let (page, require, prefer) = tokio::join!(
+        fooled.fetch_plain(),
+        outcome(Policy::Require),
+        outcome(Policy::Prefer)
+    );
+    page?;
+    twin.loot().is_complete().await?;
     mitm.loot().is_empty_handed().await?;
     Ok([require?, prefer?])
 }
