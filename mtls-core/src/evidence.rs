@@ -11,11 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::proto::client::InterceptionReason;
-use crate::verdict::{Outcome, Verdict};
+use crate::verdict::{Outcome, Verdict, hex_sha256};
 
 /// Evidence of an interception: the chain that was presented, the paths, the times. Never a
 /// secret: no key, no value, nothing from which one could be computed.
@@ -144,14 +143,6 @@ impl CertificateEvidence {
             pem: pem(der),
         }
     }
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 fn pem(der: &[u8]) -> String {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustls::HandshakeKind;
 use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
-use crate::evidence::hex_sha256;
 use crate::path::{Dialed, Independence, PathKind};
 use crate::proto::binding::Binding;
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
@@ -23,7 +23,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The weakest independence of any side path from the primary path. Servers cannot know.
     pub independence: Independence,
-    /// The primary path first, then the side paths in the order of their configuration.
+    /// The primary path first, then the side paths: a client's in the order of their
+    /// configuration, a server's in the order of their confirmations.
     pub paths: Vec<PathReport>,
     /// The TLS connection.
     pub tls: TlsReport,
@@ -34,7 +35,8 @@ pub struct Verdict {
 /// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every side path verified the handshake.
+    /// A client: every side path verified the handshake. A server: at least one did; what that
+    /// means, and what not, is in `docs/threat-model.md`.
     Verified(Verified),
     /// Nothing was shown, either way.
     Unverified(Reason),
@@ -298,11 +300,19 @@ fn cipher_suite_name(name: &str) -> String {
     name.replacen("TLS13_", "TLS_", 1)
 }
 
+/// SHA-256 in hexadecimal.
+pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
 /// When things happened, counted from the start of the connection.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Times {
-    /// The primary path was connected.
+    /// The primary path was connected; `None` at a server.
     #[serde(serialize_with = "milliseconds")]
     pub connected: Option<Duration>,
     /// TLS was complete.
@@ -357,6 +367,7 @@ impl Verdict {
             None if status.opened => Outcome::Unverified(Reason::NotConfirmed),
             None => return,
         };
+        self.paths.retain(|path| path.role == PathRole::Primary);
         self.paths.extend(sides.iter().map(|side| PathReport {
             peer: Some(side.peer),
             result: Some("verified"),

@@ -32,9 +32,12 @@
 //! Everything here is for tests: an error is a boxed error, and keys lie in memory.
 
 pub mod attacker;
+pub mod bench;
 mod loot;
 mod server;
+pub mod sim;
 mod tasks;
+pub mod tls;
 mod victim;
 mod world;
 

@@ -12,11 +12,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::error::{Error, InvalidMessage};
-use crate::proto::binding::Association;
+use crate::proto::binding::{Association, Nonce};
 use crate::proto::error::HelloError;
 use crate::proto::exporter::ExporterSecret;
 use crate::proto::hello::HelloTap;
 use crate::proto::server::HandshakeKeys;
+use crate::rustls_io::{self, feed, take_output};
 
 /// The label of RFC 8446's exporter secret in a key log.
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
@@ -59,14 +60,8 @@ impl TlsSettings {
     }
 
     /// Fresh random bytes of the configuration's provider.
-    pub(super) fn nonce(&self) -> Result<[u8; 32], Error> {
-        let mut nonce = [0; 32];
-        self.config
-            .crypto_provider()
-            .secure_random
-            .fill(&mut nonce)
-            .map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
-        Ok(nonce)
+    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
+        rustls_io::nonce(self.config.crypto_provider())
     }
 
     /// Processes the hellos of a connection up to the server's first flight.
@@ -224,20 +219,4 @@ fn placeholder(config: &ServerConfig) -> TlsAcceptor {
                 .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()))
         });
     TlsAcceptor::from(Arc::new(cheap.unwrap_or_else(|_| config.clone())))
-}
-
-fn take_output(connection: &mut ServerConnection) -> Result<Vec<u8>, Error> {
-    let mut output = Vec::new();
-    while connection.wants_write() {
-        connection.write_tls(&mut output)?;
-    }
-    Ok(output)
-}
-
-fn feed(connection: &mut ServerConnection, mut received: &[u8]) -> Result<(), Error> {
-    while !received.is_empty() {
-        connection.read_tls(&mut received)?;
-        connection.process_new_packets()?;
-    }
-    Ok(())
 }

@@ -50,9 +50,12 @@ impl Judge<'_> {
             }
             Outcome::Intercepted(reason) => {
                 tracing::warn!(%reason, target = %self.target, "interception detected");
+                let evidence = self.evidence(*reason, &complete.tls, verdict.clone());
                 if self.settings.policy != Policy::Observe {
-                    return Err(self.interception(*reason, &complete.tls, verdict));
+                    return Err(Error::Interception(Box::new(evidence)));
                 }
+                let handle = VerdictHandle::fixed(verdict);
+                return Ok(MultipathStream::new(complete.tls, handle).with_evidence(evidence));
             }
             Outcome::Unverified(reason) => {
                 tracing::debug!(%reason, "not verified");
@@ -129,20 +132,20 @@ impl Judge<'_> {
         }
     }
 
-    fn interception<IO>(
+    fn evidence<IO>(
         &self,
         reason: InterceptionReason,
         tls: &TlsStream<IO>,
         verdict: Verdict,
-    ) -> Error {
+    ) -> Evidence {
         let (_, connection) = tls.get_ref();
-        Error::Interception(Box::new(Evidence::new(
+        Evidence::new(
             self.target.to_string(),
             self.association.to_string(),
             reason,
             connection.peer_certificates().unwrap_or_default(),
             verdict,
-        )))
+        )
     }
 
     fn verdict<IO>(&self, outcome: Outcome, tls: &TlsStream<IO>, sides: &[SidePath]) -> Verdict {

@@ -146,7 +146,10 @@ pub enum HelloError {
 }
 
 impl fmt::Display for HelloError {
-    #[expect(clippy::too_many_lines, reason = "a flat match: one sentence a variant")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a flat match: one sentence a variant"
+    )]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::UnknownRecordType { from, kind } => {
