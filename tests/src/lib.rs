@@ -33,6 +33,7 @@
 
 pub mod attacker;
 pub mod bench;
+pub mod demo;
 mod loot;
 mod server;
 pub mod sim;
