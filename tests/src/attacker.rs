@@ -19,5 +19,5 @@ pub use blocked::{BlackHole, ClosedPort};
 pub use flood::Flood;
 pub use mitm::{Ahead, Mitm, MitmPlan};
 pub use random::with_client_random;
-pub use side::{End, Record, SideAttack, SideAttacker, Step, Tamper};
+pub use side::{End, FrameAttack, Record, SideAttack, SideAttacker, Step, Tamper};
 pub use side_client::SideClient;

@@ -33,6 +33,7 @@
 
 pub mod attacker;
 pub mod bench;
+pub mod demo;
 mod loot;
 mod server;
 pub mod sim;
@@ -44,7 +45,7 @@ mod world;
 pub use loot::Loot;
 pub use server::{Server, Setup};
 pub use tasks::Tasks;
-pub use victim::{PAGE_SECRET, REQUEST_SECRET, Victim, fetch};
+pub use victim::{PAGE_SECRET, REQUEST_SECRET, Victim, describe, fetch};
 pub use world::{HOST, World, provider, retrying_provider};
 
 /// What a test gives back.

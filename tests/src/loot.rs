@@ -69,6 +69,35 @@ impl Loot {
         .await
     }
 
+    /// Waits until all of its connections have ended, and forgets them.
+    ///
+    /// # Errors
+    /// When a victim gave it so much as one application byte, or there was no victim at all.
+    pub async fn is_empty_handed(&self) -> Result {
+        self.settled().await?;
+        let (connections, bytes) = (self.connections(), self.bytes_from_victim());
+        self.clear();
+        match (connections, bytes) {
+            (0, _) => Err("nobody came by the attacker".into()),
+            (_, 0) => Ok(()),
+            (_, bytes) => Err(format!("the attacker read {bytes} application bytes").into()),
+        }
+    }
+
+    /// Waits until all of its connections have ended, and forgets them.
+    ///
+    /// # Errors
+    /// When the attacker did not read both secrets.
+    pub async fn is_complete(&self) -> Result {
+        self.settled().await?;
+        let complete = self.has_both_secrets();
+        self.clear();
+        match complete {
+            true => Ok(()),
+            false => Err("the attacker did not read both secrets".into()),
+        }
+    }
+
     /// How many TLS handshakes with victims it completed.
     pub fn handshakes(&self) -> usize {
         self.0.handshakes.load(Ordering::SeqCst)

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::path::{Endpoint, Host, HostName, Path};
-use mtls_core::{ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy};
+use mtls_core::{
+    ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy, interception_token,
+};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -134,6 +136,27 @@ impl Victim {
         builder.build()?.connect(&self.target()).await
     }
 
+    /// Connects with other settings of the connector, and [`describe`]s what came of it.
+    ///
+    /// # Errors
+    /// When the settings cannot be.
+    pub async fn outcome_with(
+        &self,
+        policy: Policy,
+        tune: impl FnOnce(ConnectorBuilder<Path>) -> ConnectorBuilder<Path>,
+    ) -> Result<String> {
+        let connector = tune(self.connector(policy)?).build()?;
+        Ok(describe(&connector.connect(&self.target()).await))
+    }
+
+    /// Connects, and [`describe`]s what came of it.
+    ///
+    /// # Errors
+    /// As [`connector`](Self::connector).
+    pub async fn outcome(&self, policy: Policy) -> Result<String> {
+        self.outcome_with(policy, |builder| builder).await
+    }
+
     /// Connects as plain tokio-rustls does.
     ///
     /// # Errors
@@ -153,6 +176,26 @@ impl Victim {
     /// What TLS says, or when the answer is none.
     pub async fn fetch_plain(&self) -> Result<String> {
         fetch(self.connect_plain().await?).await
+    }
+}
+
+/// What came of a connection, in a word or two: `verified`, `intercepted: REASON` or
+/// `unverified: REASON` where the application got its stream, `refused: REASON` or what else went
+/// wrong where it did not. Reasons are those of `mtls_core`.
+pub fn describe<IO>(result: &Result<ClientStream<IO>, Error>) -> String {
+    match result {
+        Ok(stream) => {
+            let outcome = stream.verdict().outcome;
+            match outcome.reason() {
+                Some(reason) => format!("{}: {reason}", outcome.as_str()),
+                None => outcome.as_str().to_owned(),
+            }
+        }
+        Err(Error::Interception(evidence)) => {
+            format!("refused: {}", interception_token(evidence.reason))
+        }
+        Err(Error::Unverified(unverified)) => format!("refused: {}", unverified.reason.as_str()),
+        Err(other) => other.to_string(),
     }
 }
 

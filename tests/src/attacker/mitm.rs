@@ -9,7 +9,7 @@ use mtls_core::path::Endpoint;
 use mtls_core::{Accepted, MultipathAcceptor, MultipathConnector, Policy};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -23,6 +23,8 @@ use crate::tasks::Listening;
 use crate::world::{HOST, provider, retrying_provider};
 use crate::{Loot, Result, Server, World};
 
+static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+
 /// What a [`Mitm`] does. Begin with [`rogue_ca`](Self::rogue_ca) or
 /// [`stolen_key`](Self::stolen_key).
 #[derive(Clone, Debug)]
@@ -31,6 +33,7 @@ pub struct MitmPlan {
     trusts: RootCertStore,
     server: SocketAddr,
     copies_random: bool,
+    versions: &'static [&'static SupportedProtocolVersion],
     ahead: Ahead,
     hello_delay: Duration,
     retry_stall: Duration,
@@ -79,6 +82,7 @@ impl MitmPlan {
             trusts: world.roots()?,
             server,
             copies_random: false,
+            versions: rustls::DEFAULT_VERSIONS,
             ahead: Ahead::Nothing,
             hello_delay: Duration::ZERO,
             retry_stall: Duration::ZERO,
@@ -91,11 +95,17 @@ impl MitmPlan {
     ///
     /// # Errors
     /// As [`rogue_ca`](Self::rogue_ca).
-    pub fn downgrade(mut self, world: &World) -> Result<Self> {
-        let versions = [&rustls::version::TLS12];
-        let identity = world.server_tls(&world.pki.rogue, provider(), &versions)?;
+    pub fn downgrades_victim(mut self, world: &World) -> Result<Self> {
+        let identity = world.server_tls(&world.pki.rogue, provider(), TLS12_ONLY)?;
         self.identity = Arc::new(identity);
         Ok(self)
+    }
+
+    /// Speaks no more than TLS 1.2 with the real server.
+    #[must_use]
+    pub fn downgrades_server(mut self) -> Self {
+        self.versions = TLS12_ONLY;
+        self
     }
 
     /// Says his victim's random to the real server.
@@ -282,7 +292,7 @@ impl Attack {
             false => provider(),
         };
         let mut config = ClientConfig::builder_with_provider(Arc::new(crypto))
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(self.plan.versions)?
             .with_root_certificates(self.plan.trusts.clone())
             .with_no_client_auth();
         config.resumption = Resumption::disabled();
