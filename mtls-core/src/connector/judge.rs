@@ -1,5 +1,7 @@
 //! What a client makes of its verifications (`docs/protocol.md`, section 6).
 
+use std::fmt::Display;
+
 use tokio_rustls::client::TlsStream;
 
 use super::Settings;
@@ -7,7 +9,7 @@ use super::tls::Complete;
 use super::verify::SidePath;
 use crate::error::{Error, Unverified};
 use crate::evidence::Evidence;
-use crate::path::{Endpoint, Independence, RouteInfo};
+use crate::path::{Independence, RouteInfo};
 use crate::policy::Policy;
 use crate::proto::binding::Association;
 use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
@@ -19,7 +21,7 @@ use crate::verdict::{
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
 pub(super) struct Judge<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) target: &'a Endpoint,
+    pub(super) target: &'a (dyn Display + Sync),
     pub(super) association: Association,
     pub(super) route: Option<RouteInfo>,
     pub(super) report: PathReport,
