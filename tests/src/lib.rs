@@ -4,7 +4,7 @@
 //! A [`World`] is a small internet on loopback addresses of its own: a PKI with a rogue authority
 //! that clients trust like any other, a [`Server`] with a secret page, and a [`Victim`] with a
 //! secret request, who connects as plain TLS does or over several paths. The [`attacker`]s stand
-//! on these paths, and a [`Loot`] counts what they got. `netns` makes the same of network
+//! on these paths, and a [`Loot`] counts what they got. [`netns`] makes two real paths of network
 //! namespaces.
 //!
 //! ```
@@ -35,6 +35,7 @@ pub mod attacker;
 pub mod bench;
 pub mod demo;
 mod loot;
+pub mod netns;
 mod server;
 pub mod sim;
 mod tasks;
@@ -45,7 +46,7 @@ mod world;
 pub use loot::Loot;
 pub use server::{Server, Setup};
 pub use tasks::Tasks;
-pub use victim::{PAGE_SECRET, REQUEST_SECRET, Victim, describe, fetch};
+pub use victim::{PAGE_SECRET, REQUEST_SECRET, Victim, describe, fetch, request};
 pub use world::{HOST, World, provider, retrying_provider};
 
 /// What a test gives back.

@@ -37,12 +37,13 @@ pub struct Victim {
     pub config: Arc<ClientConfig>,
     server: SocketAddr,
     primary: SocketAddr,
+    primary_path: Path,
     sides: Vec<Side>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Side {
-    source: Option<IpAddr>,
+    path: Path,
     to: SocketAddr,
 }
 
@@ -52,6 +53,7 @@ impl Victim {
             config: Arc::new(config),
             server,
             primary: server,
+            primary_path: Path::system(),
             sides: Vec::new(),
         }
     }
@@ -63,23 +65,33 @@ impl Victim {
         self
     }
 
-    /// Another side path, to this address. Without any there is one, straight to the server.
+    /// Its primary path is this one now.
     #[must_use]
-    pub fn side_to(mut self, address: SocketAddr) -> Self {
-        self.sides.push(Side {
-            source: None,
-            to: address,
-        });
+    pub fn primary_by(mut self, path: Path) -> Self {
+        self.primary_path = path;
         self
     }
 
-    /// Another side path, from an address of the client's own.
+    /// Another side path, to this address. Without any there is one, straight to the server.
     #[must_use]
-    pub fn side_from(mut self, source: IpAddr, to: SocketAddr) -> Self {
-        self.sides.push(Side {
-            source: Some(source),
-            to,
-        });
+    pub fn side_to(self, address: SocketAddr) -> Self {
+        self.side_by(Path::system(), address)
+    }
+
+    /// Another side path, from an address of the client's own.
+    ///
+    /// # Panics
+    /// When the address cannot be a client's.
+    #[must_use]
+    pub fn side_from(self, source: IpAddr, to: SocketAddr) -> Self {
+        let path = Path::source(source).expect("an address of a client's own");
+        self.side_by(path, to)
+    }
+
+    /// Another side path, of any kind.
+    #[must_use]
+    pub fn side_by(mut self, path: Path, to: SocketAddr) -> Self {
+        self.sides.push(Side { path, to });
         self
     }
 
@@ -102,7 +114,7 @@ impl Victim {
     /// When a source address cannot be one.
     pub fn connector(&self, policy: Policy) -> Result<ConnectorBuilder<Path>> {
         let direct = [Side {
-            source: None,
+            path: Path::system(),
             to: self.server,
         }];
         let sides = match self.sides.is_empty() {
@@ -112,15 +124,11 @@ impl Victim {
         let side_port = sides.first().map_or(0, |side| side.to.port());
         let host = self.target().host;
         let mut builder = MultipathConnector::builder(Arc::clone(&self.config), policy)
-            .primary(lead(Path::system(), self.primary))
+            .primary(lead(self.primary_path.clone(), self.primary))
             .side_endpoint(Endpoint::new(host, side_port))
             .deadline(PATIENCE);
         for side in sides {
-            let path = match side.source {
-                Some(source) => Path::source(source)?,
-                None => Path::system(),
-            };
-            builder = builder.side(lead(path, side.to));
+            builder = builder.side(lead(side.path.clone(), side.to));
         }
         Ok(builder)
     }
@@ -205,14 +213,19 @@ fn lead(path: Path, address: SocketAddr) -> Path {
     path.resolve(host, address.port(), address.ip())
 }
 
+/// The secret request.
+pub fn request() -> String {
+    format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {REQUEST_SECRET}\r\nConnection: close\r\n\r\n"
+    )
+}
+
 /// Sends the secret request, and reads the page.
 ///
 /// # Errors
 /// When the connection breaks, or nothing came.
 pub async fn fetch(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<String> {
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {REQUEST_SECRET}\r\nConnection: close\r\n\r\n"
-    );
+    let request = request();
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let mut answer = Vec::new();

@@ -62,7 +62,15 @@ impl World {
     /// # Errors
     /// When there is no port, or the setup cannot be.
     pub async fn serve(&self, setup: Setup) -> Result<Server> {
-        let address = SocketAddr::new(self.ip(SERVER), 0);
+        self.serve_at(SocketAddr::new(self.ip(SERVER), 0), setup)
+            .await
+    }
+
+    /// Starts a server elsewhere.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_at(&self, address: SocketAddr, setup: Setup) -> Result<Server> {
         let tls = match setup.tls {
             Some(ref tls) => tls.clone(),
             None => self.server_config()?,
@@ -75,7 +83,15 @@ impl World {
     /// # Errors
     /// When there is something wrong with the certificates.
     pub fn victim(&self, server: &Server) -> Result<Victim> {
-        Ok(Victim::new(self.client_config()?, server.address()))
+        self.victim_of(server.address())
+    }
+
+    /// A client of whoever listens at this address.
+    ///
+    /// # Errors
+    /// As [`victim`](Self::victim).
+    pub fn victim_of(&self, server: SocketAddr) -> Result<Victim> {
+        Ok(Victim::new(self.client_config()?, server))
     }
 
     /// A client's TLS configuration. It trusts the rogue authority, too.

@@ -131,3 +131,35 @@ async fn own_ticket_offered_to_a_man_in_the_middle_is_of_no_use_to_him() -> Resu
     assert_eq!(scene.mitm.loot().resumptions(), 0);
     scene.mitm.loot().is_empty_handed().await
 }
+
+/// A TLS 1.2 session enters the store with the server's Finished: before any verdict.
+#[tokio::test]
+async fn session_that_comes_before_the_verdict_is_never_offered() -> Result {
+    let world = World::new()?;
+    let server = world.serve(Setup::new(Policy::Observe)).await?;
+    let plan = MitmPlan::rogue_ca(&world, &server)?.downgrades_victim(&world)?;
+    let mitm = Mitm::start(world.host(66, &server), plan).await?;
+    let victim = world.victim(&server)?.primary_to(mitm.address());
+    for _ in 0..2 {
+        victim.fetch_plain().await?;
+    }
+    mitm.loot().settled().await?;
+    assert_eq!(
+        mitm.loot().resumptions(),
+        1,
+        "plain TLS resumes his session"
+    );
+    mitm.loot().clear();
+    for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
+        let connector = victim.connector(policy)?.build()?;
+        for _ in 0..2 {
+            if let Ok(stream) = connector.connect(&victim.target()).await {
+                fetch(stream).await?;
+            }
+        }
+    }
+    mitm.loot().settled().await?;
+    assert_eq!(mitm.loot().connections(), 6);
+    assert_eq!(mitm.loot().resumptions(), 0);
+    Ok(())
+}
