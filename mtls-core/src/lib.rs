@@ -8,6 +8,8 @@ pub mod connector;
 mod error;
 #[cfg(feature = "tokio")]
 mod evidence;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "tokio")]
 pub mod path;
 #[cfg(feature = "tokio")]

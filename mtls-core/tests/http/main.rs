@@ -1,0 +1,4 @@
+//! The web stack over real sockets: hyper's client, axum's server, tower's layer, and gRPC.
+
+mod client;
+mod support;
