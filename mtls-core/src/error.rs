@@ -161,7 +161,10 @@ impl fmt::Display for ApiMisuse {
                  `enable_http1` and `enable_http2`",
             ),
             Self::InvalidUri(uri) => {
-                write!(f, "`{uri}` names no server: expected `https://HOST[:PORT]/…`")
+                write!(
+                    f,
+                    "`{uri}` names no server: expected `https://HOST[:PORT]/…`"
+                )
             }
             Self::NotHttps(uri) => write!(
                 f,

@@ -11,7 +11,7 @@ use crate::path::{Dial, Path};
 use crate::policy::Policy;
 
 const HTTP_1: &[u8] = b"http/1.1";
-const HTTP_2: &[u8] = b"h2";
+pub(super) const HTTP_2: &[u8] = b"h2";
 
 /// Builds a [`MultipathHttpsConnector`] step by step: the TLS configuration, the policy and the
 /// side paths, the schemes, the protocols, and where the primary stream comes from.

@@ -29,6 +29,10 @@ use crate::policy::Policy;
 /// verified serves the request that it was made for and no other, so that the next one tries again;
 /// under [`Policy::Observe`] it is pooled like any other. Plain HTTP has no verdict, and is pooled.
 ///
+/// Many requests at a time to one host that speaks HTTP/2, is not verified, and is let pass by
+/// [`Policy::Prefer`] come in each other's way in hyper-util's pool: rarely, one ends with its
+/// `Canceled` error and can be sent again. With `pool_max_idle_per_host(0)` that cannot happen.
+///
 /// `H` opens the primary streams: by default the connector itself, over its primary path.
 ///
 /// Only a pool that asks a stream what it is, as that of `hyper_util::client::legacy` does, can
@@ -118,9 +122,7 @@ impl<D: Dial> Service<Uri> for MultipathHttpsConnector<OwnPrimary, D> {
             match target? {
                 Target::Https(to) => {
                     let stream = multipath.connect(&to).await?;
-                    handover
-                        .hand_over(to, stream, multipath.policy(), about)
-                        .await
+                    Ok(handover.hand_over(stream, multipath.policy(), about).await)
                 }
                 Target::Http(to) => {
                     let dialed = multipath.primary().dial(&to).await;
@@ -164,9 +166,7 @@ where
                     let side = multipath.side_endpoint().unwrap_or(&to);
                     let name = server_name(&to.host)?;
                     let stream = multipath.connect_dialling(name, opening, side).await?;
-                    handover
-                        .hand_over(to, stream, multipath.policy(), about)
-                        .await
+                    Ok(handover.hand_over(stream, multipath.policy(), about).await)
                 }
                 Target::Http(_) => Ok(MultipathHttpsStream::plain(opening.await?, about)),
             }

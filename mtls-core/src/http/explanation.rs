@@ -139,7 +139,10 @@ mod tests {
             ("application/json;q=0.2, */*", false),
             ("application/json;q=0", false),
             ("text/plain;q=0.1, application/*;q=0.5", true),
-            ("application/json; charset=utf-8 ; Q = 0.5, text/*;q=0.4", true),
+            (
+                "application/json; charset=utf-8 ; Q = 0.5, text/*;q=0.4",
+                true,
+            ),
             ("nonsense, /, ;q=", false),
         ] {
             let mut headers = HeaderMap::new();

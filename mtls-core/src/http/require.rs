@@ -142,10 +142,8 @@ where
 {
     type Response = Response<R>;
     type Error = BoxError;
-    type Future = Map<
-        S::Future,
-        fn(Result<Response<R>, S::Error>) -> Result<Response<R>, BoxError>,
-    >;
+    type Future =
+        Map<S::Future, fn(Result<Response<R>, S::Error>) -> Result<Response<R>, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)

@@ -11,6 +11,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 
+use super::builder::HTTP_2;
+use super::handover::Held;
 use crate::policy::Policy;
 use crate::stream::{ClientStream, VerdictHandle};
 
@@ -31,6 +33,7 @@ struct Tls<T> {
     stream: TokioIo<TlsStream<T>>,
     verdict: VerdictHandle,
     reusable: bool,
+    handover: Option<Held>,
 }
 
 impl<T> MultipathHttpsStream<T> {
@@ -53,6 +56,7 @@ impl<T> MultipathHttpsStream<T> {
                 stream: TokioIo::new(stream),
                 verdict,
                 reusable,
+                handover: None,
             })),
             about,
         }
@@ -67,18 +71,46 @@ impl<T> MultipathHttpsStream<T> {
     }
 }
 
+impl<T> MultipathHttpsStream<T> {
+    /// May the connection serve more than the request that it was made for?
+    pub(super) fn is_reusable(&self) -> bool {
+        match &self.io {
+            MaybeTls::Plain(_) => true,
+            MaybeTls::Tls(tls) => tls.reusable,
+        }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        match &self.io {
+            MaybeTls::Plain(_) => false,
+            MaybeTls::Tls(tls) => {
+                let (_, session) = tls.stream.inner().get_ref();
+                session.alpn_protocol() == Some(HTTP_2)
+            }
+        }
+    }
+
+    /// Keeps a place until the connection's task first reads.
+    pub(super) fn hold(&mut self, place: Held) {
+        if let MaybeTls::Tls(tls) = &mut self.io {
+            tls.handover = Some(place);
+        }
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection for MultipathHttpsStream<T> {
     fn connected(&self) -> Connected {
-        let tls = match &self.io {
-            MaybeTls::Plain(io) => return (self.about)(io.inner()),
-            MaybeTls::Tls(tls) => tls,
+        let mut connected = match &self.io {
+            MaybeTls::Plain(io) => (self.about)(io.inner()),
+            MaybeTls::Tls(tls) => {
+                let (io, _) = tls.stream.inner().get_ref();
+                (self.about)(io).extra(tls.verdict.clone())
+            }
         };
-        let (io, session) = tls.stream.inner().get_ref();
-        let mut connected = (self.about)(io).extra(tls.verdict.clone());
-        if session.alpn_protocol() == Some(b"h2") {
+        if self.is_http2() {
             connected = connected.negotiated_h2();
         }
-        if !tls.reusable {
+        if !self.is_reusable() {
             connected.poison();
         }
         connected
@@ -93,7 +125,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Read for MultipathHttpsStream<T> {
     ) -> Poll<io::Result<()>> {
         match &mut self.io {
             MaybeTls::Plain(io) => Pin::new(io).poll_read(cx, buf),
-            MaybeTls::Tls(tls) => Pin::new(&mut tls.stream).poll_read(cx, buf),
+            MaybeTls::Tls(tls) => {
+                tls.handover = None;
+                Pin::new(&mut tls.stream).poll_read(cx, buf)
+            }
         }
     }
 }

@@ -47,7 +47,10 @@ pub(crate) fn server_config(leaf: &mtls_certs::Leaf, protocols: &[&str]) -> Arc<
         .with_no_client_auth()
         .with_single_cert(leaf.chain_der(), leaf.key_der())
         .expect("a certificate");
-    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().into()).collect();
+    config.alpn_protocols = protocols
+        .iter()
+        .map(|name| name.as_bytes().into())
+        .collect();
     Arc::new(config)
 }
 
@@ -93,10 +96,12 @@ pub(crate) fn listener(
 pub(crate) fn routes() -> Router {
     Router::new().route(
         "/",
-        get(async |ConnectInfo(info): ConnectInfo<MultipathConnectInfo>| {
-            let verdict = info.verdict().get();
-            format!("{} {}", info.peer().port(), verdict.outcome.as_str())
-        }),
+        get(
+            async |ConnectInfo(info): ConnectInfo<MultipathConnectInfo>| {
+                let verdict = info.verdict().get();
+                format!("{} {}", info.peer().port(), verdict.outcome.as_str())
+            },
+        ),
     )
 }
 
@@ -114,13 +119,14 @@ pub(crate) async fn multipath_server(
     address
 }
 
-/// A server that knows nothing of multipath TLS. Answers with the client's port.
+/// A server that knows nothing of multipath TLS. Answers with the number of the connection, counted
+/// from 0: a port says nothing, since the system gives it out again.
 pub(crate) async fn plain_tls_server(pki: &Pki, protocols: &[&str]) -> SocketAddr {
     let (tcp, address) = bind().await;
     let acceptor = TlsAcceptor::from(server_config(&pki.server, protocols));
     tokio::spawn(async move {
-        loop {
-            let (stream, peer) = tcp.accept().await.expect("a connection");
+        for number in 0_u64.. {
+            let (stream, _) = tcp.accept().await.expect("a connection");
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
                 // A side connection's greeting is no TLS: the handshake fails, as it should.
@@ -128,12 +134,10 @@ pub(crate) async fn plain_tls_server(pki: &Pki, protocols: &[&str]) -> SocketAdd
                     return;
                 };
                 let respond = hyper::service::service_fn(move |_| async move {
-                    Ok::<_, std::convert::Infallible>(http::Response::new(peer.port().to_string()))
+                    Ok::<_, std::convert::Infallible>(http::Response::new(number.to_string()))
                 });
                 let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ = server
-                    .serve_connection(TokioIo::new(tls), respond)
-                    .await;
+                let _ = server.serve_connection(TokioIo::new(tls), respond).await;
             });
         }
     });
