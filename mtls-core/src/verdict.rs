@@ -23,7 +23,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The weakest independence of any side path from the primary path. Servers cannot know.
     pub independence: Independence,
-    /// The primary path first, then the side paths in the order of their configuration.
+    /// The primary path first, then the side paths: a client's in the order of their
+    /// configuration, a server's in the order of their confirmations.
     pub paths: Vec<PathReport>,
     /// The TLS connection.
     pub tls: TlsReport,
@@ -34,7 +35,8 @@ pub struct Verdict {
 /// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every side path verified the handshake.
+    /// A client: every side path verified the handshake. A server: at least one did; what that
+    /// means, and what not, is in `docs/threat-model.md`.
     Verified(Verified),
     /// Nothing was shown, either way.
     Unverified(Reason),
@@ -181,7 +183,7 @@ impl fmt::Display for InterceptionReason {
         f.write_str(match self {
             Self::WrongValue => "the proof from the side path belongs to another TLS handshake",
             Self::UnknownHandshake => "the server never saw this TLS handshake",
-            Self::Downgrade => "the server holds a TLS 1.3 handshake where an older one arrived",
+            Self::Downgrade => "the two ends hold handshakes of different TLS versions",
         })
     }
 }
@@ -310,7 +312,7 @@ pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Times {
-    /// The primary path was connected.
+    /// The primary path was connected; `None` at a server.
     #[serde(serialize_with = "milliseconds")]
     pub connected: Option<Duration>,
     /// TLS was complete.
@@ -365,6 +367,7 @@ impl Verdict {
             None if status.opened => Outcome::Unverified(Reason::NotConfirmed),
             None => return,
         };
+        self.paths.retain(|path| path.role == PathRole::Primary);
         self.paths.extend(sides.iter().map(|side| PathReport {
             peer: Some(side.peer),
             result: Some("verified"),

@@ -46,27 +46,28 @@ impl AcceptorBuilder {
     }
 
     /// Where pending handshakes are kept. Default: a [`MemoryRegistry`] of its own. Machines that
-    /// serve one address need one registry.
+    /// serve one address need one registry (`docs/protocol.md`, section 9.8).
     pub fn registry(mut self, registry: Arc<dyn PendingRegistry>) -> Self {
         self.registry = Some(registry);
         self
     }
 
     /// Which service of the registry this is. Services that share a registry need names of their
-    /// own, and machines of one service the same name.
+    /// own, and machines of one service the same name (`docs/protocol.md`, section 3.2). Default:
+    /// the empty name.
     pub fn service(mut self, service: ServiceId) -> Self {
         self.settings.service = service;
         self
     }
 
-    /// The bindings that this end has to offer. Default: both.
+    /// The bindings that this end has to offer (`docs/protocol.md`, section 4). Default: both.
     pub fn bindings(mut self, bindings: impl Into<Bindings>) -> Self {
         self.settings.side.bindings = bindings.into();
         self
     }
 
-    /// How long the application may be held back for a Confirm, counted from the ClientHello.
-    /// Default: 3 s.
+    /// How long the application may be held back for a Confirm, counted from the ClientHello
+    /// (`docs/protocol.md`, section 7). Default: 3 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
@@ -125,7 +126,8 @@ impl AcceptorBuilder {
     /// Builds the acceptor.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for settings that cannot be: a duration or a bound of zero, or no
+    /// binding that is known.
     pub fn build(self) -> Result<MultipathAcceptor, Error> {
         let settings = &self.settings;
         for (name, duration) in [

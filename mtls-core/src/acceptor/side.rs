@@ -57,12 +57,16 @@ where
     /// until its place is needed.
     ///
     /// # Errors
-    /// What the connection says; a client that breaks the protocol is an error too.
+    /// [`Error::Io`] when the connection breaks, [`Error::InvalidMessage`] when the client breaks
+    /// the protocol.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time driver.
     #[tracing::instrument(name = "side_connection", level = "debug", skip_all, fields(peer = %self.peer))]
     pub async fn run(self) -> Result<(), Error> {
         let Some((place, evicted)) = self.inner.enter_side(self.peer) else {
             tracing::debug!("no place for another side connection");
-            return Ok(());
+            return refuse(self.io).await;
         };
         let driver = Driver {
             place,
@@ -81,6 +85,16 @@ where
             _ = evicted => Ok(()),
         }
     }
+}
+
+/// Greets and closes. A close without the greeting would pass for a server that does not speak the
+/// protocol, and whoever fills the places could talk a client out of its verification.
+async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
+    let greeted = timeout(WRITE_TIMEOUT, async {
+        io.write_all(&GREETING).await?;
+        io.shutdown().await
+    });
+    Ok(greeted.await.map_err(std::io::Error::from)??)
 }
 
 /// A side connection's place; given up on drop.

@@ -1,5 +1,7 @@
 //! What a client makes of its verifications (`docs/protocol.md`, section 6).
 
+use std::fmt::Display;
+
 use tokio_rustls::client::TlsStream;
 
 use super::Settings;
@@ -7,7 +9,7 @@ use super::tls::Complete;
 use super::verify::SidePath;
 use crate::error::{Error, Unverified};
 use crate::evidence::Evidence;
-use crate::path::{Endpoint, Independence, RouteInfo};
+use crate::path::{Independence, RouteInfo};
 use crate::policy::Policy;
 use crate::proto::binding::Association;
 use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
@@ -19,7 +21,7 @@ use crate::verdict::{
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
 pub(super) struct Judge<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) target: &'a Endpoint,
+    pub(super) target: &'a (dyn Display + Sync),
     pub(super) association: Association,
     pub(super) route: Option<RouteInfo>,
     pub(super) report: PathReport,
@@ -50,9 +52,12 @@ impl Judge<'_> {
             }
             Outcome::Intercepted(reason) => {
                 tracing::warn!(%reason, target = %self.target, "interception detected");
+                let evidence = self.evidence(*reason, &complete.tls, verdict.clone());
                 if self.settings.policy != Policy::Observe {
-                    return Err(self.interception(*reason, &complete.tls, verdict));
+                    return Err(Error::Interception(Box::new(evidence)));
                 }
+                let handle = VerdictHandle::fixed(verdict);
+                return Ok(MultipathStream::new(complete.tls, handle).with_evidence(evidence));
             }
             Outcome::Unverified(reason) => {
                 tracing::debug!(%reason, "not verified");
@@ -129,20 +134,20 @@ impl Judge<'_> {
         }
     }
 
-    fn interception<IO>(
+    fn evidence<IO>(
         &self,
         reason: InterceptionReason,
         tls: &TlsStream<IO>,
         verdict: Verdict,
-    ) -> Error {
+    ) -> Evidence {
         let (_, connection) = tls.get_ref();
-        Error::Interception(Box::new(Evidence::new(
+        Evidence::new(
             self.target.to_string(),
             self.association.to_string(),
             reason,
             connection.peer_certificates().unwrap_or_default(),
             verdict,
-        )))
+        )
     }
 
     fn verdict<IO>(&self, outcome: Outcome, tls: &TlsStream<IO>, sides: &[SidePath]) -> Verdict {

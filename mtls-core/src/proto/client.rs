@@ -7,12 +7,15 @@ use super::binding::{Association, Binding, Bindings, Nonce, SideContext, Value, 
 use super::error::SideMisbehaved;
 use super::frame::{Frame, FrameBody, RejectCode};
 
-/// Verifies one TLS handshake over one side path.
+/// Verifies one TLS handshake over one side path (`docs/protocol.md`, section 5.7).
 ///
 /// Inputs, in the order in which a driver meets them: [`handle_link`](Self::handle_link)
-/// (or [`handle_unreachable`](Self::handle_unreachable)), [`set_deadline`](Self::set_deadline) when
-/// the ClientHello leaves, [`handle_peer`](Self::handle_peer), [`handle_frame`](Self::handle_frame), [`handle_tls_complete`](Self::handle_tls_complete),
-/// [`handle_values`](Self::handle_values), [`handle_disconnected`](Self::handle_disconnected),
+/// (or [`handle_unreachable`](Self::handle_unreachable)), [`set_deadline`](Self::set_deadline)
+/// when the ClientHello leaves, [`handle_peer`](Self::handle_peer),
+/// [`handle_frame`](Self::handle_frame) (or [`handle_garbage`](Self::handle_garbage)),
+/// [`handle_tls_complete`](Self::handle_tls_complete), [`handle_values`](Self::handle_values) (or
+/// [`handle_no_values`](Self::handle_no_values)),
+/// [`handle_disconnected`](Self::handle_disconnected),
 /// [`handle_timeout`](Self::handle_timeout). After each, drain [`poll_transmit`](Self::poll_transmit),
 /// [`poll_check`](Self::poll_check) and look at [`outcome`](Self::outcome); wake at
 /// [`poll_timeout`](Self::poll_timeout).
@@ -96,7 +99,7 @@ impl SideFailure {
     }
 }
 
-/// How an interception showed.
+/// How an interception showed (`docs/protocol.md`, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InterceptionReason {
@@ -104,7 +107,7 @@ pub enum InterceptionReason {
     WrongValue,
     /// The server never saw this handshake.
     UnknownHandshake,
-    /// The server holds a TLS 1.3 handshake where the client ended with an older version.
+    /// One end holds a TLS 1.3 handshake where the other holds one of an older version.
     Downgrade,
 }
 
@@ -167,6 +170,8 @@ enum State {
         value: Value,
         asked: bool,
     },
+    /// The server said that its handshake was not TLS 1.3; this end's is not complete yet.
+    OlderAtServer,
     Ended(ClientOutcome),
 }
 
@@ -227,8 +232,8 @@ impl ClientVerifier {
     /// The side connection has ended. One that was `reused` may have died before this
     /// verification began, so another is wanted in its place; a fresh one that ends is a failure.
     pub fn handle_disconnected(&mut self, reused: bool) {
-        if matches!(self.state, State::Ended(_)) {
-            return;
+        if matches!(self.state, State::OlderAtServer | State::Ended(_)) {
+            return; // what there is to learn has been learnt
         }
         // A Proof that cannot be confirmed on its own connection is of no use to the server.
         self.state = State::Asking;
@@ -265,6 +270,7 @@ impl ClientVerifier {
             (State::Proven { .. }, _) if version == TlsVersion::Older => {
                 self.fail(SideFailure::Interception(InterceptionReason::Downgrade));
             }
+            (State::OlderAtServer, _) => self.older_at_server(),
             (State::Asking, Link::Open { nonce_c, .. }) => self.send_done(nonce_c),
             (State::Asking, Link::Idle) => self.open(nonce_c),
             _ => {}
@@ -371,7 +377,7 @@ impl ClientVerifier {
         let Link::Open { nonce_c, .. } = self.link else {
             return self.misbehaved(SideMisbehaved::ProofWithoutOpen);
         };
-        if matches!(self.state, State::Proven { .. }) {
+        if self.state != State::Asking {
             return self.misbehaved(SideMisbehaved::SecondProof);
         }
         if !self.offered.contains(binding) {
@@ -410,7 +416,21 @@ impl ClientVerifier {
                 InterceptionReason::UnknownHandshake,
             )),
             RejectCode::Unknown => self.misbehaved(SideMisbehaved::UnknownWithoutDone),
+            RejectCode::NotTls13 => self.older_at_server(),
             code => self.fail(SideFailure::Rejected(code)),
+        }
+    }
+
+    /// The server's handshake was not TLS 1.3. If this end's was, they are two handshakes.
+    fn older_at_server(&mut self) {
+        match self.tls {
+            Tls::Handshaking => self.state = State::OlderAtServer,
+            Tls::Complete(TlsVersion::Older) => {
+                self.fail(SideFailure::Rejected(RejectCode::NotTls13));
+            }
+            Tls::Complete(TlsVersion::Tls13) => {
+                self.fail(SideFailure::Interception(InterceptionReason::Downgrade));
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::client::SideProof;
 use super::exporter::ExporterSecret;
 use super::frame::{Frame, FrameBody, RejectCode};
 
-/// Answers the verifications that one side connection carries.
+/// Answers the verifications that one side connection carries (`docs/protocol.md`, section 5.8).
 ///
 /// Inputs: [`handle_frame`](Self::handle_frame), [`handle_lookup`](Self::handle_lookup) in answer
 /// to [`ServerEvent::Lookup`], [`handle_timeout`](Self::handle_timeout). After each, drain
@@ -32,7 +32,7 @@ pub struct ServerLimits {
     /// How many verifications one side connection may carry at a time; one more is answered with
     /// Reject(busy).
     pub exchanges: usize,
-    /// How long an Open that came before its handshake waits.
+    /// How long an Open that came before its handshake waits (`docs/protocol.md`, section 3.3).
     pub early_wait: Duration,
     /// How long a Proof waits for its Confirm before it is forgotten.
     pub confirm_wait: Duration,
@@ -177,16 +177,20 @@ struct Exchange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ExchangeState {
     /// An Open that has no Proof yet.
-    Opened {
-        nonce_c: Nonce,
-        offered: Bindings,
-        done: bool,
-    },
+    Opened(Question),
     /// The Proof has been sent.
     Proven {
         confirmation: Confirmation,
         expected: Value,
     },
+}
+
+/// What an Open asked, and whether Done has followed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    nonce_c: Nonce,
+    offered: Bindings,
+    done: bool,
 }
 
 impl ServerVerifier {
@@ -221,8 +225,9 @@ impl ServerVerifier {
 
     /// The answer to a look-up. `nonce_s` must be fresh.
     ///
-    /// A handshake that is unknown keeps waiting unless the client has said Done: only then has
-    /// its ClientHello surely arrived wherever it went.
+    /// A handshake that is unknown is rejected as such only when the client has said Done: only
+    /// then has its ClientHello surely arrived wherever it went. Before that the Open is rejected
+    /// as early, so a registry should not answer, but wait, as long as it can.
     pub fn handle_lookup(
         &mut self,
         association: Association,
@@ -231,37 +236,54 @@ impl ServerVerifier {
         now: Instant,
     ) {
         let Some(Exchange {
-            state:
-                ExchangeState::Opened {
-                    nonce_c,
-                    offered,
-                    done,
-                },
+            state: ExchangeState::Opened(question),
             ..
         }) = self.exchanges.get(&association).copied()
         else {
             return;
         };
-        let (registration, keys) = match *found {
-            Lookup::Found { registration, keys } => (registration, keys),
-            Lookup::Unknown if done => return self.reject(association, RejectCode::Unknown),
-            Lookup::Unknown => return self.reject(association, RejectCode::EarlyWaitExpired),
-            Lookup::Busy => return self.reject(association, RejectCode::Busy),
-            Lookup::Unavailable => {
-                return self.reject(association, RejectCode::RegistryUnavailable);
+        let proven = match *found {
+            Lookup::Found { registration, keys } => {
+                self.prove(association, registration, &question, keys, nonce_s)
             }
+            Lookup::Unknown if question.done => Err(RejectCode::Unknown),
+            Lookup::Unknown => Err(RejectCode::EarlyWaitExpired),
+            Lookup::Busy => Err(RejectCode::Busy),
+            Lookup::Unavailable => Err(RejectCode::RegistryUnavailable),
         };
-        if matches!(keys, HandshakeKeys::Older) {
-            return self.reject(association, RejectCode::NotTls13);
+        match proven {
+            Ok(state) => {
+                let expires = now + self.limits.confirm_wait;
+                self.exchanges
+                    .insert(association, Exchange { state, expires });
+            }
+            Err(code) => self.reject(association, code),
         }
+    }
+
+    /// Sends the Proof, and says what the Confirm has to be.
+    fn prove(
+        &mut self,
+        association: Association,
+        registration: RegistrationId,
+        question: &Question,
+        keys: &HandshakeKeys,
+        nonce_s: Nonce,
+    ) -> Result<ExchangeState, RejectCode> {
+        if matches!(keys, HandshakeKeys::Older) {
+            return Err(RejectCode::NotTls13);
+        }
+        let Question {
+            nonce_c, offered, ..
+        } = *question;
         let available = Bindings(keys.bindings().0 & self.limits.bindings.0);
-        let chosen = offered.strongest_common(available).and_then(|binding| {
-            let context = SideContext::new(&association, &nonce_c, offered, &nonce_s, binding);
-            Some((binding, context, keys.values(binding, &context)?))
-        });
-        let Some((binding, context, values)) = chosen else {
-            return self.reject(association, RejectCode::NoCommonBinding);
-        };
+        let binding = offered
+            .strongest_common(available)
+            .ok_or(RejectCode::NoCommonBinding)?;
+        let context = SideContext::new(&association, &nonce_c, offered, &nonce_s, binding);
+        let values = keys
+            .values(binding, &context)
+            .ok_or(RejectCode::NoCommonBinding)?;
         self.send(
             association,
             FrameBody::Proof {
@@ -270,20 +292,15 @@ impl ServerVerifier {
                 value: values.server,
             },
         );
-        let confirmation = Confirmation {
-            association,
-            registration,
-            binding,
-            context,
-        };
-        let proven = Exchange {
-            state: ExchangeState::Proven {
-                confirmation,
-                expected: values.client,
+        Ok(ExchangeState::Proven {
+            confirmation: Confirmation {
+                association,
+                registration,
+                binding,
+                context,
             },
-            expires: now + self.limits.confirm_wait,
-        };
-        self.exchanges.insert(association, proven);
+            expected: values.client,
+        })
     }
 
     /// Time has passed: early Opens that waited long enough are told so, Proofs without a Confirm
@@ -297,7 +314,7 @@ impl ServerVerifier {
             .collect();
         for (association, state) in expired {
             match state {
-                ExchangeState::Opened { .. } => {
+                ExchangeState::Opened(_) => {
                     self.events.push_back(ServerEvent::Forget(association));
                     self.reject(association, RejectCode::EarlyWaitExpired);
                 }
@@ -348,11 +365,11 @@ impl ServerVerifier {
             return self.reject(association, RejectCode::NoCommonBinding);
         }
         let opened = Exchange {
-            state: ExchangeState::Opened {
+            state: ExchangeState::Opened(Question {
                 nonce_c,
                 offered,
                 done: false,
-            },
+            }),
             expires: now + self.limits.early_wait,
         };
         self.exchanges.insert(association, opened);
@@ -362,10 +379,10 @@ impl ServerVerifier {
     fn handle_done(&mut self, association: Association) {
         // A Done that crosses a Proof or a Reject finds no open question and is ignored.
         if let Some(Exchange {
-            state: ExchangeState::Opened { done, .. },
+            state: ExchangeState::Opened(question),
             ..
         }) = self.exchanges.get_mut(&association)
-            && !std::mem::replace(done, true)
+            && !std::mem::replace(&mut question.done, true)
         {
             self.look_up(association, Patience::AtOnce);
         }
@@ -387,7 +404,7 @@ impl ServerVerifier {
                 self.events.push_back(ServerEvent::Disputed(confirmation));
                 self.reject(association, RejectCode::WrongValue);
             }
-            Some(ExchangeState::Opened { .. }) => {
+            Some(ExchangeState::Opened(_)) => {
                 self.events.push_back(ServerEvent::Forget(association));
                 self.reject(association, RejectCode::Malformed);
             }
@@ -397,7 +414,7 @@ impl ServerVerifier {
 
     fn drop_exchange(&mut self, association: Association) {
         if let Some(Exchange {
-            state: ExchangeState::Opened { .. },
+            state: ExchangeState::Opened(_),
             ..
         }) = self.exchanges.remove(&association)
         {

@@ -61,7 +61,7 @@ impl Pair {
         [self.nonces; 32]
     }
 
-    fn to_server(&mut self) -> Vec<Frame> {
+    fn deliver_to_server(&mut self) -> Vec<Frame> {
         let frames: Vec<_> = std::iter::from_fn(|| self.client.poll_transmit()).collect();
         for frame in &frames {
             self.server.handle_frame(frame, self.now);
@@ -69,7 +69,7 @@ impl Pair {
         frames
     }
 
-    fn to_client(&mut self) -> Vec<Frame> {
+    fn deliver_to_client(&mut self) -> Vec<Frame> {
         let frames: Vec<_> = std::iter::from_fn(|| self.server.poll_transmit()).collect();
         self.client.handle_peer(Peer::Greeted);
         for frame in &frames {
@@ -123,9 +123,9 @@ impl Pair {
 #[test]
 fn proof_before_tls_is_checked_when_tls_is_complete() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     assert_eq!(pair.check(1), None, "no keys yet");
     pair.tls_complete();
     let check = pair.check(1).expect("a check");
@@ -133,7 +133,7 @@ fn proof_before_tls_is_checked_when_tls_is_complete() {
         matches!(pair.client.outcome(), ClientOutcome::Verified(proof)
         if proof.context() == &check.context && proof.binding() == Binding::Hello)
     );
-    let sent = pair.to_server();
+    let sent = pair.deliver_to_server();
     assert!(
         matches!(
             sent[..],
@@ -158,9 +158,9 @@ fn proof_before_tls_is_checked_when_tls_is_complete() {
 #[test]
 fn tls_before_proof_says_done_once() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.tls_complete();
-    let sent = pair.to_server();
+    let sent = pair.deliver_to_server();
     assert!(matches!(
         sent[..],
         [Frame {
@@ -178,7 +178,7 @@ fn tls_before_proof_says_done_once() {
         .collect();
     assert_eq!(patience, [Patience::UntilFlushed, Patience::AtOnce]);
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     assert!(pair.check(1).is_some());
     assert!(matches!(pair.client.outcome(), ClientOutcome::Verified(_)));
 }
@@ -186,24 +186,24 @@ fn tls_before_proof_says_done_once() {
 #[test]
 fn another_transcript_is_an_interception() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     pair.tls_complete();
     pair.check(2);
     let wrong = SideFailure::Interception(InterceptionReason::WrongValue);
     assert_eq!(pair.failure(), wrong);
-    assert!(pair.to_server().is_empty(), "nothing is confirmed");
+    assert!(pair.deliver_to_server().is_empty(), "nothing is confirmed");
 }
 
 #[test]
 fn unknown_after_done_is_an_interception() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.tls_complete();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.looked_up(&Lookup::Unknown);
-    pair.to_client();
+    pair.deliver_to_client();
     let unknown = SideFailure::Interception(InterceptionReason::UnknownHandshake);
     assert_eq!(pair.failure(), unknown);
 }
@@ -227,14 +227,14 @@ fn unknown_without_done_is_misbehaviour_and_no_interception() {
 #[test]
 fn early_wait_that_expired_is_asked_anew_with_done() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.now += ServerLimits::default().early_wait;
     pair.server.handle_timeout(pair.now);
     assert!(pair.events().contains(&ServerEvent::Forget(association())));
-    pair.to_client();
+    pair.deliver_to_client();
     assert_eq!(pair.client.outcome(), ClientOutcome::Pending);
     pair.tls_complete();
-    let sent = pair.to_server();
+    let sent = pair.deliver_to_server();
     assert!(matches!(
         sent[..],
         [
@@ -249,7 +249,7 @@ fn early_wait_that_expired_is_asked_anew_with_done() {
         ]
     ));
     pair.looked_up(&Lookup::Unknown);
-    pair.to_client();
+    pair.deliver_to_client();
     let unknown = SideFailure::Interception(InterceptionReason::UnknownHandshake);
     assert_eq!(pair.failure(), unknown);
 }
@@ -257,14 +257,14 @@ fn early_wait_that_expired_is_asked_anew_with_done() {
 #[test]
 fn a_server_without_a_waiting_place_is_asked_again_when_tls_is_complete() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.looked_up(&Lookup::Busy);
-    pair.to_client();
+    pair.deliver_to_client();
     assert_eq!(pair.client.outcome(), ClientOutcome::Pending);
     pair.tls_complete();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     pair.check(1);
     assert!(matches!(pair.client.outcome(), ClientOutcome::Verified(_)));
 }
@@ -272,12 +272,12 @@ fn a_server_without_a_waiting_place_is_asked_again_when_tls_is_complete() {
 #[test]
 fn a_server_that_stays_busy_is_refused_in_the_end() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.tls_complete();
     for _ in 0..3 {
-        pair.to_server();
+        pair.deliver_to_server();
         pair.looked_up(&Lookup::Busy);
-        pair.to_client();
+        pair.deliver_to_client();
     }
     assert_eq!(pair.failure(), SideFailure::Rejected(RejectCode::Busy));
     assert!(!pair.failure().allows_fallback());
@@ -286,7 +286,7 @@ fn a_server_that_stays_busy_is_refused_in_the_end() {
 #[test]
 fn reflected_and_swapped_frames_do_not_verify() {
     let mut pair = Pair::new();
-    let sent = pair.to_server();
+    let sent = pair.deliver_to_server();
     pair.client.handle_frame(&sent[0], [3; 32]);
     assert_eq!(
         pair.failure(),
@@ -295,7 +295,7 @@ fn reflected_and_swapped_frames_do_not_verify() {
 
     // The client's own value under the server's name: the role labels tell them apart.
     let mut pair = Pair::new();
-    let opened = pair.to_server();
+    let opened = pair.deliver_to_server();
     let FrameBody::Open { nonce_c, bindings } = opened[0].body else {
         panic!("expected an Open");
     };
@@ -324,8 +324,8 @@ fn a_proof_for_another_open_does_not_verify() {
     other.nonces = 100;
     other.client = ClientVerifier::new(association(), Bindings::ALL);
     other.client.handle_link([200; 32]);
-    one.to_server();
-    other.to_server();
+    one.deliver_to_server();
+    other.deliver_to_server();
     other.found();
     let proof: Vec<_> = std::iter::from_fn(|| other.server.poll_transmit()).collect();
     one.client.handle_frame(&proof[0], [3; 32]);
@@ -351,9 +351,9 @@ fn frames_about_other_handshakes_are_ignored() {
 #[test]
 fn a_binding_that_was_not_offered_is_refused() {
     let mut pair = Pair::offering(Binding::Exporter.into());
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found(); // hello only
-    let frames = pair.to_client();
+    let frames = pair.deliver_to_client();
     assert!(matches!(
         frames[..],
         [Frame {
@@ -392,9 +392,9 @@ fn the_exporter_is_chosen_where_both_have_it() {
         exporter: Some(secret.clone()),
         hello: Some(HelloHash([1; 32])),
     };
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     pair.tls_complete();
     let check = pair.client.poll_check().expect("a check");
     assert_eq!(check.binding, Binding::Exporter);
@@ -406,22 +406,43 @@ fn the_exporter_is_chosen_where_both_have_it() {
 #[test]
 fn older_tls_at_both_ends_is_told_from_a_downgrade() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.client.handle_tls_complete(TlsVersion::Older, [8; 32]);
-    pair.to_server();
+    pair.deliver_to_server();
     pair.keys = HandshakeKeys::Older;
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     assert_eq!(pair.failure(), SideFailure::Rejected(RejectCode::NotTls13));
 
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.client.handle_tls_complete(TlsVersion::Older, [8; 32]);
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     let downgrade = SideFailure::Interception(InterceptionReason::Downgrade);
     assert_eq!(pair.failure(), downgrade);
+}
+
+#[test]
+fn an_older_handshake_at_the_server_alone_is_an_interception() {
+    for tls_first in [true, false] {
+        let mut pair = Pair::new();
+        pair.keys = HandshakeKeys::Older;
+        pair.deliver_to_server();
+        if tls_first {
+            pair.tls_complete();
+        }
+        pair.found();
+        pair.deliver_to_client();
+        if !tls_first {
+            assert_eq!(pair.client.outcome(), ClientOutcome::Pending);
+            pair.client.handle_disconnected(false);
+            pair.tls_complete();
+        }
+        let downgrade = SideFailure::Interception(InterceptionReason::Downgrade);
+        assert_eq!(pair.failure(), downgrade);
+    }
 }
 
 #[test]
@@ -447,15 +468,15 @@ fn at_the_deadline_the_failure_says_how_far_it_came() {
 #[test]
 fn a_reused_connection_that_died_is_replaced_and_a_fresh_one_is_not() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.client.handle_peer(Peer::Greeted);
     pair.client.handle_disconnected(true);
     assert!(pair.client.wants_connection());
     pair.server = ServerVerifier::new(ServerLimits::default());
     pair.client.handle_link([77; 32]);
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     pair.tls_complete();
     pair.check(1);
     assert!(matches!(pair.client.outcome(), ClientOutcome::Verified(_)));
@@ -475,9 +496,9 @@ fn a_reused_connection_that_died_is_replaced_and_a_fresh_one_is_not() {
 #[test]
 fn a_proof_whose_connection_died_is_not_enough() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
-    pair.to_client();
+    pair.deliver_to_client();
     pair.client.handle_disconnected(false);
     pair.tls_complete();
     assert_eq!(pair.check(1), None);
@@ -487,7 +508,7 @@ fn a_proof_whose_connection_died_is_not_enough() {
 #[test]
 fn a_wrong_confirm_is_disputed_and_a_strange_one_rejected() {
     let mut pair = Pair::new();
-    pair.to_server();
+    pair.deliver_to_server();
     pair.found();
     pair.events();
     let confirm = Frame {
@@ -513,7 +534,7 @@ fn a_wrong_confirm_is_disputed_and_a_strange_one_rejected() {
 #[test]
 fn a_second_open_for_one_handshake_ends_the_first() {
     let mut pair = Pair::new();
-    let opened = pair.to_server();
+    let opened = pair.deliver_to_server();
     pair.server.handle_frame(&opened[0], pair.now);
     assert_eq!(pair.server.exchanges(), 0);
     assert!(pair.events().contains(&ServerEvent::Forget(association())));

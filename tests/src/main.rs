@@ -1,0 +1,28 @@
+//! The laboratory's program.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mtls_lab::bench::{self, BenchArgs};
+use mtls_lab::demo::{self, DemoArgs};
+
+/// Multipath TLS in the laboratory.
+#[derive(Parser)]
+#[command(name = "mtls-lab", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(DemoArgs),
+    Bench(BenchArgs),
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
