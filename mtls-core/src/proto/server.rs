@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::binding::{
     Association, Binding, Bindings, HelloHash, Nonce, SideContext, Value, Values,
 };
-#[cfg(feature = "tokio")]
 use super::client::SideProof;
 use super::exporter::ExporterSecret;
 use super::frame::{Frame, FrameBody, RejectCode};
@@ -99,8 +98,7 @@ pub struct Confirmation {
 
 impl Confirmation {
     /// The proof that this confirmation is.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn proof(&self) -> SideProof {
+    pub fn proof(&self) -> SideProof {
         SideProof::new(self.binding, self.context)
     }
 }
