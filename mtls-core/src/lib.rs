@@ -9,6 +9,8 @@ mod error;
 #[cfg(feature = "tokio")]
 mod evidence;
 #[cfg(feature = "tokio")]
+mod first_hello;
+#[cfg(feature = "tokio")]
 pub mod path;
 #[cfg(feature = "tokio")]
 mod places;

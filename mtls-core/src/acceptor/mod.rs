@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,6 +20,7 @@ use self::judge::Judge;
 use self::side::{Evicted, SidePlace};
 use self::tls::{ReadHello, TlsSettings};
 use crate::error::{Error, InvalidMessage, TimedOut};
+use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::places::{PlaceId, Places};
 use crate::policy::Policy;
 use crate::proto::frame::GREETING;
@@ -31,9 +32,6 @@ use crate::verdict::Times;
 pub use builder::AcceptorBuilder;
 pub use listener::{Incoming, ListenerLimits, MultipathListener};
 pub use side::SideConnection;
-
-/// The first byte of a TLS handshake record (RFC 8446, section 5.1).
-const TLS_HANDSHAKE: u8 = 22;
 
 /// Accepts TLS connections, and answers their verifications on side connections.
 ///
@@ -223,11 +221,12 @@ async fn open<IO>(mut io: IO) -> Result<Opening<IO>, Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut received = vec![0; 4096];
-    let read = io.read(&mut received).await?;
-    received.truncate(read);
+    let received = read_some(&mut io).await?;
     match received.first().copied() {
-        Some(TLS_HANDSHAKE) => Ok(Opening::Tls(Box::new(ReadHello::read(io, received).await?))),
+        Some(TLS_HANDSHAKE) => {
+            let hello = FirstHello::read(&mut io, received).await?;
+            Ok(Opening::Tls(Box::new(ReadHello { io, hello })))
+        }
         Some(first) if first == GREETING[0] => Ok(Opening::Side(io, received)),
         Some(first) => Err(InvalidMessage::NeitherTlsNorSide(first).into()),
         None => Err(InvalidMessage::EndedEarly.into()),
