@@ -20,6 +20,8 @@ pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod registry;
 #[cfg(feature = "tokio")]
+pub mod relay;
+#[cfg(feature = "tokio")]
 mod rustls_io;
 #[cfg(feature = "tokio")]
 mod stream;

@@ -45,10 +45,10 @@ pub(crate) trait SideKeys {
 }
 
 /// All that a relay without keys has.
-impl SideKeys for HelloHash {
+impl SideKeys for Option<HelloHash> {
     fn values(&self, check: &Check) -> Option<Values> {
         match check.binding {
-            Binding::Hello => Some(Values::from_hello(self, &check.context)),
+            Binding::Hello => self.map(|hello| Values::from_hello(&hello, &check.context)),
             Binding::Exporter => None,
         }
     }
