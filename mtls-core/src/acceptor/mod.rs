@@ -2,30 +2,27 @@
 //! [`MultipathListener`], which runs many handshakes at a time.
 
 mod builder;
-mod judge;
+pub(crate) mod judge;
 mod listener;
+pub(crate) mod service;
 mod side;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::judge::Judge;
-use self::side::{Evicted, SidePlace};
+use self::service::SideService;
 use self::tls::{ReadHello, TlsSettings};
 use crate::error::{Error, InvalidMessage, TimedOut};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
-use crate::places::{PlaceId, Places};
 use crate::policy::Policy;
 use crate::proto::frame::GREETING;
-use crate::proto::server::ServerLimits;
-use crate::registry::{PendingRegistry, Registration, RegistryKey, ServiceId};
 use crate::stream::ServerStream;
 use crate::verdict::Times;
 
@@ -45,20 +42,15 @@ pub struct MultipathAcceptor {
 struct Inner {
     tls: TlsSettings,
     settings: Settings,
-    registry: Arc<dyn PendingRegistry>,
-    sides: Mutex<Places<oneshot::Sender<()>>>,
+    sides: Arc<SideService>,
 }
 
 /// What an acceptor was told.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     policy: Policy,
-    service: ServiceId,
     deadline: Duration,
     handshake_timeout: Duration,
-    side: ServerLimits,
-    side_idle_timeout: Duration,
-    stranger_timeout: Duration,
 }
 
 /// What a client turned out to want.
@@ -80,7 +72,7 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
             .field("settings", &self.settings)
-            .field("registry", &self.registry)
+            .field("sides", &self.sides)
             .finish_non_exhaustive()
     }
 }
@@ -124,7 +116,7 @@ impl MultipathAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        SideConnection::new(Arc::clone(&self.inner), io, peer, received)
+        SideConnection::new(Arc::clone(&self.inner.sides), io, peer, received)
     }
 
     /// Reads what tells the client's wish: a whole ClientHello, or a side connection's first byte.
@@ -151,7 +143,10 @@ impl MultipathAcceptor {
         let mut times = Times::default();
         let handshake = async {
             let mut flight = inner.tls.first_flight(hello).await?;
-            let registration = inner.register(flight.registers.take()).await;
+            let registration = match flight.registers.take() {
+                Some((association, keys)) => inner.sides.register(association, keys).await,
+                None => None,
+            };
             let tls = flight
                 .complete(|| registration.iter().for_each(|entry| entry.flushed()))
                 .await?;
@@ -170,50 +165,6 @@ impl MultipathAcceptor {
         }
         .judge(tls, registration)
         .await
-    }
-}
-
-impl Inner {
-    /// Registers a handshake before its first flight leaves. One that is not registered goes on
-    /// without: whether that is good enough is for the policy to say.
-    async fn register(&self, registers: Option<tls::Registers>) -> Option<Arc<dyn Registration>> {
-        let (association, keys) = registers?;
-        let key = RegistryKey {
-            service: self.settings.service,
-            association,
-        };
-        match self.registry.register(key, keys).await {
-            Ok(registration) => Some(Arc::from(registration)),
-            Err(error) => {
-                tracing::warn!(%association, %error, "handshake not registered");
-                None
-            }
-        }
-    }
-
-    /// A place for a side connection, given up on drop, and word of its eviction.
-    fn enter_side(self: &Arc<Self>, peer: SocketAddr) -> Option<(SidePlace, Evicted)> {
-        let (evict, evicted) = oneshot::channel();
-        let entered = self.lock_sides().enter(peer.ip(), false, evict)?;
-        // Dropping the sender of the one who was evicted tells it.
-        drop(entered.evicted);
-        let place = SidePlace {
-            inner: Arc::clone(self),
-            id: entered.id,
-        };
-        Some((place, evicted))
-    }
-
-    fn side_is_known(&self, place: PlaceId) {
-        self.lock_sides().make_known(place);
-    }
-
-    fn leave_side(&self, place: PlaceId) {
-        self.lock_sides().leave(place);
-    }
-
-    fn lock_sides(&self) -> std::sync::MutexGuard<'_, Places<oneshot::Sender<()>>> {
-        self.sides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

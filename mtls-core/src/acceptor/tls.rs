@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, SecureRandom};
 use rustls::server::ResolvesServerCertUsingSni;
 use rustls::{KeyLog, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,11 +13,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::error::{Error, InvalidMessage};
 use crate::first_hello::{FirstHello, READ_BUFFER};
-use crate::proto::binding::{Association, Nonce};
+use crate::proto::binding::Association;
 use crate::proto::error::HelloError;
 use crate::proto::exporter::ExporterSecret;
 use crate::proto::server::HandshakeKeys;
-use crate::rustls_io::{self, feed, take_output};
+use crate::rustls_io::{feed, take_output};
 
 /// The label of RFC 8446's exporter secret in a key log.
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
@@ -59,9 +59,9 @@ impl TlsSettings {
         }
     }
 
-    /// Fresh random bytes of the configuration's provider.
-    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
-        rustls_io::nonce(self.config.crypto_provider().secure_random)
+    /// Where the configuration's provider takes random bytes from.
+    pub(super) fn random(&self) -> &'static dyn SecureRandom {
+        self.config.crypto_provider().secure_random
     }
 
     /// Processes the hellos of a connection up to the server's first flight.
