@@ -1,1 +1,87 @@
-//! Placeholder.
+//! The program `mtls-client`: fetches pages and checks servers by multipath TLS.
+//!
+//! "MTLS" is *multipath* TLS here, not mutual TLS. The program shows what the library
+//! [`mtls_core`] does; [`run`] is all of it, and [`Exit`] names its exit statuses.
+//!
+//! What was typed becomes what it means once, before anything else happens; then
+//! connections are made, their verdicts told, and the worst of them is the exit status.
+
+mod args;
+mod check;
+mod client;
+mod duration;
+mod exit;
+mod failure;
+mod fields;
+mod get;
+mod http;
+mod json;
+mod messages;
+mod options;
+mod report;
+mod roots;
+mod sink;
+mod style;
+mod target;
+mod trace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+use crate::failure::Failure;
+use crate::options::{Command, Settings, UsageError};
+
+pub use crate::exit::Exit;
+
+/// Does what the command line says, of which the first word is the program's name.
+///
+/// Writes to standard output and standard error. Call it once in a process: it also decides where
+/// log messages go.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            return match error.use_stderr() {
+                true => Exit::Usage.into(),
+                false => Exit::Success.into(),
+            };
+        }
+    };
+    match options::understand(cli).and_then(|(command, settings)| act(&command, &settings)) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let message = format!("{error}. See `mtls-client --help`.");
+            messages::error(&Failure::new(Exit::Usage, "usage", message));
+            Exit::Usage.into()
+        }
+    }
+}
+
+fn act(command: &Command, settings: &Settings) -> Result<Exit, UsageError> {
+    trace::start(settings.verbose);
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let message = format!("the system gives no event queue: {error}.");
+            messages::error(&Failure::new(Exit::Connect, "no-event-queue", message));
+            return Ok(Exit::Connect);
+        }
+    };
+    let exit = runtime.block_on(async {
+        match command {
+            Command::Get(get) => get::get(get, settings).await,
+            Command::Check(targets) => check::check(targets, settings).await,
+        }
+    });
+    // A look-up that was given up may still occupy a thread.
+    runtime.shutdown_background();
+    exit
+}

@@ -12,7 +12,8 @@ use crate::verdict::{Reason, Verdict};
 
 /// Why a connection was not made.
 ///
-/// What fails on the primary path wins over what fails on a side path.
+/// What fails on the primary path wins over what fails on a side path. Messages name the path, what
+/// happened and, where there is one, the remedy.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -27,7 +28,8 @@ pub enum Error {
     /// too soon.
     InvalidMessage(InvalidMessage),
     /// **Somebody stands in one of the paths** (or the servers of a fleet do not share their
-    /// registry).
+    /// registry). Never under [`Policy::Observe`](crate::Policy::Observe): there the verdict says
+    /// so.
     Interception(Box<Evidence>),
     /// To a server: a client's value was wrong, and no right one came.
     Disputed(Box<Verdict>),

@@ -1,9 +1,98 @@
-//! Multipath TLS.
+//! Multipath TLS: notice a man in the middle by asking over a second network path.
+//!
+//! A client makes an ordinary TLS 1.3 connection with rustls over its *primary path*. Over one or
+//! more *side paths* it asks the server whether it took part in the very same handshake. A man in
+//! the middle on the primary path has two handshakes, one with each end, so the answer does not
+//! fit: even when his certificate comes from an authority that the client trusts. With equal
+//! round-trip times the check costs no waiting.
+//!
+//! "MTLS" is *multipath* TLS here, and never mutual TLS.
+//!
+//! # The whole use
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use mtls_certs::Pki;
+//! use mtls_core::path::{Endpoint, Path};
+//! use mtls_core::proto::binding::Binding;
+//! use mtls_core::{
+//!     ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy,
+//! };
+//! use rustls::{ClientConfig, RootCertStore, ServerConfig};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use tokio::net::TcpListener;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Certificates for a test, and two rustls configurations as any program has them.
+//! let pki = Pki::new(&["127.0.0.1"])?;
+//! let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+//! let server_config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+//!     .with_safe_default_protocol_versions()?
+//!     .with_no_client_auth()
+//!     .with_single_cert(pki.server.chain_der(), pki.server.key_der())?;
+//! let mut roots = RootCertStore::empty();
+//! roots.add(pki.ca.cert_der())?;
+//! let client_config = ClientConfig::builder_with_provider(provider)
+//!     .with_safe_default_protocol_versions()?
+//!     .with_root_certificates(roots)
+//!     .with_no_client_auth();
+//!
+//! // A server: TLS and side connections on one port. It sends its channel binding, so that this
+//! // example can compare; a program would mix it into its login instead.
+//! let tcp = TcpListener::bind("127.0.0.1:0").await?;
+//! let address = tcp.local_addr()?;
+//! let acceptor = MultipathAcceptor::builder(Arc::new(server_config), Policy::Require).build()?;
+//! let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
+//! let server = tokio::spawn(async move {
+//!     let (mut stream, _peer) = listener.accept().await;
+//!     let binding = stream.channel_bindings().expect("TLS 1.3 is complete")[0];
+//!     stream.write_all(&binding).await?;
+//!     stream.shutdown().await
+//! });
+//!
+//! // A client with two paths: as the system routes, and from another address of this host.
+//! let connector = MultipathConnector::builder(Arc::new(client_config), Policy::Require)
+//!     .primary(Path::system())
+//!     .side(Path::source("127.0.0.2".parse()?)?)
+//!     .build()?;
+//! let mut stream = connector.connect(&Endpoint::from(address)).await?;
+//!
+//! let verdict = stream.verdict();
+//! println!("{}: {}", verdict.outcome.as_str(), verdict.independence);
+//! assert_eq!(verdict.binding(), Some(Binding::Exporter));
+//!
+//! let mut servers = Vec::new();
+//! stream.read_to_end(&mut servers).await?;
+//! assert_eq!(servers, stream.channel_bindings()?[0]);
+//! # server.await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`MultipathConnector`] takes the place of `tokio_rustls::TlsConnector`, and
+//!   [`MultipathAcceptor`] that of `tokio_rustls::TlsAcceptor`. Both wrap a configuration that you
+//!   have; [`MultipathListener`] runs many handshakes at a time.
+//! - [`Policy`] says how much you insist. It has no default.
+//! - [`MultipathStream`] is the connection; [`into_inner`](MultipathStream::into_inner) gives up
+//!   its `TlsStream` unchanged. Its [`Verdict`] says what was found.
+//! - [`Error`] says why there is no connection. [`Error::Interception`] carries [`Evidence`].
+//! - [`path`] is how to dial, and how independent two paths are.
+//! - [`registry`] is where a server keeps its pending handshakes; servers behind one address need
+//!   one registry.
+//! - [`proto`] is the side protocol as state machines without I/O, for other drivers. It is all
+//!   that is left without the default feature `tokio`.
+//!
+//! The protocol is specified in `docs/protocol.md`, whose sections the documentation here names.
+//! What it protects against, and what it cannot, is in `docs/threat-model.md`.
 
 #[cfg(feature = "tokio")]
-pub mod acceptor;
+mod acceptor;
 #[cfg(feature = "tokio")]
-pub mod connector;
+mod connector;
 #[cfg(feature = "tokio")]
 mod error;
 #[cfg(feature = "tokio")]
@@ -47,3 +136,12 @@ pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
 pub use verdict::{
     Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified, interception_token,
 };
+
+/// Compiles the code in the pages for readers.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}

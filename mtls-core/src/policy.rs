@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-/// How much an endpoint insists on verification. There is no default: the caller says it.
+/// How much an endpoint insists on verification (`docs/protocol.md`, section 6). There is no
+/// default: the caller says it.
 ///
 /// A wrong value or an unknown handshake is an interception under every policy: `Require` and
 /// `Prefer` refuse, `Observe` reports.

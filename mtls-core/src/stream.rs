@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 
+use crate::evidence::Evidence;
 use crate::proto::binding::channel_binding_label;
 use crate::registry::Registration;
 use crate::verdict::{Outcome, Verdict, Verified};
@@ -21,6 +22,7 @@ use crate::verdict::{Outcome, Verdict, Verified};
 pub struct MultipathStream<S> {
     tls: S,
     verdict: VerdictHandle,
+    evidence: Option<Box<Evidence>>,
 }
 
 /// A client's stream.
@@ -55,9 +57,18 @@ impl VerdictHandle {
     /// The verdict as of now.
     pub fn get(&self) -> Verdict {
         let mut verdict = Verdict::clone(&self.reached);
-        if let (Outcome::Unverified(_), Some(registration)) = (&verdict.outcome, &self.registration)
-        {
-            verdict.take_status(&registration.status());
+        let Some(registration) = &self.registration else {
+            return verdict;
+        };
+        let status = registration.status();
+        let tells_more = match &verdict.outcome {
+            Outcome::Unverified(_) => true,
+            // Another side path may confirm later; none takes its confirmation back.
+            Outcome::Verified(verified) => status.confirmations.len() > verified.sides().len(),
+            Outcome::Intercepted(_) => false,
+        };
+        if tells_more {
+            verdict.take_status(&status);
         }
         verdict
     }
@@ -71,7 +82,22 @@ impl fmt::Debug for VerdictHandle {
 
 impl<S> MultipathStream<S> {
     pub(crate) fn new(tls: S, verdict: VerdictHandle) -> Self {
-        Self { tls, verdict }
+        Self {
+            tls,
+            verdict,
+            evidence: None,
+        }
+    }
+
+    pub(crate) fn with_evidence(mut self, evidence: Evidence) -> Self {
+        self.evidence = Some(Box::new(evidence));
+        self
+    }
+
+    /// The evidence of the interception that [`Policy::Observe`](crate::policy::Policy::Observe)
+    /// let pass, at a client.
+    pub fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_deref()
     }
 
     /// The verdict as of now.

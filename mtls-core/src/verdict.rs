@@ -24,7 +24,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// The weakest independence of any side path from the primary path. Servers cannot know.
     pub independence: Independence,
-    /// The primary path first, then the side paths in the order of their configuration.
+    /// The primary path first, then the side paths: a client's in the order of their
+    /// configuration, a server's in the order of their confirmations.
     pub paths: Vec<PathReport>,
     /// The TLS connection.
     pub tls: TlsReport,
@@ -35,7 +36,8 @@ pub struct Verdict {
 /// The result of a verification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every side path verified the handshake.
+    /// A client: every side path verified the handshake. A server: at least one did; what that
+    /// means, and what not, is in `docs/threat-model.md`.
     Verified(Verified),
     /// Nothing was shown, either way.
     Unverified(Reason),
@@ -327,7 +329,7 @@ pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Times {
-    /// The primary path was connected.
+    /// The primary path was connected; `None` at a server.
     #[serde(serialize_with = "milliseconds")]
     pub connected: Option<Duration>,
     /// TLS was complete.
@@ -382,6 +384,7 @@ impl Verdict {
             None if status.opened => Outcome::Unverified(Reason::NotConfirmed),
             None => return,
         };
+        self.paths.retain(|path| path.role == PathRole::Primary);
         self.paths.extend(sides.iter().map(|side| PathReport {
             peer: Some(side.peer),
             result: Some("verified"),

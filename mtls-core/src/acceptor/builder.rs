@@ -34,14 +34,14 @@ impl AcceptorBuilder {
         }
     }
 
-    /// The bindings that this end has to offer. Default: both.
+    /// The bindings that this end has to offer (`docs/protocol.md`, section 4). Default: both.
     pub fn bindings(mut self, bindings: impl Into<Bindings>) -> Self {
         self.side.settings.limits.bindings = bindings.into();
         self
     }
 
-    /// How long the application may be held back for a Confirm, counted from the ClientHello.
-    /// Default: 3 s.
+    /// How long the application may be held back for a Confirm, counted from the ClientHello
+    /// (`docs/protocol.md`, section 7). Default: 3 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
@@ -59,7 +59,8 @@ impl AcceptorBuilder {
     /// Builds the acceptor.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for settings that cannot be: a duration or a bound of zero, or no
+    /// binding that is known.
     pub fn build(self) -> Result<MultipathAcceptor, Error> {
         non_zero_durations(&[
             ("deadline", self.settings.deadline),

@@ -45,7 +45,7 @@ impl Incoming for TcpListener {
     }
 }
 
-/// The bounds of a [`MultipathListener`].
+/// The bounds of a [`MultipathListener`]. Zero counts as 1.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerLimits {
     /// Connections that have not sent a complete ClientHello yet; the oldest makes room for a new
@@ -97,6 +97,9 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     /// Listens for TLS and side connections on one port.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn new(
         acceptor: MultipathAcceptor,
         incoming: impl Incoming<Stream = S>,
@@ -121,12 +124,16 @@ where
         listener
     }
 
-    /// Listens for side connections elsewhere too.
+    /// Listens for side connections elsewhere too; TLS is refused there.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn add_side(&mut self, incoming: impl Incoming<Stream = S>) {
         self.listen(incoming, Takes::SidesOnly);
     }
 
-    /// The next stream that the policy lets pass; safe to drop.
+    /// The next stream that the policy lets pass, and its peer; safe to drop. What does not pass
+    /// is logged (`tracing`, level debug), and never returned.
     pub async fn accept(&mut self) -> (ServerStream<S>, SocketAddr) {
         match self.ready.recv().await {
             Some(ready) => ready,

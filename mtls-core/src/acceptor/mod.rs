@@ -34,6 +34,74 @@ pub use side::SideConnection;
 ///
 /// Wraps an existing `rustls::ServerConfig` with all that it carries; early data and half-RTT
 /// data are off. Clones share the configuration and the registry.
+///
+/// # From `TlsAcceptor`
+///
+/// ```diff
+/// -let acceptor = TlsAcceptor::from(config);
+/// +let acceptor = MultipathAcceptor::builder(config, Policy::Prefer).build()?;
+/// +let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
+///  loop {
+/// -    let (tcp, peer) = listener.accept().await?;
+/// -    let acceptor = acceptor.clone();
+/// -    tokio::spawn(async move { serve(acceptor.accept(tcp).await?, peer).await });
+/// +    let (stream, peer) = listener.accept().await;
+/// +    tokio::spawn(serve(stream.into_inner(), peer));
+///  }
+/// ```
+///
+/// [`MultipathListener`] answers the side connections, bounds what strangers may hold, and lets
+/// no connection wait for another. A program with an accept loop of its own does that itself:
+///
+/// ```
+/// use std::io;
+/// use std::net::SocketAddr;
+/// use std::sync::Arc;
+///
+/// use mtls_core::{Accepted, ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+/// use rustls::ServerConfig;
+/// use tokio::net::{TcpListener, TcpStream};
+/// use tokio_rustls::{TlsAcceptor, server::TlsStream};
+///
+/// async fn serve(_stream: TlsStream<TcpStream>, _peer: SocketAddr) {}
+///
+/// async fn before(config: Arc<ServerConfig>, listener: TcpListener) -> io::Result<()> {
+///     let acceptor = TlsAcceptor::from(config);
+///     loop {
+///         let (tcp, peer) = listener.accept().await?;
+///         let acceptor = acceptor.clone();
+///         tokio::spawn(async move {
+///             serve(acceptor.accept(tcp).await?, peer).await;
+///             io::Result::Ok(())
+///         });
+///     }
+/// }
+///
+/// async fn after(
+///     config: Arc<ServerConfig>,
+///     listener: TcpListener,
+/// ) -> Result<(), mtls_core::Error> {
+///     let acceptor = MultipathAcceptor::builder(config, Policy::Prefer).build()?;
+///     let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
+///     loop {
+///         let (stream, peer) = listener.accept().await;
+///         tokio::spawn(serve(stream.into_inner(), peer));
+///     }
+/// }
+///
+/// // One connection of an accept loop of one's own, in a task of its own.
+/// async fn one(
+///     acceptor: MultipathAcceptor,
+///     tcp: TcpStream,
+///     peer: SocketAddr,
+/// ) -> Result<(), mtls_core::Error> {
+///     match acceptor.accept(tcp, peer).await? {
+///         Accepted::Stream(stream) => serve(stream.into_inner(), peer).await,
+///         Accepted::Side(side) => side.run().await?,
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct MultipathAcceptor {
     inner: Arc<Inner>,
@@ -78,19 +146,28 @@ impl std::fmt::Debug for Inner {
 }
 
 impl MultipathAcceptor {
-    /// Wraps a TLS configuration. The policy has no default: say what the application insists on.
+    /// Wraps a TLS configuration. The policy has no default: say what the application insists on
+    /// (`docs/protocol.md`, section 6.2).
     pub fn builder(config: Arc<ServerConfig>, policy: Policy) -> AcceptorBuilder {
         AcceptorBuilder::new(config, policy)
     }
 
-    /// Takes a connection from `peer`: TLS, or a side connection, by its first byte.
+    /// Takes a connection from `peer`: TLS, or a side connection, by its first byte
+    /// (`docs/protocol.md`, section 2). A TLS connection is complete, and held back as the policy
+    /// says, when this returns. Dropping the future gives the connection up.
+    ///
+    /// Set `TCP_NODELAY` on a stream that is TCP.
     ///
     /// Never await this in line in an accept loop: a silent client would stop everybody. Use
     /// [`MultipathListener`], or a bounded number of tasks.
     ///
     /// # Errors
-    /// What plain TLS would say; [`Error::Unverified`] and [`Error::Disputed`] when the policy
-    /// refuses the connection.
+    /// What plain TLS would say: [`Error::Tls`], [`Error::TimedOut`], [`Error::Io`];
+    /// [`Error::InvalidMessage`] for what is neither TLS nor a side connection;
+    /// [`Error::Unverified`] and [`Error::Disputed`] when the policy refuses the connection.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time driver.
     pub async fn accept<IO>(&self, io: IO, peer: SocketAddr) -> Result<Accepted<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -104,7 +181,8 @@ impl MultipathAcceptor {
         }
     }
 
-    /// Takes a connection on a listener for side connections only.
+    /// Takes a connection on a listener for side connections only. Nothing is read before
+    /// [`SideConnection::run`].
     pub fn accept_side<IO>(&self, io: IO, peer: SocketAddr) -> SideConnection<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

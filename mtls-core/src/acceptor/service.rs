@@ -170,7 +170,7 @@ macro_rules! side_service_setters {
     () => {
         /// Where pending handshakes are kept. Default: a
         /// [`MemoryRegistry`](crate::registry::MemoryRegistry) of its own. Machines that serve one
-        /// address need one registry.
+        /// address need one registry (`docs/protocol.md`, section 9.8).
         pub fn registry(
             mut self,
             registry: std::sync::Arc<dyn crate::registry::PendingRegistry>,
@@ -180,7 +180,8 @@ macro_rules! side_service_setters {
         }
 
         /// Which service of the registry this is. Services that share a registry need names of
-        /// their own, and machines of one service the same name.
+        /// their own, and machines of one service the same name (`docs/protocol.md`, section
+        /// 3.2). Default: the empty name.
         pub fn service(mut self, service: crate::registry::ServiceId) -> Self {
             self.side.settings.service = service;
             self

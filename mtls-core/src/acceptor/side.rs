@@ -62,7 +62,11 @@ where
     /// until its place is needed.
     ///
     /// # Errors
-    /// What the connection says; a client that breaks the protocol is an error too.
+    /// [`Error::Io`] when the connection breaks, [`Error::InvalidMessage`] when the client breaks
+    /// the protocol.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time driver.
     #[tracing::instrument(name = "side_connection", level = "debug", skip_all, fields(peer = %self.peer))]
     pub async fn run(self) -> Result<(), Error> {
         let Some((place, evicted)) = self.service.enter(self.peer) else {

@@ -13,7 +13,8 @@ use crate::path::{Dial, Endpoint};
 use crate::policy::Policy;
 use crate::proto::binding::Bindings;
 
-/// Builds a [`MultipathConnector`].
+/// Builds a [`MultipathConnector`]. A side path has to be [added](Self::side); all else has a
+/// default.
 #[derive(Debug)]
 #[must_use]
 pub struct ConnectorBuilder<D> {
@@ -69,7 +70,7 @@ impl<D: Dial> ConnectorBuilder<D> {
         self
     }
 
-    /// Adds a side path; all of them must verify.
+    /// Adds a side path; all of them must verify (`docs/protocol.md`, section 6.3).
     pub fn side(mut self, path: D) -> Self {
         self.sides.push(path);
         self
@@ -82,20 +83,25 @@ impl<D: Dial> ConnectorBuilder<D> {
     }
 
     /// The bindings on offer. Default: both, of which the server chooses the exporter where it
-    /// can; offer [`Binding::Exporter`](crate::proto::binding::Binding::Exporter) alone to demand it.
+    /// can; offer [`Binding::Exporter`](crate::proto::binding::Binding::Exporter) alone to demand
+    /// it (`docs/protocol.md`, section 4).
     pub fn bindings(mut self, bindings: impl Into<Bindings>) -> Self {
         self.settings.bindings = bindings.into();
         self
     }
 
-    /// Refuses paths that are not independent: not two interfaces, and not a proxy on one of
-    /// them. Default: off; the verdict says what was found.
+    /// Demands that every side path is [independent](crate::path::Independence::is_independent) of
+    /// the primary path: another connection is not verified, and under
+    /// [`Policy::Require`] and [`Policy::Prefer`] refused. Default: off; the verdict says what was
+    /// found.
     pub fn require_independent(mut self, required: bool) -> Self {
         self.settings.require_independent = required;
         self
     }
 
-    /// How long a verification may take, counted from the ClientHello's leaving. Default: 3 s.
+    /// How long a verification may take, counted from the ClientHello's leaving
+    /// (`docs/protocol.md`, section 7). Default: 3 s. Under [`Policy::Require`] the TLS handshake
+    /// may not take longer either.
     ///
     /// A security parameter: given time, two attackers who are apart become two who talk.
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -110,7 +116,9 @@ impl<D: Dial> ConnectorBuilder<D> {
     }
 
     /// How many servers' tickets the connector remembers; 0 turns resumption off. Default: 256.
-    /// The store of the wrapped configuration is not used.
+    /// The store of the wrapped configuration is not used (`docs/protocol.md`, section 8.1).
+    ///
+    /// rustls sets memory for that many aside at once.
     pub fn tickets(mut self, servers: usize) -> Self {
         self.tickets = servers;
         self
@@ -123,13 +131,15 @@ impl<D: Dial> ConnectorBuilder<D> {
         self
     }
 
-    /// How many side connections are kept open. Default: 256.
+    /// How many side connections are kept open for later connections. One that finds no room
+    /// serves its own connection only. Default: 256.
     pub fn max_side_connections(mut self, connections: usize) -> Self {
         self.pool.connections = connections;
         self
     }
 
-    /// How many verifications share one side connection at a time. Default: 64.
+    /// How many verifications share one side connection at a time; more make another one.
+    /// Default: 64.
     pub fn max_verifications_per_side_connection(mut self, verifications: usize) -> Self {
         self.pool.users = verifications;
         self
@@ -138,7 +148,9 @@ impl<D: Dial> ConnectorBuilder<D> {
     /// Builds the connector.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for settings that cannot be: no side path, no binding that is known, a
+    /// duration of zero (but for [`side_idle_timeout`](Self::side_idle_timeout)), or no place on a
+    /// side connection.
     pub fn build(self) -> Result<MultipathConnector<D>, Error> {
         if self.sides.is_empty() {
             return Err(ApiMisuse::NoSidePath.into());

@@ -59,14 +59,16 @@ impl Judge<'_> {
             report: TlsReport::of(connection),
             chain: connection.peer_certificates().unwrap_or_default(),
         };
-        let verdict = self.decide(self.find(sides), &primary, sides)?.verdict;
-        if let (Some(_), Some(quarantine)) = (verdict.verified(), &complete.quarantine) {
+        let decided = self.decide(self.find(sides), &primary, sides)?;
+        if let (Some(_), Some(quarantine)) = (decided.verdict.verified(), &complete.quarantine) {
             quarantine.release();
         }
-        Ok(MultipathStream::new(
-            complete.tls,
-            VerdictHandle::fixed(verdict),
-        ))
+        let handle = VerdictHandle::fixed(decided.verdict);
+        let stream = MultipathStream::new(complete.tls, handle);
+        Ok(match decided.evidence {
+            Some(evidence) => stream.with_evidence(*evidence),
+            None => stream,
+        })
     }
 
     /// Does the policy let the connection pass? Relays ask too.

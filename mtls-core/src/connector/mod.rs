@@ -36,6 +36,56 @@ pub use builder::ConnectorBuilder;
 /// Wraps an existing `rustls::ClientConfig` with all that it carries, but for two things: the
 /// connector keeps its own ticket store (a ticket enters it only from a verified connection), and
 /// early data is off. Clones share the configuration, the tickets and the side connections.
+///
+/// # From `TlsConnector`
+///
+/// ```diff
+/// -let connector = TlsConnector::from(config);
+/// -let tcp = TcpStream::connect(("example.org", 443)).await?;
+/// -let tls = connector.connect("example.org".try_into()?, tcp).await?;
+/// +let connector = MultipathConnector::builder(config, Policy::Require)
+/// +    .side("socks5h://192.0.2.1:1080".parse()?)
+/// +    .build()?;
+/// +let tls = connector.connect(&"example.org:443".parse()?).await?.into_inner();
+/// ```
+///
+/// Keep the connector: it holds the tickets and the side connections. Where the program dials by
+/// itself, [`connect_stream`](Self::connect_stream) takes the stream that it opened:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use mtls_core::{MultipathConnector, Policy};
+/// use rustls::ClientConfig;
+/// use tokio::net::TcpStream;
+/// use tokio_rustls::{TlsConnector, client::TlsStream};
+///
+/// type Error = Box<dyn std::error::Error>;
+///
+/// async fn before(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+///     let connector = TlsConnector::from(config);
+///     let tcp = TcpStream::connect(("example.org", 443)).await?;
+///     Ok(connector.connect("example.org".try_into()?, tcp).await?)
+/// }
+///
+/// async fn after(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+///     let connector = MultipathConnector::builder(config, Policy::Require)
+///         .side("socks5h://192.0.2.1:1080".parse()?)
+///         .build()?;
+///     Ok(connector.connect(&"example.org:443".parse()?).await?.into_inner())
+/// }
+///
+/// async fn over_my_stream(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
+///     let connector = MultipathConnector::builder(config, Policy::Require)
+///         .side("if:wwan0".parse()?)
+///         .build()?;
+///     let tcp = TcpStream::connect(("example.org", 443)).await?;
+///     tcp.set_nodelay(true)?;
+///     let side = "example.org:443".parse()?;
+///     let stream = connector.connect_stream("example.org".try_into()?, tcp, &side).await?;
+///     Ok(stream.into_inner())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct MultipathConnector<D = Path> {
     inner: Arc<Inner<D>>,
@@ -78,7 +128,8 @@ impl<D> std::fmt::Debug for Inner<D> {
 }
 
 impl MultipathConnector<Path> {
-    /// Wraps a TLS configuration. The policy has no default: say what the application insists on.
+    /// Wraps a TLS configuration. The policy has no default: say what the application insists on
+    /// (`docs/protocol.md`, section 6.1).
     pub fn builder(config: Arc<ClientConfig>, policy: Policy) -> ConnectorBuilder<Path> {
         ConnectorBuilder::new(config, policy, Path::system())
     }
@@ -86,11 +137,17 @@ impl MultipathConnector<Path> {
 
 impl<D: Dial> MultipathConnector<D> {
     /// Connects to `to` over the primary path, with TLS for that very host, and verifies the
-    /// connection over every side path.
+    /// connection over every side path. No application byte can be sent before the verdict.
+    /// Dropping the future gives everything up; side connections may stay for later.
     ///
     /// # Errors
     /// [`Error::Interception`] when somebody stands in one of the paths, [`Error::Unverified`]
-    /// when the policy refuses what could not be verified; otherwise what plain TLS would say.
+    /// when the policy refuses what could not be verified; otherwise what plain TLS would say:
+    /// [`Error::Dial`], [`Error::Tls`], [`Error::TimedOut`] or [`Error::Io`] of the primary path,
+    /// or [`Error::ApiMisuse`] for a host that TLS has no name for.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its I/O and time drivers.
     pub async fn connect(&self, to: &Endpoint) -> Result<ClientStream<D::Stream>, Error> {
         let name = server_name(&to.host)?;
         let side = self.inner.side_endpoint.as_ref().unwrap_or(to);
@@ -100,9 +157,15 @@ impl<D: Dial> MultipathConnector<D> {
     }
 
     /// Does the same over a stream that the caller opened, of any type. Nothing is known of its
-    /// path, so its independence is unknown; `side` says where the side verifier listens.
+    /// path, so its independence is unknown; `side` says where the side verifier listens, and stands
+    /// for the server in evidence and logs.
+    ///
+    /// Set `TCP_NODELAY` on a stream that is TCP.
     ///
     /// # Errors
+    /// As [`connect`](Self::connect), but for [`Error::Dial`].
+    ///
+    /// # Panics
     /// As [`connect`](Self::connect).
     pub async fn connect_stream<IO>(
         &self,

@@ -18,6 +18,9 @@ use crate::proto::client::{Check, TlsVersion};
 use crate::proto::hello::HelloTap;
 use crate::rustls_io::{feed, take_output};
 
+/// rustls counts tickets, and keeps this many of one server.
+const TICKETS_PER_SERVER: usize = 8;
+
 /// A caller's configuration, made fit: a ticket store of the connector's own, and no early data.
 pub(super) struct TlsSettings {
     config: ClientConfig,
@@ -54,7 +57,8 @@ impl TlsSettings {
         let mut config = config.clone();
         config.enable_early_data = false;
         let tickets = (tickets > 0).then(|| {
-            Arc::new(ClientSessionMemoryCache::new(tickets)) as Arc<dyn ClientSessionStore>
+            let size = tickets.saturating_mul(TICKETS_PER_SERVER);
+            Arc::new(ClientSessionMemoryCache::new(size)) as Arc<dyn ClientSessionStore>
         });
         if tickets.is_none() {
             config.resumption = Resumption::disabled();
@@ -222,4 +226,33 @@ fn placeholder(config: &ClientConfig) -> TlsConnector {
         });
     // A provider without TLS 1.2 pays for a key share that nobody uses.
     TlsConnector::from(Arc::new(cheap.unwrap_or_else(|_| config.clone())))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::NamedGroup;
+
+    use super::*;
+
+    fn server(number: usize) -> ServerName<'static> {
+        ServerName::try_from(format!("server-{number}.test")).expect("a name")
+    }
+
+    #[test]
+    fn as_many_servers_are_remembered_as_were_asked_for() {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let settings = TlsSettings::new(&config, 10);
+        let store = settings.tickets.expect("a store");
+        for number in 0..11 {
+            store.set_kx_hint(server(number), NamedGroup::X25519);
+        }
+        let known = |number| store.kx_hint(&server(number)).is_some();
+        assert!((1..11).all(known));
+        assert!(!known(0), "the eleventh takes the place of the first");
+    }
 }

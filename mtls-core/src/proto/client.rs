@@ -7,12 +7,15 @@ use super::binding::{Association, Binding, Bindings, Nonce, SideContext, Value, 
 use super::error::SideMisbehaved;
 use super::frame::{Frame, FrameBody, RejectCode};
 
-/// Verifies one TLS handshake over one side path.
+/// Verifies one TLS handshake over one side path (`docs/protocol.md`, section 5.7).
 ///
 /// Inputs, in the order in which a driver meets them: [`handle_link`](Self::handle_link)
-/// (or [`handle_unreachable`](Self::handle_unreachable)), [`set_deadline`](Self::set_deadline) when
-/// the ClientHello leaves, [`handle_peer`](Self::handle_peer), [`handle_frame`](Self::handle_frame), [`handle_tls_complete`](Self::handle_tls_complete),
-/// [`handle_values`](Self::handle_values), [`handle_disconnected`](Self::handle_disconnected),
+/// (or [`handle_unreachable`](Self::handle_unreachable)), [`set_deadline`](Self::set_deadline)
+/// when the ClientHello leaves, [`handle_peer`](Self::handle_peer),
+/// [`handle_frame`](Self::handle_frame) (or [`handle_garbage`](Self::handle_garbage)),
+/// [`handle_tls_complete`](Self::handle_tls_complete), [`handle_values`](Self::handle_values) (or
+/// [`handle_no_values`](Self::handle_no_values)),
+/// [`handle_disconnected`](Self::handle_disconnected),
 /// [`handle_timeout`](Self::handle_timeout). After each, drain [`poll_transmit`](Self::poll_transmit),
 /// [`poll_check`](Self::poll_check) and look at [`outcome`](Self::outcome); wake at
 /// [`poll_timeout`](Self::poll_timeout).
@@ -96,7 +99,7 @@ impl SideFailure {
     }
 }
 
-/// How an interception showed.
+/// How an interception showed (`docs/protocol.md`, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InterceptionReason {

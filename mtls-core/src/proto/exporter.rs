@@ -1,4 +1,5 @@
-//! The TLS 1.3 exporter, computed from an exporter secret (RFC 8446, section 7.5).
+//! The TLS 1.3 exporter, computed from an exporter secret (RFC 8446, section 7.5;
+//! `docs/protocol.md`, section 4.2).
 //!
 //! A TLS stack's own exporter opens only when its handshake is complete; the server needs the
 //! value one round trip earlier, with its first flight. The secret is there by then.

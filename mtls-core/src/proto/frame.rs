@@ -5,7 +5,7 @@ use super::binding::{Association, Binding, Bindings, Nonce, Value};
 use super::error::FrameError;
 use super::limits::MAX_FRAME_BODY;
 
-/// What each end sends first on a side connection. Its first byte differs from that of every
+/// What each end sends first on a side connection (`docs/protocol.md`, section 5.1). Its first byte differs from that of every
 /// TLS record, so that one port can take both.
 pub const GREETING: [u8; 8] = *b"MTLS/1\r\n";
 
@@ -53,7 +53,7 @@ pub enum FrameBody {
     },
 }
 
-/// The reasons a Reject can give.
+/// The reasons a Reject can give (`docs/protocol.md`, section 5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum RejectCode {

@@ -10,7 +10,7 @@ use super::client::SideProof;
 use super::exporter::ExporterSecret;
 use super::frame::{Frame, FrameBody, RejectCode};
 
-/// Answers the verifications that one side connection carries.
+/// Answers the verifications that one side connection carries (`docs/protocol.md`, section 5.8).
 ///
 /// Inputs: [`handle_frame`](Self::handle_frame), [`handle_lookup`](Self::handle_lookup) in answer
 /// to [`ServerEvent::Lookup`], [`handle_timeout`](Self::handle_timeout). After each, drain
@@ -32,7 +32,7 @@ pub struct ServerLimits {
     /// How many verifications one side connection may carry at a time; one more is answered with
     /// Reject(busy).
     pub exchanges: usize,
-    /// How long an Open that came before its handshake waits.
+    /// How long an Open that came before its handshake waits (`docs/protocol.md`, section 3.3).
     pub early_wait: Duration,
     /// How long a Proof waits for its Confirm before it is forgotten.
     pub confirm_wait: Duration,
@@ -225,8 +225,9 @@ impl ServerVerifier {
 
     /// The answer to a look-up. `nonce_s` must be fresh.
     ///
-    /// A handshake that is unknown keeps waiting unless the client has said Done: only then has
-    /// its ClientHello surely arrived wherever it went.
+    /// A handshake that is unknown is rejected as such only when the client has said Done: only
+    /// then has its ClientHello surely arrived wherever it went. Before that the Open is rejected
+    /// as early, so a registry should not answer, but wait, as long as it can.
     pub fn handle_lookup(
         &mut self,
         association: Association,

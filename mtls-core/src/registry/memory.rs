@@ -34,9 +34,10 @@ pub struct MemoryRegistry {
 pub struct MemoryRegistryLimits {
     /// Handshakes, tombstones included. Default: 1,048,576.
     pub handshakes: usize,
-    /// How long a tombstone answers. Default: 10 s.
+    /// How long a tombstone answers (`docs/protocol.md`, section 3.4). Default: 10 s.
     pub tombstone: Duration,
-    /// Opens that wait for their handshake, in all. Default: 16,384.
+    /// Opens that wait for their handshake, in all; the oldest of a side connection that has
+    /// confirmed nothing makes room for a new one. Default: 16,384.
     pub waits: usize,
     /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 1,024.
     pub waits_per_peer: usize,

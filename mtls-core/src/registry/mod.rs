@@ -65,6 +65,9 @@ pub struct Asker {
 /// keeps, and must keep the keys secret: who has them can answer for the server.
 pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
     /// Registers a handshake. The server's flight leaves only after this has completed.
+    ///
+    /// # Errors
+    /// Why the handshake is not registered. It goes on all the same, and cannot be verified.
     fn register(
         &self,
         key: RegistryKey,
@@ -72,7 +75,10 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Box<dyn Registration>, RegisterError>>;
 
     /// Looks a handshake up; with [`Patience::UntilFlushed`] waits for it, within the registry's
-    /// bounds. Dropping the future gives its waiting place up.
+    /// bounds (`docs/protocol.md`, section 3.3). Dropping the future gives its waiting place up.
+    ///
+    /// With [`Patience::AtOnce`] the answer is about now: what it does not find, the client takes
+    /// for intercepted.
     fn look_up(
         &self,
         key: RegistryKey,
@@ -84,12 +90,13 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
     /// confirmation names is the one that is there now.
     fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) -> BoxFuture<'_, ()>;
 
-    /// A client's value was wrong on a side connection.
+    /// A client's value was wrong on a side connection. Ignored as in
+    /// [`confirm`](Self::confirm).
     fn dispute(&self, service: ServiceId, dispute: Confirmation) -> BoxFuture<'_, ()>;
 }
 
 /// The primary connection's hold on its entry. Dropping it leaves a tombstone: for a short time
-/// the registry goes on answering for the handshake.
+/// the registry goes on answering for the handshake (`docs/protocol.md`, section 3.4).
 pub trait Registration: fmt::Debug + Send + Sync + 'static {
     /// The server's first flight has been flushed: Proofs may be sent.
     fn flushed(&self);

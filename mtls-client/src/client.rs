@@ -1,0 +1,151 @@
+//! One connection after the other: connect, verify, and say what came of it.
+
+use std::sync::Arc;
+
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::{
+    ClientStream, ConnectorBuilder, Error, Evidence, MultipathConnector, Outcome, Verdict,
+};
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::options::{Settings, UsageError};
+use crate::roots::client_config;
+
+/// Makes connections as the command line says.
+pub(crate) struct Client<'a> {
+    settings: &'a Settings,
+    first_host: MultipathConnector,
+    elsewhere: MultipathConnector,
+}
+
+/// What came of one connection.
+pub(crate) struct Attempt {
+    pub(crate) target: Endpoint,
+    /// As far as it came to one.
+    pub(crate) verdict: Option<Verdict>,
+    /// Of an interception, under every policy.
+    pub(crate) evidence: Option<Box<Evidence>>,
+    /// Why there is no stream.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// Which server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The first one that was named on the command line.
+    First,
+    /// Another target, or where a redirect led: `--side-endpoint` was not meant for it.
+    Another,
+}
+
+impl<'a> Client<'a> {
+    pub(crate) fn new(settings: &'a Settings) -> Result<Self, UsageError> {
+        let config = client_config(&settings.roots)?;
+        let build = |builder: ConnectorBuilder<Path>| {
+            let built = builder.build();
+            built.map_err(|error| UsageError::new("settings", error))
+        };
+        let elsewhere = build(connector(settings, &config))?;
+        let first_host = match &settings.side_endpoint {
+            Some(endpoint) => build(connector(settings, &config).side_endpoint(endpoint.clone()))?,
+            None => elsewhere.clone(),
+        };
+        Ok(Self {
+            settings,
+            first_host,
+            elsewhere,
+        })
+    }
+
+    /// Connects and verifies, until `until` at the latest.
+    pub(crate) async fn connect(
+        &self,
+        to: &Endpoint,
+        whose: Whose,
+        until: Option<Instant>,
+    ) -> (Attempt, Option<ClientStream<TcpStream>>) {
+        let connector = match whose {
+            Whose::First => &self.first_host,
+            Whose::Another => &self.elsewhere,
+        };
+        let connecting = connector.connect(to);
+        let result = match until {
+            Some(until) => timeout_at(until, connecting).await,
+            None => Ok(connecting.await),
+        };
+        match result {
+            Ok(Ok(stream)) => (Attempt::connected(to, &stream), Some(stream)),
+            Ok(Err(error)) => (Attempt::failed(to, error, self.settings), None),
+            Err(_) => {
+                let doing = format!("connecting to {to} and verifying the connection");
+                (Attempt::bare(to, Failure::max_time(&doing)), None)
+            }
+        }
+    }
+}
+
+impl Attempt {
+    fn connected(to: &Endpoint, stream: &ClientStream<TcpStream>) -> Self {
+        Self {
+            target: to.clone(),
+            verdict: Some(stream.verdict()),
+            evidence: stream.evidence().cloned().map(Box::new),
+            failure: None,
+        }
+    }
+
+    fn failed(to: &Endpoint, error: Error, settings: &Settings) -> Self {
+        let mut attempt = Self::bare(to, Failure::of_connection(&error, to, settings));
+        match error {
+            Error::Interception(evidence) => {
+                attempt.verdict = Some(Verdict::clone(&evidence.connection));
+                attempt.evidence = Some(evidence);
+            }
+            Error::Unverified(unverified) => attempt.verdict = Some(unverified.verdict),
+            _ => {}
+        }
+        attempt
+    }
+
+    fn bare(to: &Endpoint, failure: Failure) -> Self {
+        Self {
+            target: to.clone(),
+            verdict: None,
+            evidence: None,
+            failure: Some(failure),
+        }
+    }
+
+    /// An interception counts whether or not the policy let the stream pass.
+    pub(crate) fn exit(&self) -> Exit {
+        if self.is_interception() {
+            return Exit::Interception;
+        }
+        self.failure
+            .as_ref()
+            .map_or(Exit::Success, |failure| failure.exit)
+    }
+
+    pub(crate) fn is_interception(&self) -> bool {
+        let intercepted = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Intercepted(_));
+        self.evidence.is_some() || self.verdict.as_ref().is_some_and(intercepted)
+    }
+}
+
+fn connector(settings: &Settings, config: &Arc<ClientConfig>) -> ConnectorBuilder<Path> {
+    let builder = MultipathConnector::builder(Arc::clone(config), settings.policy)
+        .primary(settings.primary.clone())
+        .bindings(settings.bindings)
+        .require_independent(settings.require_independent)
+        .deadline(settings.deadline);
+    let sides = settings.sides.iter().cloned();
+    let builder = sides.fold(builder, ConnectorBuilder::side);
+    match settings.connect_timeout {
+        Some(timeout) => builder.handshake_timeout(timeout),
+        None => builder,
+    }
+}

@@ -1,0 +1,123 @@
+//! What the program tells its caller.
+
+use std::process::ExitCode;
+
+/// The exit statuses of `mtls-client`; below 110 they mean what curl's mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Exit {
+    /// Verified; or unverified, and the policy allows that.
+    Success = 0,
+    /// A redirect to something that is not https.
+    UnsupportedProtocol = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The host could not be resolved.
+    Resolve = 6,
+    /// No connection came about.
+    Connect = 7,
+    /// The HTTP status was 400 or above, and `--fail` was given.
+    HttpStatus = 22,
+    /// The output could not be written.
+    Write = 23,
+    /// Something took too long.
+    TimedOut = 28,
+    /// TLS failed.
+    Tls = 35,
+    /// There were too many redirects.
+    TooManyRedirects = 47,
+    /// The response broke off, or was none.
+    Receive = 56,
+    /// The certificate is not trusted.
+    NotTrusted = 60,
+    /// Interception detected, under whatever policy.
+    Interception = 110,
+    /// Not verified: the side endpoint could not be reached, fell silent, closed or refused; or
+    /// the paths are not independent.
+    Unverified = 111,
+    /// Not verified: the side endpoint does not speak the protocol.
+    NoProtocol = 112,
+}
+
+/// The worst first: what an `mtls-client check` of several targets exits with.
+const WORST_FIRST: [Exit; 15] = [
+    Exit::Interception,
+    Exit::Usage,
+    Exit::NotTrusted,
+    Exit::Tls,
+    Exit::Connect,
+    Exit::Resolve,
+    Exit::TimedOut,
+    Exit::Unverified,
+    Exit::NoProtocol,
+    Exit::UnsupportedProtocol,
+    Exit::TooManyRedirects,
+    Exit::Receive,
+    Exit::HttpStatus,
+    Exit::Write,
+    Exit::Success,
+];
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The worse of two.
+    #[must_use]
+    pub fn or_worse(self, other: Self) -> Self {
+        WORST_FIRST
+            .into_iter()
+            .find(|&exit| exit == self || exit == other)
+            .unwrap_or(self)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interception_is_worse_than_everything() {
+        for other in WORST_FIRST {
+            assert_eq!(Exit::Interception.or_worse(other), Exit::Interception);
+            assert_eq!(other.or_worse(Exit::Interception), Exit::Interception);
+        }
+    }
+
+    #[test]
+    fn what_fails_on_the_primary_path_is_worse_than_a_missing_verification() {
+        for primary in [
+            Exit::Resolve,
+            Exit::Connect,
+            Exit::TimedOut,
+            Exit::Tls,
+            Exit::NotTrusted,
+        ] {
+            for side in [Exit::Unverified, Exit::NoProtocol, Exit::Success] {
+                assert_eq!(side.or_worse(primary), primary);
+            }
+        }
+        assert_eq!(
+            Exit::NoProtocol.or_worse(Exit::Unverified),
+            Exit::Unverified
+        );
+    }
+
+    #[test]
+    fn every_status_has_its_place_in_the_order() {
+        for (place, exit) in WORST_FIRST.into_iter().enumerate() {
+            let same = |&other: &Exit| other == exit;
+            assert_eq!(WORST_FIRST.iter().position(same), Some(place));
+        }
+    }
+}

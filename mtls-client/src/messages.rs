@@ -1,0 +1,133 @@
+//! Who is told what: verdicts, warnings and errors.
+
+use std::io::{self, ErrorKind, Write};
+
+use mtls_core::{Evidence, Outcome, Verdict};
+
+use crate::client::Attempt;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::options::Settings;
+use crate::style::Style;
+use crate::{json, report};
+
+/// Tells what came of the connections.
+#[derive(Clone, Copy)]
+pub(crate) struct Messages<'a> {
+    settings: &'a Settings,
+    reports: Reports,
+}
+
+/// Where the reports for people go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reports {
+    Stdout,
+    Stderr,
+    Nowhere,
+}
+
+impl<'a> Messages<'a> {
+    pub(crate) fn new(settings: &'a Settings, reports: Reports) -> Self {
+        Self { settings, reports }
+    }
+
+    /// Tells everything about one connection.
+    ///
+    /// # Errors
+    /// When standard output does not take the verdict.
+    pub(crate) fn tell(&self, attempt: &Attempt) -> Result<(), Failure> {
+        let told = self.tell_verdict(attempt);
+        match (&attempt.evidence, &attempt.failure) {
+            (Some(evidence), _) => self.raise_alarm(attempt, evidence),
+            (None, Some(failure)) => error(failure),
+            (None, None) => self.warn(attempt),
+        }
+        told
+    }
+
+    fn tell_verdict(&self, attempt: &Attempt) -> Result<(), Failure> {
+        if self.settings.json {
+            let line = json::line(attempt, self.settings.primary.kind());
+            let line = line.map_err(io::Error::from);
+            return line
+                .and_then(|line| print(&format!("{line}\n")))
+                .map_err(not_written);
+        }
+        match self.reports {
+            Reports::Stdout => {
+                let text = report::report(attempt, Style::of(&io::stdout()));
+                return print(&text).map_err(not_written);
+            }
+            Reports::Stderr => note(&report::report(attempt, Style::of(&io::stderr()))),
+            Reports::Nowhere => {}
+        }
+        Ok(())
+    }
+
+    fn raise_alarm(&self, attempt: &Attempt, evidence: &Evidence) {
+        note(&report::alarm(attempt, evidence, Style::of(&io::stderr())));
+        match &self.settings.evidence_dir {
+            Some(dir) => match evidence.save(dir) {
+                Ok(path) => note(&format!("Evidence saved: {}\n", path.display())),
+                Err(error) => note(&format!(
+                    "mtls-client: the evidence was NOT saved: {error}\n"
+                )),
+            },
+            None => note("Evidence not saved: give --evidence-dir DIR to keep it.\n"),
+        }
+    }
+
+    fn warn(&self, attempt: &Attempt) {
+        let verdict = attempt.verdict.as_ref().filter(|_| !self.settings.silent);
+        if let Some(warning) = verdict.and_then(warning) {
+            let target = &attempt.target;
+            warn(&format!("{target}: {warning}"));
+        }
+    }
+}
+
+/// What is wrong with a connection that the policy lets pass.
+fn warning(verdict: &Verdict) -> Option<String> {
+    match &verdict.outcome {
+        Outcome::Verified(_) if verdict.independence.is_independent() => None,
+        Outcome::Verified(_) => Some(format!(
+            "{}, so whoever stands in one may stand in the other; send the side over another \
+             network: --side if:NAME, or through a proxy",
+            verdict.independence
+        )),
+        Outcome::Unverified(reason) => Some(format!("not verified: {reason}")),
+        Outcome::Intercepted(_) => None,
+    }
+}
+
+/// Tells of a failure.
+pub(crate) fn error(failure: &Failure) {
+    note(&format!("mtls-client: {failure}\n"));
+}
+
+/// Tells of what may be wrong, in one line.
+pub(crate) fn warn(text: &str) {
+    note(&format!("mtls-client: warning: {text}\n"));
+}
+
+/// Whoever does not read standard error need not.
+fn note(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A reader that has left has seen enough.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn not_written(error: io::Error) -> Failure {
+    let message = format!("could not write the verdict to standard output: {error}.");
+    Failure::new(Exit::Write, "write-error", message)
+}

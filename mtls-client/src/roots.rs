@@ -1,0 +1,61 @@
+//! The TLS configuration: which CAs are trusted, and which application protocols are offered.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::options::{Roots, UsageError};
+
+/// The configuration that the connector wraps.
+pub(crate) fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, UsageError> {
+    let store = match roots {
+        Roots::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Roots::System => system_roots()?,
+        Roots::File(path) => roots_in(path)?,
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites of TLS 1.2 and 1.3");
+    let mut config = builder.with_root_certificates(store).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn system_roots() -> Result<RootCertStore, UsageError> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some of the system's CAs could not be read");
+    }
+    let mut store = RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(found.certs);
+    match added {
+        0 => Err(UsageError::new(
+            "--system-roots",
+            "the system has no CA certificates; install them, or name a file with --cacert",
+        )),
+        _ => Ok(store),
+    }
+}
+
+/// Unlike the system's, every certificate of the caller's own must make sense.
+fn roots_in(path: &Path) -> Result<RootCertStore, UsageError> {
+    let wrong = |reason: &dyn std::fmt::Display| {
+        UsageError::new("--cacert", format_args!("{}: {reason}", path.display()))
+    };
+    let mut store = RootCertStore::empty();
+    let pem = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
+    for certificate in pem {
+        let certificate = certificate.map_err(|error| wrong(&error))?;
+        store.add(certificate).map_err(|error| wrong(&error))?;
+    }
+    match store.is_empty() {
+        true => Err(wrong(
+            &"there is no certificate in it; a PEM file is expected",
+        )),
+        false => Ok(store),
+    }
+}

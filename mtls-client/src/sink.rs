@@ -1,0 +1,101 @@
+//! Where a body goes, opened no sooner than there is something to write.
+
+use std::io::{self, ErrorKind};
+
+use tokio::fs::File;
+use tokio::io::{AsyncWrite, AsyncWriteExt, Stdout};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::options::Output;
+
+/// A file or standard output.
+pub(crate) struct Sink<'a> {
+    output: &'a Output,
+    state: State,
+}
+
+enum State {
+    NotOpen,
+    Stdout(Stdout),
+    File(File),
+    /// The reader of the pipe has left: it has seen enough, and that is no failure.
+    Left,
+}
+
+impl<'a> Sink<'a> {
+    pub(crate) fn new(output: &'a Output) -> Self {
+        Self {
+            output,
+            state: State::NotOpen,
+        }
+    }
+
+    /// Nobody reads any more, so nothing more need be fetched.
+    pub(crate) fn is_left(&self) -> bool {
+        matches!(self.state, State::Left)
+    }
+
+    /// Creates the file if it is not open yet; one that is there is emptied.
+    pub(crate) async fn open(&mut self) -> Result<(), Failure> {
+        if !matches!(self.state, State::NotOpen) {
+            return Ok(());
+        }
+        self.state = match self.output {
+            Output::Stdout => State::Stdout(tokio::io::stdout()),
+            Output::File(path) => {
+                let file = File::create(path).await;
+                State::File(file.map_err(|error| self.failed(&error))?)
+            }
+        };
+        Ok(())
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.open().await?;
+        let written = match self.writer() {
+            Some(writer) => writer.write_all(bytes).await,
+            None => Ok(()),
+        };
+        self.note(written)
+    }
+
+    /// Everything has been written.
+    pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
+        let flushed = match self.writer() {
+            Some(writer) => writer.flush().await,
+            None => Ok(()),
+        };
+        self.note(flushed)
+    }
+
+    fn writer(&mut self) -> Option<&mut (dyn AsyncWrite + Send + Unpin)> {
+        match &mut self.state {
+            State::Stdout(stdout) => Some(stdout),
+            State::File(file) => Some(file),
+            State::NotOpen | State::Left => None,
+        }
+    }
+
+    fn note(&mut self, result: io::Result<()>) -> Result<(), Failure> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                self.state = State::Left;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        let place = match self.output {
+            Output::Stdout => "standard output".into(),
+            Output::File(path) => format!("`{}`", path.display()),
+        };
+        let message = format!(
+            "could not write the response to {place}: {error}. Choose another file with --output."
+        );
+        Failure::new(Exit::Write, "write-error", message)
+    }
+}

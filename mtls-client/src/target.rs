@@ -1,0 +1,190 @@
+//! What to connect to.
+
+use std::fmt;
+
+use mtls_core::path::{Endpoint, EndpointError, Host, HostName};
+use url::Url;
+
+const HTTPS_PORT: u16 = 443;
+
+/// An https URL, with the endpoint that it names.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpsUrl {
+    url: Url,
+    endpoint: Endpoint,
+}
+
+/// Why a text is no target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TargetError {
+    NoScheme,
+    NotHttps(String),
+    Malformed(String),
+    Credentials,
+    Host(EndpointError),
+}
+
+impl HttpsUrl {
+    /// Takes a URL from the command line.
+    pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
+        match Url::parse(text) {
+            Ok(url) => Self::new(url),
+            Err(_) if !text.contains("://") => Err(TargetError::NoScheme),
+            Err(error) => Err(TargetError::Malformed(error.to_string())),
+        }
+    }
+
+    /// Takes a redirect's `Location`, relative to this URL (RFC 9110, section 10.2.2).
+    pub(crate) fn join(&self, location: &str) -> Result<Self, TargetError> {
+        match self.url.join(location) {
+            Ok(url) => Self::new(url),
+            Err(error) => Err(TargetError::Malformed(error.to_string())),
+        }
+    }
+
+    fn new(mut url: Url) -> Result<Self, TargetError> {
+        if !url.has_host() {
+            // `localhost:8443` is a URL of the scheme `localhost`.
+            return Err(TargetError::NoScheme);
+        }
+        if url.scheme() != "https" {
+            return Err(TargetError::NotHttps(url.scheme().into()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(TargetError::Credentials);
+        }
+        url.set_fragment(None);
+        let host = match url.host() {
+            Some(url::Host::Domain(name)) => HostName::new(name).map(Host::Name)?,
+            Some(url::Host::Ipv4(ip)) => Host::Ip(ip.into()),
+            Some(url::Host::Ipv6(ip)) => Host::Ip(ip.into()),
+            None => return Err(TargetError::Host(EndpointError::NoHost)),
+        };
+        let endpoint = Endpoint::new(host, url.port().unwrap_or(HTTPS_PORT));
+        Ok(Self { url, endpoint })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The host, and the port where it is not the default: what `Host` and `:authority` carry.
+    pub(crate) fn authority(&self) -> String {
+        match self.url.port() {
+            Some(_) => self.endpoint.to_string(),
+            None => self.endpoint.host.to_string(),
+        }
+    }
+
+    /// The path and the query.
+    pub(crate) fn path_and_query(&self) -> &str {
+        &self.url[url::Position::BeforePath..]
+    }
+}
+
+impl fmt::Display for HttpsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+/// Takes `HOST`, `HOST:PORT` or an https URL, of which only host and port count.
+pub(crate) fn parse_target(text: &str) -> Result<Endpoint, TargetError> {
+    if text.contains("://") {
+        return HttpsUrl::parse(text).map(|url| url.endpoint);
+    }
+    match text.parse::<Host>() {
+        Ok(host) => Ok(Endpoint::new(host, HTTPS_PORT)),
+        Err(_) if text.contains(':') => Ok(text.parse()?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<EndpointError> for TargetError {
+    fn from(error: EndpointError) -> Self {
+        Self::Host(error)
+    }
+}
+
+impl fmt::Display for TargetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoScheme => f.write_str("not an https URL; write https://HOST/"),
+            Self::NotHttps(scheme) => {
+                write!(f, "only https can be verified, and the URL says `{scheme}`")
+            }
+            Self::Malformed(reason) => write!(f, "not a URL: {reason}"),
+            Self::Credentials => f.write_str(
+                "user names and passwords in a URL are not supported; use \
+                 -H 'Authorization: …'",
+            ),
+            Self::Host(error) => error.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_of_every_form_are_understood() {
+        for (text, endpoint) in [
+            ("example.org", "example.org:443"),
+            ("Example.ORG:8443", "example.org:8443"),
+            ("192.0.2.1", "192.0.2.1:443"),
+            ("::1", "[::1]:443"),
+            ("[::1]", "[::1]:443"),
+            ("[::1]:8443", "[::1]:8443"),
+            ("https://example.org/a?b#c", "example.org:443"),
+            ("https://[::1]:8443/", "[::1]:8443"),
+        ] {
+            let target = parse_target(text).map(|endpoint| endpoint.to_string());
+            assert_eq!(target.as_deref(), Ok(endpoint), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_targets_are_refused_with_the_remedy() {
+        for (text, expected) in [
+            ("", "host"),
+            ("exa mple.org", "character"),
+            ("example.org:", "port"),
+            ("example.org:0", "port"),
+            ("example.org:http", "port"),
+            ("http://example.org/", "only https"),
+            ("https://user:secret@example.org/", "-H"),
+            ("https://", "URL"),
+        ] {
+            let error = parse_target(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_its_scheme_is_refused_with_the_remedy() {
+        for text in ["example.org", "localhost:8443", "localhost:8443/path"] {
+            let error = HttpsUrl::parse(text).unwrap_err().to_string();
+            assert!(error.contains("write https://"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_location_is_relative_to_its_request() {
+        let url = HttpsUrl::parse("https://example.org:8443/a/b?c#d").unwrap();
+        assert_eq!(url.authority(), "example.org:8443");
+        assert_eq!(url.path_and_query(), "/a/b?c");
+        let joined = |location| url.join(location).map(|url| url.to_string());
+        assert_eq!(joined("e").as_deref(), Ok("https://example.org:8443/a/e"));
+        assert_eq!(joined("/e").as_deref(), Ok("https://example.org:8443/e"));
+        assert_eq!(
+            joined("//other.test/").as_deref(),
+            Ok("https://other.test/")
+        );
+        assert_eq!(
+            joined("http://example.org/"),
+            Err(TargetError::NotHttps("http".into()))
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! Where log messages go.
+
+use std::io;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::messages;
+
+/// Messages go to standard error: with `-vv` what this project does, or what `RUST_LOG` says,
+/// such as `debug` or `mtls_core=trace,hyper=debug`.
+pub(crate) fn start(verbose: u8) {
+    let Some(filter) = filter(verbose) else {
+        return;
+    };
+    let messages = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(false);
+    // A caller of the library may have decided already.
+    let _ = tracing_subscriber::registry()
+        .with(messages)
+        .with(filter)
+        .try_init();
+}
+
+fn filter(verbose: u8) -> Option<Targets> {
+    let typed = std::env::var("RUST_LOG").unwrap_or_default();
+    if !typed.is_empty() {
+        match typed.parse() {
+            Ok(filter) => return Some(filter),
+            // It may be meant for another program.
+            Err(error) => messages::warn(&format!("RUST_LOG is ignored: {error}")),
+        }
+    }
+    (verbose >= 2).then(|| {
+        Targets::new()
+            .with_target("mtls_core", LevelFilter::DEBUG)
+            .with_target("mtls_client", LevelFilter::DEBUG)
+    })
+}

@@ -1,0 +1,182 @@
+//! A man in the middle of the primary path, with a certificate from a trusted rogue CA.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::Ordering;
+
+use tokio::process::Command;
+
+use crate::lab::{Lab, Run, Whose, has};
+
+const LIE: &str = "hello from the attacker\n";
+
+/// The attack works against plain TLS: curl reads the attacker's page.
+async fn curl_is_fooled(lab: &Lab, url: &str) {
+    if has("curl") {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-sS",
+            "--noproxy",
+            "*",
+            "--cacert",
+            &lab.path("rogue-ca.pem"),
+            url,
+        ]);
+        let run = Run::of(curl).await.exits_with(0);
+        assert_eq!(run.stdout, LIE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interception_is_110_and_the_attacker_reads_nothing() {
+    let mut lab = Lab::new();
+    let real = lab.site().await.to_string();
+    let (attacker, read) = lab.plain_tls(Whose::Rogue, LIE).await;
+    let url = format!("https://{attacker}/");
+    curl_is_fooled(&lab, &url).await;
+    for policy in ["require", "prefer"] {
+        read.store(0, Ordering::Relaxed);
+        let (file, cas) = (lab.path("page"), lab.both_cas());
+        let typed = [
+            "get", "--policy", policy, "--cacert", &cas, "-o", &file, "-s",
+        ];
+        let run = lab
+            .run([&typed[..], &["--side-endpoint", &real, &url]].concat())
+            .await;
+        let run = run.exits_with(110).complains_of(&[
+            "INTERCEPTION DETECTED",
+            &attacker.to_string(),
+            "subject",
+            "issuer",
+            "Multipath TLS test CA",
+            "sha256",
+            "--evidence-dir",
+        ]);
+        assert_eq!(run.stdout, "");
+        assert_eq!(
+            read.load(Ordering::Relaxed),
+            0,
+            "bytes that the attacker has read"
+        );
+        assert!(!std::path::Path::new(&file).exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_observe_the_body_comes_and_the_exit_status_is_110_all_the_same() {
+    let mut lab = Lab::new();
+    let real = lab.site().await.to_string();
+    let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;
+    let (url, cas, dir) = (
+        format!("https://{attacker}/"),
+        lab.both_cas(),
+        lab.path("evidence"),
+    );
+    curl_is_fooled(&lab, &url).await;
+    let typed = [
+        "get",
+        "--policy",
+        "observe",
+        "--cacert",
+        &cas,
+        "--side-endpoint",
+        &real,
+        &url,
+    ];
+    let run = lab
+        .run([&typed[..], &["--evidence-dir", &dir]].concat())
+        .await
+        .exits_with(110);
+    let run = run.complains_of(&["INTERCEPTION DETECTED", "observe", "Evidence saved"]);
+    assert_eq!(run.stdout, LIE);
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
+    // Whatever comes afterwards.
+    let run = lab
+        .run([&typed[..], &["-o", "/dev/full"]].concat())
+        .await
+        .exits_with(110);
+    run.complains_of(&["/dev/full"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_is_saved_for_its_owner_alone() {
+    let mut lab = Lab::new();
+    let real = lab.site().await.to_string();
+    let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;
+    let (target, cas, dir) = (attacker.to_string(), lab.both_cas(), lab.path("evidence"));
+    let typed = [
+        "check",
+        "--json",
+        "--cacert",
+        &cas,
+        "--side-endpoint",
+        &real,
+        &target,
+    ];
+    let run = lab
+        .run([&typed[..], &["--evidence-dir", &dir]].concat())
+        .await
+        .exits_with(110);
+    let line = &run.json()[0];
+    assert_eq!(line["verdict"], "intercepted");
+    assert_eq!(line["reason"], "unknown-handshake");
+    assert_eq!(line["paths"][1]["result"], "unknown-handshake");
+    let mut seen = Vec::new();
+    for entry in std::fs::read_dir(&dir).expect("the evidence") {
+        let path = entry.expect("a file").path();
+        let mode = path.metadata().expect("a mode").permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{}", path.display());
+        let text = std::fs::read_to_string(&path).expect("a text");
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => {
+                let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                assert_eq!(json["target"], target);
+                seen.push("json");
+            }
+            Some("pem") => {
+                assert!(text.starts_with(lab.pki.rogue.chain_pem().trim_end().split_at(200).0));
+                seen.push("pem");
+            }
+            _ => panic!("{}", path.display()),
+        }
+        assert!(!text.contains("PRIVATE KEY"));
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, ["json", "pem"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_that_cannot_be_saved_is_told_and_the_exit_status_stays() {
+    let mut lab = Lab::new();
+    let real = lab.site().await.to_string();
+    let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;
+    let (target, cas) = (attacker.to_string(), lab.both_cas());
+    let typed = ["check", "--cacert", &cas, "--side-endpoint", &real, &target];
+    let run = lab
+        .run([&typed[..], &["--evidence-dir", "/dev/null/no"]].concat())
+        .await;
+    let run = run
+        .exits_with(110)
+        .complains_of(&["NOT saved", "/dev/null/no"]);
+    assert!(run.stdout.starts_with("INTERCEPTED"), "{}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interception_is_worse_than_every_other_target() {
+    let mut lab = Lab::new();
+    let real = lab.site().await.to_string();
+    let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;
+    let closed = crate::lab::closed_port().await.to_string();
+    let (target, cas) = (attacker.to_string(), lab.both_cas());
+    let typed = [
+        "check",
+        "--cacert",
+        &cas,
+        "--side-endpoint",
+        &real,
+        &target,
+        &closed,
+        &real,
+    ];
+    let run = lab.run(typed).await.exits_with(110);
+    assert!(run.stdout.contains("\nVERIFIED"), "{}", run.stdout);
+}

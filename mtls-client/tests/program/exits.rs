@@ -1,0 +1,335 @@
+//! Every exit status, each produced for real.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::lab::{Lab, Whose, closed_port, program};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_command_line_is_2() {
+    let lab = Lab::new();
+    for (typed, expected) in [
+        (&[][..], "Usage"),
+        (&["get"], "URL"),
+        (&["check"], "TARGET"),
+        (&["check", "--policy", "maybe", "a.test"], "require"),
+        (&["check", "--deadline", "0s", "a.test"], "at least 1ms"),
+        (&["check", "--max-time", "soon", "a.test"], "not a unit"),
+        (&["check", "--binding", "none", "a.test"], "exporter"),
+        (&["check", "--side", "eth0", "a.test"], "if:NAME"),
+        (
+            &["check", "--cacert", "/nonexistent", "a.test"],
+            "/nonexistent",
+        ),
+        (
+            &["check", "--cacert", "/dev/null", "a.test"],
+            "no certificate",
+        ),
+        (
+            &["check", "--cacert", "x", "--system-roots", "a.test"],
+            "--system-roots",
+        ),
+        (&["get", "http://a.test/"], "https"),
+        (&["get", "--json", "https://a.test/"], "--output"),
+    ] {
+        let run = lab.run(typed).await.exits_with(2).complains_of(&[expected]);
+        assert_eq!(run.stdout, "", "{typed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_teaches_by_example_and_says_what_mtls_means() {
+    let lab = Lab::new();
+    for typed in [&["--help"][..], &["get", "--help"], &["check", "--help"]] {
+        let run = lab.run(typed).await.exits_with(0);
+        for words in ["Examples:", "multipath TLS", "not mutual TLS", "110"] {
+            assert!(
+                run.stdout.contains(words),
+                "no `{words}` in:\n{}",
+                run.stdout
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_does_not_resolve_is_6() {
+    let lab = Lab::new();
+    let run = lab.check(&["nonexistent.invalid"]).await.exits_with(6);
+    run.complains_of(&["nonexistent.invalid", "primary path `direct`", "--resolve"]);
+    // No address of the source's family is no address at all.
+    let typed = [
+        "--primary",
+        "src:127.0.0.1",
+        "--resolve",
+        "server.test:443:::1",
+        "server.test",
+    ];
+    lab.check(&typed)
+        .await
+        .exits_with(6)
+        .complains_of(&["no IPv4 address"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_port_is_7() {
+    let lab = Lab::new();
+    let closed = closed_port().await.to_string();
+    let run = lab.check(&[&closed]).await.exits_with(7);
+    run.complains_of(&[&closed, "primary path `direct`", "refused"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_of_400_and_above_is_22_only_when_asked_for() {
+    let mut lab = Lab::new();
+    let site = lab.site().await;
+    let url = format!("https://{site}/status/404");
+    let run = lab.get(&["-s", &url]).await.exits_with(0);
+    assert_eq!(run.stdout, "status 404\n");
+    let file = lab.path("page");
+    let run = lab.get(&["-f", "-o", &file, &url]).await.exits_with(22);
+    run.complains_of(&["404"]);
+    assert!(!std::path::Path::new(&file).exists());
+    lab.get(&["-f", &format!("https://{site}/status/500")])
+        .await
+        .exits_with(22);
+    lab.get(&["-f", &format!("https://{site}/status/399")])
+        .await
+        .exits_with(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_cannot_be_written_is_23() {
+    let mut lab = Lab::new();
+    let site = lab.site().await;
+    let url = format!("https://{site}/big");
+    let missing = lab.path("missing/page");
+    lab.get(&["-o", &missing, &url])
+        .await
+        .exits_with(23)
+        .complains_of(&[&missing]);
+    lab.get(&["-o", "/dev/full", &url])
+        .await
+        .exits_with(23)
+        .complains_of(&["/dev/full"]);
+    let mut command = program();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    command.args(["check", "--cacert", &lab.ca(), &site.to_string()]);
+    let mut child = command.stdout(full).stderr(Stdio::null()).spawn().unwrap();
+    assert_eq!(child.wait().await.unwrap().code(), Some(23));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_too_long_is_28() {
+    let mut lab = Lab::new();
+    let hole = lab.black_hole().await.to_string();
+    let run = lab
+        .check(&["--connect-timeout", "300ms", &hole])
+        .await
+        .exits_with(28);
+    run.complains_of(&["while connecting", "--connect-timeout"]);
+    let run = lab
+        .check(&["--max-time", "300ms", &hole])
+        .await
+        .exits_with(28);
+    run.complains_of(&["--max-time"]);
+    let silent = lab.silent().await.to_string();
+    let run = lab
+        .check(&["--deadline", "300ms", &silent])
+        .await
+        .exits_with(28);
+    run.complains_of(&["--deadline"]);
+    let prefer = ["--policy", "prefer", "--connect-timeout", "300ms", &silent];
+    lab.check(&prefer)
+        .await
+        .exits_with(28)
+        .complains_of(&["handshake"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_does_not_come_in_time_is_28() {
+    let mut lab = Lab::new();
+    let url = format!("https://{}/never", lab.site().await);
+    let run = lab
+        .get(&["-s", "--max-time", "700ms", &url])
+        .await
+        .exits_with(28);
+    run.complains_of(&["waiting for the response"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_tls_is_35() {
+    let mut lab = Lab::new();
+    let garbage = lab.answering(b"SSH-2.0-OpenSSH_9.9\r\n").await.to_string();
+    let run = lab.check(&[&garbage]).await.exits_with(35);
+    run.complains_of(&[&garbage, "primary path `direct`", "TLS"]);
+    let closing = lab
+        .listen(|stream| async move { drop(stream) })
+        .await
+        .to_string();
+    lab.check(&[&closing]).await.exits_with(35);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_not_trusted_is_60() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let run = lab.run(["check", &site]).await.exits_with(60);
+    run.complains_of(&[&site, "not trusted", "--cacert"]);
+    let rogue = lab.path("rogue-ca.pem");
+    lab.run(["check", "--cacert", &rogue, &site])
+        .await
+        .exits_with(60);
+    let port = site.rsplit_once(':').expect("a port").1;
+    let other = format!("other.test:{port}");
+    let typed = ["--resolve", &format!("{other}:127.0.0.1"), &other];
+    lab.check(&typed)
+        .await
+        .exits_with(60)
+        .complains_of(&["name"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_that_cannot_be_followed_are_1_and_47() {
+    let mut lab = Lab::new();
+    let site = lab.site().await;
+    let url = format!("https://{site}/to?http://{site}/");
+    let run = lab.get(&["-s", "-L", &url]).await.exits_with(1);
+    run.complains_of(&["only https", "--location"]);
+    let around = lab
+        .raw_site(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    let run = lab
+        .get(&["-s", "-L", &format!("https://{around}/")])
+        .await
+        .exits_with(47);
+    run.complains_of(&["10 redirects"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_none_is_56() {
+    let mut lab = Lab::new();
+    for answer in [
+        &b"nonsense\r\n\r\n"[..],
+        b"",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+    ] {
+        let site = lab.raw_site(answer).await;
+        let run = lab
+            .get(&["-s", &format!("https://{site}/")])
+            .await
+            .exits_with(56);
+        run.complains_of(&["no complete response"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_side_endpoint_that_fails_is_111() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let ends = [
+        (closed_port().await, "refused"),
+        (lab.black_hole().await, "no connection"),
+        (lab.answering(b"MTLS/1\r\n").await, "silent"),
+        (lab.listen(greet_and_close).await, "closed"),
+    ];
+    for (end, expected) in ends {
+        let typed = [
+            "--deadline",
+            "700ms",
+            "--side-endpoint",
+            &end.to_string(),
+            &site,
+        ];
+        let run = lab.check(&typed).await.exits_with(111);
+        let run = run.complains_of(&["side path 1 `direct`", expected]);
+        assert!(run.stdout.starts_with("UNVERIFIED"), "{}", run.stdout);
+        let typed = [&["--policy", "observe"], &typed[..]].concat();
+        lab.check(&typed)
+            .await
+            .exits_with(0)
+            .complains_of(&["warning", "not verified"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_side_endpoint_without_the_protocol_is_112() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let (plain, _) = lab.plain_tls(Whose::Server, "").await;
+    let closing = lab.listen(|stream| async move { drop(stream) }).await;
+    for end in [
+        plain,
+        lab.silent().await,
+        lab.answering(b"HTTP/1.1 400\r\n").await,
+        closing,
+    ] {
+        let typed = [
+            "--deadline",
+            "700ms",
+            "--side-endpoint",
+            &end.to_string(),
+            &site,
+        ];
+        let run = lab.check(&typed).await.exits_with(112);
+        run.complains_of(&["side path 1 `direct`", "does not speak", "--side-endpoint"]);
+        let typed = [&["--policy", "prefer"], &typed[..]].concat();
+        lab.check(&typed)
+            .await
+            .exits_with(0)
+            .complains_of(&["warning", "not verified"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_on_the_primary_path_wins_over_the_side() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let bad_side = closed_port().await.to_string();
+    let closed = closed_port().await.to_string();
+    lab.check(&["--side-endpoint", &bad_side, &closed])
+        .await
+        .exits_with(7);
+    lab.run(["check", "--side-endpoint", &bad_side, &site])
+        .await
+        .exits_with(60);
+    let garbage = lab.answering(b"garbage").await.to_string();
+    lab.check(&["--side-endpoint", &bad_side, &garbage])
+        .await
+        .exits_with(35);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_targets_exit_with_the_worst_verdict() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let (plain, _) = lab.plain_tls(Whose::Server, "").await;
+    let (plain, closed) = (plain.to_string(), closed_port().await.to_string());
+    let run = lab.check(&[&site, &site]).await.exits_with(0);
+    assert_eq!(run.stdout.matches("VERIFIED").count(), 2, "{}", run.stdout);
+    lab.check(&[&site, &plain, &site]).await.exits_with(112);
+    let run = lab
+        .check(&["--json", &plain, &closed, &site])
+        .await
+        .exits_with(7);
+    let verdicts: Vec<_> = run
+        .json()
+        .iter()
+        .map(|line| line["verdict"].clone())
+        .collect();
+    assert_eq!(verdicts, ["unverified", "error", "verified"]);
+}
+
+/// Takes all that the client sends at first, for to close on unread bytes is to reset.
+async fn greet_and_close(mut stream: tokio::net::TcpStream) {
+    const GREETING: &[u8] = b"MTLS/1\r\n";
+    const OPEN: usize = 3 + 49;
+    let mut first = [0; GREETING.len() + OPEN];
+    let _ = stream.read_exact(&mut first).await;
+    let _ = stream.write_all(GREETING).await;
+    let _ = stream.shutdown().await;
+}

@@ -1,0 +1,312 @@
+//! Servers, attackers and networks, all on the loopback, and the program under test.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use mtls_certs::{Leaf, Pki};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+/// No run of the program takes this long, so one that does hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// Certificates and a directory of one test, and all that runs for it.
+pub(crate) struct Lab {
+    pub(crate) pki: Pki,
+    dir: PathBuf,
+    tasks: JoinSet<()>,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("client-{}-{number}", std::process::id());
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let pki = Pki::new(&["localhost", "127.0.0.1", "::1", "server.test"]).expect("a pki");
+        pki.write(&dir, false).expect("to write the pki");
+        Self {
+            pki,
+            dir,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// A path in the directory of this test.
+    pub(crate) fn path(&self, name: &str) -> String {
+        let path = self.dir.join(name);
+        path.to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// The CA of the real server.
+    pub(crate) fn ca(&self) -> String {
+        self.path("ca.pem")
+    }
+
+    /// The CA of the real server and the rogue one: what a client that trusts a rogue CA has.
+    pub(crate) fn both_cas(&self) -> String {
+        let both = self.pki.ca.cert_pem() + &self.pki.rogue_ca.cert_pem();
+        let path = self.path("both.pem");
+        std::fs::write(&path, both).expect("to write");
+        path
+    }
+
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Hands each connection to `serve`.
+    pub(crate) async fn listen<F>(
+        &mut self,
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> SocketAddr
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        self.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream));
+            }
+        });
+        address
+    }
+
+    /// A listener that accepts and never says a word.
+    pub(crate) async fn silent(&mut self) -> SocketAddr {
+        self.listen(|stream| async move {
+            let _stream = stream;
+            std::future::pending().await
+        })
+        .await
+    }
+
+    /// Answers whatever comes with these bytes, then keeps the connection open.
+    pub(crate) async fn answering(&mut self, answer: &'static [u8]) -> SocketAddr {
+        self.listen(move |mut stream| async move {
+            let mut first = [0; 1];
+            let _ = stream.read(&mut first).await;
+            let _ = stream.write_all(answer).await;
+            std::future::pending().await
+        })
+        .await
+    }
+
+    /// A proxy that knows CONNECT (RFC 9110, section 9.3.6).
+    pub(crate) async fn proxy(&mut self) -> SocketAddr {
+        self.listen(|mut stream| async move {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    Err(_) => return,
+                }
+            }
+            let head = String::from_utf8(head).expect("a head");
+            let target = head.split(' ').nth(1).expect("a target");
+            let mut onward = TcpStream::connect(target).await.expect("the target");
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
+        })
+        .await
+    }
+
+    /// A listener whose backlog is full: the system drops what asks for a connection.
+    pub(crate) async fn black_hole(&mut self) -> SocketAddr {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let listener = socket.listen(1).expect("to listen");
+        let address = listener.local_addr().expect("an address");
+        let mut fillers = Vec::new();
+        loop {
+            let filler = TcpStream::connect(address);
+            match tokio::time::timeout(Duration::from_millis(300), filler).await {
+                Ok(filler) => fillers.push(filler.expect("a place in the backlog")),
+                Err(_) => break,
+            }
+        }
+        self.spawn(async move {
+            let _kept = (listener, fillers);
+            std::future::pending().await
+        });
+        address
+    }
+
+    /// A TLS server without the side protocol, as a man in the middle is one. What it reads is
+    /// counted.
+    pub(crate) async fn plain_tls(
+        &mut self,
+        leaf: Whose,
+        page: &'static str,
+    ) -> (SocketAddr, Arc<AtomicUsize>) {
+        let leaf = match leaf {
+            Whose::Server => &self.pki.server,
+            Whose::Rogue => &self.pki.rogue,
+        };
+        let acceptor = tokio_rustls::TlsAcceptor::from(server_config(leaf, &[b"http/1.1"]));
+        let read = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&read);
+        let address = self
+            .listen(move |stream| {
+                let (acceptor, counter) = (acceptor.clone(), Arc::clone(&counter));
+                async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        answer(stream, page, &counter).await;
+                    }
+                }
+            })
+            .await;
+        (address, read)
+    }
+
+    /// Runs the program to its end.
+    pub(crate) async fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Run {
+        let mut command = program();
+        command.args(arguments);
+        Run::of(command).await
+    }
+
+    /// Runs `check` with the real CA.
+    pub(crate) async fn check(&self, arguments: &[&str]) -> Run {
+        let ca = self.ca();
+        self.run([&["check", "--cacert", &ca], arguments].concat())
+            .await
+    }
+
+    /// Runs `get` with the real CA.
+    pub(crate) async fn get(&self, arguments: &[&str]) -> Run {
+        let ca = self.ca();
+        self.run([&["get", "--cacert", &ca], arguments].concat())
+            .await
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Whose certificate.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose {
+    Server,
+    Rogue,
+}
+
+/// The program under test.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mtls-client"));
+    command.kill_on_drop(true).env_remove("RUST_LOG");
+    command
+}
+
+/// What came of a run.
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Run {
+    pub(crate) async fn of(mut command: Command) -> Self {
+        let output = tokio::time::timeout(HANGS, command.output()).await;
+        let output: Output = output.expect("the program hangs").expect("to run");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Self {
+            code: output.status.code().expect("an exit status, not a signal"),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
+    /// Everything at once, for the message of an assertion.
+    #[track_caller]
+    pub(crate) fn exits_with(self, code: i32) -> Self {
+        let Self {
+            code: found,
+            stdout,
+            stderr,
+        } = &self;
+        assert_eq!(*found, code, "\nstdout:\n{stdout}\nstderr:\n{stderr}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn complains_of(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "no `{word}` in:\n{}",
+                self.stderr
+            );
+        }
+        self
+    }
+
+    /// The JSON objects on standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Vec<serde_json::Value> {
+        let lines = self.stdout.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect()
+    }
+}
+
+pub(crate) fn server_config(leaf: &Leaf, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain_der(), leaf.key_der())
+        .expect("a certificate");
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// A port where nobody listens.
+pub(crate) async fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// Whether this host has this tool; prints why something is skipped.
+pub(crate) fn has(tool: &str) -> bool {
+    let found = std::process::Command::new(tool).arg("--version").output();
+    if found.is_err() {
+        println!("skipped in part: `{tool}` is not installed");
+    }
+    found.is_ok()
+}
+
+async fn answer(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    page: &str,
+    counter: &AtomicUsize,
+) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => request.push(byte),
+            Err(_) => return,
+        }
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", page.len());
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.write_all(page.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}

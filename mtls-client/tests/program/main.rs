@@ -1,0 +1,9 @@
+//! The program, run as a process against servers and attackers on the loopback.
+
+mod attacks;
+mod exits;
+mod get;
+mod lab;
+mod paths;
+mod site;
+mod verdicts;

@@ -1,0 +1,175 @@
+//! A web site behind a multipath listener.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::lab::{Lab, server_config};
+
+pub(crate) const PAGE: &str = "hello from the real server\n";
+pub(crate) const BIG: usize = 4 << 20;
+
+/// Which versions of HTTP the site speaks.
+pub(crate) const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
+pub(crate) const H1: &[&[u8]] = &[b"http/1.1"];
+
+/// How a site behaves.
+#[derive(Clone, Copy)]
+enum Behaviour {
+    Pages,
+    /// The same bytes for every request, and then the end.
+    Raw(&'static [u8]),
+}
+
+impl Lab {
+    /// The real server.
+    pub(crate) async fn site(&mut self) -> SocketAddr {
+        self.site_with(BOTH, Behaviour::Pages).await
+    }
+
+    pub(crate) async fn h1_site(&mut self) -> SocketAddr {
+        self.site_with(H1, Behaviour::Pages).await
+    }
+
+    /// One that answers these bytes over a verified stream.
+    pub(crate) async fn raw_site(&mut self, bytes: &'static [u8]) -> SocketAddr {
+        self.site_with(H1, Behaviour::Raw(bytes)).await
+    }
+
+    async fn site_with(&mut self, alpn: &[&[u8]], behaviour: Behaviour) -> SocketAddr {
+        let primary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = primary.local_addr().expect("an address");
+        self.serve(primary, None, alpn, behaviour);
+        address
+    }
+
+    /// TLS on IPv6 and side connections on IPv4, at one port; `None` where there is no IPv6.
+    pub(crate) async fn site_of_both_families(&mut self) -> Option<u16> {
+        let primary = TcpListener::bind("[::1]:0").await.ok()?;
+        let port = primary.local_addr().expect("an address").port();
+        let side = TcpListener::bind(("127.0.0.1", port)).await.ok()?;
+        self.serve(primary, Some(side), BOTH, Behaviour::Pages);
+        Some(port)
+    }
+
+    fn serve(
+        &mut self,
+        primary: TcpListener,
+        side: Option<TcpListener>,
+        alpn: &[&[u8]],
+        behaviour: Behaviour,
+    ) {
+        let config = server_config(&self.pki.server, alpn);
+        let acceptor = MultipathAcceptor::builder(config, Policy::Prefer)
+            .build()
+            .expect("an acceptor");
+        let mut listener = MultipathListener::new(acceptor, primary, ListenerLimits::default());
+        if let Some(side) = side {
+            listener.add_side(side);
+        }
+        self.spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await;
+                connections.spawn(async move {
+                    match behaviour {
+                        Behaviour::Pages => pages(stream).await,
+                        Behaviour::Raw(bytes) => raw(stream, bytes).await,
+                    }
+                });
+            }
+        });
+    }
+}
+
+async fn pages(stream: ServerStream<TcpStream>) {
+    let (tls, verdict) = stream.into_parts();
+    let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    let service = service_fn(move |request: Request<Incoming>| {
+        let verdict = verdict.clone();
+        async move {
+            if request.uri().path() == "/never" {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(page(&request, verdict.get().outcome.as_str()))
+        }
+    });
+    let io = TokioIo::new(tls);
+    let _ = if is_h2 {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(io, service)
+            .await
+    } else {
+        hyper::server::conn::http1::Builder::new()
+            .serve_connection(io, service)
+            .await
+    };
+}
+
+fn page(request: &Request<Incoming>, verdict: &str) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let text = |text: String| Response::new(Full::new(Bytes::from(text)));
+    if let Some(code) = path.strip_prefix("/status/") {
+        let mut response = text(format!("status {code}\n"));
+        *response.status_mut() = code.parse().expect("a status");
+        return response;
+    }
+    if path == "/to" {
+        let location = request.uri().query().expect("a location");
+        let mut response = text("elsewhere\n".into());
+        *response.status_mut() = StatusCode::FOUND;
+        let headers = response.headers_mut();
+        headers.insert("location", location.parse().expect("a location"));
+        return response;
+    }
+    match path {
+        "/" => text(PAGE.into()),
+        "/big" => text("x".repeat(BIG)),
+        "/empty" => text(String::new()),
+        "/verdict" => text(format!("{verdict}\n")),
+        "/request" => text(describe(request)),
+        _ => {
+            let mut response = text("no such page\n".into());
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+    }
+}
+
+fn describe(request: &Request<Incoming>) -> String {
+    let mut lines = vec![format!("version: {:?}", request.version())];
+    lines.extend(
+        request
+            .uri()
+            .authority()
+            .map(|host| format!("authority: {host}")),
+    );
+    for (name, value) in request.headers() {
+        lines.push(format!(
+            "{name}: {}",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
+    }
+    lines.join("\n") + "\n"
+}
+
+async fn raw(mut stream: ServerStream<TcpStream>, bytes: &[u8]) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => request.push(byte),
+            Err(_) => return,
+        }
+    }
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+}

@@ -1,0 +1,191 @@
+//! What can go wrong before a server serves.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a server did not start, or did not end in peace.
+///
+/// Each message says what was expected, what came, and what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// What should be served is not there or cannot be looked at.
+    Directory {
+        /// The path as given.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// What should be served is no directory.
+    NotADirectory(PathBuf),
+    /// The private key lies in the directory that would be served.
+    KeyIsServed {
+        /// The key.
+        key: PathBuf,
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A certificate or key file cannot be read.
+    Read {
+        /// `certificate` or `key`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A certificate or key file is not the PEM that it should be.
+    Pem {
+        /// `certificate` or `key`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The key belongs to another certificate.
+    KeyMismatch,
+    /// rustls does not take the certificate or the key.
+    Identity(rustls::Error),
+    /// Certificates for `--dev` could not be made.
+    Certificates(mtls_certs::Error),
+    /// The CA of `--dev` could not be written.
+    WriteCa {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// An address cannot be listened on.
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// There is no address to listen on.
+    NoListener,
+    /// A bound of zero.
+    ZeroLimit(&'static str),
+    /// The library refused the settings.
+    Multipath(Box<mtls_core::Error>),
+    /// The runtime or the signal handlers could not be set up.
+    Runtime(io::Error),
+    /// A second signal came while connections were still open.
+    Interrupted,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { path, source } => {
+                write!(f, "cannot serve {}: {source}", path.display())
+            }
+            Self::NotADirectory(path) => write!(
+                f,
+                "cannot serve {}: it is not a directory; name the directory that holds the files",
+                path.display()
+            ),
+            Self::KeyIsServed { key, dir } => write!(
+                f,
+                "the key {} lies in {}, where every client could fetch it; move it elsewhere, or \
+                 serve another directory",
+                key.display(),
+                dir.display()
+            ),
+            Self::Read { what, path, source } => {
+                write!(f, "cannot read the {what} {}: {source}", path.display())
+            }
+            Self::Pem { what, path, source } => write_pem(f, what, path, source),
+            Self::KeyMismatch => f.write_str(
+                "the key does not belong to the certificate; the first certificate of the file \
+                 must be the server's own",
+            ),
+            Self::Identity(error) => {
+                write!(f, "cannot use the certificate and its key: {error}")
+            }
+            Self::Certificates(error) => write!(f, "cannot make certificates: {error}"),
+            Self::WriteCa { path, source } => {
+                write!(f, "cannot write the CA to {}: {source}", path.display())
+            }
+            Self::Listen { address, source } => write_listen(f, *address, source),
+            Self::NoListener => f.write_str("no address to listen on: give at least one"),
+            Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
+            Self::Multipath(error) => error.fmt(f),
+            Self::Runtime(error) => write!(f, "cannot start: {error}"),
+            Self::Interrupted => f.write_str("a second signal came: open connections were cut off"),
+        }
+    }
+}
+
+fn write_pem(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    path: &std::path::Path,
+    source: &rustls::pki_types::pem::Error,
+) -> fmt::Result {
+    let path = path.display();
+    match source {
+        rustls::pki_types::pem::Error::NoItemsFound => write!(
+            f,
+            "{path} holds no {what} in PEM form; expected a line such as `-----BEGIN {}-----`",
+            if what == "key" {
+                "PRIVATE KEY"
+            } else {
+                "CERTIFICATE"
+            },
+        ),
+        other => write!(
+            f,
+            "{path} is damaged, no {what} could be read from it: {other}"
+        ),
+    }
+}
+
+fn write_listen(
+    f: &mut fmt::Formatter<'_>,
+    address: SocketAddr,
+    source: &io::Error,
+) -> fmt::Result {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => write!(
+            f,
+            "cannot listen on {address}: it is in use already; stop what uses it, or choose another \
+             port"
+        ),
+        io::ErrorKind::AddrNotAvailable => write!(
+            f,
+            "cannot listen on {address}: this machine does not have that address"
+        ),
+        io::ErrorKind::PermissionDenied => write!(
+            f,
+            "cannot listen on {address}: not permitted; ports below 1024 need a privilege"
+        ),
+        _ => write!(f, "cannot listen on {address}: {source}"),
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Directory { source, .. }
+            | Self::Read { source, .. }
+            | Self::WriteCa { source, .. }
+            | Self::Listen { source, .. }
+            | Self::Runtime(source) => Some(source),
+            Self::Pem { source, .. } => Some(source),
+            Self::Identity(error) => Some(error),
+            Self::Certificates(error) => Some(error),
+            Self::Multipath(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<mtls_core::Error> for Error {
+    fn from(error: mtls_core::Error) -> Self {
+        Self::Multipath(Box::new(error))
+    }
+}

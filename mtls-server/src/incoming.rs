@@ -1,0 +1,90 @@
+//! Several listening sockets as one, which can be told to stop.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use mtls_core::Incoming;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::error::Error;
+
+/// Accepts on several sockets in turn, until it is told to stop; then it closes them.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    listeners: Vec<TcpListener>,
+    /// Where the next search begins, so that no socket can starve the others.
+    next: usize,
+    stop: watch::Receiver<bool>,
+}
+
+impl Sockets {
+    pub(crate) async fn bind(
+        addresses: &[SocketAddr],
+        stop: watch::Receiver<bool>,
+    ) -> Result<Self, Error> {
+        let mut listeners = Vec::with_capacity(addresses.len());
+        for &address in addresses {
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|source| Error::Listen { address, source })?;
+            listeners.push(listener);
+        }
+        Ok(Self {
+            listeners,
+            next: 0,
+            stop,
+        })
+    }
+
+    /// The addresses, with the ports that the system chose.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    async fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        poll_fn(|cx| {
+            let count = self.listeners.len();
+            for step in 0..count {
+                let index = (self.next + step) % count;
+                if let Poll::Ready(accepted) = self.listeners[index].poll_accept(cx) {
+                    self.next = index + 1;
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Incoming for Sockets {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let mut stop = self.stop.clone();
+        let accepted = tokio::select! {
+            biased;
+            // A sender that is gone wants no more connections either.
+            _ = stop.wait_for(|stop| *stop) => None,
+            accepted = self.next() => Some(accepted),
+        };
+        match accepted {
+            Some(accepted) => {
+                let (stream, peer) = accepted?;
+                // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
+                stream.set_nodelay(true)?;
+                Ok((stream, peer))
+            }
+            None => {
+                self.listeners.clear();
+                std::future::pending().await
+            }
+        }
+    }
+}

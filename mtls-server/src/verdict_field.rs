@@ -1,0 +1,32 @@
+//! The field that tells a client what the server knows of its connection.
+
+use hyper::header::{HeaderName, HeaderValue};
+use mtls_core::{Outcome, Verdict};
+
+/// `Multipath-Verdict`.
+pub const VERDICT_FIELD: HeaderName = HeaderName::from_static("multipath-verdict");
+
+/// The value of [`VERDICT_FIELD`]: an item of RFC 9651 (section 3.3), a token with parameters.
+///
+/// - `verified; binding=exporter; sides=1`: how many side connections have confirmed, and the
+///   weakest of their bindings.
+/// - `unverified; reason=no-side-connection`: no proof, and why.
+/// - `intercepted; reason=wrong-value`: under the policy `observe` only.
+///
+/// A server that does not hold connections back may learn more later: the value is of this
+/// moment.
+pub fn verdict_field(verdict: &Verdict) -> HeaderValue {
+    let value = match &verdict.outcome {
+        Outcome::Verified(verified) => format!(
+            "verified; binding={}; sides={}",
+            verified.binding().as_str(),
+            verified.sides().len()
+        ),
+        outcome => format!(
+            "{}; reason={}",
+            outcome.as_str(),
+            outcome.reason().unwrap_or("unknown")
+        ),
+    };
+    HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("unverified"))
+}

@@ -1,0 +1,304 @@
+//! The real binary, run in a directory of its own, and clients for it.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use mtls_certs::Pki;
+use mtls_core::path::{Endpoint, Path as NetworkPath};
+use mtls_core::{ClientStream, MultipathConnector, Policy};
+use rustix::process::{Pid, Signal, kill_process};
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// After this long a test that waits is called hung.
+pub(crate) const HUNG: Duration = Duration::from_secs(60);
+
+/// Certificates and a directory to serve.
+pub(crate) struct Site {
+    pub(crate) pki: Pki,
+    pub(crate) root: TempDir,
+}
+
+impl Site {
+    pub(crate) fn new() -> Self {
+        let pki = Pki::new(&["localhost", "127.0.0.1"]).expect("a pki");
+        let root = tempfile::tempdir().expect("a directory");
+        pki.write(&root.path().join("pki"), false)
+            .expect("to write");
+        fs::create_dir_all(root.path().join("www/sub")).expect("a directory");
+        fs::write(root.path().join("www/index.html"), "<p>the index").expect("to write");
+        fs::write(root.path().join("www/sub/file.txt"), "a file").expect("to write");
+        Self { pki, root }
+    }
+
+    pub(crate) fn www(&self) -> PathBuf {
+        self.root.path().join("www")
+    }
+
+    pub(crate) fn pem(&self, name: &str) -> PathBuf {
+        self.root.path().join("pki").join(name)
+    }
+
+    /// A file that does not fit into the buffers on the way to the client.
+    pub(crate) fn add_large_file(&self, name: &str) -> u64 {
+        let length = 64 << 20;
+        let file = fs::File::create(self.www().join(name)).expect("a file");
+        file.set_len(length).expect("to be long");
+        length
+    }
+
+    /// `serve` with the certificates of the site, and what is in `more`.
+    pub(crate) fn command(&self, more: &[&str]) -> Command {
+        let mut command = binary();
+        command.arg("serve").arg(self.www());
+        command.arg("--cert").arg(self.pem("server.pem"));
+        command.arg("--key").arg(self.pem("server.key"));
+        command.args(more);
+        command
+    }
+
+    pub(crate) fn serve(&self, more: &[&str]) -> Running {
+        let mut command = self.command(&["--listen", "127.0.0.1:0"]);
+        command.args(more);
+        Running::start(command)
+    }
+
+    pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.pki.ca.cert_der()).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    }
+
+    /// A client that insists on verification, with one side path.
+    pub(crate) fn connector(&self) -> MultipathConnector {
+        MultipathConnector::builder(self.client_config(), Policy::Require)
+            .side(NetworkPath::system())
+            .build()
+            .expect("a connector")
+    }
+
+    pub(crate) async fn connect(&self, address: SocketAddr) -> ClientStream<TcpStream> {
+        self.connector()
+            .connect(&Endpoint::from(address))
+            .await
+            .expect("a verified stream")
+    }
+}
+
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mtls-server"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// A server that has said where it listens. Killed on drop.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+    pub(crate) address: SocketAddr,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("to start");
+        let stderr = child.stderr.take().expect("a pipe");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut running = Self {
+            child,
+            lines,
+            said: Vec::new(),
+            address: SocketAddr::from(([0; 4], 0)),
+        };
+        let line = running.wait_for(" on https://");
+        running.address = address_after(&line, " on https://");
+        running
+    }
+
+    /// Waits for a line with this in it.
+    pub(crate) fn wait_for(&mut self, part: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(HUNG) {
+                Ok(line) => {
+                    self.said.push(line.clone());
+                    if line.contains(part) {
+                        return line;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("never said {part:?}, but: {:#?}", self.said)
+                }
+            }
+        }
+    }
+
+    /// Where the next side listener is that has not been asked for.
+    pub(crate) fn next_side_address(&mut self) -> SocketAddr {
+        let line = self.wait_for("side connections too on ");
+        address_after(&line, "side connections too on ")
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a small number");
+        let pid = Pid::from_raw(pid).expect("not zero");
+        kill_process(pid, signal).expect("to be there");
+    }
+
+    /// Waits for the end, and gives the status and everything that was said.
+    pub(crate) fn wait(mut self) -> (ExitStatus, Vec<String>) {
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                break status;
+            }
+            assert!(start.elapsed() < HUNG, "does not end: {:#?}", self.said);
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        while let Ok(line) = self.lines.recv_timeout(HUNG) {
+            self.said.push(line);
+        }
+        (status, std::mem::take(&mut self.said))
+    }
+
+    /// Waits until nobody listens there any more.
+    pub(crate) async fn wait_until_closed(&self) {
+        let closed = async {
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(HUNG, closed).await.expect("to close");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn address_after(line: &str, before: &str) -> SocketAddr {
+    let (_, rest) = line.split_once(before).expect("an address");
+    let address = rest.split(['/', ' ']).next().unwrap_or(rest);
+    address.parse().expect("an address")
+}
+
+/// Runs another tool; `None`, with a printed reason, where it is missing.
+pub(crate) fn tool(name: &str, arguments: &[&str], input: &str) -> Option<Output> {
+    let mut command = Command::new(name);
+    command.args(arguments).env_remove("SSL_CERT_FILE");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            eprintln!("skipped: cannot run {name}: {error}");
+            return None;
+        }
+    };
+    let mut stdin = child.stdin.take().expect("a pipe");
+    std::io::Write::write_all(&mut stdin, input.as_bytes()).expect("to write");
+    drop(stdin);
+    Some(child.wait_with_output().expect("to end"))
+}
+
+/// curl with the CA `ca`, without settings of the user.
+pub(crate) fn curl(ca: &Path, arguments: &[&str]) -> Option<Output> {
+    let ca = ca.display().to_string();
+    let mut all = vec![
+        "-q",
+        "--noproxy",
+        "*",
+        "-s",
+        "-i",
+        "--max-time",
+        "60",
+        "--cacert",
+        &ca,
+    ];
+    all.extend(arguments);
+    tool("curl", &all, "")
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// One HTTP/1.1 request whose answer ends the connection.
+pub(crate) async fn get<S>(stream: &mut S, path: &str) -> String
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
+    send_get(stream, path, "close").await;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await.expect("a response");
+    text(&response)
+}
+
+pub(crate) async fn send_get<S: AsyncWriteExt + Unpin>(
+    stream: &mut S,
+    path: &str,
+    connection: &str,
+) {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("to write");
+    stream.flush().await.expect("to write");
+}
+
+/// The head of a response, and what came of the body with it.
+pub(crate) async fn read_head<S: AsyncReadExt + Unpin>(stream: &mut S) -> (String, Vec<u8>) {
+    let mut received = Vec::new();
+    loop {
+        if let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") {
+            let body = received.split_off(end + 4);
+            return (text(&received), body);
+        }
+        let read = stream.read_buf(&mut received).await.expect("a response");
+        assert!(read > 0, "ended early: {:?}", text(&received));
+    }
+}
+
+/// The value of the field, once.
+pub(crate) fn verdict_of(response: &str) -> String {
+    let values: Vec<&str> = response
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("multipath-verdict"))
+        .map(|(_, value)| value)
+        .collect();
+    assert_eq!(values.len(), 1, "the field stands there once: {response}");
+    values[0].to_owned()
+}

@@ -1,0 +1,121 @@
+//! Clients that verify their connection.
+
+mod common;
+
+use common::{HUNG, Site, get, read_head, send_get, verdict_of};
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::{ClientStream, Error, MultipathConnector, Policy};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Asks until the verdict is `expected`. Only `require` makes the first response wait for it:
+/// elsewhere a request may overtake the Confirm, which takes another connection.
+async fn until_verdict(stream: &mut ClientStream<TcpStream>, expected: &str) {
+    let asking = async {
+        loop {
+            send_get(stream, "/missing", "keep-alive").await;
+            let (head, _) = read_head(stream).await;
+            let verdict = verdict_of(&head);
+            if verdict == expected {
+                return;
+            }
+            assert!(!verdict.starts_with("intercepted"), "{verdict}");
+        }
+    };
+    timeout(HUNG, asking).await.expect("the verdict in the end");
+}
+
+#[tokio::test]
+async fn a_verified_client_is_told_so_under_every_policy() {
+    let site = Site::new();
+    for policy in ["require", "prefer", "observe"] {
+        let server = site.serve(&["--policy", policy]);
+        let mut stream = site.connect(server.address).await;
+        if policy != "require" {
+            until_verdict(&mut stream, "verified; binding=exporter; sides=1").await;
+        }
+        let response = get(&mut stream, "/sub/file.txt").await;
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(response.ends_with("a file"), "{response}");
+        assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+    }
+}
+
+#[tokio::test]
+async fn every_listener_takes_tls_and_side_connections() {
+    let site = Site::new();
+    let mut server = site.serve(&["--policy", "require", "--listen", "127.0.0.2:0"]);
+    let first = server.address;
+    let line = server.wait_for(" on https://127.0.0.2:");
+    let (_, rest) = line.split_once("https://").expect("an address");
+    let second = rest
+        .split('/')
+        .next()
+        .expect("an address")
+        .parse()
+        .expect("an address");
+    for (primary, side) in [(first, second), (second, first)] {
+        let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+            .side(Path::system())
+            .build()
+            .expect("a connector");
+        // The certificate is for 127.0.0.1 and `localhost`.
+        let tcp = TcpStream::connect(primary).await.expect("to connect");
+        let name = "localhost".try_into().expect("a name");
+        let mut stream = connector
+            .connect_stream(name, tcp, &Endpoint::from(side))
+            .await
+            .expect("a verified stream");
+        let response = get(&mut stream, "/").await;
+        assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+    }
+}
+
+#[tokio::test]
+async fn a_side_listener_answers_sides_and_no_tls() {
+    let site = Site::new();
+    let mut server = site.serve(&[
+        "--policy",
+        "require",
+        "--side-listen",
+        "127.0.0.1:0",
+        "--side-listen",
+        "127.0.0.3:0",
+    ]);
+    for _ in 0..2 {
+        let side = server.next_side_address();
+        let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+            .side(Path::system())
+            .side_endpoint(Endpoint::from(side))
+            .build()
+            .expect("a connector");
+        let mut stream = connector
+            .connect(&Endpoint::from(server.address))
+            .await
+            .expect("a verified stream");
+        assert_eq!(stream.verdict().paths[1].peer, Some(side));
+        let response = get(&mut stream, "/").await;
+        assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+
+        let tls = site.connector().connect(&Endpoint::from(side)).await;
+        assert!(matches!(tls, Err(Error::Io(_) | Error::Tls(_))), "{tls:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_verdict_is_that_of_the_moment_of_the_response() {
+    let site = Site::new();
+    let server = site.serve(&["--policy", "prefer"]);
+    let second = Path::source("127.0.0.2".parse().expect("an address")).expect("a path");
+    let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+        .side(Path::system())
+        .side(second)
+        .build()
+        .expect("a connector");
+    let mut stream = connector
+        .connect(&Endpoint::from(server.address))
+        .await
+        .expect("a verified stream");
+    // The server goes on when the first side path has confirmed; the second follows.
+    until_verdict(&mut stream, "verified; binding=exporter; sides=2").await;
+}

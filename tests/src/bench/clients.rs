@@ -1,0 +1,124 @@
+//! The client's end: one of each kind.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mtls_certs::Pki;
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::{MultipathConnector, Policy};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::server::{Addresses, CHUNK, HEAD};
+use super::{Error, Kind};
+use crate::tls;
+
+/// From which address the side connections come.
+const SIDE_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// One client of each kind; a clone is the same clients.
+#[derive(Clone)]
+pub(super) struct Clients {
+    addresses: Addresses,
+    plain: TlsConnector,
+    name: ServerName<'static>,
+    fresh: MultipathConnector,
+    pooled: MultipathConnector,
+}
+
+impl Clients {
+    pub(super) fn new(pki: &Pki, addresses: Addresses) -> Result<Self, Error> {
+        let config = Arc::new(tls::client_config(&[&pki.ca])?);
+        let side = Path::source(SIDE_SOURCE)?;
+        let multipath = || {
+            MultipathConnector::builder(Arc::clone(&config), Policy::Require)
+                .side(side.clone())
+                .tickets(0)
+        };
+        Ok(Self {
+            addresses,
+            fresh: multipath().side_idle_timeout(Duration::ZERO).build()?,
+            pooled: multipath().build()?,
+            name: ServerName::from(addresses.plain.ip()),
+            plain: TlsConnector::from(config),
+        })
+    }
+
+    /// Connects, asks once and closes; the time that the connect took.
+    pub(super) async fn set_up(&self, kind: Kind) -> Result<Duration, Error> {
+        let started = Instant::now();
+        match kind {
+            Kind::Plain => {
+                let stream = self.plain().await?;
+                finish(started, stream).await
+            }
+            Kind::Fresh => {
+                let stream = self.fresh.connect(&self.target()).await?;
+                finish(started, stream).await
+            }
+            Kind::Pooled => {
+                let stream = self.pooled.connect(&self.target()).await?;
+                finish(started, stream).await
+            }
+        }
+    }
+
+    /// Sends so many bytes over one connection; the time that it took, the answer included.
+    pub(super) async fn send(&self, kind: Kind, bytes: u64) -> Result<Duration, Error> {
+        match kind {
+            Kind::Plain => send(self.plain().await?, bytes).await,
+            Kind::Fresh => send(self.fresh.connect(&self.target()).await?, bytes).await,
+            Kind::Pooled => send(self.pooled.connect(&self.target()).await?, bytes).await,
+        }
+    }
+
+    async fn plain(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+        let tcp = TcpStream::connect(self.addresses.plain).await?;
+        tcp.set_nodelay(true)?;
+        Ok(self.plain.connect(self.name.clone(), tcp).await?)
+    }
+
+    fn target(&self) -> Endpoint {
+        Endpoint::from(self.addresses.multipath)
+    }
+}
+
+async fn finish<S>(started: Instant, mut stream: S) -> Result<Duration, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let time = started.elapsed();
+    ask(&mut stream, 0).await?;
+    Ok(time)
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    bytes: u64,
+) -> Result<Duration, Error> {
+    let started = Instant::now();
+    ask(&mut stream, bytes).await?;
+    Ok(started.elapsed())
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: u64) -> Result<(), Error> {
+    let head = bytes.to_be_bytes();
+    stream.write_all(&head).await?;
+    let chunk = vec![0x5a; if bytes == 0 { 0 } else { CHUNK }];
+    let mut left = bytes;
+    while left > 0 {
+        let now = left.min(CHUNK as u64);
+        stream.write_all(&chunk[..now as usize]).await?;
+        left -= now;
+    }
+    stream.flush().await?;
+    let mut answer = [0; HEAD];
+    stream.read_exact(&mut answer).await?;
+    match answer == head {
+        true => Ok(()),
+        false => Err("the server gave another answer than was asked for".into()),
+    }
+}

@@ -1,0 +1,103 @@
+//! What verification costs on the loopback: plain tokio-rustls against multipath, in one run.
+//!
+//! Each end has a thread and a current-thread runtime of its own, as two machines of one core
+//! would. The kinds take turns in small batches, and a ratio is the median of the ratios of the
+//! batches of one round, so that whatever else the machine does falls on all of them alike. Every
+//! connection is a full handshake that is followed by one request and one answer; latency is that
+//! of the connect alone. CPU is that of the whole process: of both ends, the kernel's part
+//! included.
+
+mod clients;
+mod measure;
+mod progress;
+mod report;
+mod server;
+
+use std::io::{self, IsTerminal, Write};
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+
+use clap::Args;
+use mtls_certs::Pki;
+use serde::Serialize;
+
+use self::clients::Clients;
+use self::measure::Plan;
+use self::report::Report;
+use self::server::Server;
+
+/// What goes wrong in a benchmark.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Measures set-up and throughput on the loopback, plain TLS against multipath TLS.
+///
+/// Use a release build: `cargo run --release -p mtls-lab -- bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// Connections of each kind, one at a time and then several at a time.
+    #[arg(long, default_value = "2000")]
+    pub connections: NonZeroU32,
+    /// How many connections are set up at a time in the second part.
+    #[arg(long, default_value = "16")]
+    pub concurrency: NonZeroU32,
+    /// Rounds, in each of which every kind has its turn.
+    #[arg(long, default_value = "20")]
+    pub rounds: NonZeroU32,
+    /// MiB sent over one connection, per kind and round.
+    #[arg(long, default_value = "128")]
+    pub megabytes: NonZeroU32,
+    /// Prints one JSON object instead of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    /// tokio-rustls at both ends.
+    Plain,
+    /// Multipath with a side connection for each connection.
+    Fresh,
+    /// Multipath with one side connection that is kept.
+    Pooled,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Plain, Self::Fresh, Self::Pooled];
+}
+
+/// Runs the benchmark and prints its report.
+#[must_use]
+pub fn run(args: &BenchArgs) -> ExitCode {
+    if cfg!(debug_assertions) {
+        let _ = writeln!(io::stderr(), "note: this is no release build");
+    }
+    let printed = measured(args).and_then(|report| Ok(print(args, &report)?));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: the benchmark failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measured(args: &BenchArgs) -> Result<Report, Error> {
+    let pki = Pki::new(&["localhost", "127.0.0.1"])?;
+    let server = Server::start(&pki)?;
+    let clients = Clients::new(&pki, server.addresses())?;
+    let plan = Plan::new(args);
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(plan.run(&clients))
+}
+
+fn print(args: &BenchArgs, report: &Report) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match args.json {
+        true => writeln!(out, "{}", serde_json::to_string(report)?),
+        false => report.table(&mut out, io::stdout().is_terminal()),
+    }
+}

@@ -1,0 +1,25 @@
+//! The laboratory's program.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mtls_lab::bench::{self, BenchArgs};
+
+/// Multipath TLS in the laboratory.
+#[derive(Parser)]
+#[command(name = "mtls-lab", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Bench(BenchArgs),
+}
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Bench(args) => bench::run(&args),
+    }
+}

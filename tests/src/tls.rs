@@ -1,0 +1,57 @@
+//! TLS configurations of both ends for tests and benchmarks: full handshakes only, unless told
+//! otherwise.
+
+use std::sync::Arc;
+
+use mtls_certs::{Authority, Leaf};
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// The provider of both ends, with its default hybrid key exchange.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The same provider with these key-exchange groups only.
+#[must_use]
+pub fn provider_with_groups(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        kx_groups: groups.to_vec(),
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// A client that trusts these authorities and never resumes.
+///
+/// # Errors
+/// What rustls says of a root that it cannot read.
+pub fn client_config(roots: &[&Authority]) -> Result<ClientConfig, rustls::Error> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.cert_der())?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// A server with this certificate, that hands out no tickets.
+///
+/// # Errors
+/// What rustls says of a certificate or key that it cannot use.
+pub fn server_config(
+    leaf: &Leaf,
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain_der(), leaf.key_der())?;
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
