@@ -2,6 +2,7 @@
 //! [`MultipathListener`], which runs many handshakes at a time.
 
 mod builder;
+pub(crate) mod door;
 pub(crate) mod judge;
 mod listener;
 pub(crate) mod service;
