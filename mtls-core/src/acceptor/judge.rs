@@ -15,7 +15,7 @@ use crate::stream::{MultipathStream, ServerStream, VerdictHandle};
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
 /// Everything beside the TLS connection and its registration that a verdict is made of.
-pub(super) struct Judge {
+pub(crate) struct Judge {
     pub(crate) policy: Policy,
     pub(crate) deadline: Instant,
     pub(crate) started: Instant,

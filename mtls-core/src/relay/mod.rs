@@ -7,11 +7,17 @@
 
 mod client;
 mod exchange;
+mod listener;
 mod monitor;
+mod passage;
 mod pump;
+mod server;
 mod socket;
 mod tunnel;
 
 pub use client::{ClientRelay, ClientRelayBuilder};
+pub use listener::{RelayListener, TunnelObserver};
 pub use monitor::{TunnelBytes, TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
+pub use passage::ServerTunnel;
+pub use server::{RelayAccepted, ServerRelay, ServerRelayBuilder};
 pub use tunnel::Tunnel;

@@ -217,9 +217,9 @@ impl<D: Dial> Opening<'_, D> {
         C: AsyncRead + AsyncWrite + Unpin,
         F: Future<Output = Result<Primary<D::Stream>, Error>>,
     {
-        let FirstHello { received, tap, .. } = hello;
-        let association = tap.association().ok_or_else(gone)?;
-        self.monitor.verifying(Some(association), tap.server_name());
+        let association = hello.tap.association().ok_or_else(gone)?;
+        let server_name = hello.tap.server_name();
+        self.monitor.verifying(Some(association), server_name);
         let shared = SideShared {
             pool: &self.inner.pool,
             random: self.inner.random,
@@ -231,26 +231,16 @@ impl<D: Dial> Opening<'_, D> {
         let mut primary = taken(dial)?;
         let mut times = Times::default();
         times.connected = Some(started.elapsed());
-        let mut exchange = HelloExchange {
-            client,
-            server: &mut primary.stream,
-            tap,
-            counters: self.monitor.counters(),
-            held: Vec::new(),
-            refused: Vec::new(),
-            passed: 0,
-        };
+        let counters = self.monitor.counters();
+        let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
         sides.set_deadline(Instant::now() + self.settings.deadline);
-        let hellos = timeout(self.settings.handshake_limit(), async {
-            exchange.send_first(&received).await?;
-            exchange.run().await
-        });
+        let hellos = timeout(self.settings.handshake_limit(), exchange.run());
         let hellos = match sides.attend_during(hellos).await? {
             Ok(hellos) => hellos?,
             Err(_) => return Err(self.settings.handshake_timed_out()),
         };
         times.tls = Some(started.elapsed());
-        let pump = Pump::new(exchange.refused, exchange.held);
+        let unsent = exchange.into_unsent();
         let tls = settle(&mut sides, hellos).await?;
         times.verdict = Some(started.elapsed());
         let judge = self.judge(&primary, times, Some(association));
@@ -261,7 +251,7 @@ impl<D: Dial> Opening<'_, D> {
         self.decide(&judge, finding, &tls, &sides.paths)?;
         Ok(Opened {
             server: primary.stream,
-            pump,
+            pump: Pump::new(unsent.to_server, unsent.to_client),
         })
     }
 
