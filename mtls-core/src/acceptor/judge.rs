@@ -93,6 +93,8 @@ impl Judge {
             }))
         };
         match (self.policy, &verdict.outcome) {
+            // Whatever the policy (`docs/protocol.md`, section 8.2).
+            (_, Outcome::Unverified(Reason::EarlyData)) => Err(refused(Reason::EarlyData)),
             (Policy::Observe, _) | (_, Outcome::Verified(_)) => Ok(()),
             (_, Outcome::Intercepted(_)) => Err(Error::Disputed(Box::new(verdict.clone()))),
             (Policy::Require, Outcome::Unverified(reason)) => Err(refused(*reason)),

@@ -156,7 +156,7 @@ impl Judge<'_> {
 
     fn refuses(&self, reason: Reason) -> bool {
         match (self.settings.policy, reason) {
-            // Whatever the policy: it would be readable from the first byte on.
+            // Whatever the policy (`docs/protocol.md`, section 8.2).
             (_, Reason::EarlyData) => true,
             (Policy::Observe, _) => false,
             (Policy::Require, _) => true,

@@ -303,3 +303,84 @@ fn poll_write<B: AsyncWrite + Unpin>(
         Err(_) => Err(Broken::Receiver),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    const PIPE: usize = 4096;
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn peer_that_never_reads_costs_one_chunk_and_stops_its_sender() {
+        let (mut client, mut client_end) = duplex(PIPE);
+        let (_server, mut server_end) = duplex(PIPE);
+        let counters = Counters::default();
+        let pump = Pump::new(Vec::new(), Vec::new());
+        let pumping = pump.run(&mut client_end, &mut server_end, &counters, HOUR);
+        let mut taken = 0;
+        let mut stalled = 0;
+        let flooding = async {
+            while stalled < 100 {
+                let write = client.write(&[7; PIPE]);
+                tokio::select! {
+                    biased;
+                    written = write => { taken += written.expect("a pipe"); stalled = 0; }
+                    () = yield_now() => stalled += 1,
+                }
+            }
+        };
+        tokio::select! {
+            end = pumping => panic!("{end:?}"),
+            () = flooding => {}
+        }
+        assert!(taken >= 2 * PIPE, "{taken}");
+        assert!(taken <= 2 * PIPE + CHUNK, "{taken}");
+        assert_eq!(counters.to_server.load(Ordering::Relaxed), PIPE as u64);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_leads_and_half_closes_pass() {
+        let (mut client, mut client_end) = duplex(PIPE);
+        let (mut server, mut server_end) = duplex(PIPE);
+        let counters = Counters::default();
+        let pump = Pump::new(b"one ".to_vec(), b"three ".to_vec());
+        let pumping = pump.run(&mut client_end, &mut server_end, &counters, HOUR);
+        let ends = async {
+            client.write_all(b"two").await.expect("a pipe");
+            client.shutdown().await.expect("a pipe");
+            let mut asked = String::new();
+            server.read_to_string(&mut asked).await.expect("a pipe");
+            server.write_all(b"four").await.expect("a pipe");
+            server.shutdown().await.expect("a pipe");
+            let mut answered = String::new();
+            client.read_to_string(&mut answered).await.expect("a pipe");
+            (asked, answered)
+        };
+        let (end, (asked, answered)) = tokio::join!(pumping, ends);
+        assert_eq!(end, PumpEnd::Closed);
+        assert_eq!((&*asked, &*answered), ("one two", "three four"));
+        assert_eq!(counters.total(), 17);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tunnel_ends_when_both_ends_were_silent_for_too_long() {
+        let (mut client, mut client_end) = duplex(PIPE);
+        let (mut server, mut server_end) = duplex(PIPE);
+        let counters = Counters::default();
+        let begun = tokio::time::Instant::now();
+        let pump = Pump::new(Vec::new(), Vec::new());
+        let pumping = pump.run(&mut client_end, &mut server_end, &counters, HOUR);
+        let ends = async {
+            tokio::time::sleep(HOUR / 2).await;
+            client.write_all(b"x").await.expect("a pipe");
+            server.read_u8().await.expect("a byte")
+        };
+        let (end, _) = tokio::join!(pumping, ends);
+        assert_eq!(end, PumpEnd::Idle);
+        assert_eq!(begun.elapsed().as_secs(), 2 * HOUR.as_secs());
+    }
+}
