@@ -123,7 +123,7 @@ pub use acceptor::{
     SideConnection,
 };
 #[cfg(feature = "tokio")]
-pub use connector::{ConnectorBuilder, MultipathConnector};
+pub use connector::{ConnectorBuilder, MAX_TICKET_SERVERS, MultipathConnector};
 #[cfg(feature = "tokio")]
 pub use error::{ApiMisuse, Error, InvalidMessage, TimedOut, Unverified};
 #[cfg(feature = "tokio")]

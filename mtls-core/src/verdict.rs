@@ -200,7 +200,7 @@ impl fmt::Display for InterceptionReason {
         f.write_str(match self {
             Self::WrongValue => "the proof from the side path belongs to another TLS handshake",
             Self::UnknownHandshake => "the server never saw this TLS handshake",
-            Self::Downgrade => "the server holds a TLS 1.3 handshake where an older one arrived",
+            Self::Downgrade => "the two ends hold handshakes of different TLS versions",
         })
     }
 }

@@ -1,5 +1,70 @@
-//! Attackers, topologies, simulated networks and benchmarks for multipath TLS.
+//! Attackers and topologies for multipath TLS (never mutual TLS): what its integration tests and
+//! its demo are made of.
+//!
+//! A [`World`] is a small internet on loopback addresses of its own: a PKI with a rogue authority
+//! that clients trust like any other, a [`Server`] with a secret page, and a [`Victim`] with a
+//! secret request, who connects as plain TLS does or over several paths. The [`attacker`]s stand
+//! on these paths, and a [`Loot`] counts what they got. [`netns`] makes two real paths of network
+//! namespaces.
+//!
+//! ```
+//! use mtls_core::Policy;
+//! use mtls_lab::attacker::{Mitm, MitmPlan};
+//! use mtls_lab::{Setup, World};
+//!
+//! # fn main() -> mtls_lab::Result {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let world = World::new()?;
+//! let server = world.serve(Setup::new(Policy::Prefer)).await?;
+//! let mitm = Mitm::start(world.host(66, &server), MitmPlan::rogue_ca(&world, &server)?).await?;
+//! let victim = world.victim(&server)?.primary_to(mitm.address());
+//!
+//! victim.fetch_plain().await?; // Plain TLS accepts the man in the middle …
+//! assert!(mitm.loot().has_both_secrets());
+//! mitm.loot().clear();
+//! assert!(victim.connect(Policy::Require).await.is_err()); // … and multipath TLS does not.
+//! assert_eq!(mitm.loot().bytes_from_victim(), 0);
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! Everything here is for tests: an error is a boxed error, and keys lie in memory.
 
+pub mod attacker;
 pub mod bench;
+pub mod demo;
+mod loot;
+pub mod netns;
+mod server;
 pub mod sim;
+mod tasks;
 pub mod tls;
+mod victim;
+mod world;
+
+pub use loot::Loot;
+pub use server::{Server, Setup};
+pub use tasks::Tasks;
+pub use victim::{PAGE_SECRET, REQUEST_SECRET, Victim, describe, fetch, request};
+pub use world::{HOST, World, provider, retrying_provider};
+
+/// What a test gives back.
+pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Waits until `condition` holds: for what happens soon, but says nothing when it does.
+///
+/// # Errors
+/// When it still does not hold after 20 s.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Result {
+    let patience = std::time::Duration::from_secs(20);
+    let pause = std::time::Duration::from_millis(5);
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::time::timeout(patience, waiting)
+        .await
+        .map_err(|_| format!("waited in vain for this: {what}").into())
+}

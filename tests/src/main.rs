@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mtls_lab::bench::{self, BenchArgs};
+use mtls_lab::demo::{self, DemoArgs};
 
 /// Multipath TLS in the laboratory.
 #[derive(Parser)]
@@ -15,11 +16,13 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(DemoArgs),
     Bench(BenchArgs),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -143,7 +143,7 @@ async fn what_takes_too_long_is_28() {
         .await
         .exits_with(28);
     run.complains_of(&["--deadline"]);
-    let prefer = ["--policy", "prefer", "--connect-timeout", "300ms", &silent];
+    let prefer = ["--policy", "prefer", "--connect-timeout", "1s", &silent];
     lab.check(&prefer)
         .await
         .exits_with(28)
@@ -155,7 +155,7 @@ async fn a_response_that_does_not_come_in_time_is_28() {
     let mut lab = Lab::new();
     let url = format!("https://{}/never", lab.site().await);
     let run = lab
-        .get(&["-s", "--max-time", "700ms", &url])
+        .get(&["-s", "--max-time", "3s", &url])
         .await
         .exits_with(28);
     run.complains_of(&["waiting for the response"]);
@@ -240,7 +240,7 @@ async fn a_side_endpoint_that_fails_is_111() {
     for (end, expected) in ends {
         let typed = [
             "--deadline",
-            "700ms",
+            "2s",
             "--side-endpoint",
             &end.to_string(),
             &site,
@@ -270,7 +270,7 @@ async fn a_side_endpoint_without_the_protocol_is_112() {
     ] {
         let typed = [
             "--deadline",
-            "700ms",
+            "2s",
             "--side-endpoint",
             &end.to_string(),
             &site,

@@ -71,7 +71,7 @@ where
     pub async fn run(self) -> Result<(), Error> {
         let Some((place, evicted)) = self.service.enter(self.peer) else {
             tracing::debug!("no place for another side connection");
-            return Ok(());
+            return refuse(self.io).await;
         };
         let driver = Driver {
             place,
@@ -90,6 +90,16 @@ where
             _ = evicted => Ok(()),
         }
     }
+}
+
+/// Greets and closes. A close without the greeting would pass for a server that does not speak the
+/// protocol, and whoever fills the places could talk a client out of its verification.
+async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
+    let greeted = timeout(WRITE_TIMEOUT, async {
+        io.write_all(&GREETING).await?;
+        io.shutdown().await
+    });
+    Ok(greeted.await.map_err(std::io::Error::from)??)
 }
 
 /// A side connection's place; given up on drop.

@@ -13,6 +13,9 @@ use crate::path::{Dial, Endpoint};
 use crate::policy::Policy;
 use crate::proto::binding::Bindings;
 
+/// The most servers whose tickets a connector remembers.
+pub const MAX_TICKET_SERVERS: usize = 1 << 16;
+
 /// Builds a [`MultipathConnector`]. A side path has to be [added](Self::side); all else has a
 /// default.
 #[derive(Debug)]
@@ -115,12 +118,13 @@ impl<D: Dial> ConnectorBuilder<D> {
         self
     }
 
-    /// How many servers' tickets the connector remembers; 0 turns resumption off. Default: 256.
+    /// How many servers' tickets the connector remembers, up to [`MAX_TICKET_SERVERS`], since
+    /// rustls takes the memory at once; 0 turns resumption off. Default: 256.
     /// The store of the wrapped configuration is not used (`docs/protocol.md`, section 8.1).
     ///
     /// rustls sets memory for that many aside at once.
     pub fn tickets(mut self, servers: usize) -> Self {
-        self.tickets = servers;
+        self.tickets = servers.min(MAX_TICKET_SERVERS);
         self
     }
 

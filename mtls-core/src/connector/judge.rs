@@ -1,5 +1,7 @@
 //! What a client makes of its verifications (`docs/protocol.md`, section 6).
 
+use std::fmt::Display;
+
 use rustls::pki_types::CertificateDer;
 
 use super::Settings;
@@ -7,7 +9,7 @@ use super::tls::Complete;
 use super::verify::SidePath;
 use crate::error::{Error, Unverified};
 use crate::evidence::Evidence;
-use crate::path::{Endpoint, Independence, RouteInfo};
+use crate::path::{Independence, RouteInfo};
 use crate::policy::Policy;
 use crate::proto::binding::Association;
 use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
@@ -19,7 +21,7 @@ use crate::verdict::{
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
 pub(crate) struct Judge<'a> {
     pub(crate) settings: &'a Settings,
-    pub(crate) target: &'a Endpoint,
+    pub(crate) target: &'a (dyn Display + Sync),
     pub(crate) association: Option<Association>,
     pub(crate) route: Option<RouteInfo>,
     pub(crate) report: PathReport,

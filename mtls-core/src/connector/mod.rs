@@ -8,6 +8,7 @@ mod tickets;
 mod tls;
 pub(crate) mod verify;
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -29,7 +30,7 @@ use crate::proto::binding::Bindings;
 use crate::stream::ClientStream;
 use crate::verdict::{PathReport, PathRole, Times};
 
-pub use builder::ConnectorBuilder;
+pub use builder::{ConnectorBuilder, MAX_TICKET_SERVERS};
 
 /// Makes TLS connections, and verifies them over side paths.
 ///
@@ -176,14 +177,13 @@ impl<D: Dial> MultipathConnector<D> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let target = Endpoint::new(side.host.clone(), side.port);
         let primary = Primary {
             stream,
             report: PathReport::unknown(PathRole::Primary),
             route: None,
         };
         self.inner
-            .establish(name, async { Ok(primary) }, &target, side)
+            .establish(name.clone(), async { Ok(primary) }, &name.to_str(), side)
             .await
     }
 }
@@ -211,7 +211,7 @@ impl<D: Dial> Inner<D> {
         &self,
         name: ServerName<'static>,
         dial: impl Future<Output = Result<P, Error>>,
-        target: &Endpoint,
+        target: &(dyn Display + Sync),
         side_endpoint: &Endpoint,
     ) -> Result<ClientStream<IO>, Error>
     where

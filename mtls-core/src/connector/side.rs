@@ -239,11 +239,13 @@ impl Task {
                     if read == 0 {
                         return SideEvent::Ended;
                     }
-                    if reader.read(&buffer[..read], |frame| self.deliver(frame)).is_err() {
-                        return SideEvent::Garbage;
-                    }
+                    let taken = reader.read(&buffer[..read], |frame| self.deliver(frame));
+                    // Garbage in the same read must not hide that the server has greeted.
                     if reader.greeted() {
                         self.shared.set_peer(Peer::Greeted);
+                    }
+                    if taken.is_err() {
+                        return SideEvent::Garbage;
                     }
                 }
                 () = sleep_until(idle_at), if idle => return SideEvent::Ended,

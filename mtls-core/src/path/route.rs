@@ -7,8 +7,9 @@ use tokio::net::TcpStream;
 /// The interface by which packets of this connection leave: the one that its socket is bound to,
 /// else as the kernel's routes are now. `None` when it cannot be found out.
 ///
-/// A handful of system calls, some 10 µs; a kernel that does not answer is waited for 20 ms at
-/// most.
+/// A handful of system calls, some µs; a kernel that does not answer is waited for 20 ms at most.
+/// Each thread keeps the socket that it asks with, so a thread that changes its network namespace
+/// must not have asked before.
 #[cfg(target_os = "linux")]
 pub(super) fn interface(stream: &TcpStream, local: SocketAddr, peer: SocketAddr) -> Option<String> {
     match linux::interface(stream, local, peer) {
@@ -28,6 +29,7 @@ pub(super) fn interface(_: &TcpStream, _: SocketAddr, _: SocketAddr) -> Option<S
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use core::cell::RefCell;
     use core::net::SocketAddr;
     use core::time::Duration;
     use std::io::{self, Read as _};
@@ -51,8 +53,17 @@ mod linux {
     /// More than any answer about one route.
     const MAX_ANSWER: usize = 8 * 1024;
 
-    /// The only request on its socket.
-    const SEQUENCE: u32 = 1;
+    thread_local! {
+        /// Making a socket and closing it costs more than all the rest.
+        static ASKER: RefCell<Option<Asker>> = const { RefCell::new(None) };
+    }
+
+    /// A socket to ask with, one request at a time.
+    struct Asker {
+        socket: Socket,
+        sequence: u32,
+        answer: Box<[u8]>,
+    }
 
     pub(super) fn interface(
         stream: &TcpStream,
@@ -67,18 +78,46 @@ mod linux {
     }
 
     pub(super) fn by_route(local: SocketAddr, peer: SocketAddr) -> io::Result<String> {
-        let protocol = Some(Protocol::from(NETLINK_ROUTE));
-        let mut socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, protocol)?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
-        socket.send(&request(local, peer))?;
-        let mut answer = [0; MAX_ANSWER];
-        let len = socket.read(&mut answer)?;
-        let index = output_interface(&answer[..len])?;
-        Ok(rustix::net::netdevice::index_to_name(&socket, index)?)
+        ASKER.with_borrow_mut(|kept| {
+            let mut asker = match kept.take() {
+                Some(asker) => asker,
+                None => Asker::open()?,
+            };
+            let len = asker.ask(local, peer)?;
+            let name = asker.name(len);
+            // One that was not answered is not kept: the answer may still be on its way.
+            *kept = Some(asker);
+            name
+        })
+    }
+
+    impl Asker {
+        fn open() -> io::Result<Self> {
+            let protocol = Some(Protocol::from(NETLINK_ROUTE));
+            let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, protocol)?;
+            socket.set_read_timeout(Some(TIMEOUT))?;
+            Ok(Self {
+                socket,
+                sequence: 0,
+                answer: vec![0; MAX_ANSWER].into(),
+            })
+        }
+
+        /// The length of the answer.
+        fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<usize> {
+            self.sequence = self.sequence.wrapping_add(1);
+            self.socket.send(&request(local, peer, self.sequence))?;
+            self.socket.read(&mut self.answer)
+        }
+
+        fn name(&self, len: usize) -> io::Result<String> {
+            let index = output_interface(&self.answer[..len], self.sequence)?;
+            Ok(rustix::net::netdevice::index_to_name(&self.socket, index)?)
+        }
     }
 
     /// `RTM_GETROUTE` with all that routing rules may look at (rtnetlink(7)).
-    fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
+    fn request(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
         // An IPv4 connection on an IPv6 socket is routed as IPv4.
         let (source, destination) = (local.ip().to_canonical(), peer.ip().to_canonical());
         let (address_family, bits) = match destination.is_ipv4() {
@@ -109,7 +148,7 @@ mod linux {
         }
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST;
-        header.sequence_number = SEQUENCE;
+        header.sequence_number = sequence;
         let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(message));
         let mut request = NetlinkMessage::new(header, payload);
         request.finalize();
@@ -119,11 +158,11 @@ mod linux {
     }
 
     /// The index of the interface that the answer names.
-    pub(super) fn output_interface(answer: &[u8]) -> io::Result<u32> {
+    pub(super) fn output_interface(answer: &[u8], sequence: u32) -> io::Result<u32> {
         let (header, payload) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
             .map_err(io::Error::other)?
             .into_parts();
-        if header.sequence_number != SEQUENCE {
+        if header.sequence_number != sequence {
             return Err(io::Error::other("an answer to another request"));
         }
         let route = match payload {
@@ -156,6 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_look_up_leaves_nothing_behind_for_the_next() {
+        let known = (
+            "127.0.0.2:1".parse().unwrap(),
+            "127.0.0.1:2".parse().unwrap(),
+        );
+        let unknown = (
+            "203.0.113.7:1".parse().unwrap(),
+            "192.0.2.1:2".parse().unwrap(),
+        );
+        for _ in 0..3 {
+            assert_eq!(by_route(known.0, known.1).unwrap(), "lo");
+            assert!(by_route(unknown.0, unknown.1).is_err());
+        }
+    }
+
+    #[test]
     fn a_source_that_this_host_does_not_have_gives_no_interface() {
         let (local, peer) = (
             "203.0.113.7:40000".parse().unwrap(),
@@ -171,13 +226,13 @@ mod tests {
         answer.extend([
             2, 32, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0, 8, 0, 4, 0, 7, 0, 0, 0,
         ]);
-        assert_eq!(output_interface(&answer).unwrap(), 7);
+        assert_eq!(output_interface(&answer, 1).unwrap(), 7);
         for len in 0..answer.len() {
-            assert!(output_interface(&answer[..len]).is_err(), "{len} bytes");
+            assert!(output_interface(&answer[..len], 1).is_err(), "{len} bytes");
         }
         answer[8] = 2;
         assert!(
-            output_interface(&answer).is_err(),
+            output_interface(&answer, 1).is_err(),
             "an answer to another request"
         );
     }

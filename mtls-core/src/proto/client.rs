@@ -107,7 +107,7 @@ pub enum InterceptionReason {
     WrongValue,
     /// The server never saw this handshake.
     UnknownHandshake,
-    /// The server holds a TLS 1.3 handshake where the client ended with an older version.
+    /// One end holds a TLS 1.3 handshake where the other holds one of an older version.
     Downgrade,
 }
 
@@ -170,6 +170,8 @@ enum State {
         value: Value,
         asked: bool,
     },
+    /// The server said that its handshake was not TLS 1.3; this end's is not complete yet.
+    OlderAtServer,
     Ended(ClientOutcome),
 }
 
@@ -230,8 +232,8 @@ impl ClientVerifier {
     /// The side connection has ended. One that was `reused` may have died before this
     /// verification began, so another is wanted in its place; a fresh one that ends is a failure.
     pub fn handle_disconnected(&mut self, reused: bool) {
-        if matches!(self.state, State::Ended(_)) {
-            return;
+        if matches!(self.state, State::OlderAtServer | State::Ended(_)) {
+            return; // what there is to learn has been learnt
         }
         // A Proof that cannot be confirmed on its own connection is of no use to the server.
         self.state = State::Asking;
@@ -268,6 +270,7 @@ impl ClientVerifier {
             (State::Proven { .. }, _) if version == TlsVersion::Older => {
                 self.fail(SideFailure::Interception(InterceptionReason::Downgrade));
             }
+            (State::OlderAtServer, _) => self.older_at_server(),
             (State::Asking, Link::Open { nonce_c, .. }) => self.send_done(nonce_c),
             (State::Asking, Link::Idle) => self.open(nonce_c),
             _ => {}
@@ -374,7 +377,7 @@ impl ClientVerifier {
         let Link::Open { nonce_c, .. } = self.link else {
             return self.misbehaved(SideMisbehaved::ProofWithoutOpen);
         };
-        if matches!(self.state, State::Proven { .. }) {
+        if self.state != State::Asking {
             return self.misbehaved(SideMisbehaved::SecondProof);
         }
         if !self.offered.contains(binding) {
@@ -413,7 +416,21 @@ impl ClientVerifier {
                 InterceptionReason::UnknownHandshake,
             )),
             RejectCode::Unknown => self.misbehaved(SideMisbehaved::UnknownWithoutDone),
+            RejectCode::NotTls13 => self.older_at_server(),
             code => self.fail(SideFailure::Rejected(code)),
+        }
+    }
+
+    /// The server's handshake was not TLS 1.3. If this end's was, they are two handshakes.
+    fn older_at_server(&mut self) {
+        match self.tls {
+            Tls::Handshaking => self.state = State::OlderAtServer,
+            Tls::Complete(TlsVersion::Older) => {
+                self.fail(SideFailure::Rejected(RejectCode::NotTls13));
+            }
+            Tls::Complete(TlsVersion::Tls13) => {
+                self.fail(SideFailure::Interception(InterceptionReason::Downgrade));
+            }
         }
     }
 

@@ -425,6 +425,27 @@ fn older_tls_at_both_ends_is_told_from_a_downgrade() {
 }
 
 #[test]
+fn an_older_handshake_at_the_server_alone_is_an_interception() {
+    for tls_first in [true, false] {
+        let mut pair = Pair::new();
+        pair.keys = HandshakeKeys::Older;
+        pair.deliver_to_server();
+        if tls_first {
+            pair.tls_complete();
+        }
+        pair.found();
+        pair.deliver_to_client();
+        if !tls_first {
+            assert_eq!(pair.client.outcome(), ClientOutcome::Pending);
+            pair.client.handle_disconnected(false);
+            pair.tls_complete();
+        }
+        let downgrade = SideFailure::Interception(InterceptionReason::Downgrade);
+        assert_eq!(pair.failure(), downgrade);
+    }
+}
+
+#[test]
 fn at_the_deadline_the_failure_says_how_far_it_came() {
     for (peer, failure, fallback) in [
         (Peer::Dialling, SideFailure::Unreachable, true),

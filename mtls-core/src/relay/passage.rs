@@ -140,9 +140,10 @@ impl<D: Dial> Opening<'_, D> {
         };
         let met = timeout_at(self.handshake_end(), self.meet(client, hello)).await;
         let mut met = met.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
-        let mut times = Times::default();
-        times.tls = Some(self.started.elapsed());
-        let judge = self.judge(times);
+        let judge = self.judge(Times {
+            tls: Some(self.started.elapsed()),
+            ..Times::default()
+        });
         let mut report = TlsReport::default();
         if met.unfit.is_none() {
             report.version = Some("TLSv1.3".to_owned());

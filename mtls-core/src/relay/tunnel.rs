@@ -20,6 +20,7 @@ use crate::error::{Error, TimedOut};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::path::{Dial, Endpoint};
 use crate::policy::Policy;
+use crate::proto::binding::Association;
 use crate::proto::client::TlsVersion;
 use crate::stream::VerdictHandle;
 use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport};
@@ -137,7 +138,7 @@ struct Opened<S> {
 
 /// What a client began with.
 enum First {
-    Hello(FirstHello),
+    Hello(Box<FirstHello>),
     /// Bytes that cannot be verified, and why.
     Unfit(Vec<u8>, Reason),
 }
@@ -160,12 +161,14 @@ impl<D: Dial> Opening<'_, D> {
         });
         let mut dial = pin!(dial);
         match self.first(client, dial.as_mut()).await? {
-            First::Hello(hello) => self.verify(client, hello, dial, started).await,
+            First::Hello(hello) => self.verify(client, *hello, dial, started).await,
             First::Unfit(received, reason) => {
                 dial.as_mut().await;
                 let primary = taken(dial)?;
-                let mut times = Times::default();
-                times.connected = Some(started.elapsed());
+                let times = Times {
+                    connected: Some(started.elapsed()),
+                    ..Times::default()
+                };
                 let judge = self.judge(&primary, times, None);
                 let finding = unverified(reason);
                 self.decide(&judge, finding, &PrimaryTls::default(), &[])?;
@@ -229,8 +232,10 @@ impl<D: Dial> Opening<'_, D> {
         let mut sides = Sides::start(shared, association, self.settings.bindings)?;
         sides.attend_during(dial.as_mut()).await?;
         let mut primary = taken(dial)?;
-        let mut times = Times::default();
-        times.connected = Some(started.elapsed());
+        let mut times = Times {
+            connected: Some(started.elapsed()),
+            ..Times::default()
+        };
         let counters = self.monitor.counters();
         let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
         sides.set_deadline(Instant::now() + self.settings.deadline);
@@ -259,7 +264,7 @@ impl<D: Dial> Opening<'_, D> {
         &'b self,
         primary: &Primary<D::Stream>,
         times: Times,
-        association: Option<crate::proto::binding::Association>,
+        association: Option<Association>,
     ) -> Judge<'b> {
         Judge {
             settings: &self.settings,
@@ -295,7 +300,7 @@ impl First {
         Ok(match hello.tapped {
             _ if hello.tap.offers_early_data() => Self::Unfit(hello.received, Reason::EarlyData),
             Err(error) => Self::Unfit(hello.received, Reason::Hello(error)),
-            Ok(()) => Self::Hello(hello),
+            Ok(()) => Self::Hello(Box::new(hello)),
         })
     }
 }
@@ -312,8 +317,10 @@ async fn settle<D: Dial>(
         Hellos::Unusable(_) => return Ok(PrimaryTls::default()),
     };
     sides.settle(version, &hash).await?;
-    let mut report = TlsReport::default();
-    report.version = hash.map(|_| "TLSv1.3".to_owned());
+    let report = TlsReport {
+        version: hash.map(|_| "TLSv1.3".to_owned()),
+        ..TlsReport::default()
+    };
     Ok(PrimaryTls { report, chain: &[] })
 }
 

@@ -1,6 +1,5 @@
 //! The client's end: one of each kind.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,9 +15,6 @@ use super::server::{Addresses, CHUNK, HEAD};
 use super::{Error, Kind};
 use crate::tls;
 
-/// From which address the side connections come.
-const SIDE_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-
 /// One client of each kind; a clone is the same clients.
 #[derive(Clone)]
 pub(super) struct Clients {
@@ -30,9 +26,8 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(pki: &Pki, addresses: Addresses) -> Result<Self, Error> {
+    pub(super) fn new(pki: &Pki, addresses: Addresses, side: &Path) -> Result<Self, Error> {
         let config = Arc::new(tls::client_config(&[&pki.ca])?);
-        let side = Path::source(SIDE_SOURCE)?;
         let multipath = || {
             MultipathConnector::builder(Arc::clone(&config), Policy::Require)
                 .side(side.clone())

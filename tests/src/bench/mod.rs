@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use mtls_certs::Pki;
+use mtls_core::path::Path;
 use serde::Serialize;
 
 use self::clients::Clients;
@@ -46,6 +47,10 @@ pub struct BenchArgs {
     /// MiB sent over one connection, per kind and round.
     #[arg(long, default_value = "128")]
     pub megabytes: NonZeroU32,
+    /// The side path, as the programs write it. A source address costs extra wherever many
+    /// closed connections of that address linger: the kernel looks for a port that none has.
+    #[arg(long, default_value = "direct", value_name = "SPEC")]
+    pub side: Path,
     /// Prints one JSON object instead of the table.
     #[arg(long)]
     pub json: bool,
@@ -86,7 +91,7 @@ pub fn run(args: &BenchArgs) -> ExitCode {
 fn measured(args: &BenchArgs) -> Result<Report, Error> {
     let pki = Pki::new(&["localhost", "127.0.0.1"])?;
     let server = Server::start(&pki)?;
-    let clients = Clients::new(&pki, server.addresses())?;
+    let clients = Clients::new(&pki, server.addresses(), &args.side)?;
     let plan = Plan::new(args);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

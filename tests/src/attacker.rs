@@ -1,0 +1,23 @@
+//! Those who stand on the paths.
+//!
+//! On the primary path a [`Mitm`] ends the victim's TLS and begins his own with the server. On a
+//! side path a [`SideAttacker`] does what he likes with the bytes of a side connection;
+//! [`ClosedPort`] and [`BlackHole`] let none come about. [`SideClient`] speaks the side protocol
+//! by hand, and [`Flood`] makes it busy.
+
+mod blocked;
+mod flood;
+pub mod frames;
+mod hello;
+mod mitm;
+mod random;
+mod rewound;
+mod side;
+mod side_client;
+
+pub use blocked::{BlackHole, ClosedPort};
+pub use flood::Flood;
+pub use mitm::{Ahead, Mitm, MitmPlan};
+pub use random::with_client_random;
+pub use side::{End, FrameAttack, Record, SideAttack, SideAttacker, Step, Tamper};
+pub use side_client::SideClient;

@@ -1,0 +1,376 @@
+//! The man in the middle on the primary path.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mtls_core::path::Endpoint;
+use mtls_core::{Accepted, MultipathAcceptor, MultipathConnector, Policy};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::hello::{Overheard, overhear};
+use super::random::with_client_random;
+use super::rewound::Rewound;
+use crate::server::page;
+use crate::tasks::Listening;
+use crate::world::{HOST, provider, retrying_provider};
+use crate::{Loot, Result, Server, World};
+
+static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+
+/// What a [`Mitm`] does. Begin with [`rogue_ca`](Self::rogue_ca) or
+/// [`stolen_key`](Self::stolen_key).
+#[derive(Clone, Debug)]
+pub struct MitmPlan {
+    identity: Arc<ServerConfig>,
+    trusts: RootCertStore,
+    server: SocketAddr,
+    copies_random: bool,
+    versions: &'static [&'static SupportedProtocolVersion],
+    ahead: Ahead,
+    hello_delay: Duration,
+    retry_stall: Duration,
+    page: Option<String>,
+    accomplice: Option<MultipathAcceptor>,
+}
+
+/// What a [`Mitm`] does with the real server before he answers his victim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ahead {
+    /// Nothing: he connects when his victim has.
+    #[default]
+    Nothing,
+    /// He completes a handshake.
+    Connects,
+    /// He completes a handshake and confirms it on a side connection of his own.
+    Confirms,
+    /// He completes a handshake and closes.
+    Closes,
+}
+
+impl MitmPlan {
+    /// With a certificate from the rogue authority.
+    ///
+    /// # Errors
+    /// When there is something wrong with the certificates.
+    pub fn rogue_ca(world: &World, server: &Server) -> Result<Self> {
+        Self::new(world, server.address(), world.rogue_config()?)
+    }
+
+    /// With the server's own certificate and key.
+    ///
+    /// # Errors
+    /// As [`rogue_ca`](Self::rogue_ca).
+    pub fn stolen_key(world: &World, server: &Server) -> Result<Self> {
+        Self::new(world, server.address(), world.server_config()?)
+    }
+
+    /// With any TLS configuration, between anybody and a server at this address.
+    ///
+    /// # Errors
+    /// As [`rogue_ca`](Self::rogue_ca).
+    pub fn new(world: &World, server: SocketAddr, identity: ServerConfig) -> Result<Self> {
+        Ok(Self {
+            identity: Arc::new(identity),
+            trusts: world.roots()?,
+            server,
+            copies_random: false,
+            versions: rustls::DEFAULT_VERSIONS,
+            ahead: Ahead::Nothing,
+            hello_delay: Duration::ZERO,
+            retry_stall: Duration::ZERO,
+            page: None,
+            accomplice: None,
+        })
+    }
+
+    /// Speaks no more than TLS 1.2 with his victim.
+    ///
+    /// # Errors
+    /// As [`rogue_ca`](Self::rogue_ca).
+    pub fn downgrades_victim(mut self, world: &World) -> Result<Self> {
+        let identity = world.server_tls(&world.pki.rogue, provider(), TLS12_ONLY)?;
+        self.identity = Arc::new(identity);
+        Ok(self)
+    }
+
+    /// Speaks no more than TLS 1.2 with the real server.
+    #[must_use]
+    pub fn downgrades_server(mut self) -> Self {
+        self.versions = TLS12_ONLY;
+        self
+    }
+
+    /// Says his victim's random to the real server.
+    #[must_use]
+    pub fn copies_random(mut self) -> Self {
+        self.copies_random = true;
+        self
+    }
+
+    /// Goes to the real server first.
+    #[must_use]
+    pub fn ahead(mut self, ahead: Ahead) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
+    /// Keeps his victim waiting for the ServerHello.
+    #[must_use]
+    pub fn delays_hello(mut self, delay: Duration) -> Self {
+        self.hello_delay = delay;
+        self
+    }
+
+    /// Asks his victim for another ClientHello, and then keeps it waiting.
+    ///
+    /// # Errors
+    /// As [`rogue_ca`](Self::rogue_ca).
+    pub fn stalls_after_retry(mut self, world: &World, stall: Duration) -> Result<Self> {
+        let versions = [&rustls::version::TLS13];
+        let identity = world.server_tls(&world.pki.rogue, retrying_provider(), &versions)?;
+        self.identity = Arc::new(identity);
+        self.retry_stall = stall;
+        Ok(self)
+    }
+
+    /// Gives his victim this page instead of the server's.
+    #[must_use]
+    pub fn forges(mut self, page: &str) -> Self {
+        self.page = Some(page.to_owned());
+        self
+    }
+
+    /// Tells his accomplices on the side paths all that they need: they are those whose
+    /// [`SideAttack`](super::SideAttack) has the acceptor that [`accomplice`](Self::accomplice)
+    /// gives out.
+    ///
+    /// # Errors
+    /// As [`rogue_ca`](Self::rogue_ca).
+    pub fn talks(mut self) -> Result<Self> {
+        let identity = Arc::clone(&self.identity);
+        let acceptor = MultipathAcceptor::builder(identity, Policy::Observe).build()?;
+        self.accomplice = Some(acceptor);
+        Ok(self)
+    }
+
+    /// What answers for his handshakes, when he talks.
+    pub fn accomplice(&self) -> Option<MultipathAcceptor> {
+        self.accomplice.clone()
+    }
+}
+
+/// A man in the middle: accepts TCP, ends the victim's TLS, begins his own with the real server,
+/// and relays the plaintext both ways, or answers himself.
+#[derive(Debug)]
+pub struct Mitm {
+    loot: Loot,
+    listening: Listening,
+}
+
+impl Mitm {
+    /// Takes his place at `address`.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn start(address: SocketAddr, plan: MitmPlan) -> Result<Self> {
+        let loot = Loot::default();
+        let attack = Attack {
+            plan: Arc::new(plan),
+            loot: loot.clone(),
+        };
+        let listening = Listening::start(address, move |tcp, peer| {
+            let attack = attack.clone();
+            async move {
+                // How far he came is for his loot to tell.
+                let _ = attack.run(tcp, peer).await;
+            }
+        })
+        .await?;
+        Ok(Self { loot, listening })
+    }
+
+    /// Where he stands.
+    pub fn address(&self) -> SocketAddr {
+        self.listening.address
+    }
+
+    /// What he has got.
+    pub fn loot(&self) -> &Loot {
+        &self.loot
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+type Stream = Box<dyn Io>;
+
+#[derive(Clone)]
+struct Attack {
+    plan: Arc<MitmPlan>,
+    loot: Loot,
+}
+
+impl Attack {
+    async fn run(self, mut tcp: TcpStream, peer: SocketAddr) -> Result {
+        let overheard = overhear(&mut tcp).await?;
+        self.loot.count_connection(overheard.offers_ticket);
+        let result = self.attack(tcp, peer, overheard).await;
+        self.loot.count_end();
+        result
+    }
+
+    async fn attack(&self, tcp: TcpStream, peer: SocketAddr, overheard: Overheard) -> Result {
+        let random = overheard.random;
+        let early = self.go_ahead(random).await;
+        sleep(self.plan.hello_delay).await;
+        let victim = self.take_victim(overheard, tcp, peer).await?;
+        let server = match early {
+            Some(server) => Some(server),
+            None => self.reach_server(random, false).await.ok(),
+        };
+        match (&self.plan.page, server) {
+            (None, Some(server)) => self.relay(victim, server).await,
+            (forged, server) => {
+                let forged = forged.as_deref().unwrap_or("the attacker has no page");
+                self.forge(victim, server, forged).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` where he has no connection, or none left.
+    async fn go_ahead(&self, random: [u8; 32]) -> Option<Stream> {
+        let confirms = match self.plan.ahead {
+            Ahead::Nothing => return None,
+            Ahead::Confirms => true,
+            Ahead::Connects | Ahead::Closes => false,
+        };
+        let connected = self.reach_server(random, confirms).await.ok()?;
+        (self.plan.ahead != Ahead::Closes).then_some(connected)
+    }
+
+    /// Ends the victim's TLS.
+    async fn take_victim(
+        &self,
+        overheard: Overheard,
+        tcp: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<Stream> {
+        let plan = &self.plan;
+        let stream = Rewound::new(overheard.bytes, plan.retry_stall, tcp);
+        if let Some(acceptor) = &plan.accomplice {
+            let Accepted::Stream(stream) = acceptor.accept(stream, peer).await? else {
+                return Err("a side connection on the primary path".into());
+            };
+            self.count(stream.get_ref().get_ref().1.handshake_kind());
+            return Ok(Box::new(stream));
+        }
+        let acceptor = TlsAcceptor::from(Arc::clone(&plan.identity));
+        let stream = acceptor.accept(stream).await?;
+        self.count(stream.get_ref().1.handshake_kind());
+        Ok(Box::new(stream))
+    }
+
+    fn count(&self, kind: Option<HandshakeKind>) {
+        self.loot
+            .count_handshake(kind == Some(HandshakeKind::Resumed));
+    }
+
+    /// A connection of his own to the real server, as plain TLS or with a verification.
+    async fn reach_server(&self, random: [u8; 32], confirms: bool) -> Result<Stream> {
+        let crypto = match self.plan.copies_random {
+            true => with_client_random(random),
+            false => provider(),
+        };
+        let mut config = ClientConfig::builder_with_provider(Arc::new(crypto))
+            .with_protocol_versions(self.plan.versions)?
+            .with_root_certificates(self.plan.trusts.clone())
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        let (config, name) = (Arc::new(config), ServerName::try_from(HOST)?);
+        let tcp = TcpStream::connect(self.plan.server).await?;
+        tcp.set_nodelay(true)?;
+        if !confirms {
+            let stream = TlsConnector::from(config).connect(name, tcp).await?;
+            return Ok(Box::new(stream));
+        }
+        let side = Endpoint::from(self.plan.server);
+        let connector = MultipathConnector::builder(config, Policy::Require)
+            .side(mtls_core::path::Path::system())
+            .build()?;
+        Ok(Box::new(connector.connect_stream(name, tcp, &side).await?))
+    }
+
+    /// Reads along, both ways, until the victim has closed.
+    async fn relay(&self, victim: Stream, server: Stream) {
+        let (from_victim, to_victim) = split(victim);
+        let (from_server, to_server) = split(server);
+        let there = pump(from_victim, to_server, |bytes| {
+            self.loot.take_from_victim(bytes);
+        });
+        let back = async {
+            pump(from_server, to_victim, |bytes| {
+                self.loot.take_from_server(bytes);
+            })
+            .await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = there => {}
+            () = back => {}
+        }
+    }
+
+    /// Takes the victim's request to the server and its answer for himself, and gives the victim
+    /// another.
+    async fn forge(
+        &self,
+        mut victim: Stream,
+        server: Option<Stream>,
+        forged: &str,
+    ) -> io::Result<()> {
+        let mut request = Vec::new();
+        let mut buffer = [0; 2048];
+        while !request.ends_with(b"\r\n\r\n") {
+            let read = victim.read(&mut buffer).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.loot.take_from_victim(&buffer[..read]);
+            request.extend_from_slice(&buffer[..read]);
+        }
+        if let Some(mut server) = server {
+            let mut answer = Vec::new();
+            server.write_all(&request).await?;
+            // A server that does not close as TLS wants it has answered all the same.
+            let _ = server.read_to_end(&mut answer).await;
+            self.loot.take_from_server(&answer);
+        }
+        victim.write_all(&page(forged)).await?;
+        victim.shutdown().await
+    }
+}
+
+/// Moves bytes until `from` ends, even if `to` takes no more: what is read counts.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut take: impl FnMut(&[u8]),
+) {
+    let mut buffer = [0; 4096];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        take(&buffer[..read]);
+        let _ = to.write_all(&buffer[..read]).await;
+        let _ = to.flush().await;
+    }
+    let _ = to.shutdown().await;
+}

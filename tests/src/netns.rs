@@ -1,0 +1,238 @@
+//! Two real paths: a client, two routers and a server, each in a network namespace of its own.
+//!
+//! ```text
+//!            ┌── path0 ── router 1 ──┐
+//!   client ──┤                       ├── server (10.99.0.1 on its loopback interface)
+//!            └── path1 ── router 2 ──┘
+//! ```
+//!
+//! Needs root, `ip` and `nft`; [`unavailable`] says what is missing.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::Result;
+
+/// The server's address, which both paths lead to.
+pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1));
+
+/// The client's interfaces, one for each path.
+pub const INTERFACES: [&str; 2] = ["path0", "path1"];
+
+/// What keeps this process from making namespaces; `None` where nothing does.
+pub fn unavailable() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("network namespaces take root".to_owned());
+    }
+    for (program, argument) in [("ip", "-V"), ("nft", "-v")] {
+        if run(program, &[argument]).is_err() {
+            return Some(format!("the program `{program}` is not there"));
+        }
+    }
+    let probe = Namespace::new("probe").and_then(|probe| probe.nft("table ip probe {}"));
+    probe
+        .err()
+        .map(|error| format!("this system makes no namespaces: {error}"))
+}
+
+/// The four namespaces; they go when this is dropped.
+#[derive(Debug)]
+pub struct TwoPaths {
+    /// Where the client lives, with the interfaces [`INTERFACES`].
+    pub client: Namespace,
+    /// The routers, one for each path.
+    pub routers: [Namespace; 2],
+    /// Where the server lives, at [`SERVER`].
+    pub server: Namespace,
+}
+
+impl TwoPaths {
+    /// Makes and connects them.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn new() -> Result<Self> {
+        let paths = Self {
+            client: Namespace::new("client")?,
+            routers: [Namespace::new("router1")?, Namespace::new("router2")?],
+            server: Namespace::new("server")?,
+        };
+        paths.server.ip(&format!("addr add {SERVER}/32 dev lo"))?;
+        for (index, router) in paths.routers.iter().enumerate() {
+            paths.connect(index, router)?;
+        }
+        Ok(paths)
+    }
+
+    fn connect(&self, index: usize, router: &Namespace) -> Result {
+        let name = INTERFACES[index];
+        link(&self.client, name, router, "down0")?;
+        link(router, "up0", &self.server, name)?;
+        let (near, far) = (format!("10.{index}.1"), format!("10.{index}.2"));
+        self.client
+            .ip(&format!("addr add {near}.2/24 dev {name}"))?;
+        router.ip(&format!("addr add {near}.1/24 dev down0"))?;
+        router.ip(&format!("addr add {far}.1/24 dev up0"))?;
+        self.server.ip(&format!("addr add {far}.2/24 dev {name}"))?;
+        for (namespace, interface) in [
+            (&self.client, name),
+            (router, "down0"),
+            (router, "up0"),
+            (&self.server, name),
+        ] {
+            namespace.ip(&format!("link set {interface} up"))?;
+        }
+        let metric = 100 + index;
+        self.client.ip(&format!(
+            "route add {SERVER}/32 via {near}.1 dev {name} metric {metric}"
+        ))?;
+        router.ip(&format!("route add {SERVER}/32 via {far}.2 dev up0"))?;
+        self.server
+            .ip(&format!("route add {near}.0/24 via {far}.1 dev {name}"))?;
+        router.sysctl("net.ipv4.ip_forward=1")
+    }
+}
+
+/// A network namespace with its loopback interface up; it goes when this is dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Makes one, whose name nobody else has.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn new(role: &str) -> Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mtls-{}-{number}-{role}", std::process::id());
+        run("ip", &["netns", "add", &name])?;
+        let namespace = Self { name };
+        namespace.ip("link set lo up")?;
+        Ok(namespace)
+    }
+
+    /// Runs `ip` in it, with these arguments.
+    ///
+    /// # Errors
+    /// What it says.
+    pub fn ip(&self, arguments: &str) -> Result {
+        let mut all = vec!["-n", &self.name];
+        all.extend(arguments.split(' '));
+        run("ip", &all)
+    }
+
+    /// Gives it these rules.
+    ///
+    /// # Errors
+    /// What `nft` says.
+    pub fn nft(&self, rules: &str) -> Result {
+        let mut child = Command::new("ip")
+            .args(["netns", "exec", &self.name, "nft", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(rules.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("nft: {}", String::from_utf8_lossy(&output.stderr)).into()),
+        }
+    }
+
+    /// Runs a program in it, as its processes see the network.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
+    /// Runs a future in a thread of this namespace, with a runtime of its own: all its sockets
+    /// are there.
+    ///
+    /// # Errors
+    /// When the namespace cannot be opened.
+    pub fn spawn<T, F>(&self, future: impl FnOnce() -> F + Send + 'static) -> Result<Inside<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>>,
+    {
+        let namespace = File::open(format!("/run/netns/{}", self.name))?;
+        let thread = std::thread::spawn(move || {
+            // A thread's children are where it is, so those of the runtime are, too.
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(future())
+        });
+        Ok(Inside(thread))
+    }
+
+    fn sysctl(&self, setting: &str) -> Result {
+        run(
+            "ip",
+            &["netns", "exec", &self.name, "sysctl", "-qw", setting],
+        )
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = run("ip", &["netns", "delete", &self.name]);
+    }
+}
+
+/// What runs in a namespace.
+#[derive(Debug)]
+pub struct Inside<T>(JoinHandle<Result<T>>);
+
+impl<T: Send + 'static> Inside<T> {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Its own, or that it panicked.
+    pub async fn join(self) -> Result<T> {
+        let join = move || self.0.join().map_err(|_| "a thread panicked")?;
+        tokio::task::spawn_blocking(join).await?
+    }
+}
+
+/// Connects two namespaces by a pair of interfaces.
+fn link(one: &Namespace, its: &str, other: &Namespace, others: &str) -> Result {
+    let other = &other.name;
+    one.ip(&format!(
+        "link add {its} type veth peer name {others} netns {other}"
+    ))
+}
+
+/// The address at which a redirected connection arrives in a router.
+pub fn redirected(port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            let why = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{program} {}: {why}", arguments.join(" ")).into())
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A client with a secret, who may be attacked.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mtls_core::path::{Endpoint, Host, HostName, Path};
+use mtls_core::{
+    ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy, interception_token,
+};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::Result;
+use crate::world::HOST;
+
+/// What only the server may read.
+pub const REQUEST_SECRET: &str = "session=canary-of-the-client";
+/// What only the client may read.
+pub const PAGE_SECRET: &str = "canary-of-the-server";
+
+/// How long a test waits for what it expects to come: long enough for a machine under load.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client, and where its paths lead.
+///
+/// All paths ask for the same host and port; an attacker who stands on one answers there at
+/// another address, as a redirected packet would have it.
+#[derive(Clone, Debug)]
+pub struct Victim {
+    /// The TLS configuration. Plain connections of one victim share its ticket store.
+    pub config: Arc<ClientConfig>,
+    server: SocketAddr,
+    primary: SocketAddr,
+    primary_path: Path,
+    sides: Vec<Side>,
+}
+
+#[derive(Clone, Debug)]
+struct Side {
+    path: Path,
+    to: SocketAddr,
+}
+
+impl Victim {
+    pub(crate) fn new(config: ClientConfig, server: SocketAddr) -> Self {
+        Self {
+            config: Arc::new(config),
+            server,
+            primary: server,
+            primary_path: Path::system(),
+            sides: Vec::new(),
+        }
+    }
+
+    /// Its primary path leads to this address now.
+    #[must_use]
+    pub fn primary_to(mut self, address: SocketAddr) -> Self {
+        self.primary = address;
+        self
+    }
+
+    /// Its primary path is this one now.
+    #[must_use]
+    pub fn primary_by(mut self, path: Path) -> Self {
+        self.primary_path = path;
+        self
+    }
+
+    /// Another side path, to this address. Without any there is one, straight to the server.
+    #[must_use]
+    pub fn side_to(self, address: SocketAddr) -> Self {
+        self.side_by(Path::system(), address)
+    }
+
+    /// Another side path, from an address of the client's own.
+    ///
+    /// # Panics
+    /// When the address cannot be a client's.
+    #[must_use]
+    pub fn side_from(self, source: IpAddr, to: SocketAddr) -> Self {
+        let path = Path::source(source).expect("an address of a client's own");
+        self.side_by(path, to)
+    }
+
+    /// Another side path, of any kind.
+    #[must_use]
+    pub fn side_by(mut self, path: Path, to: SocketAddr) -> Self {
+        self.sides.push(Side { path, to });
+        self
+    }
+
+    /// Another TLS configuration.
+    #[must_use]
+    pub fn with_config(mut self, config: ClientConfig) -> Self {
+        self.config = Arc::new(config);
+        self
+    }
+
+    /// The server as the client asks for it.
+    pub fn target(&self) -> Endpoint {
+        let host = HostName::new(HOST).expect("the lab's host is a name");
+        Endpoint::new(Host::Name(host), self.primary.port())
+    }
+
+    /// A connector over this client's paths, with patience for a machine under load.
+    ///
+    /// # Errors
+    /// When a source address cannot be one.
+    pub fn connector(&self, policy: Policy) -> Result<ConnectorBuilder<Path>> {
+        let direct = [Side {
+            path: Path::system(),
+            to: self.server,
+        }];
+        let sides = match self.sides.is_empty() {
+            true => &direct[..],
+            false => &self.sides,
+        };
+        let side_port = sides.first().map_or(0, |side| side.to.port());
+        let host = self.target().host;
+        let mut builder = MultipathConnector::builder(Arc::clone(&self.config), policy)
+            .primary(lead(self.primary_path.clone(), self.primary))
+            .side_endpoint(Endpoint::new(host, side_port))
+            .deadline(PATIENCE);
+        for side in sides {
+            builder = builder.side(lead(side.path.clone(), side.to));
+        }
+        Ok(builder)
+    }
+
+    /// Connects over all paths, with a connector of its own.
+    ///
+    /// # Errors
+    /// What the connector says.
+    pub async fn connect(&self, policy: Policy) -> Result<ClientStream<TcpStream>, Error> {
+        let builder = self
+            .connector(policy)
+            .expect("a loopback address is a source");
+        builder.build()?.connect(&self.target()).await
+    }
+
+    /// Connects with other settings of the connector, and [`describe`]s what came of it.
+    ///
+    /// # Errors
+    /// When the settings cannot be.
+    pub async fn outcome_with(
+        &self,
+        policy: Policy,
+        tune: impl FnOnce(ConnectorBuilder<Path>) -> ConnectorBuilder<Path>,
+    ) -> Result<String> {
+        let connector = tune(self.connector(policy)?).build()?;
+        Ok(describe(&connector.connect(&self.target()).await))
+    }
+
+    /// Connects, and [`describe`]s what came of it.
+    ///
+    /// # Errors
+    /// As [`connector`](Self::connector).
+    pub async fn outcome(&self, policy: Policy) -> Result<String> {
+        self.outcome_with(policy, |builder| builder).await
+    }
+
+    /// Connects as plain tokio-rustls does.
+    ///
+    /// # Errors
+    /// What TLS says.
+    pub async fn connect_plain(&self) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.primary).await?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::try_from(HOST).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::clone(&self.config))
+            .connect(name, tcp)
+            .await
+    }
+
+    /// Fetches the page by plain TLS.
+    ///
+    /// # Errors
+    /// What TLS says, or when the answer is none.
+    pub async fn fetch_plain(&self) -> Result<String> {
+        fetch(self.connect_plain().await?).await
+    }
+}
+
+/// What came of a connection, in a word or two: `verified`, `intercepted: REASON` or
+/// `unverified: REASON` where the application got its stream, `refused: REASON` or what else went
+/// wrong where it did not. Reasons are those of `mtls_core`.
+pub fn describe<IO>(result: &Result<ClientStream<IO>, Error>) -> String {
+    match result {
+        Ok(stream) => {
+            let outcome = stream.verdict().outcome;
+            match outcome.reason() {
+                Some(reason) => format!("{}: {reason}", outcome.as_str()),
+                None => outcome.as_str().to_owned(),
+            }
+        }
+        Err(Error::Interception(evidence)) => {
+            format!("refused: {}", interception_token(evidence.reason))
+        }
+        Err(Error::Unverified(unverified)) => format!("refused: {}", unverified.reason.as_str()),
+        Err(other) => other.to_string(),
+    }
+}
+
+/// A path on which the lab's host has this address.
+fn lead(path: Path, address: SocketAddr) -> Path {
+    let host = HostName::new(HOST).expect("the lab's host is a name");
+    path.resolve(host, address.port(), address.ip())
+}
+
+/// The secret request.
+pub fn request() -> String {
+    format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {REQUEST_SECRET}\r\nConnection: close\r\n\r\n"
+    )
+}
+
+/// Sends the secret request, and reads the page.
+///
+/// # Errors
+/// When the connection breaks, or nothing came.
+pub async fn fetch(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<String> {
+    let request = request();
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer).await {
+        // An attacker need not close as TLS wants it.
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error.into()),
+        _ if answer.is_empty() => return Err("the server closed without an answer".into()),
+        _ => {}
+    }
+    let answer = String::from_utf8(answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((_, body)) => Ok(body.to_owned()),
+        None => Err("the answer is no HTTP response".into()),
+    }
+}
