@@ -99,6 +99,8 @@ mod error;
 mod evidence;
 #[cfg(feature = "tokio")]
 mod first_hello;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "tokio")]
 pub mod path;
 #[cfg(feature = "tokio")]

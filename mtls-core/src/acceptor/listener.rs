@@ -29,6 +29,14 @@ pub trait Incoming: Send + 'static {
     /// # Errors
     /// What the system says; the listener pauses and goes on.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says; by default that there is no such address.
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::AddrNotAvailable.into())
+    }
 }
 
 impl Incoming for TcpListener {
@@ -39,6 +47,10 @@ impl Incoming for TcpListener {
         // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
         stream.set_nodelay(true)?;
         Ok((stream, peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
     }
 }
 
@@ -69,6 +81,7 @@ impl Default for ListenerLimits {
 /// streams that the policy lets pass. Dropping it ends what is under way.
 pub struct MultipathListener<S> {
     host: Arc<Host<S>>,
+    local: io::Result<SocketAddr>,
     ready: mpsc::Receiver<(ServerStream<S>, SocketAddr)>,
     tasks: JoinSet<()>,
     /// Its drop does not stop the accept loops; that of `tasks` does.
@@ -104,6 +117,7 @@ where
                 door: Arc::new(Door::new(limits)),
                 ready: sender,
             }),
+            local: incoming.local_addr(),
             ready,
             tasks: JoinSet::new(),
             stop: watch::Sender::new(false),
@@ -127,6 +141,17 @@ where
             Some(ready) => ready,
             // The sender belongs to this very struct's host.
             None => std::future::pending().await,
+        }
+    }
+
+    /// Where it listens for TLS.
+    ///
+    /// # Errors
+    /// When that was not known at the start.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.local {
+            Ok(local) => Ok(*local),
+            Err(error) => Err(error.kind().into()),
         }
     }
 
