@@ -97,6 +97,8 @@ mod connector;
 mod error;
 #[cfg(feature = "tokio")]
 mod evidence;
+#[cfg(feature = "tokio")]
+mod first_hello;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "tokio")]
@@ -108,6 +110,8 @@ mod policy;
 pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod registry;
+#[cfg(feature = "tokio")]
+pub mod relay;
 #[cfg(feature = "tokio")]
 mod rustls_io;
 #[cfg(feature = "tokio")]

@@ -2,7 +2,7 @@
 //! provider: what both ends need of rustls beside their handshakes.
 
 use rustls::ConnectionCommon;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::SecureRandom;
 
 use crate::error::Error;
 use crate::proto::binding::Nonce;
@@ -29,10 +29,9 @@ pub(crate) fn feed<D>(
 }
 
 /// Fresh random bytes.
-pub(crate) fn nonce(provider: &CryptoProvider) -> Result<Nonce, Error> {
+pub(crate) fn nonce(random: &dyn SecureRandom) -> Result<Nonce, Error> {
     let mut nonce = [0; 32];
-    provider
-        .secure_random
+    random
         .fill(&mut nonce)
         .map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
     Ok(nonce)

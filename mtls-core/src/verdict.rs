@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::path::{Dialed, Independence, PathKind};
 use crate::proto::binding::Binding;
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
+use crate::proto::error::HelloError;
 use crate::proto::frame::RejectCode;
 use crate::registry::SideStatus;
 
@@ -88,6 +89,13 @@ pub enum Reason {
     NotRegistered,
     /// The handshake was not TLS 1.3.
     NotTls13,
+    /// Relay: the client's first byte begins no TLS handshake.
+    NotTls,
+    /// Relay: the client offers early data, which whoever gave it its ticket can read
+    /// (`docs/protocol.md`, section 8.2).
+    EarlyData,
+    /// Relay: the hellos cannot be bound.
+    Hello(HelloError),
 }
 
 impl Reason {
@@ -100,6 +108,9 @@ impl Reason {
             Self::NotConfirmed => "not-confirmed",
             Self::NotRegistered => "not-registered",
             Self::NotTls13 => "not-tls13",
+            Self::NotTls => "not-tls",
+            Self::EarlyData => "early-data",
+            Self::Hello(_) => "unusable-hello",
         }
     }
 }
@@ -143,6 +154,12 @@ impl fmt::Display for Reason {
             Self::NotConfirmed => f.write_str("the side connection did not confirm in time"),
             Self::NotRegistered => f.write_str("the registry did not take the handshake"),
             Self::NotTls13 => f.write_str("the handshake was not TLS 1.3"),
+            Self::NotTls => f.write_str("the client does not speak TLS"),
+            Self::EarlyData => f.write_str(
+                "the client offers early data, which an attacker who once gave it a ticket can \
+                 read: turn early data off in the client",
+            ),
+            Self::Hello(error) => error.fmt(f),
         }
     }
 }

@@ -15,18 +15,18 @@ use crate::stream::{MultipathStream, ServerStream, VerdictHandle};
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
 /// Everything beside the TLS connection and its registration that a verdict is made of.
-pub(super) struct Judge {
-    pub(super) policy: Policy,
-    pub(super) deadline: Instant,
-    pub(super) started: Instant,
-    pub(super) peer: SocketAddr,
-    pub(super) times: Times,
+pub(crate) struct Judge {
+    pub(crate) policy: Policy,
+    pub(crate) deadline: Instant,
+    pub(crate) started: Instant,
+    pub(crate) peer: SocketAddr,
+    pub(crate) times: Times,
 }
 
 impl Judge {
     /// Hands the stream out as soon as the policy allows, or says why not.
-    pub(super) async fn judge<IO>(
-        mut self,
+    pub(crate) async fn judge<IO>(
+        self,
         tls: TlsStream<IO>,
         registration: Option<Arc<dyn Registration>>,
     ) -> Result<ServerStream<IO>, Error> {
@@ -38,15 +38,29 @@ impl Judge {
             // Whether it was confirmed is read from the registration afterwards.
             let _ = timeout_at(self.deadline, registration.confirmed()).await;
         }
-        self.times.verdict = Some(self.started.elapsed());
-        let reason = match (&registration, tls13) {
-            (_, false) => Reason::NotTls13,
-            (None, true) => Reason::NotRegistered,
-            (Some(_), true) => Reason::NoSideConnection,
-        };
         let report = TlsReport::of(connection);
-        let mut verdict = self.verdict(Outcome::Unverified(reason), report);
-        if let (Some(registration), true) = (&registration, tls13) {
+        let unfit = (!tls13).then_some(Reason::NotTls13);
+        let handle = self.conclude(registration, unfit, report)?;
+        Ok(MultipathStream::new(tls, handle))
+    }
+
+    /// The verdict as of now, or what the policy refuses. An `unfit` handshake cannot be verified,
+    /// whatever the side connections say.
+    pub(crate) fn conclude(
+        mut self,
+        registration: Option<Arc<dyn Registration>>,
+        unfit: Option<Reason>,
+        tls: TlsReport,
+    ) -> Result<VerdictHandle, Error> {
+        self.times.verdict = Some(self.started.elapsed());
+        let registration = registration.filter(|_| unfit.is_none());
+        let reason = match (unfit, &registration) {
+            (Some(reason), _) => reason,
+            (None, None) => Reason::NotRegistered,
+            (None, Some(_)) => Reason::NoSideConnection,
+        };
+        let mut verdict = self.verdict(Outcome::Unverified(reason), tls);
+        if let Some(registration) = &registration {
             verdict.take_status(&registration.status());
         }
         tracing::debug!(
@@ -54,15 +68,14 @@ impl Judge {
             reason = verdict.outcome.reason()
         );
         self.allow(&verdict)?;
-        let handle = match registration {
-            Some(registration) if tls13 => VerdictHandle::live(verdict, registration),
-            _ => VerdictHandle::fixed(verdict),
-        };
-        Ok(MultipathStream::new(tls, handle))
+        Ok(match registration {
+            Some(registration) => VerdictHandle::live(verdict, registration),
+            None => VerdictHandle::fixed(verdict),
+        })
     }
 
     /// Does the application wait for the Confirm?
-    fn holds(&self, registration: &dyn Registration) -> bool {
+    pub(crate) fn holds(&self, registration: &dyn Registration) -> bool {
         match self.policy {
             Policy::Require => true,
             Policy::Prefer => registration.status().opened,
@@ -80,6 +93,8 @@ impl Judge {
             }))
         };
         match (self.policy, &verdict.outcome) {
+            // Whatever the policy (`docs/protocol.md`, section 8.2).
+            (_, Outcome::Unverified(Reason::EarlyData)) => Err(refused(Reason::EarlyData)),
             (Policy::Observe, _) | (_, Outcome::Verified(_)) => Ok(()),
             (_, Outcome::Intercepted(_)) => Err(Error::Disputed(Box::new(verdict.clone()))),
             (Policy::Require, Outcome::Unverified(reason)) => Err(refused(*reason)),

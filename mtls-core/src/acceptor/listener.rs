@@ -1,24 +1,21 @@
 //! Many handshakes at a time: concurrent, bounded, and never in the way of one another.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
+use super::door::{Attendant, Door, SilentPlace, Takes};
 use super::{MultipathAcceptor, Opening};
-use crate::error::{Error, InvalidMessage, TimedOut};
-use crate::places::{Entered, PlaceId, PlaceLimits, Places};
+use crate::error::{Error, InvalidMessage};
 use crate::stream::ServerStream;
 
-/// How long to wait after the system could not accept, for want of descriptors say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How many verified streams may wait for the application.
 const READY: usize = 64;
 
@@ -82,27 +79,22 @@ impl Default for ListenerLimits {
 
 /// Accepts connections of which some are TLS and some are side connections, and gives out the
 /// streams that the policy lets pass. Dropping it ends what is under way.
-#[derive(Debug)]
 pub struct MultipathListener<S> {
-    shared: Arc<Shared>,
+    host: Arc<Host<S>>,
     local: io::Result<SocketAddr>,
     ready: mpsc::Receiver<(ServerStream<S>, SocketAddr)>,
-    sender: mpsc::Sender<(ServerStream<S>, SocketAddr)>,
     tasks: JoinSet<()>,
+    /// Its drop does not stop the accept loops; that of `tasks` does.
+    stop: watch::Sender<bool>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    acceptor: MultipathAcceptor,
-    silent: Mutex<Places<AbortHandle>>,
-    handshakes: Semaphore,
-}
-
-/// What a listener takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
-    Both,
-    SidesOnly,
+impl<S> fmt::Debug for MultipathListener<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MultipathListener")
+            .field("acceptor", &self.host.acceptor)
+            .field("door", &self.host.door)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<S> MultipathListener<S>
@@ -119,20 +111,16 @@ where
         limits: ListenerLimits,
     ) -> Self {
         let (sender, ready) = mpsc::channel(READY);
-        let silent = Places::new(PlaceLimits {
-            total: limits.silent.max(1),
-            per_peer: limits.silent_per_peer.max(1),
-        });
         let mut listener = Self {
-            shared: Arc::new(Shared {
+            host: Arc::new(Host {
                 acceptor,
-                silent: Mutex::new(silent),
-                handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
+                door: Arc::new(Door::new(limits)),
+                ready: sender,
             }),
             local: incoming.local_addr(),
             ready,
-            sender,
             tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
         };
         listener.listen(incoming, Takes::Both);
         listener
@@ -151,7 +139,7 @@ where
     pub async fn accept(&mut self) -> (ServerStream<S>, SocketAddr) {
         match self.ready.recv().await {
             Some(ready) => ready,
-            // The sender is a field of this very struct.
+            // The sender belongs to this very struct's host.
             None => std::future::pending().await,
         }
     }
@@ -169,124 +157,52 @@ where
 
     /// How many connections have not sent a complete ClientHello yet.
     pub fn silent(&self) -> usize {
-        self.shared.lock_silent().len()
+        self.host.door.silent()
     }
 
     fn listen(&mut self, incoming: impl Incoming<Stream = S>, takes: Takes) {
-        let shared = Arc::clone(&self.shared);
-        let ready = self.sender.clone();
+        let host = Arc::clone(&self.host);
+        let stop = self.stop.subscribe();
+        let door = Arc::clone(&self.host.door);
         self.tasks
-            .spawn(accept_loop(shared, incoming, takes, ready));
+            .spawn(door.accept_loop(incoming, takes, host, stop));
     }
 }
 
-type Ready<S> = mpsc::Sender<(ServerStream<S>, SocketAddr)>;
-
-async fn accept_loop<I: Incoming>(
-    shared: Arc<Shared>,
-    mut incoming: I,
-    takes: Takes,
-    ready: Ready<I::Stream>,
-) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = incoming.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
-                sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let connection = Connection {
-            shared: Arc::clone(&shared),
-            peer,
-            takes,
-            ready: ready.clone(),
-        };
-        // The lock is held until the place is known, so that the task cannot leave it before.
-        let mut silent = shared.lock_silent();
-        let (place, told) = tokio::sync::oneshot::channel();
-        let handle = connections.spawn(async move {
-            if let Ok(place) = told.await {
-                connection.run(stream, place).await;
-            }
-        });
-        let Some(Entered { id, evicted }) = silent.enter(peer.ip(), false, handle) else {
-            tracing::debug!(%peer, "too many silent connections of one peer");
-            continue;
-        };
-        if let Some((_, evicted)) = evicted {
-            evicted.abort();
-        }
-        drop(silent);
-        let _ = place.send(id);
-    }
+/// Shakes hands, and hands the streams out.
+struct Host<S> {
+    acceptor: MultipathAcceptor,
+    door: Arc<Door>,
+    ready: mpsc::Sender<(ServerStream<S>, SocketAddr)>,
 }
 
-struct Connection<S> {
-    shared: Arc<Shared>,
-    peer: SocketAddr,
-    takes: Takes,
-    ready: Ready<S>,
-}
-
-impl<S> Connection<S>
+impl<S> Attendant<S> for Host<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    async fn run(self, stream: S, place: PlaceId) {
-        let silent = SilentPlace {
-            shared: Arc::clone(&self.shared),
-            id: place,
-        };
-        if let Err(error) = self.serve(stream, silent).await {
-            tracing::debug!(peer = %self.peer, %error, "connection not served");
-        }
-    }
-
-    async fn serve(&self, stream: S, silent: SilentPlace) -> Result<(), Error> {
-        let acceptor = &self.shared.acceptor;
-        match (acceptor.open(stream).await?, self.takes) {
+    async fn attend(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        takes: Takes,
+        silent: SilentPlace,
+    ) -> Result<(), Error> {
+        let acceptor = &self.acceptor;
+        match (acceptor.open(stream).await?, takes) {
             (Opening::Side(io, received), _) => {
                 drop(silent);
-                acceptor.side(io, self.peer, received).run().await
+                acceptor.side(io, peer, received).run().await
             }
             (Opening::Tls(_), Takes::SidesOnly) => Err(InvalidMessage::TlsOnSideListener.into()),
             (Opening::Tls(hello), Takes::Both) => {
                 drop(silent);
                 let patience = acceptor.inner.settings.handshake_timeout;
-                let turn = timeout(patience, self.shared.handshakes.acquire()).await;
-                let Ok(Ok(_permit)) = turn else {
-                    return Err(Error::TimedOut(TimedOut::Busy));
-                };
-                let stream = acceptor.handshake(*hello, self.peer).await?;
+                let _turn = self.door.turn(patience).await?;
+                let stream = acceptor.handshake(*hello, peer).await?;
                 // Nobody takes it when the listener is gone.
-                let _ = self.ready.send((stream, self.peer)).await;
+                let _ = self.ready.send((stream, peer)).await;
                 Ok(())
             }
         }
-    }
-}
-
-impl Shared {
-    fn lock_silent(&self) -> std::sync::MutexGuard<'_, Places<AbortHandle>> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A silent connection's place; given up on drop.
-struct SilentPlace {
-    shared: Arc<Shared>,
-    id: PlaceId,
-}
-
-impl Drop for SilentPlace {
-    fn drop(&mut self) {
-        self.shared.lock_silent().leave(self.id);
     }
 }

@@ -2,38 +2,34 @@
 //! [`MultipathListener`], which runs many handshakes at a time.
 
 mod builder;
-mod judge;
+pub(crate) mod door;
+pub(crate) mod judge;
 mod listener;
+pub(crate) mod service;
 mod side;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::judge::Judge;
-use self::side::{Evicted, SidePlace};
+use self::service::SideService;
 use self::tls::{ReadHello, TlsSettings};
 use crate::error::{Error, InvalidMessage, TimedOut};
-use crate::places::{PlaceId, Places};
+use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::policy::Policy;
 use crate::proto::frame::GREETING;
-use crate::proto::server::ServerLimits;
-use crate::registry::{PendingRegistry, Registration, RegistryKey, ServiceId};
 use crate::stream::ServerStream;
 use crate::verdict::Times;
 
 pub use builder::AcceptorBuilder;
 pub use listener::{Incoming, ListenerLimits, MultipathListener};
 pub use side::SideConnection;
-
-/// The first byte of a TLS handshake record (RFC 8446, section 5.1).
-const TLS_HANDSHAKE: u8 = 22;
 
 /// Accepts TLS connections, and answers their verifications on side connections.
 ///
@@ -115,20 +111,15 @@ pub struct MultipathAcceptor {
 struct Inner {
     tls: TlsSettings,
     settings: Settings,
-    registry: Arc<dyn PendingRegistry>,
-    sides: Mutex<Places<oneshot::Sender<()>>>,
+    sides: Arc<SideService>,
 }
 
 /// What an acceptor was told.
 #[derive(Clone, Copy, Debug)]
 struct Settings {
     policy: Policy,
-    service: ServiceId,
     deadline: Duration,
     handshake_timeout: Duration,
-    side: ServerLimits,
-    side_idle_timeout: Duration,
-    stranger_timeout: Duration,
 }
 
 /// What a client turned out to want.
@@ -150,7 +141,7 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
             .field("settings", &self.settings)
-            .field("registry", &self.registry)
+            .field("sides", &self.sides)
             .finish_non_exhaustive()
     }
 }
@@ -204,7 +195,7 @@ impl MultipathAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        SideConnection::new(Arc::clone(&self.inner), io, peer, received)
+        SideConnection::new(Arc::clone(&self.inner.sides), io, peer, received)
     }
 
     /// Reads what tells the client's wish: a whole ClientHello, or a side connection's first byte.
@@ -231,7 +222,10 @@ impl MultipathAcceptor {
         let mut times = Times::default();
         let handshake = async {
             let mut flight = inner.tls.first_flight(hello).await?;
-            let registration = inner.register(flight.registers.take()).await;
+            let registration = match flight.registers.take() {
+                Some((association, keys)) => inner.sides.register(association, keys).await,
+                None => None,
+            };
             let tls = flight
                 .complete(|| registration.iter().for_each(|entry| entry.flushed()))
                 .await?;
@@ -253,59 +247,16 @@ impl MultipathAcceptor {
     }
 }
 
-impl Inner {
-    /// Registers a handshake before its first flight leaves. One that is not registered goes on
-    /// without: whether that is good enough is for the policy to say.
-    async fn register(&self, registers: Option<tls::Registers>) -> Option<Arc<dyn Registration>> {
-        let (association, keys) = registers?;
-        let key = RegistryKey {
-            service: self.settings.service,
-            association,
-        };
-        match self.registry.register(key, keys).await {
-            Ok(registration) => Some(Arc::from(registration)),
-            Err(error) => {
-                tracing::warn!(%association, %error, "handshake not registered");
-                None
-            }
-        }
-    }
-
-    /// A place for a side connection, given up on drop, and word of its eviction.
-    fn enter_side(self: &Arc<Self>, peer: SocketAddr) -> Option<(SidePlace, Evicted)> {
-        let (evict, evicted) = oneshot::channel();
-        let entered = self.lock_sides().enter(peer.ip(), false, evict)?;
-        // Dropping the sender of the one who was evicted tells it.
-        drop(entered.evicted);
-        let place = SidePlace {
-            inner: Arc::clone(self),
-            id: entered.id,
-        };
-        Some((place, evicted))
-    }
-
-    fn side_is_known(&self, place: PlaceId) {
-        self.lock_sides().make_known(place);
-    }
-
-    fn leave_side(&self, place: PlaceId) {
-        self.lock_sides().leave(place);
-    }
-
-    fn lock_sides(&self) -> std::sync::MutexGuard<'_, Places<oneshot::Sender<()>>> {
-        self.sides.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 async fn open<IO>(mut io: IO) -> Result<Opening<IO>, Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut received = vec![0; 4096];
-    let read = io.read(&mut received).await?;
-    received.truncate(read);
+    let received = read_some(&mut io).await?;
     match received.first().copied() {
-        Some(TLS_HANDSHAKE) => Ok(Opening::Tls(Box::new(ReadHello::read(io, received).await?))),
+        Some(TLS_HANDSHAKE) => {
+            let hello = FirstHello::read(&mut io, received).await?;
+            Ok(Opening::Tls(Box::new(ReadHello { io, hello })))
+        }
         Some(first) if first == GREETING[0] => Ok(Opening::Side(io, received)),
         Some(first) => Err(InvalidMessage::NeitherTlsNorSide(first).into()),
         None => Err(InvalidMessage::EndedEarly.into()),

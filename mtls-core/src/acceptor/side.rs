@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Inner;
+use super::service::SideService;
 use crate::error::{Error, InvalidMessage};
 use crate::places::PlaceId;
 use crate::proto::binding::Association;
@@ -26,7 +26,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A client's side connection, accepted: [`run`](Self::run) it in a task.
 #[must_use = "a side connection does nothing until it is run"]
 pub struct SideConnection<IO> {
-    inner: Arc<Inner>,
+    service: Arc<SideService>,
     io: IO,
     peer: SocketAddr,
     received: Vec<u8>,
@@ -44,9 +44,14 @@ impl<IO> SideConnection<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(inner: Arc<Inner>, io: IO, peer: SocketAddr, received: Vec<u8>) -> Self {
+    pub(crate) fn new(
+        service: Arc<SideService>,
+        io: IO,
+        peer: SocketAddr,
+        received: Vec<u8>,
+    ) -> Self {
         Self {
-            inner,
+            service,
             io,
             peer,
             received,
@@ -64,7 +69,7 @@ where
     /// Outside a tokio runtime with its time driver.
     #[tracing::instrument(name = "side_connection", level = "debug", skip_all, fields(peer = %self.peer))]
     pub async fn run(self) -> Result<(), Error> {
-        let Some((place, evicted)) = self.inner.enter_side(self.peer) else {
+        let Some((place, evicted)) = self.service.enter(self.peer) else {
             tracing::debug!("no place for another side connection");
             return refuse(self.io).await;
         };
@@ -73,12 +78,12 @@ where
             io: self.io,
             peer: self.peer,
             reader: FrameReader::new(),
-            verifier: ServerVerifier::new(self.inner.settings.side),
+            verifier: ServerVerifier::new(self.service.settings.limits),
             lookups: Lookups::default(),
             outgoing: Vec::new(),
             confirmed_before: false,
-            idle_at: Instant::now() + self.inner.settings.stranger_timeout,
-            inner: &self.inner,
+            idle_at: Instant::now() + self.service.settings.stranger_timeout,
+            service: &self.service,
         };
         tokio::select! {
             result = driver.run(&self.received) => result,
@@ -99,7 +104,7 @@ async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
 
 /// A side connection's place; given up on drop.
 pub(super) struct SidePlace {
-    pub(super) inner: Arc<Inner>,
+    pub(super) service: Arc<SideService>,
     pub(super) id: PlaceId,
 }
 
@@ -107,13 +112,13 @@ pub(super) type Evicted = oneshot::Receiver<()>;
 
 impl Drop for SidePlace {
     fn drop(&mut self) {
-        self.inner.leave_side(self.id);
+        self.service.leave(self.id);
     }
 }
 
 /// The one task that reads, answers and writes.
 struct Driver<'a, IO> {
-    inner: &'a Inner,
+    service: &'a SideService,
     place: SidePlace,
     io: IO,
     peer: SocketAddr,
@@ -225,7 +230,7 @@ where
             LookupReply::Busy => Lookup::Busy,
             LookupReply::Unavailable => Lookup::Unavailable,
         };
-        let nonce = self.inner.tls.nonce()?;
+        let nonce = self.service.nonce()?;
         let now = Instant::now().into_std();
         self.verifier
             .handle_lookup(association, &lookup, nonce, now);
@@ -235,7 +240,7 @@ where
     /// Does what the machine says.
     async fn obey(&mut self) {
         while let Some(event) = self.verifier.poll_event() {
-            let service = self.inner.settings.service;
+            let service = self.service.settings.service;
             match event {
                 ServerEvent::Lookup {
                     association,
@@ -251,19 +256,19 @@ where
                     };
                     // The earlier look-up goes first: it may hold the place that this one needs.
                     self.lookups.forget(association);
-                    let lookup = self.inner.registry.look_up(key, patience, asker);
+                    let lookup = self.service.registry.look_up(key, patience, asker);
                     self.lookups.put(association, lookup);
                 }
                 ServerEvent::Forget(association) => self.lookups.forget(association),
                 ServerEvent::Confirmed(confirmation) => {
                     let peer = self.peer;
                     let confirmed = ConfirmedSide { confirmation, peer };
-                    self.inner.registry.confirm(service, confirmed).await;
+                    self.service.registry.confirm(service, confirmed).await;
                     self.become_known();
                 }
                 ServerEvent::Disputed(dispute) => {
                     tracing::warn!(association = %dispute.association, "wrong value on a side connection");
-                    self.inner.registry.dispute(service, dispute).await;
+                    self.service.registry.dispute(service, dispute).await;
                 }
             }
         }
@@ -271,15 +276,15 @@ where
 
     fn become_known(&mut self) {
         if !std::mem::replace(&mut self.confirmed_before, true) {
-            self.inner.side_is_known(self.place.id);
+            self.service.make_known(self.place.id);
         }
         self.idle_at = Instant::now() + self.idle_time();
     }
 
     fn idle_time(&self) -> Duration {
         match self.confirmed_before {
-            true => self.inner.settings.side_idle_timeout,
-            false => self.inner.settings.stranger_timeout,
+            true => self.service.settings.idle_timeout,
+            false => self.service.settings.stranger_timeout,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, SecureRandom};
 use rustls::server::ResolvesServerCertUsingSni;
 use rustls::{KeyLog, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,12 +12,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::error::{Error, InvalidMessage};
-use crate::proto::binding::{Association, Nonce};
+use crate::first_hello::{FirstHello, READ_BUFFER};
+use crate::proto::binding::Association;
 use crate::proto::error::HelloError;
 use crate::proto::exporter::ExporterSecret;
-use crate::proto::hello::HelloTap;
 use crate::proto::server::HandshakeKeys;
-use crate::rustls_io::{self, feed, take_output};
+use crate::rustls_io::{feed, take_output};
 
 /// The label of RFC 8446's exporter secret in a key log.
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
@@ -28,11 +28,11 @@ pub(super) struct TlsSettings {
     placeholder: TlsAcceptor,
 }
 
-/// A connection whose ClientHello has been read, and not processed yet.
+/// A connection whose ClientHello has been read, and not processed yet. What cannot be one is left
+/// to rustls, which knows the right alert.
 pub(super) struct ReadHello<IO> {
-    io: IO,
-    received: Vec<u8>,
-    tap: HelloTap,
+    pub(super) io: IO,
+    pub(super) hello: FirstHello,
 }
 
 /// A connection whose first flight is ready to leave.
@@ -59,9 +59,9 @@ impl TlsSettings {
         }
     }
 
-    /// Fresh random bytes of the configuration's provider.
-    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
-        rustls_io::nonce(self.config.crypto_provider())
+    /// Where the configuration's provider takes random bytes from.
+    pub(super) fn random(&self) -> &'static dyn SecureRandom {
+        self.config.crypto_provider().secure_random
     }
 
     /// Processes the hellos of a connection up to the server's first flight.
@@ -76,10 +76,11 @@ impl TlsSettings {
         let mut config = self.config.clone();
         config.key_log = Arc::clone(&keys) as Arc<dyn KeyLog>;
         let mut connection = ServerConnection::new(Arc::new(config))?;
-        let ReadHello {
-            mut io,
+        let ReadHello { mut io, hello } = hello;
+        let FirstHello {
             mut received,
             mut tap,
+            ..
         } = hello;
         loop {
             let fed = feed(&mut connection, &received);
@@ -118,31 +119,6 @@ impl TlsSettings {
             // What the tap refuses, rustls judges: then there is no hello binding.
             let _ = tap.client_bytes(&received);
         }
-    }
-}
-
-const READ_BUFFER: usize = 4096;
-
-impl<IO> ReadHello<IO>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    /// Reads until the first ClientHello is complete. What cannot be one is left to rustls, which
-    /// knows the right alert.
-    pub(super) async fn read(mut io: IO, mut received: Vec<u8>) -> Result<Self, Error> {
-        let mut tap = HelloTap::new();
-        let mut tapped = tap.client_bytes(&received).is_ok();
-        while tapped && tap.association().is_none() {
-            let start = received.len();
-            received.resize(start + READ_BUFFER, 0);
-            let read = io.read(&mut received[start..]).await?;
-            received.truncate(start + read);
-            if read == 0 {
-                return Err(InvalidMessage::EndedEarly.into());
-            }
-            tapped = tap.client_bytes(&received[start..]).is_ok();
-        }
-        Ok(Self { io, received, tap })
     }
 }
 

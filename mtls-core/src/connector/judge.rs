@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use tokio_rustls::client::TlsStream;
+use rustls::pki_types::CertificateDer;
 
 use super::Settings;
 use super::tls::Complete;
@@ -19,19 +19,34 @@ use crate::verdict::{
 };
 
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
-pub(super) struct Judge<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) target: &'a (dyn Display + Sync),
-    pub(super) association: Association,
-    pub(super) route: Option<RouteInfo>,
-    pub(super) report: PathReport,
-    pub(super) times: Times,
+pub(crate) struct Judge<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) target: &'a (dyn Display + Sync),
+    pub(crate) association: Option<Association>,
+    pub(crate) route: Option<RouteInfo>,
+    pub(crate) report: PathReport,
+    pub(crate) times: Times,
 }
 
 /// A result, and the side path that is to blame for it.
-struct Finding {
-    outcome: Outcome,
-    side: Option<usize>,
+pub(crate) struct Finding {
+    pub(crate) outcome: Outcome,
+    pub(crate) side: Option<usize>,
+}
+
+/// What is known of the handshake on the primary path.
+#[derive(Default)]
+pub(crate) struct PrimaryTls<'a> {
+    pub(crate) report: TlsReport,
+    /// The certificates that were presented; a relay without keys sees none.
+    pub(crate) chain: &'a [CertificateDer<'static>],
+}
+
+/// A connection that the policy lets pass.
+pub(crate) struct Decided {
+    pub(crate) verdict: Verdict,
+    /// Of an interception that [`Policy::Observe`] lets pass.
+    pub(crate) evidence: Option<Box<Evidence>>,
 }
 
 impl Judge<'_> {
@@ -41,23 +56,43 @@ impl Judge<'_> {
         complete: Complete<IO>,
         sides: &[SidePath],
     ) -> Result<ClientStream<IO>, Error> {
-        let Finding { outcome, side } = self.find(sides);
-        let verdict = self.verdict(outcome, &complete.tls, sides);
+        let (_, connection) = complete.tls.get_ref();
+        let primary = PrimaryTls {
+            report: TlsReport::of(connection),
+            chain: connection.peer_certificates().unwrap_or_default(),
+        };
+        let decided = self.decide(self.find(sides), &primary, sides)?;
+        if let (Some(_), Some(quarantine)) = (decided.verdict.verified(), &complete.quarantine) {
+            quarantine.release();
+        }
+        let handle = VerdictHandle::fixed(decided.verdict);
+        let stream = MultipathStream::new(complete.tls, handle);
+        Ok(match decided.evidence {
+            Some(evidence) => stream.with_evidence(*evidence),
+            None => stream,
+        })
+    }
+
+    /// Does the policy let the connection pass? Relays ask too.
+    pub(crate) fn decide(
+        &self,
+        Finding { outcome, side }: Finding,
+        primary: &PrimaryTls<'_>,
+        sides: &[SidePath],
+    ) -> Result<Decided, Error> {
+        let verdict = self.verdict(outcome, primary.report.clone(), sides);
+        let mut evidence = None;
         match &verdict.outcome {
             Outcome::Verified(_) => {
                 tracing::debug!(binding = ?verdict.binding(), "verified");
-                if let Some(quarantine) = &complete.quarantine {
-                    quarantine.release();
-                }
             }
             Outcome::Intercepted(reason) => {
                 tracing::warn!(%reason, target = %self.target, "interception detected");
-                let evidence = self.evidence(*reason, &complete.tls, verdict.clone());
+                let found = self.evidence(*reason, primary.chain, verdict.clone());
                 if self.settings.policy != Policy::Observe {
-                    return Err(Error::Interception(Box::new(evidence)));
+                    return Err(Error::Interception(found));
                 }
-                let handle = VerdictHandle::fixed(verdict);
-                return Ok(MultipathStream::new(complete.tls, handle).with_evidence(evidence));
+                evidence = Some(found);
             }
             Outcome::Unverified(reason) => {
                 tracing::debug!(%reason, "not verified");
@@ -73,15 +108,12 @@ impl Judge<'_> {
                 }
             }
         }
-        Ok(MultipathStream::new(
-            complete.tls,
-            VerdictHandle::fixed(verdict),
-        ))
+        Ok(Decided { verdict, evidence })
     }
 
     /// An interception on one side path wins over everything on the others, and a failure that
     /// forbids falling back over one that allows it.
-    fn find(&self, sides: &[SidePath]) -> Finding {
+    pub(crate) fn find(&self, sides: &[SidePath]) -> Finding {
         let mut proofs = Vec::with_capacity(sides.len());
         let mut worst: Option<(usize, SideFailure)> = None;
         for (index, side) in sides.iter().enumerate() {
@@ -126,32 +158,36 @@ impl Judge<'_> {
 
     fn refuses(&self, reason: Reason) -> bool {
         match (self.settings.policy, reason) {
+            // Whatever the policy (`docs/protocol.md`, section 8.2).
+            (_, Reason::EarlyData) => true,
             (Policy::Observe, _) => false,
             (Policy::Require, _) => true,
             (Policy::Prefer, Reason::Side(failure)) => !failure.allows_fallback(),
+            // The client chose to speak no TLS before a byte of the network's had arrived: there
+            // is nothing to fall back from.
+            (Policy::Prefer, Reason::NotTls) => false,
             // Whoever demands independence does not prefer it.
             (Policy::Prefer, _) => true,
         }
     }
 
-    fn evidence<IO>(
+    fn evidence(
         &self,
         reason: InterceptionReason,
-        tls: &TlsStream<IO>,
+        chain: &[CertificateDer<'_>],
         verdict: Verdict,
-    ) -> Evidence {
-        let (_, connection) = tls.get_ref();
-        Evidence::new(
+    ) -> Box<Evidence> {
+        Box::new(Evidence::new(
             self.target.to_string(),
-            self.association.to_string(),
+            self.association
+                .map_or_else(String::new, |association| association.to_string()),
             reason,
-            connection.peer_certificates().unwrap_or_default(),
+            chain,
             verdict,
-        )
+        ))
     }
 
-    fn verdict<IO>(&self, outcome: Outcome, tls: &TlsStream<IO>, sides: &[SidePath]) -> Verdict {
-        let (_, connection) = tls.get_ref();
+    fn verdict(&self, outcome: Outcome, tls: TlsReport, sides: &[SidePath]) -> Verdict {
         let mut paths = Vec::with_capacity(1 + sides.len());
         paths.push(self.report.clone());
         paths.extend(sides.iter().map(|side| self.side_report(side)));
@@ -159,7 +195,7 @@ impl Judge<'_> {
             outcome,
             independence: self.independence(sides),
             paths,
-            tls: TlsReport::of(connection),
+            tls,
             times: self.times,
         }
     }

@@ -1,12 +1,12 @@
 //! The client: [`MultipathConnector`], in the shape of `tokio_rustls::TlsConnector`.
 
 mod builder;
-mod judge;
-mod pool;
-mod side;
+pub(crate) mod judge;
+pub(crate) mod pool;
+pub(crate) mod side;
 mod tickets;
 mod tls;
-mod verify;
+pub(crate) mod verify;
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -112,12 +112,12 @@ struct Inner<D> {
 
 /// What a connector was told.
 #[derive(Clone, Copy, Debug)]
-struct Settings {
-    policy: Policy,
-    bindings: Bindings,
-    require_independent: bool,
-    deadline: Duration,
-    handshake_timeout: Duration,
+pub(crate) struct Settings {
+    pub(crate) policy: Policy,
+    pub(crate) bindings: Bindings,
+    pub(crate) require_independent: bool,
+    pub(crate) deadline: Duration,
+    pub(crate) handshake_timeout: Duration,
 }
 
 impl<D> std::fmt::Debug for Inner<D> {
@@ -225,10 +225,10 @@ impl<D: Dial> MultipathConnector<D> {
 }
 
 /// A primary connection, and what is known of its path.
-struct Primary<IO> {
-    stream: IO,
-    report: PathReport,
-    route: Option<RouteInfo>,
+pub(crate) struct Primary<IO> {
+    pub(crate) stream: IO,
+    pub(crate) report: PathReport,
+    pub(crate) route: Option<RouteInfo>,
 }
 
 impl<IO> From<Dialed<IO>> for Primary<IO> {
@@ -265,7 +265,7 @@ impl<D: Dial> Inner<D> {
         tracing::debug!(%association, "client hello ready");
         let shared = SideShared {
             pool: &self.pool,
-            settings: &self.tls,
+            random: self.tls.random(),
             dials: &self.sides,
             endpoint: side_endpoint,
         };
@@ -282,14 +282,13 @@ impl<D: Dial> Inner<D> {
         // connection's task saves a Done, and costs no time on the network.
         sides.attend_during(yield_now()).await?;
         let (_, connection) = complete.tls.get_ref();
-        sides
-            .settle(tls::version(connection), connection, &complete.keys)
-            .await?;
+        let keys = complete.keys.with(connection);
+        sides.settle(tls::version(connection), &keys).await?;
         times.verdict = Some(started.elapsed());
         Judge {
             settings: &self.settings,
             target,
-            association,
+            association: Some(association),
             route: primary.route,
             report: primary.report,
             times,
@@ -309,19 +308,31 @@ impl<D: Dial> Inner<D> {
         let settings = &self.settings;
         let now = Instant::now();
         sides.set_deadline(now + settings.deadline);
-        let limit = match settings.policy {
-            // Past the deadline nothing can verify any more, so there is nothing to wait for.
-            Policy::Require => settings.handshake_timeout.min(settings.deadline),
-            Policy::Prefer | Policy::Observe => settings.handshake_timeout,
-        };
+        let limit = settings.handshake_limit();
         let timed = timeout(limit, hello.complete(stream));
         match sides.attend_during(timed).await? {
             Ok(complete) => complete,
-            Err(_) if limit < settings.handshake_timeout => {
-                Err(Error::TimedOut(TimedOut::Deadline))
-            }
-            Err(_) => Err(Error::TimedOut(TimedOut::Handshake)),
+            Err(_) => Err(settings.handshake_timed_out()),
         }
+    }
+}
+
+impl Settings {
+    /// How long the handshake may take once the ClientHello has left.
+    pub(crate) fn handshake_limit(&self) -> Duration {
+        match self.policy {
+            // Past the deadline nothing can verify any more, so there is nothing to wait for.
+            Policy::Require => self.handshake_timeout.min(self.deadline),
+            Policy::Prefer | Policy::Observe => self.handshake_timeout,
+        }
+    }
+
+    /// What it means that it took longer.
+    pub(crate) fn handshake_timed_out(&self) -> Error {
+        Error::TimedOut(match self.handshake_limit() < self.handshake_timeout {
+            true => TimedOut::Deadline,
+            false => TimedOut::Handshake,
+        })
     }
 }
 

@@ -11,23 +11,23 @@ use crate::proto::binding::Association;
 
 /// Side connections by path and endpoint.
 #[derive(Debug)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     settings: PoolSettings,
     connections: Mutex<HashMap<(usize, Endpoint), Vec<SideConnection>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PoolSettings {
+pub(crate) struct PoolSettings {
     /// How long a side connection stays open without a verification; zero: one is not reused.
-    pub(super) idle: Duration,
+    pub(crate) idle: Duration,
     /// How many verifications share one at a time.
-    pub(super) users: usize,
+    pub(crate) users: usize,
     /// How many are kept.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
 }
 
 impl Pool {
-    pub(super) fn new(settings: PoolSettings) -> Self {
+    pub(crate) fn new(settings: PoolSettings) -> Self {
         Self {
             settings,
             connections: Mutex::new(HashMap::new()),
@@ -35,7 +35,7 @@ impl Pool {
     }
 
     /// A link over the side path `index`: on a connection that is there, or on a new one.
-    pub(super) fn link<D: Dial>(
+    pub(crate) fn link<D: Dial>(
         &self,
         index: usize,
         path: &D,
@@ -73,7 +73,7 @@ impl Pool {
     }
 
     /// A link on a connection of its own, for a verification whose first one died.
-    pub(super) fn fresh<D: Dial>(
+    pub(crate) fn fresh<D: Dial>(
         &self,
         path: &D,
         endpoint: &Endpoint,

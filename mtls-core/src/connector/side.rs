@@ -26,7 +26,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A side connection that verifications can share; clones are the same connection.
 #[derive(Clone, Debug)]
-pub(super) struct SideConnection {
+pub(crate) struct SideConnection {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
 }
@@ -40,24 +40,24 @@ struct Shared {
 
 /// What is known of a side connection once it is connected.
 #[derive(Clone, Debug)]
-pub(super) struct AboutSide {
-    pub(super) report: PathReport,
-    pub(super) route: crate::path::RouteInfo,
+pub(crate) struct AboutSide {
+    pub(crate) report: PathReport,
+    pub(crate) route: crate::path::RouteInfo,
 }
 
 /// One verification's end of a side connection. Dropping it gives its place up.
 #[derive(Debug)]
-pub(super) struct SideLink {
+pub(crate) struct SideLink {
     connection: SideConnection,
     association: Association,
     events: mpsc::Receiver<SideEvent>,
     /// Was the connection there before this verification?
-    pub(super) reused: bool,
+    pub(crate) reused: bool,
 }
 
 /// What a side connection tells a verification.
 #[derive(Clone, Debug)]
-pub(super) enum SideEvent {
+pub(crate) enum SideEvent {
     Frame(Frame),
     /// Bytes that are not the side protocol.
     Garbage,
@@ -76,7 +76,7 @@ enum Command {
 
 impl SideConnection {
     /// Dials in a task of its own. The connection closes after `idle` without a verification.
-    pub(super) fn dial<S>(
+    pub(crate) fn dial<S>(
         dial: BoxFuture<'static, Result<Dialed<S>, DialError>>,
         idle: Duration,
     ) -> Self
@@ -101,16 +101,16 @@ impl SideConnection {
     }
 
     /// Can it take another verification?
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.commands.is_closed()
     }
 
-    pub(super) fn users(&self) -> usize {
+    pub(crate) fn users(&self) -> usize {
         self.shared.users.load(Ordering::Relaxed)
     }
 
     /// Joins the connection. `None` when it has just ended, or has too much to do.
-    pub(super) fn attach(&self, association: Association) -> Option<SideLink> {
+    pub(crate) fn attach(&self, association: Association) -> Option<SideLink> {
         let (sender, events) = mpsc::channel(EVENTS);
         let reused = self.shared.peer() != Peer::Dialling;
         self.commands
@@ -142,16 +142,16 @@ impl Shared {
 
 impl SideLink {
     /// How far the connection has come.
-    pub(super) fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.connection.shared.peer()
     }
 
-    pub(super) fn about(&self) -> Option<&AboutSide> {
+    pub(crate) fn about(&self) -> Option<&AboutSide> {
         self.connection.shared.about.get()
     }
 
     /// Queues a frame. A connection that does not take it has as good as ended.
-    pub(super) fn send(&self, frame: Frame) -> bool {
+    pub(crate) fn send(&self, frame: Frame) -> bool {
         self.connection
             .commands
             .try_send(Command::Send(frame))
@@ -159,7 +159,7 @@ impl SideLink {
     }
 
     /// The next event; safe to drop.
-    pub(super) fn poll_event(
+    pub(crate) fn poll_event(
         &mut self,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<SideEvent> {

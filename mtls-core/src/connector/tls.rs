@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, SecureRandom};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -11,11 +11,12 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::tickets::Quarantine;
+use super::verify::SideKeys;
 use crate::error::Error;
-use crate::proto::binding::{Association, Binding, HelloHash, Nonce, Role, Value, Values};
+use crate::proto::binding::{Association, Binding, HelloHash, Role, Value, Values};
 use crate::proto::client::{Check, TlsVersion};
 use crate::proto::hello::HelloTap;
-use crate::rustls_io::{self, feed, take_output};
+use crate::rustls_io::{feed, take_output};
 
 /// rustls counts tickets, and keeps this many of one server.
 const TICKETS_PER_SERVER: usize = 8;
@@ -69,9 +70,9 @@ impl TlsSettings {
         }
     }
 
-    /// Fresh random bytes of the configuration's provider.
-    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
-        rustls_io::nonce(self.config.crypto_provider())
+    /// Where the configuration's provider takes random bytes from.
+    pub(super) fn random(&self) -> &'static dyn SecureRandom {
+        self.config.crypto_provider().secure_random
     }
 
     /// Builds the ClientHello, before any connection is up.
@@ -165,16 +166,32 @@ impl ClientHello {
 }
 
 impl ClientKeys {
-    /// The values that the machine asked for; `None` where this end has not got them.
-    pub(super) fn values(&self, connection: &ClientConnection, check: &Check) -> Option<Values> {
+    /// All that the values of both bindings are computed from.
+    pub(super) fn with(self, connection: &ClientConnection) -> ConnectionKeys<'_> {
+        ConnectionKeys {
+            connection,
+            keys: self,
+        }
+    }
+}
+
+/// A connection whose handshake is complete, and its hellos.
+pub(super) struct ConnectionKeys<'a> {
+    connection: &'a ClientConnection,
+    keys: ClientKeys,
+}
+
+impl SideKeys for ConnectionKeys<'_> {
+    fn values(&self, check: &Check) -> Option<Values> {
         match check.binding {
             Binding::Hello => self
+                .keys
                 .hello
                 .map(|hello| Values::from_hello(&hello, &check.context)),
             Binding::Exporter => {
                 let export = |role: Role| {
                     let context = Some(check.context.as_bytes().as_slice());
-                    connection
+                    self.connection
                         .export_keying_material([0; Value::LEN], role.exporter_label(), context)
                         .ok()
                         .map(Value)

@@ -5,43 +5,65 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::ClientConnection;
+use rustls::crypto::SecureRandom;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::pool::Pool;
 use super::side::{SideEvent, SideLink};
-use super::tls::{ClientKeys, TlsSettings};
 use crate::error::Error;
 use crate::path::{Dial, DialError, Endpoint};
-use crate::proto::binding::{Association, Bindings};
-use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
+use crate::proto::binding::{Association, Binding, Bindings, HelloHash, Nonce, Values};
+use crate::proto::client::{Check, ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
+use crate::rustls_io;
 
 /// The side paths of one connection.
-pub(super) struct Sides<'a, D> {
+pub(crate) struct Sides<'a, D> {
     shared: SideShared<'a, D>,
-    pub(super) paths: Vec<SidePath>,
+    pub(crate) paths: Vec<SidePath>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// What the side paths of one connection have in common.
 #[derive(Clone, Copy)]
-pub(super) struct SideShared<'a, D> {
-    pub(super) pool: &'a Pool,
-    pub(super) settings: &'a TlsSettings,
-    pub(super) dials: &'a [D],
-    pub(super) endpoint: &'a Endpoint,
+pub(crate) struct SideShared<'a, D> {
+    pub(crate) pool: &'a Pool,
+    pub(crate) random: &'static dyn SecureRandom,
+    pub(crate) dials: &'a [D],
+    pub(crate) endpoint: &'a Endpoint,
+}
+
+impl<D> SideShared<'_, D> {
+    fn nonce(&self) -> Result<Nonce, Error> {
+        rustls_io::nonce(self.random)
+    }
+}
+
+/// What values are computed from, once the handshake is complete.
+pub(crate) trait SideKeys {
+    /// The values that the machine asked for; `None` where this end has not got them.
+    fn values(&self, check: &Check) -> Option<Values>;
+}
+
+/// All that a relay without keys has.
+impl SideKeys for Option<HelloHash> {
+    fn values(&self, check: &Check) -> Option<Values> {
+        match check.binding {
+            Binding::Hello => self.map(|hello| Values::from_hello(&hello, &check.context)),
+            Binding::Exporter => None,
+        }
+    }
 }
 
 /// One side path: its machine, and its end of a side connection.
-pub(super) struct SidePath {
-    pub(super) verifier: ClientVerifier,
-    pub(super) link: Option<SideLink>,
-    pub(super) dial_error: Option<Arc<DialError>>,
+pub(crate) struct SidePath {
+    pub(crate) verifier: ClientVerifier,
+    pub(crate) link: Option<SideLink>,
+    pub(crate) dial_error: Option<Arc<DialError>>,
 }
 
 impl<'a, D: Dial> Sides<'a, D> {
     /// Asks over every side path at once.
-    pub(super) fn start(
+    pub(crate) fn start(
         shared: SideShared<'a, D>,
         association: Association,
         offered: Bindings,
@@ -53,7 +75,7 @@ impl<'a, D: Dial> Sides<'a, D> {
                 link: shared.pool.link(index, dial, shared.endpoint, association),
                 dial_error: None,
             };
-            path.verifier.handle_link(shared.settings.nonce()?);
+            path.verifier.handle_link(shared.nonce()?);
             path.transmit();
             paths.push(path);
         }
@@ -65,7 +87,7 @@ impl<'a, D: Dial> Sides<'a, D> {
     }
 
     /// The ClientHello has left: from now on the deadline counts.
-    pub(super) fn set_deadline(&mut self, deadline: Instant) {
+    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
         for path in &mut self.paths {
             path.verifier.set_deadline(deadline.into_std());
         }
@@ -73,7 +95,7 @@ impl<'a, D: Dial> Sides<'a, D> {
     }
 
     /// Attends to the side paths while `other` is under way.
-    pub(super) async fn attend_during<F: Future>(&mut self, other: F) -> Result<F::Output, Error> {
+    pub(crate) async fn attend_during<F: Future>(&mut self, other: F) -> Result<F::Output, Error> {
         tokio::pin!(other);
         poll_fn(|cx| {
             if let Poll::Ready(output) = other.as_mut().poll(cx) {
@@ -90,21 +112,20 @@ impl<'a, D: Dial> Sides<'a, D> {
 
     /// TLS is complete: waits until every side path has verified or failed, or one has shown an
     /// interception.
-    pub(super) async fn settle(
+    pub(crate) async fn settle(
         &mut self,
         version: TlsVersion,
-        connection: &ClientConnection,
-        keys: &ClientKeys,
+        keys: &impl SideKeys,
     ) -> Result<(), Error> {
         for path in &mut self.paths {
             path.verifier
-                .handle_tls_complete(version, self.shared.settings.nonce()?);
+                .handle_tls_complete(version, self.shared.nonce()?);
             path.transmit();
         }
         poll_fn(|cx| {
             let turned = self.poll_turn(cx);
             for path in &mut self.paths {
-                path.check(connection, keys);
+                path.check(keys);
             }
             match turned {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -172,7 +193,7 @@ impl SidePath {
             let reused = link.reused;
             match event {
                 SideEvent::Frame(frame) => {
-                    self.verifier.handle_frame(&frame, shared.settings.nonce()?);
+                    self.verifier.handle_frame(&frame, shared.nonce()?);
                 }
                 SideEvent::Garbage => self.verifier.handle_garbage(),
                 SideEvent::Ended => self.verifier.handle_disconnected(reused),
@@ -185,16 +206,16 @@ impl SidePath {
                 let dial = &shared.dials[index];
                 let association = self.verifier.association();
                 self.link = shared.pool.fresh(dial, shared.endpoint, association);
-                self.verifier.handle_link(shared.settings.nonce()?);
+                self.verifier.handle_link(shared.nonce()?);
             }
             self.transmit();
         }
         Ok(())
     }
 
-    fn check(&mut self, connection: &ClientConnection, keys: &ClientKeys) {
+    fn check(&mut self, keys: &impl SideKeys) {
         if let Some(check) = self.verifier.poll_check() {
-            match keys.values(connection, &check) {
+            match keys.values(&check) {
                 Some(values) => self.verifier.handle_values(&values),
                 None => self.verifier.handle_no_values(),
             }

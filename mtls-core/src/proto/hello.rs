@@ -46,6 +46,8 @@ pub struct HelloTap {
     /// The messages so far, each with its handshake header, as they stood.
     transcript: Vec<u8>,
     first: Option<ClientHello>,
+    client_hello_end: usize,
+    server_hello_end: usize,
 }
 
 /// What a tap has seen of a handshake when its ServerHello is complete.
@@ -86,6 +88,8 @@ impl HelloTap {
             server: Records::new(Role::Server, bytes_per_direction),
             transcript: Vec::new(),
             first: None,
+            client_hello_end: 0,
+            server_hello_end: 0,
         }
     }
 
@@ -125,6 +129,26 @@ impl HelloTap {
     /// what the client wrote, for logs, and no proof of anything.
     pub fn server_name(&self) -> Option<&str> {
         self.first.as_ref()?.server_name.as_deref()
+    }
+
+    /// Where the last complete hello of a direction ends, in bytes from that direction's start: a
+    /// HelloRetryRequest counts as a hello of the server. 0 before the first.
+    ///
+    /// A relay passes that much of a direction while it holds the rest back.
+    pub fn hello_end(&self, from: Role) -> usize {
+        match from {
+            Role::Client => self.client_hello_end,
+            Role::Server => self.server_hello_end,
+        }
+    }
+
+    /// How many bytes of a direction the tap has read: all of them until the ServerHello or an
+    /// error, and none after that. An error's own bytes are counted.
+    pub fn bytes_read(&self, from: Role) -> usize {
+        match from {
+            Role::Client => self.client.taken(),
+            Role::Server => self.server.taken(),
+        }
     }
 
     /// The hellos, when the ServerHello (not a HelloRetryRequest) is complete.
@@ -209,9 +233,16 @@ impl HelloTap {
         self.transcript.extend_from_slice(message);
         let body = &message[HANDSHAKE_HEADER_LEN..];
         match from {
-            Role::Client => self.handle_client_hello(ClientHello::parse(body)?),
-            Role::Server => self.handle_server_hello(ServerHello::parse(body)?),
+            Role::Client => {
+                self.handle_client_hello(ClientHello::parse(body)?)?;
+                self.client_hello_end = self.client.taken();
+            }
+            Role::Server => {
+                self.handle_server_hello(ServerHello::parse(body)?)?;
+                self.server_hello_end = self.server.taken();
+            }
         }
+        Ok(())
     }
 
     fn handle_client_hello(&mut self, hello: ClientHello) -> Result<(), HelloError> {

@@ -87,6 +87,10 @@ impl Records {
         Ok(None)
     }
 
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
     /// Frees the buffer.
     pub(super) fn clear(&mut self) {
         self.message = Vec::new();

@@ -48,6 +48,43 @@ fn retry_adds_both_its_messages_to_the_hash() {
 }
 
 #[test]
+fn ends_of_the_hellos_are_known_however_the_bytes_are_cut() {
+    let first = record(22, &client_hello(&[]));
+    let retry = record(22, &retry_request());
+    let second = record(22, &client_hello(&[(0x1a1a, b"")]));
+    let server = record(22, &server_hello());
+    let change = record(20, &[1]);
+    for piece in [1, 7, 4096] {
+        let mut tap = HelloTap::new();
+        let mut pass = |from: Role, bytes: &[u8]| {
+            for piece in bytes.chunks(piece) {
+                feed(&mut tap, from, piece).expect("an honest retry");
+            }
+            (tap.hello_end(CLIENT), tap.hello_end(SERVER))
+        };
+        assert_eq!(pass(CLIENT, &first[..first.len() - 1]), (0, 0));
+        assert_eq!(pass(CLIENT, &first[first.len() - 1..]), (first.len(), 0));
+        let retried = (first.len(), retry.len());
+        assert_eq!(pass(SERVER, &[&retry[..], &change].concat()), retried);
+        let both = first.len() + change.len() + second.len();
+        let again = pass(CLIENT, &[&change[..], &second].concat());
+        assert_eq!(again, (both, retry.len()));
+        let all = retry.len() + change.len() + server.len();
+        assert_eq!(pass(SERVER, &[&server[..], &change].concat()), (both, all));
+        assert_eq!(tap.bytes_read(SERVER), all, "nothing after the ServerHello");
+    }
+}
+
+#[test]
+fn alert_ends_where_the_tap_stopped() {
+    let mut tap = offered();
+    let alert = record(21, &[2, 40]);
+    let more = [&alert[..], b"more"].concat();
+    tap.server_bytes(&more).expect_err("an alert");
+    assert_eq!(tap.bytes_read(SERVER), alert.len());
+}
+
+#[test]
 fn after_the_server_hello_all_bytes_pass() {
     let mut tap = complete();
     let before = tap.clone();

@@ -1,0 +1,149 @@
+//! Takes connections in, many at a time and bounded: shared by the listeners of acceptors and of
+//! relays.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::listener::{Incoming, ListenerLimits};
+use crate::error::{Error, TimedOut};
+use crate::places::{Entered, PlaceId, PlaceLimits, Places};
+
+/// How long to wait after the system could not accept, for want of descriptors say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The bounds of those who have come in, and not yet got anywhere.
+#[derive(Debug)]
+pub(crate) struct Door {
+    silent: Mutex<Places<AbortHandle>>,
+    handshakes: Semaphore,
+}
+
+/// What an accept loop takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    Both,
+    SidesOnly,
+}
+
+/// Serves what comes in.
+pub(crate) trait Attendant<S>: Send + Sync + 'static {
+    /// Serves a connection to its end. The silent place is to be given up when its first message
+    /// is complete.
+    fn attend(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        takes: Takes,
+        silent: SilentPlace,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// A silent connection's place; given up on drop.
+pub(crate) struct SilentPlace {
+    door: Arc<Door>,
+    id: PlaceId,
+}
+
+impl Drop for SilentPlace {
+    fn drop(&mut self) {
+        self.door.lock().leave(self.id);
+    }
+}
+
+impl Door {
+    pub(crate) fn new(limits: ListenerLimits) -> Self {
+        let silent = Places::new(PlaceLimits {
+            total: limits.silent.max(1),
+            per_peer: limits.silent_per_peer.max(1),
+        });
+        Self {
+            silent: Mutex::new(silent),
+            handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// How many connections are silent.
+    pub(crate) fn silent(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// One of the bounded turns to shake hands.
+    pub(crate) async fn turn(&self, patience: Duration) -> Result<SemaphorePermit<'_>, Error> {
+        match timeout(patience, self.handshakes.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Error::TimedOut(TimedOut::Busy)),
+        }
+    }
+
+    /// Accepts until told to stop; then closes the listener, and completes when all that came in
+    /// has ended. Dropping it ends them.
+    pub(crate) async fn accept_loop<I: Incoming, A: Attendant<I::Stream>>(
+        self: Arc<Self>,
+        mut incoming: I,
+        takes: Takes,
+        attendant: Arc<A>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = incoming.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+                Ok(_) = stop.wait_for(|stopped| *stopped) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    self.enter(&mut connections, stream, peer, takes, &attendant);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "could not accept a connection");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(incoming);
+        while connections.join_next().await.is_some() {}
+    }
+
+    fn enter<S: Send + 'static, A: Attendant<S>>(
+        self: &Arc<Self>,
+        connections: &mut JoinSet<()>,
+        stream: S,
+        peer: SocketAddr,
+        takes: Takes,
+        attendant: &Arc<A>,
+    ) {
+        let attendant = Arc::clone(attendant);
+        let door = Arc::clone(self);
+        // The lock is held until the place is known, so that the task cannot leave it before.
+        let mut silent = self.lock();
+        let (place, told) = oneshot::channel();
+        let handle = connections.spawn(async move {
+            let Ok(id) = told.await else { return };
+            let silent = SilentPlace { door, id };
+            if let Err(error) = attendant.attend(stream, peer, takes, silent).await {
+                tracing::debug!(%peer, %error, "connection not served");
+            }
+        });
+        let Some(Entered { id, evicted }) = silent.enter(peer.ip(), false, handle) else {
+            tracing::debug!(%peer, "too many silent connections of one peer");
+            return;
+        };
+        if let Some((_, evicted)) = evicted {
+            evicted.abort();
+        }
+        drop(silent);
+        // The task has not begun, so it is there to be told.
+        let _ = place.send(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places<AbortHandle>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,235 @@
+//! What answers side connections: shared by acceptors and by relays in front of servers.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustls::crypto::SecureRandom;
+use tokio::sync::oneshot;
+
+use super::side::{Evicted, SidePlace};
+use crate::error::{ApiMisuse, Error};
+use crate::places::{PlaceId, PlaceLimits, Places};
+use crate::proto::binding::{Association, Bindings, Nonce};
+use crate::proto::server::{HandshakeKeys, ServerLimits};
+use crate::registry::{MemoryRegistry, PendingRegistry, Registration, RegistryKey, ServiceId};
+use crate::rustls_io;
+
+/// One service's registry, and the bounds of its side connections.
+pub(crate) struct SideService {
+    pub(super) registry: Arc<dyn PendingRegistry>,
+    pub(super) settings: SideSettings,
+    places: Mutex<Places<oneshot::Sender<()>>>,
+    random: &'static dyn SecureRandom,
+}
+
+/// What a service was told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SideSettings {
+    pub(crate) service: ServiceId,
+    pub(crate) limits: ServerLimits,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) stranger_timeout: Duration,
+}
+
+/// Builds a [`SideService`].
+#[derive(Debug)]
+pub(crate) struct SideServiceBuilder {
+    pub(crate) settings: SideSettings,
+    pub(crate) registry: Option<Arc<dyn PendingRegistry>>,
+    pub(crate) places: PlaceLimits,
+}
+
+impl fmt::Debug for SideService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SideService")
+            .field("settings", &self.settings)
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for SideServiceBuilder {
+    fn default() -> Self {
+        Self {
+            settings: SideSettings {
+                service: ServiceId::default(),
+                limits: ServerLimits::default(),
+                idle_timeout: Duration::from_secs(90),
+                stranger_timeout: Duration::from_secs(15),
+            },
+            registry: None,
+            places: PlaceLimits {
+                total: 16_384,
+                per_peer: 256,
+            },
+        }
+    }
+}
+
+impl SideServiceBuilder {
+    pub(crate) fn build(self, random: &'static dyn SecureRandom) -> Result<SideService, ApiMisuse> {
+        let SideSettings {
+            limits,
+            idle_timeout,
+            stranger_timeout,
+            ..
+        } = self.settings;
+        non_zero_durations(&[
+            ("early_wait", limits.early_wait),
+            ("confirm_wait", limits.confirm_wait),
+            ("side_idle_timeout", idle_timeout),
+            ("side_stranger_timeout", stranger_timeout),
+        ])?;
+        for (name, limit) in [
+            ("max_verifications_per_side_connection", limits.exchanges),
+            ("max_side_connections", self.places.total),
+            ("max_side_connections_per_peer", self.places.per_peer),
+        ] {
+            if limit == 0 {
+                return Err(ApiMisuse::ZeroLimit(name));
+            }
+        }
+        if limits.bindings.strongest_common(Bindings::ALL).is_none() {
+            return Err(ApiMisuse::NoBinding);
+        }
+        Ok(SideService {
+            registry: self
+                .registry
+                .unwrap_or_else(|| Arc::new(MemoryRegistry::default())),
+            settings: self.settings,
+            places: Mutex::new(Places::new(self.places)),
+            random,
+        })
+    }
+}
+
+pub(crate) fn non_zero_durations(durations: &[(&'static str, Duration)]) -> Result<(), ApiMisuse> {
+    match durations.iter().find(|(_, duration)| duration.is_zero()) {
+        Some((name, _)) => Err(ApiMisuse::ZeroDuration(name)),
+        None => Ok(()),
+    }
+}
+
+impl SideService {
+    /// Registers a handshake before its first flight leaves. One that is not registered goes on
+    /// without: whether that is good enough is for the policy to say.
+    pub(crate) async fn register(
+        &self,
+        association: Association,
+        keys: HandshakeKeys,
+    ) -> Option<Arc<dyn Registration>> {
+        let key = RegistryKey {
+            service: self.settings.service,
+            association,
+        };
+        match self.registry.register(key, keys).await {
+            Ok(registration) => Some(Arc::from(registration)),
+            Err(error) => {
+                tracing::warn!(%association, %error, "handshake not registered");
+                None
+            }
+        }
+    }
+
+    /// Fresh random bytes.
+    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
+        rustls_io::nonce(self.random)
+    }
+
+    /// A place for a side connection, given up on drop, and word of its eviction.
+    pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(SidePlace, Evicted)> {
+        let (evict, evicted) = oneshot::channel();
+        let entered = self.lock().enter(peer.ip(), false, evict)?;
+        // Dropping the sender of the one who was evicted tells it.
+        drop(entered.evicted);
+        let place = SidePlace {
+            service: Arc::clone(self),
+            id: entered.id,
+        };
+        Some((place, evicted))
+    }
+
+    pub(super) fn make_known(&self, place: PlaceId) {
+        self.lock().make_known(place);
+    }
+
+    pub(super) fn leave(&self, place: PlaceId) {
+        self.lock().leave(place);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places<oneshot::Sender<()>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The setters that acceptors and relays have in common; the builder keeps a
+/// [`SideServiceBuilder`] in its field `side`.
+macro_rules! side_service_setters {
+    () => {
+        /// Where pending handshakes are kept. Default: a
+        /// [`MemoryRegistry`](crate::registry::MemoryRegistry) of its own. Machines that serve one
+        /// address need one registry (`docs/protocol.md`, section 9.8).
+        pub fn registry(
+            mut self,
+            registry: std::sync::Arc<dyn crate::registry::PendingRegistry>,
+        ) -> Self {
+            self.side.registry = Some(registry);
+            self
+        }
+
+        /// Which service of the registry this is. Services that share a registry need names of
+        /// their own, and machines of one service the same name (`docs/protocol.md`, section
+        /// 3.2). Default: the empty name.
+        pub fn service(mut self, service: crate::registry::ServiceId) -> Self {
+            self.side.settings.service = service;
+            self
+        }
+
+        /// How long an Open that came before its handshake waits. Default: 5 s.
+        pub fn early_wait(mut self, wait: std::time::Duration) -> Self {
+            self.side.settings.limits.early_wait = wait;
+            self
+        }
+
+        /// How long a Proof waits for its Confirm. Default: 10 s.
+        pub fn confirm_wait(mut self, wait: std::time::Duration) -> Self {
+            self.side.settings.limits.confirm_wait = wait;
+            self
+        }
+
+        /// How many verifications one side connection may carry at a time. Default: 256.
+        pub fn max_verifications_per_side_connection(mut self, verifications: usize) -> Self {
+            self.side.settings.limits.exchanges = verifications;
+            self
+        }
+
+        /// How many side connections there may be; the oldest that has confirmed nothing makes
+        /// room for a new one. Default: 16,384.
+        pub fn max_side_connections(mut self, connections: usize) -> Self {
+            self.side.places.total = connections;
+            self
+        }
+
+        /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 256.
+        pub fn max_side_connections_per_peer(mut self, connections: usize) -> Self {
+            self.side.places.per_peer = connections;
+            self
+        }
+
+        /// How long a side connection may be idle once it has confirmed a handshake. Default:
+        /// 90 s.
+        pub fn side_idle_timeout(mut self, idle: std::time::Duration) -> Self {
+            self.side.settings.idle_timeout = idle;
+            self
+        }
+
+        /// The same for one that has confirmed nothing yet. Default: 15 s.
+        pub fn side_stranger_timeout(mut self, idle: std::time::Duration) -> Self {
+            self.side.settings.stranger_timeout = idle;
+            self
+        }
+    };
+}
+pub(crate) use side_service_setters;

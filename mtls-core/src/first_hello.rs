@@ -1,0 +1,60 @@
+//! Reads a client's first bytes: what both acceptors and relays do before anything else.
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::error::{Error, InvalidMessage};
+use crate::proto::error::HelloError;
+use crate::proto::hello::HelloTap;
+
+/// The first byte of a TLS handshake record (RFC 8446, section 5.1).
+pub(crate) const TLS_HANDSHAKE: u8 = 22;
+
+/// How many bytes of a hello are read at a time.
+pub(crate) const READ_BUFFER: usize = 4096;
+
+/// What a client sent first, up to its first ClientHello.
+pub(crate) struct FirstHello {
+    /// All of it.
+    pub(crate) received: Vec<u8>,
+    /// The tap that has read it.
+    pub(crate) tap: HelloTap,
+    /// What the tap said: with an error, there is no complete ClientHello.
+    pub(crate) tapped: Result<(), HelloError>,
+}
+
+/// Reads once.
+pub(crate) async fn read_some<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Vec<u8>, Error> {
+    let mut received = vec![0; READ_BUFFER];
+    let read = io.read(&mut received).await?;
+    received.truncate(read);
+    match received.is_empty() {
+        true => Err(InvalidMessage::EndedEarly.into()),
+        false => Ok(received),
+    }
+}
+
+impl FirstHello {
+    /// Reads on from `received` until the first ClientHello is complete, or cannot be one.
+    pub(crate) async fn read<IO: AsyncRead + Unpin>(
+        io: &mut IO,
+        mut received: Vec<u8>,
+    ) -> Result<Self, Error> {
+        let mut tap = HelloTap::new();
+        let mut tapped = tap.client_bytes(&received);
+        while tapped.is_ok() && tap.association().is_none() {
+            let start = received.len();
+            received.resize(start + READ_BUFFER, 0);
+            let read = io.read(&mut received[start..]).await?;
+            received.truncate(start + read);
+            if read == 0 {
+                return Err(InvalidMessage::EndedEarly.into());
+            }
+            tapped = tap.client_bytes(&received[start..]);
+        }
+        Ok(Self {
+            received,
+            tap,
+            tapped,
+        })
+    }
+}

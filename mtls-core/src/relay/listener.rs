@@ -1,0 +1,166 @@
+//! Many tunnels at a time: concurrent, bounded, and never in the way of one another.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::monitor::TunnelMonitor;
+use super::server::{RelayAccepted, ServerRelay};
+use crate::acceptor::door::{Attendant, Door, SilentPlace, Takes};
+use crate::acceptor::{Incoming, ListenerLimits};
+use crate::error::{Error, InvalidMessage};
+use crate::path::{Dial, Path};
+
+/// Accepts connections of which some are for the target and some are side connections, and serves
+/// them. Dropping it ends what is under way.
+pub struct RelayListener<D: Dial = Path> {
+    host: Arc<Host<D>>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// Is told of each tunnel when it begins.
+pub type TunnelObserver = dyn Fn(TunnelMonitor, SocketAddr) + Send + Sync;
+
+struct Host<D: Dial> {
+    relay: ServerRelay<D>,
+    door: Arc<Door>,
+    observer: Box<TunnelObserver>,
+    /// How many tunnels are open.
+    tunnels: watch::Sender<usize>,
+}
+
+impl<D: Dial> fmt::Debug for RelayListener<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayListener")
+            .field("relay", &self.host.relay)
+            .field("door", &self.host.door)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Dial> RelayListener<D> {
+    /// A relay that listens nowhere yet: [`add`](Self::add), and perhaps
+    /// [`add_side`](Self::add_side). The observer is told of each tunnel; it must not block.
+    pub fn new(
+        relay: ServerRelay<D>,
+        limits: ListenerLimits,
+        observer: impl Fn(TunnelMonitor, SocketAddr) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            host: Arc::new(Host {
+                relay,
+                door: Arc::new(Door::new(limits)),
+                observer: Box::new(observer),
+                tunnels: watch::Sender::new(0),
+            }),
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// Listens for connections to the target and for side connections on one port.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn add<I: Incoming>(&mut self, incoming: I) {
+        self.listen(incoming, Takes::Both);
+    }
+
+    /// Listens for side connections elsewhere; TLS is refused there.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn add_side<I: Incoming>(&mut self, incoming: I) {
+        self.listen(incoming, Takes::SidesOnly);
+    }
+
+    /// How many connections have not sent a complete ClientHello yet.
+    pub fn silent(&self) -> usize {
+        self.host.door.silent()
+    }
+
+    /// How many tunnels are open.
+    pub fn tunnels(&self) -> usize {
+        *self.host.tunnels.borrow()
+    }
+
+    /// Closes the listening sockets. What is under way goes on: tunnels, and the side connections
+    /// that verify them.
+    pub fn stop_accepting(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Completes when no tunnel is open; safe to drop. Meant for after
+    /// [`stop_accepting`](Self::stop_accepting).
+    pub async fn drained(&self) {
+        // The sender lives as long as `self`.
+        let _ = self
+            .host
+            .tunnels
+            .subscribe()
+            .wait_for(|open| *open == 0)
+            .await;
+    }
+
+    fn listen<I: Incoming>(&mut self, incoming: I, takes: Takes) {
+        let door = Arc::clone(&self.host.door);
+        let host = Arc::clone(&self.host);
+        let stop = self.stop.subscribe();
+        self.tasks
+            .spawn(door.accept_loop(incoming, takes, host, stop));
+    }
+}
+
+impl<S, D> Attendant<S> for Host<D>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    D: Dial,
+{
+    async fn attend(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        takes: Takes,
+        silent: SilentPlace,
+    ) -> Result<(), Error> {
+        match (self.relay.accept(stream, peer).await?, takes) {
+            (RelayAccepted::Side(side), _) => {
+                drop(silent);
+                side.run().await
+            }
+            (RelayAccepted::Tunnel(_), Takes::SidesOnly) => {
+                Err(InvalidMessage::TlsOnSideListener.into())
+            }
+            (RelayAccepted::Tunnel(tunnel), Takes::Both) => {
+                drop(silent);
+                let _open = OpenTunnel::count(&self.tunnels);
+                let patience = self.relay.inner.settings.handshake_timeout;
+                let turn = self.door.turn(patience).await?;
+                (self.observer)(tunnel.monitor(), peer);
+                tunnel.run_in_turn(turn).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// An open tunnel, counted.
+struct OpenTunnel<'a>(&'a watch::Sender<usize>);
+
+impl<'a> OpenTunnel<'a> {
+    fn count(tunnels: &'a watch::Sender<usize>) -> Self {
+        tunnels.send_modify(|open| *open += 1);
+        Self(tunnels)
+    }
+}
+
+impl Drop for OpenTunnel<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}

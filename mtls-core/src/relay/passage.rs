@@ -1,0 +1,309 @@
+//! One connection through the relay in front of a server.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+use super::exchange::{HelloExchange, Hellos, send};
+use super::monitor::{TunnelMonitor, TunnelReport};
+use super::pump::{Counters, Pump, PumpEnd};
+use super::server::{First, Inner, ServerRelay};
+use super::socket::abort;
+use crate::acceptor::judge::Judge;
+use crate::error::{Error, InvalidMessage, TimedOut};
+use crate::first_hello::FirstHello;
+use crate::path::Dial;
+use crate::policy::Policy;
+use crate::proto::binding::Role;
+use crate::proto::frame::GREETING;
+use crate::proto::server::HandshakeKeys;
+use crate::registry::Registration;
+use crate::verdict::{Reason, Times, TlsReport};
+
+/// A client's connection for the target, with its ClientHello read: [`run`](Self::run) it in a
+/// task.
+#[must_use = "a tunnel does nothing until it is run"]
+pub struct ServerTunnel<D: Dial, IO> {
+    relay: ServerRelay<D>,
+    client: IO,
+    peer: SocketAddr,
+    first: First,
+    monitor: TunnelMonitor,
+}
+
+impl<D: Dial, IO> fmt::Debug for ServerTunnel<D, IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTunnel")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Dial, IO> ServerTunnel<D, IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    pub(super) fn new(relay: ServerRelay<D>, client: IO, peer: SocketAddr, first: First) -> Self {
+        let inner = &relay.inner;
+        Self {
+            monitor: TunnelMonitor::new(inner.target.clone(), inner.settings.policy),
+            relay,
+            client,
+            peer,
+            first,
+        }
+    }
+
+    /// A view of the tunnel that outlives it.
+    pub fn monitor(&self) -> TunnelMonitor {
+        self.monitor.clone()
+    }
+
+    /// Dials the target and relays until the tunnel ends.
+    ///
+    /// What refuses a tunnel closes it; the report says why, in its verdict and its error.
+    pub async fn run(self) -> TunnelReport {
+        self.run_in_turn(()).await
+    }
+
+    /// The same; drops `turn` when the policy has let the tunnel pass.
+    #[tracing::instrument(name = "passage", level = "debug", skip_all, fields(peer = %self.peer))]
+    pub(super) async fn run_in_turn<T>(self, turn: T) -> TunnelReport {
+        let Self {
+            relay,
+            mut client,
+            peer,
+            first,
+            monitor,
+        } = self;
+        let Ok(_permit) = relay.inner.tunnels.try_acquire() else {
+            return monitor.failed(Error::TimedOut(TimedOut::Busy));
+        };
+        let opening = Opening {
+            inner: &relay.inner,
+            monitor: &monitor,
+            peer,
+            started: Instant::now(),
+        };
+        // On the heap, and gone before the long part of a tunnel's life.
+        let opened = Box::pin(opening.open(&mut client, first)).await;
+        match opened {
+            Ok((mut server, pump)) => {
+                drop(turn);
+                monitor.relaying();
+                let (counters, idle) = (monitor.counters(), relay.inner.settings.idle);
+                let end = pump.run(&mut client, &mut server, counters, idle).await;
+                monitor.pumped(end)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "tunnel refused");
+                abort(&client);
+                monitor.failed(error)
+            }
+        }
+    }
+}
+
+/// Everything up to the moment when a tunnel is a plain relay.
+struct Opening<'a, D: Dial> {
+    inner: &'a Inner<D>,
+    monitor: &'a TunnelMonitor,
+    peer: SocketAddr,
+    started: Instant,
+}
+
+/// What the hellos came to.
+struct Met<S> {
+    server: S,
+    pump: Pump,
+    registration: Option<Arc<dyn Registration>>,
+    /// Why the handshake cannot be verified, where it cannot.
+    unfit: Option<Reason>,
+}
+
+impl<D: Dial> Opening<'_, D> {
+    async fn open<C>(&self, client: &mut C, first: First) -> Result<(D::Stream, Pump), Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let hello = match first {
+            First::Hello(hello) => *hello,
+            First::Unfit(received, reason) => return self.pass_unfit(received, reason).await,
+            First::Side(_) => return Err(InvalidMessage::NeitherTlsNorSide(GREETING[0]).into()),
+        };
+        let met = timeout_at(self.handshake_end(), self.meet(client, hello)).await;
+        let mut met = met.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
+        let judge = self.judge(Times {
+            tls: Some(self.started.elapsed()),
+            ..Times::default()
+        });
+        let mut report = TlsReport::default();
+        if met.unfit.is_none() {
+            report.version = Some("TLSv1.3".to_owned());
+            self.hold(&judge, client, &mut met).await?;
+        }
+        let handle = judge.conclude(met.registration, met.unfit, report)?;
+        self.monitor.decided(handle, None);
+        Ok((met.server, met.pump))
+    }
+
+    /// Passes what cannot be verified, where the policy allows that.
+    async fn pass_unfit(
+        &self,
+        received: Vec<u8>,
+        reason: Reason,
+    ) -> Result<(D::Stream, Pump), Error> {
+        let judge = self.judge(Times::default());
+        let handle = judge.conclude(None, Some(reason), TlsReport::default())?;
+        self.monitor.decided(handle, None);
+        Ok((self.dial().await?, Pump::new(received, Vec::new())))
+    }
+
+    async fn dial(&self) -> Result<D::Stream, Error> {
+        let dialed = self.inner.path.dial(&self.inner.target).await;
+        Ok(dialed.map_err(|error| Error::Dial(Box::new(error)))?.stream)
+    }
+
+    fn handshake_end(&self) -> Instant {
+        self.started + self.inner.settings.handshake_timeout
+    }
+
+    fn judge(&self, times: Times) -> Judge {
+        let settings = &self.inner.settings;
+        Judge {
+            policy: settings.policy,
+            deadline: self.started + settings.deadline,
+            started: self.started,
+            peer: self.peer,
+            times,
+        }
+    }
+
+    /// Passes the hellos, and registers them before the ServerHello leaves.
+    async fn meet<C>(&self, client: &mut C, hello: FirstHello) -> Result<Met<D::Stream>, Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let association = hello.tap.association();
+        let server_name = hello.tap.server_name();
+        self.monitor.verifying(association, server_name);
+        let mut server = self.dial().await?;
+        let counters = self.monitor.counters();
+        let mut exchange = HelloExchange::new(client, &mut server, hello, counters);
+        let hellos = exchange.run().await?;
+        let mut unsent = exchange.into_unsent();
+        let (keys, unfit) = match hellos {
+            Hellos::Tls13(hash) => {
+                let (exporter, hello) = (None, Some(hash));
+                (Some(HandshakeKeys::Tls13 { exporter, hello }), None)
+            }
+            Hellos::Older => (Some(HandshakeKeys::Older), Some(Reason::NotTls13)),
+            Hellos::Unusable(error) => (None, Some(Reason::Hello(error))),
+        };
+        let mut registration = None;
+        if let (Some(association), Some(keys)) = (association, keys) {
+            registration = self.inner.sides.register(association, keys).await;
+            send(client, &unsent.to_client, &counters.to_client).await?;
+            unsent.to_client = Vec::new();
+            registration.iter().for_each(|entry| entry.flushed());
+        }
+        Ok(Met {
+            server,
+            pump: Pump::new(unsent.to_server, unsent.to_client),
+            registration,
+            unfit,
+        })
+    }
+
+    /// Holds what the client sends after its last hello back as long as the policy says
+    /// (`docs/protocol.md`, section 6.2), while the server's bytes pass.
+    async fn hold<C>(
+        &self,
+        judge: &Judge,
+        client: &mut C,
+        met: &mut Met<D::Stream>,
+    ) -> Result<(), Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(registration) = &met.registration else {
+            return Ok(());
+        };
+        let mut held = HeldTunnel {
+            client,
+            server: &mut met.server,
+            pump: &mut met.pump,
+            counters: self.monitor.counters(),
+        };
+        if judge.policy == Policy::Prefer {
+            // Those bytes are the end of the client's handshake: whoever wants it verified has
+            // asked by then.
+            let first = timeout_at(self.handshake_end(), held.first_bytes()).await;
+            first.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
+        }
+        if judge.holds(&**registration) {
+            let confirmed = timeout_at(judge.deadline, registration.confirmed());
+            // Whether it was confirmed is read from the registration afterwards.
+            let _ = held.until(confirmed).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A tunnel whose client is held back.
+struct HeldTunnel<'a, C, S> {
+    client: &'a mut C,
+    server: &'a mut S,
+    pump: &'a mut Pump,
+    counters: &'a Counters,
+}
+
+impl<C, S> HeldTunnel<'_, C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Until the client has sent something that is held, at most one chunk of the pump, or has
+    /// closed.
+    async fn first_bytes(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| {
+            self.poll_down(cx)?;
+            let filled = self.pump.up.poll_fill(cx, self.client);
+            filled.map_err(|broken| broken_by(broken.end(Role::Client)))
+        })
+        .await
+    }
+
+    async fn until<F: Future>(&mut self, other: F) -> Result<F::Output, Error> {
+        let mut other = pin!(other);
+        poll_fn(|cx| {
+            self.poll_down(cx)?;
+            other.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        let counter = &self.counters.to_client;
+        let down = &mut self.pump.down;
+        match down.poll(cx, self.server, self.client, counter) {
+            Poll::Ready(Err(broken)) => Err(broken_by(broken.end(Role::Server))),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+}
+
+fn broken_by(end: PumpEnd) -> Error {
+    let message = match end {
+        PumpEnd::Broken { by: Role::Server } => "the server broke the connection",
+        _ => "the client broke the connection",
+    };
+    io::Error::new(io::ErrorKind::ConnectionReset, message).into()
+}

@@ -1,0 +1,249 @@
+//! The relay in front of a server: it stands in for the server's own acceptor.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::aws_lc_rs;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::passage::ServerTunnel;
+use crate::acceptor::SideConnection;
+use crate::acceptor::service::{
+    SideService, SideServiceBuilder, non_zero_durations, side_service_setters,
+};
+use crate::error::{ApiMisuse, Error, TimedOut};
+use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::path::{Dial, Endpoint, Path};
+use crate::policy::Policy;
+use crate::proto::binding::Binding;
+use crate::proto::frame::GREETING;
+use crate::verdict::Reason;
+
+/// Answers the verifications of a TLS 1.3 server that knows nothing of them, with the hello
+/// binding.
+///
+/// It relays each TLS connection to its target, taps the hellos, registers them before the
+/// ServerHello leaves, and answers side connections on the same port or elsewhere. It never
+/// terminates TLS. Clones share the registry and all bounds.
+pub struct ServerRelay<D = Path> {
+    pub(super) inner: Arc<Inner<D>>,
+}
+
+pub(super) struct Inner<D> {
+    pub(super) target: Endpoint,
+    pub(super) path: D,
+    pub(super) settings: Settings,
+    pub(super) sides: Arc<SideService>,
+    pub(super) tunnels: Arc<Semaphore>,
+}
+
+/// What a relay was told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) policy: Policy,
+    pub(super) deadline: Duration,
+    pub(super) handshake_timeout: Duration,
+    pub(super) idle: Duration,
+    pub(super) tunnels: usize,
+}
+
+/// What a client turned out to want.
+#[derive(Debug)]
+pub enum RelayAccepted<D: Dial, IO> {
+    /// A connection for the target: [`ServerTunnel::run`] it in a task.
+    Tunnel(Box<ServerTunnel<D, IO>>),
+    /// A side connection: [`SideConnection::run`] it in a task.
+    Side(SideConnection<IO>),
+}
+
+/// What a client began with.
+pub(super) enum First {
+    Hello(Box<FirstHello>),
+    /// Bytes that cannot be verified, and why.
+    Unfit(Vec<u8>, Reason),
+    Side(Vec<u8>),
+}
+
+impl<D> Clone for ServerRelay<D> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<D> fmt::Debug for ServerRelay<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerRelay")
+            .field("target", &self.inner.target)
+            .field("settings", &self.inner.settings)
+            .field("sides", &self.inner.sides)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerRelay<Path> {
+    /// A relay to `target`. The policy has no default: say what is insisted on.
+    pub fn builder(target: Endpoint, policy: Policy) -> ServerRelayBuilder<Path> {
+        ServerRelayBuilder::new(target, policy, Path::system())
+    }
+}
+
+impl<D: Dial> ServerRelay<D> {
+    /// Takes a connection from `peer`: one for the target, or a side connection, by its first
+    /// byte. A connection for the target is returned when its ClientHello is complete.
+    ///
+    /// Never await this in line in an accept loop: a silent client would stop everybody. Use
+    /// [`RelayListener`](super::RelayListener), or a bounded number of tasks.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], [`Error::InvalidMessage`] and [`Error::Io`] for a client that sends
+    /// nothing to go by.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time driver.
+    pub async fn accept<IO>(
+        &self,
+        mut io: IO,
+        peer: SocketAddr,
+    ) -> Result<RelayAccepted<D, IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let first = timeout(self.inner.settings.handshake_timeout, First::read(&mut io));
+        let first = first
+            .await
+            .map_err(|_| Error::TimedOut(TimedOut::ClientHello))??;
+        Ok(match first {
+            First::Side(received) => {
+                let sides = Arc::clone(&self.inner.sides);
+                RelayAccepted::Side(SideConnection::new(sides, io, peer, received))
+            }
+            first => {
+                RelayAccepted::Tunnel(Box::new(ServerTunnel::new(self.clone(), io, peer, first)))
+            }
+        })
+    }
+
+    /// How many tunnels are open.
+    pub fn tunnels(&self) -> usize {
+        self.inner.settings.tunnels - self.inner.tunnels.available_permits()
+    }
+}
+
+impl First {
+    async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Self, Error> {
+        let received = read_some(io).await?;
+        match received.first() {
+            Some(&TLS_HANDSHAKE) => {}
+            Some(first) if *first == GREETING[0] => return Ok(Self::Side(received)),
+            _ => return Ok(Self::Unfit(received, Reason::NotTls)),
+        }
+        let hello = FirstHello::read(io, received).await?;
+        Ok(match hello.tapped {
+            _ if hello.tap.offers_early_data() => Self::Unfit(hello.received, Reason::EarlyData),
+            Err(error) => Self::Unfit(hello.received, Reason::Hello(error)),
+            Ok(()) => Self::Hello(Box::new(hello)),
+        })
+    }
+}
+
+/// Builds a [`ServerRelay`].
+#[derive(Debug)]
+#[must_use]
+pub struct ServerRelayBuilder<D> {
+    target: Endpoint,
+    path: D,
+    settings: Settings,
+    side: SideServiceBuilder,
+}
+
+impl<D: Dial> ServerRelayBuilder<D> {
+    fn new(target: Endpoint, policy: Policy, path: D) -> Self {
+        let mut side = SideServiceBuilder::default();
+        side.settings.limits.bindings = Binding::Hello.into();
+        Self {
+            target,
+            path,
+            settings: Settings {
+                policy,
+                deadline: Duration::from_secs(3),
+                handshake_timeout: Duration::from_secs(10),
+                idle: Duration::from_secs(3600),
+                tunnels: 65_536,
+            },
+            side,
+        }
+    }
+
+    /// Dials the target another way, as a simulated network does.
+    pub fn path<E: Dial>(self, path: E) -> ServerRelayBuilder<E> {
+        ServerRelayBuilder {
+            target: self.target,
+            path,
+            settings: self.settings,
+            side: self.side,
+        }
+    }
+
+    /// How long a client's bytes may be held back for a Confirm, counted from the ClientHello.
+    /// Default: 3 s.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = deadline;
+        self
+    }
+
+    /// How long a client may take for its ClientHello, and then for everything up to its first
+    /// bytes after the ServerHello. Default: 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.handshake_timeout = timeout;
+        self
+    }
+
+    /// How long a tunnel in which neither end sends anything stays open, at least; at most twice
+    /// as long. Default: 1 h.
+    pub fn tunnel_idle_timeout(mut self, idle: Duration) -> Self {
+        self.settings.idle = idle;
+        self
+    }
+
+    /// How many tunnels may be open; one more is refused. Default: 65,536.
+    pub fn max_tunnels(mut self, tunnels: usize) -> Self {
+        self.settings.tunnels = tunnels;
+        self
+    }
+
+    side_service_setters!();
+
+    /// Builds the relay.
+    ///
+    /// # Errors
+    /// [`Error::ApiMisuse`] for settings that cannot be.
+    pub fn build(mut self) -> Result<ServerRelay<D>, Error> {
+        non_zero_durations(&[
+            ("deadline", self.settings.deadline),
+            ("handshake_timeout", self.settings.handshake_timeout),
+            ("tunnel_idle_timeout", self.settings.idle),
+        ])?;
+        if self.settings.tunnels == 0 {
+            return Err(ApiMisuse::ZeroLimit("max_tunnels").into());
+        }
+        self.settings.tunnels = self.settings.tunnels.min(Semaphore::MAX_PERMITS);
+        let sides = self
+            .side
+            .build(aws_lc_rs::default_provider().secure_random)?;
+        Ok(ServerRelay {
+            inner: Arc::new(Inner {
+                target: self.target,
+                path: self.path,
+                settings: self.settings,
+                sides: Arc::new(sides),
+                tunnels: Arc::new(Semaphore::new(self.settings.tunnels)),
+            }),
+        })
+    }
+}

@@ -1,0 +1,346 @@
+//! One client's connection through a relay.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use futures_util::future::{MaybeDone, maybe_done};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
+
+use super::client::{ClientRelay, Inner};
+use super::exchange::{HelloExchange, Hellos};
+use super::monitor::{TunnelMonitor, TunnelReport};
+use super::pump::Pump;
+use crate::connector::judge::{Finding, Judge, PrimaryTls};
+use crate::connector::verify::{SidePath, SideShared, Sides};
+use crate::connector::{Primary, Settings};
+use crate::error::{Error, TimedOut};
+use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::path::{Dial, Endpoint};
+use crate::policy::Policy;
+use crate::proto::binding::Association;
+use crate::proto::client::TlsVersion;
+use crate::stream::VerdictHandle;
+use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport};
+
+/// A tunnel to a target, not yet open: [`run`](Self::run) it in a task.
+#[must_use = "a tunnel does nothing until it is run"]
+pub struct Tunnel<D: Dial> {
+    relay: ClientRelay<D>,
+    target: Endpoint,
+    settings: Settings,
+    primary: Option<Primary<D::Stream>>,
+    monitor: TunnelMonitor,
+}
+
+impl<D: Dial> fmt::Debug for Tunnel<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel")
+            .field("target", &self.target)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D: Dial> Tunnel<D> {
+    pub(super) fn new(relay: ClientRelay<D>, target: Endpoint) -> Self {
+        let settings = relay.inner.settings;
+        Self {
+            monitor: TunnelMonitor::new(target.clone(), settings.policy),
+            relay,
+            target,
+            settings,
+            primary: None,
+        }
+    }
+
+    /// Holds this tunnel to another policy than the relay's. Monitors that were given out before
+    /// watch nothing any more.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.settings.policy = policy;
+        self.monitor = TunnelMonitor::new(self.target.clone(), policy);
+        self
+    }
+
+    /// A view of the tunnel that outlives it.
+    pub fn monitor(&self) -> TunnelMonitor {
+        self.monitor.clone()
+    }
+
+    /// Dials the target now: for a proxy that tells its client of a failure before the tunnel
+    /// begins. Without it [`run`](Self::run) dials while it waits for the ClientHello.
+    ///
+    /// # Errors
+    /// [`Error::Dial`].
+    pub async fn dial(&mut self) -> Result<(), Error> {
+        if self.primary.is_none() {
+            let dialed = dial(&self.relay.inner.primary, &self.target).await;
+            self.primary = Some(dialed.inspect_err(|error| {
+                tracing::debug!(target = %self.target, %error, "target not reached");
+            })?);
+        }
+        Ok(())
+    }
+
+    /// Opens the tunnel and relays until it ends.
+    ///
+    /// What refuses a tunnel closes it; the report says why, in its verdict and its error.
+    #[tracing::instrument(name = "tunnel", level = "debug", skip_all, fields(target = %self.target))]
+    pub async fn run<C>(self, mut client: C) -> TunnelReport
+    where
+        C: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let Self {
+            relay,
+            target,
+            settings,
+            primary,
+            monitor,
+        } = self;
+        let opening = Opening {
+            inner: &relay.inner,
+            target: &target,
+            settings,
+            monitor: &monitor,
+        };
+        // On the heap, and gone before the long part of a tunnel's life.
+        let opened = Box::pin(opening.open(&mut client, primary)).await;
+        match opened {
+            Ok(Opened { mut server, pump }) => {
+                monitor.relaying();
+                let (counters, idle) = (monitor.counters(), relay.inner.idle);
+                let end = pump.run(&mut client, &mut server, counters, idle).await;
+                monitor.pumped(end)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "tunnel refused");
+                monitor.failed(error)
+            }
+        }
+    }
+}
+
+/// Everything up to the moment when a tunnel is a plain relay.
+struct Opening<'a, D: Dial> {
+    inner: &'a Inner<D>,
+    target: &'a Endpoint,
+    settings: Settings,
+    monitor: &'a TunnelMonitor,
+}
+
+/// A tunnel that the policy lets pass.
+struct Opened<S> {
+    server: S,
+    pump: Pump,
+}
+
+/// What a client began with.
+enum First {
+    Hello(Box<FirstHello>),
+    /// Bytes that cannot be verified, and why.
+    Unfit(Vec<u8>, Reason),
+}
+
+impl<D: Dial> Opening<'_, D> {
+    async fn open<C>(
+        &self,
+        client: &mut C,
+        primary: Option<Primary<D::Stream>>,
+    ) -> Result<Opened<D::Stream>, Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let started = Instant::now();
+        let dial = maybe_done(async {
+            match primary {
+                Some(primary) => Ok(primary),
+                None => dial(&self.inner.primary, self.target).await,
+            }
+        });
+        let mut dial = pin!(dial);
+        match self.first(client, dial.as_mut()).await? {
+            First::Hello(hello) => self.verify(client, *hello, dial, started).await,
+            First::Unfit(received, reason) => {
+                dial.as_mut().await;
+                let primary = taken(dial)?;
+                let times = Times {
+                    connected: Some(started.elapsed()),
+                    ..Times::default()
+                };
+                let judge = self.judge(&primary, times, None);
+                let finding = unverified(reason);
+                self.decide(&judge, finding, &PrimaryTls::default(), &[])?;
+                Ok(Opened {
+                    server: primary.stream,
+                    pump: Pump::new(received, Vec::new()),
+                })
+            }
+        }
+    }
+
+    /// The client's first bytes, while the target is dialled. A dial that fails ends the wait.
+    async fn first<C, F>(
+        &self,
+        client: &mut C,
+        mut dial: Pin<&mut MaybeDone<F>>,
+    ) -> Result<First, Error>
+    where
+        C: AsyncRead + Unpin,
+        F: Future<Output = Result<Primary<D::Stream>, Error>>,
+    {
+        let mut first = pin!(timeout(
+            self.settings.handshake_timeout,
+            First::read(client)
+        ));
+        let first = poll_fn(|cx| {
+            let dialed = dial.as_mut().poll(cx);
+            let output = dial.as_mut().output_mut();
+            match (dialed, output) {
+                (Poll::Ready(()), Some(Err(_))) => Poll::Ready(None),
+                _ => first.as_mut().poll(cx).map(Some),
+            }
+        })
+        .await;
+        match first {
+            Some(first) => first.map_err(|_| Error::TimedOut(TimedOut::ClientHello))?,
+            None => Err(taken(dial).err().unwrap_or_else(gone)),
+        }
+    }
+
+    async fn verify<C, F>(
+        &self,
+        client: &mut C,
+        hello: FirstHello,
+        mut dial: Pin<&mut MaybeDone<F>>,
+        started: Instant,
+    ) -> Result<Opened<D::Stream>, Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        F: Future<Output = Result<Primary<D::Stream>, Error>>,
+    {
+        let association = hello.tap.association().ok_or_else(gone)?;
+        let server_name = hello.tap.server_name();
+        self.monitor.verifying(Some(association), server_name);
+        let shared = SideShared {
+            pool: &self.inner.pool,
+            random: self.inner.random,
+            dials: &self.inner.sides,
+            endpoint: self.inner.side_endpoint.as_ref().unwrap_or(self.target),
+        };
+        let mut sides = Sides::start(shared, association, self.settings.bindings)?;
+        sides.attend_during(dial.as_mut()).await?;
+        let mut primary = taken(dial)?;
+        let mut times = Times {
+            connected: Some(started.elapsed()),
+            ..Times::default()
+        };
+        let counters = self.monitor.counters();
+        let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
+        sides.set_deadline(Instant::now() + self.settings.deadline);
+        let hellos = timeout(self.settings.handshake_limit(), exchange.run());
+        let hellos = match sides.attend_during(hellos).await? {
+            Ok(hellos) => hellos?,
+            Err(_) => return Err(self.settings.handshake_timed_out()),
+        };
+        times.tls = Some(started.elapsed());
+        let unsent = exchange.into_unsent();
+        let tls = settle(&mut sides, hellos).await?;
+        times.verdict = Some(started.elapsed());
+        let judge = self.judge(&primary, times, Some(association));
+        let finding = match hellos {
+            Hellos::Unusable(error) => unverified(Reason::Hello(error)),
+            Hellos::Tls13(_) | Hellos::Older => judge.find(&sides.paths),
+        };
+        self.decide(&judge, finding, &tls, &sides.paths)?;
+        Ok(Opened {
+            server: primary.stream,
+            pump: Pump::new(unsent.to_server, unsent.to_client),
+        })
+    }
+
+    fn judge<'b>(
+        &'b self,
+        primary: &Primary<D::Stream>,
+        times: Times,
+        association: Option<Association>,
+    ) -> Judge<'b> {
+        Judge {
+            settings: &self.settings,
+            target: self.target,
+            association,
+            route: primary.route.clone(),
+            report: PathReport::clone(&primary.report),
+            times,
+        }
+    }
+
+    fn decide(
+        &self,
+        judge: &Judge<'_>,
+        finding: Finding,
+        tls: &PrimaryTls<'_>,
+        sides: &[SidePath],
+    ) -> Result<(), Error> {
+        let decided = judge.decide(finding, tls, sides)?;
+        let verdict = VerdictHandle::fixed(decided.verdict);
+        self.monitor.decided(verdict, decided.evidence);
+        Ok(())
+    }
+}
+
+impl First {
+    async fn read<C: AsyncRead + Unpin>(client: &mut C) -> Result<Self, Error> {
+        let received = read_some(client).await?;
+        if received.first() != Some(&TLS_HANDSHAKE) {
+            return Ok(Self::Unfit(received, Reason::NotTls));
+        }
+        let hello = FirstHello::read(client, received).await?;
+        Ok(match hello.tapped {
+            _ if hello.tap.offers_early_data() => Self::Unfit(hello.received, Reason::EarlyData),
+            Err(error) => Self::Unfit(hello.received, Reason::Hello(error)),
+            Ok(()) => Self::Hello(Box::new(hello)),
+        })
+    }
+}
+
+/// For a relay TLS is complete when the ServerHello is here (`docs/protocol.md`, section 5.5).
+async fn settle<D: Dial>(
+    sides: &mut Sides<'_, D>,
+    hellos: Hellos,
+) -> Result<PrimaryTls<'static>, Error> {
+    let (version, hash) = match hellos {
+        Hellos::Tls13(hash) => (TlsVersion::Tls13, Some(hash)),
+        Hellos::Older => (TlsVersion::Older, None),
+        // Nobody knows what such a handshake is; there is nothing to ask about it.
+        Hellos::Unusable(_) => return Ok(PrimaryTls::default()),
+    };
+    sides.settle(version, &hash).await?;
+    let report = TlsReport {
+        version: hash.map(|_| "TLSv1.3".to_owned()),
+        ..TlsReport::default()
+    };
+    Ok(PrimaryTls { report, chain: &[] })
+}
+
+async fn dial<D: Dial>(path: &D, target: &Endpoint) -> Result<Primary<D::Stream>, Error> {
+    let dialed = path.dial(target).await;
+    Ok(dialed.map_err(|error| Error::Dial(Box::new(error)))?.into())
+}
+
+fn taken<T, F: Future<Output = Result<T, Error>>>(dial: Pin<&mut MaybeDone<F>>) -> F::Output {
+    dial.take_output().unwrap_or_else(|| Err(gone()))
+}
+
+/// What cannot be reached: a result that is taken twice, an association that is not there.
+fn gone() -> Error {
+    std::io::Error::other("the tunnel's state is gone").into()
+}
+
+fn unverified(reason: Reason) -> Finding {
+    Finding {
+        outcome: Outcome::Unverified(reason),
+        side: None,
+    }
+}
