@@ -175,9 +175,9 @@ enum State {
     Ended(ClientOutcome),
 }
 
-/// How often a verification may ask anew: once after an early wait that ended, once after a
-/// connection that died.
-const MAX_REOPENS: u8 = 2;
+/// How often a verification may ask anew: once after a connection that died, and on either side
+/// of that once after an early wait that ended.
+const MAX_REOPENS: u8 = 3;
 
 impl ClientVerifier {
     /// A verification of the handshake named by `association`, with these bindings on offer.
