@@ -69,6 +69,11 @@ pub fn of(scenario: &Scenario) -> Vec<Property<World>> {
     }
     if counts_prove_the_client(scenario) {
         properties.push(always(COUNTS_WHAT_WAS_CONFIRMED, counts_what_was_confirmed));
+    } else if a_reader_can_confirm(scenario) {
+        let example = "with the hello binding, who reads the primary path can confirm too";
+        properties.push(sometimes(example, |world, state| {
+            !counts_what_was_confirmed(world, state)
+        }));
     }
     if !scenario.is_attacked() {
         properties.push(always(NEVER_DOWNGRADES, |_, state| {
@@ -137,6 +142,19 @@ fn detections(scenario: &Scenario, properties: &mut Vec<Property<World>>) {
 /// the hello binding, whoever reads the primary path.
 fn counts_prove_the_client(scenario: &Scenario) -> bool {
     !scenario.bindings.contains(Binding::Hello) || scenario.primary == Access::None
+}
+
+/// Does somebody who knows the hellos have a side connection, and the moves for an Open and a
+/// Confirm?
+fn a_reader_can_confirm(scenario: &Scenario) -> bool {
+    scenario.bindings == Binding::Hello.into()
+        && Attacker::ALL.iter().any(|attacker| {
+            let connected = scenario.connections[*attacker as usize] > 0
+                || (*attacker == Attacker::Side && scenario.attacks_side());
+            connected
+                && scenario.reads_primary(*attacker)
+                && scenario.moves[*attacker as usize].to_server >= 2
+        })
 }
 
 fn always(name: &'static str, condition: Condition) -> Property<World> {

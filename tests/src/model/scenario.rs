@@ -170,6 +170,9 @@ impl Scenario {
         both.connections = [0, 0];
         both.moves[0].to_server = 0;
         both.moves[1].hellos = 0;
+        if talk {
+            both.moves[1].to_server = 2;
+        }
         both
     }
 
