@@ -35,6 +35,7 @@ pub mod attacker;
 pub mod bench;
 pub mod demo;
 mod loot;
+pub mod model;
 pub mod netns;
 mod server;
 pub mod sim;

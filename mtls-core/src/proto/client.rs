@@ -175,9 +175,10 @@ enum State {
     Ended(ClientOutcome),
 }
 
-/// How often a verification may ask anew: once after an early wait that ended, once after a
-/// connection that died.
-const MAX_REOPENS: u8 = 2;
+/// How often a verification may ask anew: once after a connection that died, on either side of
+/// that once after an early wait that ended, and once where its Open outran the news that the
+/// handshake's first flight has left, and was turned away by a flood.
+const MAX_REOPENS: u8 = 4;
 
 impl ClientVerifier {
     /// A verification of the handshake named by `association`, with these bindings on offer.

@@ -274,7 +274,7 @@ fn a_server_that_stays_busy_is_refused_in_the_end() {
     let mut pair = Pair::new();
     pair.deliver_to_server();
     pair.tls_complete();
-    for _ in 0..3 {
+    for _ in 0..5 {
         pair.deliver_to_server();
         pair.looked_up(&Lookup::Busy);
         pair.deliver_to_client();
@@ -491,6 +491,34 @@ fn a_reused_connection_that_died_is_replaced_and_a_fresh_one_is_not() {
         assert!(!pair.client.wants_connection());
         assert_eq!(pair.failure(), failure);
     }
+}
+
+/// Found by the model checker: a dead connection of the pool must not use up the patience that the
+/// early waits before and after it take.
+#[test]
+fn early_waits_on_both_sides_of_a_connection_that_died_and_a_lost_race_are_survived() {
+    let mut pair = Pair::new();
+    pair.deliver_to_server();
+    pair.looked_up(&Lookup::Busy);
+    pair.deliver_to_client();
+    pair.client.handle_disconnected(true);
+    assert!(pair.client.wants_connection());
+    pair.server = ServerVerifier::new(ServerLimits::default());
+    pair.client.handle_link([77; 32]);
+    pair.deliver_to_server();
+    pair.looked_up(&Lookup::Busy);
+    pair.deliver_to_client();
+    pair.tls_complete();
+    // The Open is turned away before the Done that follows it is read.
+    pair.deliver_to_server();
+    pair.looked_up(&Lookup::Busy);
+    pair.deliver_to_client();
+    assert_eq!(pair.client.outcome(), ClientOutcome::Pending);
+    pair.deliver_to_server();
+    pair.found();
+    pair.deliver_to_client();
+    pair.check(1);
+    assert!(matches!(pair.client.outcome(), ClientOutcome::Verified(_)));
 }
 
 #[test]
