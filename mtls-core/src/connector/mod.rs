@@ -10,6 +10,7 @@ mod verify;
 
 use std::fmt::Display;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -236,7 +237,7 @@ impl<D: Dial> Inner<D> {
         let mut sides = Sides::start(shared, association, self.settings.bindings)?;
         let primary: Primary<IO> = match early {
             Poll::Ready(dialed) => dialed?,
-            Poll::Pending => sides.attend_during(dial).await??,
+            Poll::Pending => sides.attend_during(dial.as_mut()).await??,
         }
         .into();
         times.connected = Some(started.elapsed());
@@ -275,8 +276,8 @@ impl<D: Dial> Inner<D> {
             Policy::Require => settings.handshake_timeout.min(settings.deadline),
             Policy::Prefer | Policy::Observe => settings.handshake_timeout,
         };
-        let timed = timeout(limit, hello.complete(stream));
-        match sides.attend_during(timed).await? {
+        let mut timed = pin!(timeout(limit, hello.complete(stream)));
+        match sides.attend_during(timed.as_mut()).await? {
             Ok(complete) => complete,
             Err(_) if limit < settings.handshake_timeout => {
                 Err(Error::TimedOut(TimedOut::Deadline))

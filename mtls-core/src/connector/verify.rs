@@ -72,9 +72,12 @@ impl<'a, D: Dial> Sides<'a, D> {
         self.timer = Some(Box::pin(sleep_until(deadline)));
     }
 
-    /// Attends to the side paths while `other` is under way.
-    pub(super) async fn attend_during<F: Future>(&mut self, other: F) -> Result<F::Output, Error> {
-        tokio::pin!(other);
+    /// Attends to the side paths while `other` is under way. It is borrowed, because a future that
+    /// is handed on is copied, and has its place twice in the one that it is handed to.
+    pub(super) async fn attend_during<F: Future>(
+        &mut self,
+        mut other: Pin<&mut F>,
+    ) -> Result<F::Output, Error> {
         poll_fn(|cx| {
             if let Poll::Ready(output) = other.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
