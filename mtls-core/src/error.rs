@@ -69,6 +69,12 @@ pub enum ApiMisuse {
     InvalidServerName(String),
     /// No binding on offer.
     NoBinding,
+    /// A TLS configuration with application protocols, where the builder sets them.
+    AlpnAlreadySet,
+    /// A URI that names no server to connect to.
+    InvalidUri(String),
+    /// A URI whose scheme is not `https`, to a connector that does not take it.
+    NotHttps(String),
 }
 
 /// What a client sent to a server.
@@ -152,6 +158,21 @@ impl fmt::Display for ApiMisuse {
             Self::NoBinding => {
                 f.write_str("no binding is offered: offer `exporter`, `hello` or both")
             }
+            Self::AlpnAlreadySet => f.write_str(
+                "the TLS configuration names application protocols (ALPN): leave them to \
+                 `enable_http1` and `enable_http2`",
+            ),
+            Self::InvalidUri(uri) => {
+                write!(
+                    f,
+                    "`{uri}` names no server: expected `https://HOST[:PORT]/…`"
+                )
+            }
+            Self::NotHttps(uri) => write!(
+                f,
+                "`{uri}` is not https: nothing could verify it, so this connector refuses it; \
+                 use https, or `https_or_http` with a policy other than `require`"
+            ),
         }
     }
 }

@@ -97,6 +97,8 @@ mod connector;
 mod error;
 #[cfg(feature = "tokio")]
 mod evidence;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "tokio")]
 pub mod path;
 #[cfg(feature = "tokio")]

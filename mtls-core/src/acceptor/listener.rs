@@ -32,6 +32,14 @@ pub trait Incoming: Send + 'static {
     /// # Errors
     /// What the system says; the listener pauses and goes on.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says; by default that there is no such address.
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::AddrNotAvailable.into())
+    }
 }
 
 impl Incoming for TcpListener {
@@ -42,6 +50,10 @@ impl Incoming for TcpListener {
         // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
         stream.set_nodelay(true)?;
         Ok((stream, peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
     }
 }
 
@@ -73,6 +85,7 @@ impl Default for ListenerLimits {
 #[derive(Debug)]
 pub struct MultipathListener<S> {
     shared: Arc<Shared>,
+    local: io::Result<SocketAddr>,
     ready: mpsc::Receiver<(ServerStream<S>, SocketAddr)>,
     sender: mpsc::Sender<(ServerStream<S>, SocketAddr)>,
     tasks: JoinSet<()>,
@@ -116,6 +129,7 @@ where
                 silent: Mutex::new(silent),
                 handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
             }),
+            local: incoming.local_addr(),
             ready,
             sender,
             tasks: JoinSet::new(),
@@ -139,6 +153,17 @@ where
             Some(ready) => ready,
             // The sender is a field of this very struct.
             None => std::future::pending().await,
+        }
+    }
+
+    /// Where it listens for TLS.
+    ///
+    /// # Errors
+    /// When that was not known at the start.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.local {
+            Ok(local) => Ok(*local),
+            Err(error) => Err(error.kind().into()),
         }
     }
 

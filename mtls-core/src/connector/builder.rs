@@ -53,6 +53,17 @@ impl<D: Dial> ConnectorBuilder<D> {
         }
     }
 
+    /// The application protocols on offer, in the order of preference.
+    #[cfg(feature = "http")]
+    pub(crate) fn alpn(mut self, protocols: &[&[u8]]) -> Result<Self, Error> {
+        let config = Arc::make_mut(&mut self.config);
+        if !config.alpn_protocols.is_empty() {
+            return Err(ApiMisuse::AlpnAlreadySet.into());
+        }
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Ok(self)
+    }
+
     /// Dials another way: every path of the connector, as a simulated network does. Sides that
     /// were added before are dropped.
     pub fn primary_with<E: Dial>(self, primary: E) -> ConnectorBuilder<E> {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use self::judge::Judge;
@@ -178,14 +179,49 @@ impl<D: Dial> MultipathConnector<D> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let primary = Primary {
-            stream,
-            report: PathReport::unknown(PathRole::Primary),
-            route: None,
+        self.connect_dialling(name, async { Ok(stream) }, side)
+            .await
+    }
+
+    /// Does the same over a stream that `dial` opens. The side paths are dialled meanwhile, so
+    /// that no round trip is added.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and what `dial` says.
+    pub async fn connect_dialling<IO>(
+        &self,
+        name: ServerName<'static>,
+        dial: impl Future<Output = Result<IO, Error>>,
+        side: &Endpoint,
+    ) -> Result<ClientStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let dialed = async {
+            dial.await.map(|stream| Primary {
+                stream,
+                report: PathReport::unknown(PathRole::Primary),
+                route: None,
+            })
         };
         self.inner
-            .establish(name.clone(), async { Ok(primary) }, &name.to_str(), side)
+            .establish(name.clone(), dialed, &name.to_str(), side)
             .await
+    }
+
+    /// What the connector insists on.
+    pub fn policy(&self) -> Policy {
+        self.inner.settings.policy
+    }
+
+    /// The path of the TLS connection.
+    pub fn primary(&self) -> &D {
+        &self.inner.primary
+    }
+
+    /// Where the side verifier listens; `None` where that is the server's own host and port.
+    pub fn side_endpoint(&self) -> Option<&Endpoint> {
+        self.inner.side_endpoint.as_ref()
     }
 }
 
@@ -243,6 +279,9 @@ impl<D: Dial> Inner<D> {
         times.connected = Some(started.elapsed());
         let complete = self.shake_hands(&mut sides, hello, primary.stream).await?;
         times.tls = Some(started.elapsed());
+        // The Proof may be here already, behind the server's flight: a turn for the side
+        // connection's task saves a Done, and costs no time on the network.
+        sides.attend_during(yield_now()).await?;
         let (_, connection) = complete.tls.get_ref();
         sides
             .settle(tls::version(connection), connection, &complete.keys)
@@ -287,7 +326,8 @@ impl<D: Dial> Inner<D> {
     }
 }
 
-fn server_name(host: &Host) -> Result<ServerName<'static>, Error> {
+/// The name that a certificate has to be for.
+pub(crate) fn server_name(host: &Host) -> Result<ServerName<'static>, Error> {
     match host {
         Host::Ip(ip) => Ok(ServerName::from(*ip)),
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned())

@@ -98,7 +98,7 @@ pub struct Confirmation {
 
 impl Confirmation {
     /// The proof that this confirmation is.
-    pub(crate) fn proof(&self) -> SideProof {
+    pub fn proof(&self) -> SideProof {
         SideProof::new(self.binding, self.context)
     }
 }
