@@ -281,7 +281,7 @@ impl<D: Dial> Inner<D> {
         times.tls = Some(started.elapsed());
         // The Proof may be here already, behind the server's flight: a turn for the side
         // connection's task saves a Done, and costs no time on the network.
-        sides.attend_during(yield_now()).await?;
+        sides.attend_during(pin!(yield_now())).await?;
         let (_, connection) = complete.tls.get_ref();
         sides
             .settle(tls::version(connection), connection, &complete.keys)
