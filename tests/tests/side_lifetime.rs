@@ -84,6 +84,7 @@ async fn cut_during(matches: fn(End, &FrameBody) -> bool) -> Result {
         armed.store(true, Ordering::SeqCst);
         scene.reuses(&connector).await?;
         assert!(!armed.load(Ordering::SeqCst), "it was cut");
+        assert!(scene.reuses(&connector).await?, "the new one is kept");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub(crate) mod verify;
 
 use std::fmt::Display;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -272,7 +273,7 @@ impl<D: Dial> Inner<D> {
         let mut sides = Sides::start(shared, association, self.settings.bindings)?;
         let primary: Primary<IO> = match early {
             Poll::Ready(dialed) => dialed?,
-            Poll::Pending => sides.attend_during(dial).await??,
+            Poll::Pending => sides.attend_during(dial.as_mut()).await??,
         }
         .into();
         times.connected = Some(started.elapsed());
@@ -280,7 +281,7 @@ impl<D: Dial> Inner<D> {
         times.tls = Some(started.elapsed());
         // The Proof may be here already, behind the server's flight: a turn for the side
         // connection's task saves a Done, and costs no time on the network.
-        sides.attend_during(yield_now()).await?;
+        sides.attend_during(pin!(yield_now())).await?;
         let (_, connection) = complete.tls.get_ref();
         let keys = complete.keys.with(connection);
         sides.settle(tls::version(connection), &keys).await?;
@@ -309,8 +310,8 @@ impl<D: Dial> Inner<D> {
         let now = Instant::now();
         sides.set_deadline(now + settings.deadline);
         let limit = settings.handshake_limit();
-        let timed = timeout(limit, hello.complete(stream));
-        match sides.attend_during(timed).await? {
+        let mut timed = pin!(timeout(limit, hello.complete(stream)));
+        match sides.attend_during(timed.as_mut()).await? {
             Ok(complete) => complete,
             Err(_) => Err(settings.handshake_timed_out()),
         }

@@ -2,7 +2,7 @@
 //! verification's cost.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::side::{SideConnection, SideLink};
@@ -13,8 +13,11 @@ use crate::proto::binding::Association;
 #[derive(Debug)]
 pub(crate) struct Pool {
     settings: PoolSettings,
-    connections: Mutex<HashMap<(usize, Endpoint), Vec<SideConnection>>>,
+    kept: Mutex<Kept>,
 }
+
+/// The connections of each side path and endpoint.
+type Kept = HashMap<(usize, Endpoint), Vec<SideConnection>>;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolSettings {
@@ -30,7 +33,7 @@ impl Pool {
     pub(crate) fn new(settings: PoolSettings) -> Self {
         Self {
             settings,
-            connections: Mutex::new(HashMap::new()),
+            kept: Mutex::new(HashMap::new()),
         }
     }
 
@@ -42,43 +45,52 @@ impl Pool {
         endpoint: &Endpoint,
         association: Association,
     ) -> Option<SideLink> {
-        if self.settings.idle.is_zero() {
-            return self.fresh(path, endpoint, association);
-        }
-        let mut connections = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let key = (index, endpoint.clone());
-        if let Some(same) = connections.get_mut(&key) {
+        let mut kept = self.lock();
+        let reused = kept.get_mut(&(index, endpoint.clone())).and_then(|same| {
             same.retain(SideConnection::is_open);
-            let link = same
-                .iter()
+            same.iter()
                 .filter(|connection| connection.users() < self.settings.users)
-                .find_map(|connection| connection.attach(association));
-            if link.is_some() {
-                return link;
-            }
-        }
-        let connection = SideConnection::dial(path.dial(endpoint), self.settings.idle);
-        let link = connection.attach(association);
-        connections.retain(|_, same| {
-            same.retain(SideConnection::is_open);
-            !same.is_empty()
+                .find_map(|connection| connection.attach(association))
         });
-        if connections.values().map(Vec::len).sum::<usize>() < self.settings.connections {
-            connections.entry(key).or_default().push(connection);
-        }
-        link
+        // Under the lock still, so that those who come at the same time share what is dialled.
+        reused.or_else(|| self.dial(&mut kept, index, path, endpoint, association))
     }
 
-    /// A link on a connection of its own, for a verification whose first one died.
+    /// A link on a new connection, for a verification whose first one died.
     pub(crate) fn fresh<D: Dial>(
         &self,
+        index: usize,
         path: &D,
         endpoint: &Endpoint,
         association: Association,
     ) -> Option<SideLink> {
-        SideConnection::dial(path.dial(endpoint), self.settings.idle).attach(association)
+        self.dial(&mut self.lock(), index, path, endpoint, association)
+    }
+
+    fn dial<D: Dial>(
+        &self,
+        kept: &mut Kept,
+        index: usize,
+        path: &D,
+        endpoint: &Endpoint,
+        association: Association,
+    ) -> Option<SideLink> {
+        let connection = SideConnection::dial(path.dial(endpoint), self.settings.idle);
+        let link = connection.attach(association);
+        if !self.settings.idle.is_zero() {
+            kept.retain(|_, same| {
+                same.retain(SideConnection::is_open);
+                !same.is_empty()
+            });
+            if kept.values().map(Vec::len).sum::<usize>() < self.settings.connections {
+                let key = (index, endpoint.clone());
+                kept.entry(key).or_default().push(connection);
+            }
+        }
+        link
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

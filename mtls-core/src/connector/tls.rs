@@ -141,7 +141,8 @@ impl ClientHello {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut tapping = true;
-        let mut buffer = [0; 4096];
+        // On the heap: futures are copied.
+        let mut buffer = vec![0; 4096];
         while tapping && self.tap.hello().is_none() && self.connection.is_handshaking() {
             let read = io.read(&mut buffer).await?;
             let received = &buffer[..read];

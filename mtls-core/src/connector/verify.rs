@@ -94,9 +94,12 @@ impl<'a, D: Dial> Sides<'a, D> {
         self.timer = Some(Box::pin(sleep_until(deadline)));
     }
 
-    /// Attends to the side paths while `other` is under way.
-    pub(crate) async fn attend_during<F: Future>(&mut self, other: F) -> Result<F::Output, Error> {
-        tokio::pin!(other);
+    /// Attends to the side paths while `other` is under way. It is borrowed, because a future that
+    /// is handed on is copied, and has its place twice in the one that it is handed to.
+    pub(crate) async fn attend_during<F: Future>(
+        &mut self,
+        mut other: Pin<&mut F>,
+    ) -> Result<F::Output, Error> {
         poll_fn(|cx| {
             if let Poll::Ready(output) = other.as_mut().poll(cx) {
                 return Poll::Ready(Ok(output));
@@ -205,7 +208,7 @@ impl SidePath {
             if self.verifier.wants_connection() {
                 let dial = &shared.dials[index];
                 let association = self.verifier.association();
-                self.link = shared.pool.fresh(dial, shared.endpoint, association);
+                self.link = shared.pool.fresh(index, dial, shared.endpoint, association);
                 self.verifier.handle_link(shared.nonce()?);
             }
             self.transmit();

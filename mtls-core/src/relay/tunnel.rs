@@ -240,7 +240,7 @@ impl<D: Dial> Opening<'_, D> {
         let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
         sides.set_deadline(Instant::now() + self.settings.deadline);
         let hellos = timeout(self.settings.handshake_limit(), exchange.run());
-        let hellos = match sides.attend_during(hellos).await? {
+        let hellos = match sides.attend_during(std::pin::pin!(hellos)).await? {
             Ok(hellos) => hellos?,
             Err(_) => return Err(self.settings.handshake_timed_out()),
         };
