@@ -1,5 +1,7 @@
 //! What attackers can send: every frame that they can construct and that could matter.
 
+use std::borrow::Cow;
+
 use mtls_core::proto::binding::{Association, Binding, Bindings, Nonce, SideContext, Value};
 use mtls_core::proto::frame::{Frame, FrameBody, RejectCode};
 
@@ -62,7 +64,7 @@ pub struct Mind<'a> {
     scenario: &'a Scenario,
     state: &'a State,
     attacker: Attacker,
-    knowledge: Knowledge,
+    knowledge: Cow<'a, Knowledge>,
 }
 
 impl<'a> Mind<'a> {
@@ -70,8 +72,8 @@ impl<'a> Mind<'a> {
     pub fn new(scenario: &'a Scenario, state: &'a State, attacker: Attacker) -> Self {
         let own = state.knowledge(attacker);
         let knowledge = match scenario.talk {
-            true => own.with(state.knowledge(attacker.other())),
-            false => own.clone(),
+            true => Cow::Owned(own.with(state.knowledge(attacker.other()))),
+            false => Cow::Borrowed(own),
         };
         Self {
             scenario,
@@ -108,7 +110,13 @@ impl<'a> Mind<'a> {
 
     /// Every frame worth sending to the client on a side path: about its own handshake.
     pub fn to_client(&self) -> Vec<Forgery> {
-        let mut forgeries: Vec<_> = [RejectCode::Unknown, RejectCode::Busy, RejectCode::Malformed]
+        let codes = [
+            RejectCode::Unknown,
+            RejectCode::Busy,
+            RejectCode::NotTls13,
+            RejectCode::Malformed,
+        ];
+        let mut forgeries: Vec<_> = codes
             .map(|code| Forgery::Reject(Random::Client, code))
             .into();
         forgeries.push(Forgery::Done(Random::Client));

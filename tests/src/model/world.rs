@@ -170,13 +170,33 @@ impl Model for World {
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
-        let mut state = last.clone();
-        match action {
-            Action::Forge(attacker, connection, forgery) => {
-                state.forge(self, attacker, connection, forgery)?;
+        // Most of what an attacker could want to send it cannot make: no state is copied for that.
+        let forged = match action {
+            Action::Forge(attacker, connection, forgery) => Some(
+                Mind::new(&self.scenario, last, attacker).frame_to_server(connection, forgery)?,
+            ),
+            Action::Deceive(_, forgery) => {
+                Some(Mind::new(&self.scenario, last, Attacker::Side).frame_to_client(forgery)?)
             }
-            Action::Deceive(side, forgery) => state.deceive(self, side, forgery)?,
-            other => state.step(self, other),
+            _ => None,
+        };
+        let mut state = last.clone();
+        match (action, forged) {
+            (Action::Forge(attacker, connection, _), Some(frame)) => {
+                let frames = state.server.frame(connection, &frame);
+                // What changes nothing costs no move, and is none.
+                if state.server == last.server && frames.is_empty() {
+                    return None;
+                }
+                state.moves[attacker as usize].to_server -= 1;
+                state.server_sent(self, connection, frames);
+            }
+            (Action::Deceive(side, _), Some(frame)) => {
+                state.moves[Attacker::Side as usize].to_client -= 1;
+                let sent = state.client.frame(side, &frame);
+                state.side_sent(self, side, sent);
+            }
+            (other, _) => state.step(self, other),
         }
         state.answer_attackers(self);
         // A step that changes nothing is none.
@@ -410,34 +430,6 @@ impl State {
             let sent = self.client.link(side, LinkEvent::Greeting);
             self.side_sent(world, side, sent);
         }
-    }
-
-    fn forge(
-        &mut self,
-        world: &World,
-        attacker: Attacker,
-        connection: usize,
-        forgery: Forgery,
-    ) -> Option<()> {
-        let mind = Mind::new(&world.scenario, self, attacker);
-        let frame = mind.frame_to_server(connection, forgery)?;
-        let before = self.server.clone();
-        let frames = self.server.frame(connection, &frame);
-        // What changes nothing costs no move, and is none.
-        if self.server == before && frames.is_empty() {
-            return None;
-        }
-        self.moves[attacker as usize].to_server -= 1;
-        self.server_sent(world, connection, frames);
-        Some(())
-    }
-
-    fn deceive(&mut self, world: &World, side: usize, forgery: Forgery) -> Option<()> {
-        let frame = Mind::new(&world.scenario, self, Attacker::Side).frame_to_client(forgery)?;
-        self.moves[Attacker::Side as usize].to_client -= 1;
-        let sent = self.client.frame(side, &frame);
-        self.side_sent(world, side, sent);
-        Some(())
     }
 
     /// Attackers are answered as soon as there is an answer: to be slower is no use to them.
