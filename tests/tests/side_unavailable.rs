@@ -207,7 +207,7 @@ async fn forged_rejects_downgrade_nobody() -> Result {
         ),
         (RejectCode::NoCommonBinding, "rejected-no-common-binding"),
         (RejectCode::Malformed, "rejected-malformed"),
-        // This end's handshake was TLS 1.3, so one of the two is not the other's.
+        // The client's handshake is TLS 1.3, so this one says that there are two.
         (RejectCode::NotTls13, "downgrade"),
         (RejectCode::WrongValue, "rejected-wrong-value"),
         // Too early: nobody can know that before the client has said Done.
