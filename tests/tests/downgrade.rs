@@ -61,6 +61,19 @@ async fn downgrade_of_both_handshakes_is_refused() -> Result {
 }
 
 #[tokio::test]
+async fn downgrade_of_the_servers_handshake_alone_is_detected() -> Result {
+    let outcomes = outcomes(|_, plan| {
+        let plan = plan.copies_random().ahead(Ahead::Connects);
+        Ok(plan.downgrades_server())
+    })
+    .await?;
+    let refused = "refused: downgrade";
+    assert_eq!(outcomes[..2], [(); 2].map(|()| refused.to_owned()));
+    assert_eq!(outcomes[2], "intercepted: downgrade");
+    Ok(())
+}
+
+#[tokio::test]
 async fn honest_server_of_tls_1_2_is_no_interception_and_not_verified() -> Result {
     let world = World::new()?;
     let tls = world.server_tls(&world.pki.server, provider(), &[&rustls::version::TLS12])?;

@@ -99,7 +99,6 @@ async fn server_holds_the_application_until_the_confirm_as_its_policy_says() -> 
     Ok(())
 }
 
-/// The last bit of the greeting: the server does not take the connection for a side connection's.
 #[tokio::test]
 async fn requiring_server_refuses_a_client_whose_side_never_arrives() -> Result {
     let world = World::new()?;

@@ -42,13 +42,24 @@ impl Scene {
 
     /// What a victim makes of a tampering, with an attacker of its own.
     async fn at(&self, place: usize, tamper: Tamper) -> Result<(usize, String)> {
+        // Only what ends in silence needs a deadline that is short.
+        let may_fall_silent = match tamper {
+            Tamper::Flip { bit } => (8..27).contains(&(bit / 8)),
+            Tamper::Truncate { .. } => false,
+            Tamper::Insert { .. } => true,
+        };
         let attack = SideAttack::Bytes(tamper);
         let address = SocketAddr::new(self.world.ip(77), 0);
         let side = SideAttacker::start(address, self.server.address(), attack).await?;
         let victim = self.world.victim(&self.server)?.side_to(side.address());
-        let outcome = victim
-            .outcome_with(Policy::Require, |builder| builder.deadline(SHORT))
-            .await?;
+        let outcome = match may_fall_silent {
+            true => {
+                victim
+                    .outcome_with(Policy::Require, |builder| builder.deadline(SHORT))
+                    .await?
+            }
+            false => victim.outcome(Policy::Require).await?,
+        };
         Ok((place, outcome))
     }
 
@@ -216,17 +227,18 @@ async fn bit_flipped_at_every_position_is_refused() -> Result {
     for (bit, outcome) in outcomes {
         let expected: &[_] = match bit / 8 {
             0..8 => &["refused: no-greeting"],
-            // Type, length and binding: it can become another frame, or wait for more.
-            8..11 | 59 => &["refused: side-misbehaved", "refused: side-silent"],
-            // Another association is another's business.
-            11..27 => &["refused: side-silent"],
+            // Type, length and association: another frame, one that waits for more, or another's
+            // business. On a machine under load the deadline can come before the greeting.
+            8..27 => &[
+                "refused: side-misbehaved",
+                "refused: side-silent",
+                "refused: no-greeting",
+                "refused: side-unreachable",
+            ],
+            59 => &["refused: side-misbehaved"],
             _ => &["refused: wrong-value"],
         };
-        let late = "refused: side-silent";
-        assert!(
-            expected.contains(&&*outcome) || outcome == late,
-            "bit {bit}: {outcome}"
-        );
+        assert!(expected.contains(&&*outcome), "bit {bit}: {outcome}");
     }
     Ok(())
 }
