@@ -174,7 +174,12 @@ impl MemoryRegistry {
             }
         }
         if patience == Patience::AtOnce {
-            return Looked::Reply(LookupReply::Unknown);
+            // A full registry may have turned this very handshake away: "unknown" would be taken
+            // for an interception, and a flood of handshakes would raise false alarms.
+            return Looked::Reply(match state.entries.len() < self.shared.limits.handshakes {
+                true => LookupReply::Unknown,
+                false => LookupReply::Busy,
+            });
         }
         match state.waits.enter(key, asker) {
             Some((id, receiver)) => Looked::Wait(WaitingPlace {

@@ -198,3 +198,15 @@ async fn a_stranger_makes_room_for_who_has_confirmed() {
     assert!(poll!(&mut third).is_pending());
     assert_eq!(registry.waits(), 2);
 }
+
+#[tokio::test]
+async fn a_full_registry_does_not_claim_that_a_handshake_is_unknown() {
+    let limits = MemoryRegistryLimits {
+        handshakes: 1,
+        ..MemoryRegistryLimits::default()
+    };
+    let registry = MemoryRegistry::new(limits);
+    let _first = registry.register(key(1), keys()).await.expect("a place");
+    let reply = registry.look_up(key(2), Patience::AtOnce, asker(1)).await;
+    assert!(matches!(reply, LookupReply::Busy));
+}

@@ -127,7 +127,11 @@ impl Registry {
             }
         }
         if patience == Patience::AtOnce {
-            return (Pending::Ready(Answer::Unknown), None);
+            let answer = match self.entries.len() < self.limits.handshakes {
+                true => Answer::Unknown,
+                false => Answer::Busy,
+            };
+            return (Pending::Ready(answer), None);
         }
         self.wait(association, asker)
     }
