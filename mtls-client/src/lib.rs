@@ -12,15 +12,12 @@ mod client;
 mod duration;
 mod exit;
 mod failure;
-mod fields;
 mod get;
-mod http;
 mod json;
 mod messages;
 mod options;
 mod report;
 mod roots;
-mod sink;
 mod style;
 mod target;
 mod trace;
@@ -52,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    match options::understand(cli).and_then(|(command, settings)| act(&command, &settings)) {
+    match options::understand(cli).and_then(|command| act(&command)) {
         Ok(exit) => exit.into(),
         Err(error) => {
             let message = format!("{error}. See `mtls-client --help`.");
@@ -62,7 +59,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn act(command: &Command, settings: &Settings) -> Result<Exit, UsageError> {
+fn act(command: &Command) -> Result<Exit, UsageError> {
+    match command {
+        Command::Get(get, settings) => drive(settings, get::get(get, settings)),
+        Command::Check(check, settings) => drive(settings, check::check(check, settings)),
+    }
+}
+
+/// Runs what a command does to its end.
+fn drive(
+    settings: &Settings,
+    work: impl Future<Output = Result<Exit, UsageError>>,
+) -> Result<Exit, UsageError> {
     trace::start(settings.verbose);
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -75,12 +83,7 @@ fn act(command: &Command, settings: &Settings) -> Result<Exit, UsageError> {
             return Ok(Exit::Connect);
         }
     };
-    let exit = runtime.block_on(async {
-        match command {
-            Command::Get(get) => get::get(get, settings).await,
-            Command::Check(targets) => check::check(targets, settings).await,
-        }
-    });
+    let exit = runtime.block_on(work);
     // A look-up that was given up may still occupy a thread.
     runtime.shutdown_background();
     exit

@@ -1,5 +1,9 @@
 //! The command `get`.
 
+mod fields;
+mod http;
+mod sink;
+
 use std::fmt::Write;
 
 use http_body_util::BodyExt;
@@ -11,11 +15,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::client::{Client, Whose};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::http::{self, Exchange};
 use crate::messages::{self, Messages, Reports};
 use crate::options::{Get, Settings, UsageError};
-use crate::sink::Sink;
 use crate::target::{HttpsUrl, TargetError};
+
+use self::http::Exchange;
+use self::sink::Sink;
+
+pub(crate) use self::fields::Fields;
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 10;

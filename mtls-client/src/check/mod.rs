@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mtls_core::ClientStream;
-use mtls_core::path::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -11,13 +10,14 @@ use tokio::time::{Instant, timeout};
 use crate::client::{Client, Whose};
 use crate::exit::Exit;
 use crate::messages::{self, Messages, Reports};
-use crate::options::{Settings, UsageError};
+use crate::options::{Check, Settings, UsageError};
 
 /// How long a server has to end a connection that was ended here.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Verifies one target after the other.
-pub(crate) async fn check(targets: &[Endpoint], settings: &Settings) -> Result<Exit, UsageError> {
+pub(crate) async fn check(command: &Check, settings: &Settings) -> Result<Exit, UsageError> {
+    let targets = &command.targets;
     let client = Client::new(settings)?;
     let messages = Messages::new(settings, Reports::Stdout);
     let mut worst = Exit::Success;

@@ -1,0 +1,101 @@
+//! The options that the commands share which make connections.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::{ArgAction, Args};
+
+use crate::duration;
+
+/// Paths, verification, TLS, times and messages.
+///
+/// A command with another default changes it with `#[command(mut_arg("policy", …))]`.
+#[derive(Debug, Args)]
+pub(crate) struct Shared {
+    /// How the TLS connection is dialled
+    #[arg(
+        long,
+        value_name = "SPEC",
+        default_value = "direct",
+        help_heading = "Paths"
+    )]
+    pub(crate) primary: String,
+
+    /// How a side connection is dialled (repeatable; all must verify) [default: direct]
+    #[arg(long = "side", value_name = "SPEC", help_heading = "Paths")]
+    pub(crate) sides: Vec<String>,
+
+    /// Where the side verifier is, if not at the server's own host and port
+    ///
+    /// For the first host only: not for further targets, nor after a redirect elsewhere.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Paths")]
+    pub(crate) side_endpoint: Option<String>,
+
+    /// Use this address for this host and port, on every path (repeatable)
+    ///
+    /// An address of another family than a path's source is skipped.
+    #[arg(long, value_name = "HOST:PORT:ADDR", help_heading = "Paths")]
+    pub(crate) resolve: Vec<String>,
+
+    /// What to do when a connection cannot be verified: refuse, fall back where the server does
+    /// not seem to know the protocol, or go on and report
+    #[arg(
+        long,
+        default_value = "require",
+        value_parser = PossibleValuesParser::new(["require", "prefer", "observe"]),
+        help_heading = "Verification"
+    )]
+    pub(crate) policy: String,
+
+    /// Refuse (111) paths that are not independent
+    #[arg(long, help_heading = "Verification")]
+    pub(crate) require_independent: bool,
+
+    /// How long a verification may take, from the ClientHello on
+    #[arg(
+        long, value_name = "TIME", default_value = "3s", value_parser = duration::parse,
+        help_heading = "Verification"
+    )]
+    pub(crate) deadline: Duration,
+
+    /// Offer this binding only [default: both, the server chooses the exporter if it can]
+    #[arg(
+        long,
+        value_parser = PossibleValuesParser::new(["exporter", "hello"]),
+        help_heading = "Verification"
+    )]
+    pub(crate) binding: Option<String>,
+
+    /// Save the evidence of an interception here, as JSON and PEM
+    #[arg(long, value_name = "DIR", help_heading = "Verification")]
+    pub(crate) evidence_dir: Option<PathBuf>,
+
+    /// Trust the CAs in this PEM file, instead of Mozilla's list
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cacert: Option<PathBuf>,
+
+    /// Trust the CAs that the system trusts, instead of Mozilla's list
+    #[arg(long, conflicts_with = "cacert", help_heading = "TLS")]
+    pub(crate) system_roots: bool,
+
+    /// How long a path may take to connect, and then TLS to complete [default: 5s, and 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Times")]
+    pub(crate) connect_timeout: Option<Duration>,
+
+    /// How long everything may take, for each target [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Times")]
+    pub(crate) max_time: Option<Duration>,
+
+    /// Write each verdict as one line of JSON to standard output (`get`: needs --output)
+    #[arg(long, help_heading = "Messages")]
+    pub(crate) json: bool,
+
+    /// No warnings on standard error; errors stay
+    #[arg(short, long, help_heading = "Messages")]
+    pub(crate) silent: bool,
+
+    /// `get`: write each verdict to standard error; -vv: also what happens (RUST_LOG does so too)
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Messages")]
+    pub(crate) verbose: u8,
+}

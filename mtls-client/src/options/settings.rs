@@ -1,0 +1,163 @@
+//! What the commands share which make connections.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mtls_core::Policy;
+use mtls_core::path::{Endpoint, Host, HostName, Path};
+use mtls_core::proto::binding::{Binding, Bindings};
+
+use crate::args::Shared;
+use crate::options::UsageError;
+
+/// How connections are made and judged, and who is told.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) primary: Path,
+    pub(crate) sides: Vec<Path>,
+    pub(crate) side_endpoint: Option<Endpoint>,
+    pub(crate) policy: Policy,
+    pub(crate) require_independent: bool,
+    pub(crate) deadline: Duration,
+    pub(crate) bindings: Bindings,
+    pub(crate) evidence_dir: Option<PathBuf>,
+    pub(crate) roots: Roots,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) max_time: Option<Duration>,
+    pub(crate) json: bool,
+    pub(crate) silent: bool,
+    pub(crate) verbose: u8,
+}
+
+/// Which CAs are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Roots {
+    /// Mozilla's list, as it was when the program was built.
+    Mozilla,
+    System,
+    File(PathBuf),
+}
+
+impl Settings {
+    pub(super) fn understand(typed: &Shared) -> Result<Self, UsageError> {
+        let adapt = adaptation(typed)?;
+        let path = |argument, spec: &str| match spec.parse::<Path>() {
+            Ok(path) => Ok(adapt(path)),
+            Err(error) => Err(UsageError::new(argument, error)),
+        };
+        let sides = match typed.sides.as_slice() {
+            [] => vec![path("--side", "direct")?],
+            specs => {
+                let sides = specs.iter().map(|spec| path("--side", spec));
+                sides.collect::<Result<_, _>>()?
+            }
+        };
+        let side_endpoint = typed.side_endpoint.as_deref().map(str::parse).transpose();
+        let policy = typed.policy.parse();
+        Ok(Self {
+            primary: path("--primary", &typed.primary)?,
+            sides,
+            side_endpoint: side_endpoint
+                .map_err(|error| UsageError::new("--side-endpoint", error))?,
+            policy: policy.map_err(|error| UsageError::new("--policy", error))?,
+            require_independent: typed.require_independent,
+            deadline: typed.deadline,
+            bindings: bindings(typed.binding.as_deref()),
+            evidence_dir: typed.evidence_dir.clone(),
+            roots: roots(typed),
+            connect_timeout: typed.connect_timeout,
+            max_time: typed.max_time,
+            json: typed.json,
+            silent: typed.silent,
+            verbose: typed.verbose,
+        })
+    }
+}
+
+/// What all paths are told alike.
+fn adaptation(typed: &Shared) -> Result<impl Fn(Path) -> Path, UsageError> {
+    let parse =
+        |text: &String| Override::parse(text).map_err(|error| UsageError::new("--resolve", error));
+    let overrides: Vec<_> = typed.resolve.iter().map(parse).collect::<Result<_, _>>()?;
+    let timeout = typed.connect_timeout;
+    Ok(move |path| {
+        let path = overrides.iter().fold(path, |path, entry| entry.apply(path));
+        match timeout {
+            Some(timeout) => path.connect_timeout(timeout),
+            None => path,
+        }
+    })
+}
+
+fn bindings(word: Option<&str>) -> Bindings {
+    match word {
+        Some("exporter") => Binding::Exporter.into(),
+        Some("hello") => Binding::Hello.into(),
+        _ => Bindings::ALL,
+    }
+}
+
+fn roots(typed: &Shared) -> Roots {
+    match (&typed.cacert, typed.system_roots) {
+        (Some(file), _) => Roots::File(file.clone()),
+        (None, true) => Roots::System,
+        (None, false) => Roots::Mozilla,
+    }
+}
+
+/// Addresses that stand for a host and a port: `HOST:PORT:ADDR[,ADDR]…`, as curl's.
+struct Override {
+    host: HostName,
+    port: u16,
+    addresses: Vec<std::net::IpAddr>,
+}
+
+impl Override {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = text.splitn(3, ':');
+        let (Some(host), Some(port), Some(addresses)) = (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(format!("expected HOST:PORT:ADDR, got `{text}`"));
+        };
+        let endpoint: Endpoint = format!("{host}:{port}")
+            .parse()
+            .map_err(|error| format!("expected HOST:PORT:ADDR, got `{text}`: {error}"))?;
+        let Host::Name(host) = endpoint.host else {
+            return Err(format!("`{host}` is an address already; name a host"));
+        };
+        let addresses = addresses.split(',').map(|address| match address.parse() {
+            Ok(Host::Ip(ip)) => Ok(ip),
+            _ => Err(format!("`{address}` is not an IP address")),
+        });
+        Ok(Self {
+            host,
+            port: endpoint.port,
+            addresses: addresses.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn apply(&self, path: Path) -> Path {
+        self.addresses.iter().fold(path, |path, &address| {
+            path.resolve(self.host.clone(), self.port, address)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_of_every_form_are_understood() {
+        for (text, addresses) in [
+            ("example.org:443:192.0.2.1", 1),
+            ("example.org:443:2001:db8::1", 1),
+            ("example.org:443:[2001:db8::1]", 1),
+            ("example.org:443:192.0.2.1,2001:db8::1", 2),
+        ] {
+            let parsed = Override::parse(text).unwrap();
+            assert_eq!(parsed.addresses.len(), addresses, "{text}");
+            assert_eq!((parsed.host.as_str(), parsed.port), ("example.org", 443));
+        }
+    }
+}
