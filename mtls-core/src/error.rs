@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::evidence::Evidence;
 use crate::path::{DialError, Independence};
@@ -252,5 +253,12 @@ impl Unverified {
     /// The independence that was found.
     pub fn independence(&self) -> Independence {
         self.verdict.independence
+    }
+}
+
+pub(crate) fn non_zero_durations(durations: &[(&'static str, Duration)]) -> Result<(), ApiMisuse> {
+    match durations.iter().find(|(_, duration)| duration.is_zero()) {
+        Some((name, _)) => Err(ApiMisuse::ZeroDuration(name)),
+        None => Ok(()),
     }
 }

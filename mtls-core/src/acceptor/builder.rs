@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
-use super::service::{SideServiceBuilder, non_zero_durations, side_service_setters};
+use super::service::{SideServiceBuilder, side_service_setters};
 use super::tls::TlsSettings;
 use super::{Inner, MultipathAcceptor, Settings};
-use crate::error::Error;
+use crate::error::{Error, non_zero_durations};
 use crate::policy::Policy;
 use crate::proto::binding::Bindings;
 

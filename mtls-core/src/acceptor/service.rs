@@ -9,7 +9,7 @@ use rustls::crypto::SecureRandom;
 use tokio::sync::oneshot;
 
 use super::side::{Evicted, SidePlace};
-use crate::error::{ApiMisuse, Error};
+use crate::error::{ApiMisuse, Error, non_zero_durations};
 use crate::places::{PlaceId, PlaceLimits, Places};
 use crate::proto::binding::{Association, Bindings, Nonce};
 use crate::proto::server::{HandshakeKeys, ServerLimits};
@@ -102,13 +102,6 @@ impl SideServiceBuilder {
             places: Mutex::new(Places::new(self.places)),
             random,
         })
-    }
-}
-
-pub(crate) fn non_zero_durations(durations: &[(&'static str, Duration)]) -> Result<(), ApiMisuse> {
-    match durations.iter().find(|(_, duration)| duration.is_zero()) {
-        Some((name, _)) => Err(ApiMisuse::ZeroDuration(name)),
-        None => Ok(()),
     }
 }
 

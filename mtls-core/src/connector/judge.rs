@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use rustls::pki_types::CertificateDer;
 
-use super::Settings;
+use super::paths::Settings;
 use super::tls::Complete;
 use super::verify::SidePath;
 use crate::error::{Error, Unverified};

@@ -2,6 +2,7 @@
 
 mod builder;
 pub(crate) mod judge;
+pub(crate) mod paths;
 pub(crate) mod pool;
 pub(crate) mod side;
 mod tickets;
@@ -13,7 +14,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -22,13 +22,12 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use self::judge::Judge;
-use self::pool::Pool;
+use self::paths::ClientPaths;
 use self::tls::{ClientHello, TlsSettings};
 use self::verify::{SideShared, Sides};
-use crate::error::{ApiMisuse, Error, TimedOut};
+use crate::error::{ApiMisuse, Error};
 use crate::path::{Dial, Dialed, Endpoint, Host, Path, RouteInfo};
 use crate::policy::Policy;
-use crate::proto::binding::Bindings;
 use crate::stream::ClientStream;
 use crate::verdict::{PathReport, PathRole, Times};
 
@@ -104,28 +103,14 @@ impl<D> Clone for MultipathConnector<D> {
 
 struct Inner<D> {
     tls: TlsSettings,
-    settings: Settings,
-    primary: D,
-    sides: Vec<D>,
-    side_endpoint: Option<Endpoint>,
-    pool: Pool,
-}
-
-/// What a connector was told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) policy: Policy,
-    pub(crate) bindings: Bindings,
-    pub(crate) require_independent: bool,
-    pub(crate) deadline: Duration,
-    pub(crate) handshake_timeout: Duration,
+    paths: ClientPaths<D>,
 }
 
 impl<D> std::fmt::Debug for Inner<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
-            .field("settings", &self.settings)
-            .field("side_endpoint", &self.side_endpoint)
+            .field("settings", &self.paths.settings)
+            .field("side_endpoint", &self.paths.side_endpoint)
             .finish_non_exhaustive()
     }
 }
@@ -153,8 +138,8 @@ impl<D: Dial> MultipathConnector<D> {
     /// Outside a tokio runtime with its I/O and time drivers.
     pub async fn connect(&self, to: &Endpoint) -> Result<ClientStream<D::Stream>, Error> {
         let name = server_name(&to.host)?;
-        let side = self.inner.side_endpoint.as_ref().unwrap_or(to);
-        let dial = self.inner.primary.dial(to);
+        let side = self.inner.paths.side_endpoint.as_ref().unwrap_or(to);
+        let dial = self.inner.paths.primary.dial(to);
         let dialed = async { dial.await.map_err(|error| Error::Dial(Box::new(error))) };
         self.inner.establish(name, dialed, to, side).await
     }
@@ -211,17 +196,17 @@ impl<D: Dial> MultipathConnector<D> {
 
     /// What the connector insists on.
     pub fn policy(&self) -> Policy {
-        self.inner.settings.policy
+        self.inner.paths.settings.policy
     }
 
     /// The path of the TLS connection.
     pub fn primary(&self) -> &D {
-        &self.inner.primary
+        &self.inner.paths.primary
     }
 
     /// Where the side verifier listens; `None` where that is the server's own host and port.
     pub fn side_endpoint(&self) -> Option<&Endpoint> {
-        self.inner.side_endpoint.as_ref()
+        self.inner.paths.side_endpoint.as_ref()
     }
 }
 
@@ -265,12 +250,12 @@ impl<D: Dial> Inner<D> {
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
         let shared = SideShared {
-            pool: &self.pool,
+            pool: &self.paths.pool,
             random: self.tls.random(),
-            dials: &self.sides,
+            dials: &self.paths.sides,
             endpoint: side_endpoint,
         };
-        let mut sides = Sides::start(shared, association, self.settings.bindings)?;
+        let mut sides = Sides::start(shared, association, self.paths.settings.bindings)?;
         let primary: Primary<IO> = match early {
             Poll::Ready(dialed) => dialed?,
             Poll::Pending => sides.attend_during(dial.as_mut()).await??,
@@ -287,7 +272,7 @@ impl<D: Dial> Inner<D> {
         sides.settle(tls::version(connection), &keys).await?;
         times.verdict = Some(started.elapsed());
         Judge {
-            settings: &self.settings,
+            settings: &self.paths.settings,
             target,
             association: Some(association),
             route: primary.route,
@@ -306,7 +291,7 @@ impl<D: Dial> Inner<D> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let settings = &self.settings;
+        let settings = &self.paths.settings;
         let now = Instant::now();
         sides.set_deadline(now + settings.deadline);
         let limit = settings.handshake_limit();
@@ -315,25 +300,6 @@ impl<D: Dial> Inner<D> {
             Ok(complete) => complete,
             Err(_) => Err(settings.handshake_timed_out()),
         }
-    }
-}
-
-impl Settings {
-    /// How long the handshake may take once the ClientHello has left.
-    pub(crate) fn handshake_limit(&self) -> Duration {
-        match self.policy {
-            // Past the deadline nothing can verify any more, so there is nothing to wait for.
-            Policy::Require => self.handshake_timeout.min(self.deadline),
-            Policy::Prefer | Policy::Observe => self.handshake_timeout,
-        }
-    }
-
-    /// What it means that it took longer.
-    pub(crate) fn handshake_timed_out(&self) -> Error {
-        Error::TimedOut(match self.handshake_limit() < self.handshake_timeout {
-            true => TimedOut::Deadline,
-            false => TimedOut::Handshake,
-        })
     }
 }
 

@@ -12,10 +12,8 @@ use tokio::time::timeout;
 
 use super::passage::ServerTunnel;
 use crate::acceptor::SideConnection;
-use crate::acceptor::service::{
-    SideService, SideServiceBuilder, non_zero_durations, side_service_setters,
-};
-use crate::error::{ApiMisuse, Error, TimedOut};
+use crate::acceptor::service::{SideService, SideServiceBuilder, side_service_setters};
+use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::path::{Dial, Endpoint, Path};
 use crate::policy::Policy;

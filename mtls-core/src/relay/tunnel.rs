@@ -13,9 +13,10 @@ use super::client::{ClientRelay, Inner};
 use super::exchange::{HelloExchange, Hellos};
 use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::Pump;
+use crate::connector::Primary;
 use crate::connector::judge::{Finding, Judge, PrimaryTls};
+use crate::connector::paths::Settings;
 use crate::connector::verify::{SidePath, SideShared, Sides};
-use crate::connector::{Primary, Settings};
 use crate::error::{Error, TimedOut};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::path::{Dial, Endpoint};
@@ -46,7 +47,7 @@ impl<D: Dial> fmt::Debug for Tunnel<D> {
 
 impl<D: Dial> Tunnel<D> {
     pub(super) fn new(relay: ClientRelay<D>, target: Endpoint) -> Self {
-        let settings = relay.inner.settings;
+        let settings = relay.inner.paths.settings;
         Self {
             monitor: TunnelMonitor::new(target.clone(), settings.policy),
             relay,
@@ -76,7 +77,7 @@ impl<D: Dial> Tunnel<D> {
     /// [`Error::Dial`].
     pub async fn dial(&mut self) -> Result<(), Error> {
         if self.primary.is_none() {
-            let dialed = dial(&self.relay.inner.primary, &self.target).await;
+            let dialed = dial(&self.relay.inner.paths.primary, &self.target).await;
             self.primary = Some(dialed.inspect_err(|error| {
                 tracing::debug!(target = %self.target, %error, "target not reached");
             })?);
@@ -156,7 +157,7 @@ impl<D: Dial> Opening<'_, D> {
         let dial = maybe_done(async {
             match primary {
                 Some(primary) => Ok(primary),
-                None => dial(&self.inner.primary, self.target).await,
+                None => dial(&self.inner.paths.primary, self.target).await,
             }
         });
         let mut dial = pin!(dial);
@@ -224,10 +225,15 @@ impl<D: Dial> Opening<'_, D> {
         let server_name = hello.tap.server_name();
         self.monitor.verifying(Some(association), server_name);
         let shared = SideShared {
-            pool: &self.inner.pool,
+            pool: &self.inner.paths.pool,
             random: self.inner.random,
-            dials: &self.inner.sides,
-            endpoint: self.inner.side_endpoint.as_ref().unwrap_or(self.target),
+            dials: &self.inner.paths.sides,
+            endpoint: self
+                .inner
+                .paths
+                .side_endpoint
+                .as_ref()
+                .unwrap_or(self.target),
         };
         let mut sides = Sides::start(shared, association, self.settings.bindings)?;
         sides.attend_during(dial.as_mut()).await?;
