@@ -1,17 +1,18 @@
 //! The HTTPS server of multipath TLS (MTLS here is *multipath* TLS, not mutual TLS).
 //!
 //! The program `mtls-server` is [`run`] on a [`Cli`]. To run the same server inside a program,
-//! build [`ServeOptions`], [`Server::bind`] it and [`Server::run`] it:
+//! say what answers requests, [`Server::bind`] it and [`Server::run`] it:
 //!
 //! ```no_run
 //! use mtls_core::Policy;
-//! use mtls_server::{Identity, ServeOptions, Server};
+//! use mtls_server::{Files, HttpLimits, Identity, Server, ServerOptions, Site};
 //!
 //! # async fn example() -> Result<(), mtls_server::Error> {
 //! let identity = Identity::from_files("server.pem".as_ref(), "server.key".as_ref())?;
-//! let mut options = ServeOptions::new("public", identity, Policy::Prefer);
+//! let mut options = ServerOptions::new(identity, Policy::Prefer);
 //! options.listen = vec![([127, 0, 0, 1], 0).into()];
-//! let server = Server::bind(options).await?;
+//! let site = Site::new(Files::new("public".as_ref())?, &HttpLimits::default());
+//! let server = Server::bind(options, site).await?;
 //! println!("serving on https://{}/", server.local_addr());
 //! let drained = server.run(async { /* until it is time to stop */ }).await;
 //! # let _ = drained;
@@ -21,24 +22,20 @@
 //!
 //! Every response tells its connection's verdict in the field `Multipath-Verdict`; see
 //! [`verdict_field`].
+//!
+//! In the source, `cli` has a file for each command, `service` what every long-running command
+//! shares, `tls` certificates and keys, and `web` HTTP.
 
 mod cli;
-mod connection;
-mod dev;
 mod error;
-mod identity;
-mod idle;
-mod incoming;
-mod options;
-mod program;
-mod server;
-mod verdict_field;
+mod service;
+mod tls;
+mod web;
 
-pub use cli::{Cli, Command, ServeArgs};
-pub use dev::DevIdentity;
+pub use cli::{
+    Cli, Command, HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, ServeArgs, run,
+};
 pub use error::Error;
-pub use identity::Identity;
-pub use options::{Limits, ServeOptions};
-pub use program::run;
-pub use server::{Drained, Server};
-pub use verdict_field::{VERDICT_FIELD, verdict_field};
+pub use service::{Connection, Drained, Handler, Limits, Server, ServerOptions, Stopping};
+pub use tls::{DevIdentity, Identity};
+pub use web::{Files, HttpLimits, Peer, Respond, Site, VERDICT_FIELD, verdict_field};

@@ -1,39 +1,57 @@
-//! A server that is bound, and runs until it is told to stop.
+//! A server of TLS connections that is bound, and runs until it is told to stop.
 
 use std::convert::Infallible;
-use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::{MultipathAcceptor, MultipathListener, ServerStream};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
-use crate::connection::Site;
+use super::Sockets;
+use super::options::{Limits, ServerOptions};
+use super::program::Service;
+use super::stop::{Stop, Stopping};
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::incoming::Sockets;
-use crate::options::{Limits, ServeOptions};
 
-/// An HTTPS server whose sockets are bound. Dropping it ends everything at once.
+/// Serves connections, from the verdict to the end.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Serves one connection to its end. Called in a task of its own. Once
+    /// [`Connection::stopping`] is ready, it should come to an end soon; it is cut off when the
+    /// time is over.
+    fn handle(&self, connection: Connection) -> impl Future<Output = ()> + Send;
+}
+
+/// A connection that the policy lets pass.
 #[derive(Debug)]
-pub struct Server {
+#[non_exhaustive]
+pub struct Connection {
+    /// The TLS connection, with its verdict.
+    pub stream: ServerStream<TcpStream>,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Tells that the server stops.
+    pub stopping: Stopping,
+}
+
+/// A server whose sockets are bound: TLS and side connections come in, and `H` serves what the
+/// policy lets pass. Dropping it ends everything at once.
+#[derive(Debug)]
+pub struct Server<H> {
+    handler: H,
     acceptor: MultipathAcceptor,
     sockets: Sockets,
     side_sockets: Sockets,
-    addresses: Vec<SocketAddr>,
-    side_addresses: Vec<SocketAddr>,
-    site: Site,
     limits: Limits,
-    stop: watch::Sender<bool>,
+    stop: Stop,
+    stopping: Stopping,
 }
 
-/// How a server came to its end.
+/// How a service came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Drained {
@@ -43,63 +61,62 @@ pub enum Drained {
     CutOff(usize),
 }
 
-impl Server {
+impl<H: Handler> Server<H> {
     /// Checks the options and binds every socket. Clients can connect from now on, and are served
     /// once [`run`](Self::run) is called.
     ///
     /// # Errors
-    /// Everything that can be wrong with [`ServeOptions`]; then no socket stays bound.
-    pub async fn bind(options: ServeOptions) -> Result<Self, Error> {
+    /// Everything that can be wrong with [`ServerOptions`]; then no socket stays bound.
+    pub async fn bind(options: ServerOptions, handler: H) -> Result<Self, Error> {
         let limits = options.limits;
-        check_limits(&limits)?;
-        let dir = check_dir(&options.dir, &options.identity)?;
+        if limits.connections == 0 {
+            return Err(Error::ZeroLimit("connections"));
+        }
         let config = Arc::new(options.identity.server_config()?);
         let acceptor = MultipathAcceptor::builder(config, options.policy).build()?;
         if options.listen.is_empty() {
             return Err(Error::NoListener);
         }
-        let (stop, stopped) = watch::channel(false);
-        let sockets = Sockets::bind(&options.listen, stopped.clone()).await?;
-        let side_sockets = Sockets::bind(&options.side_listen, stopped.clone()).await?;
+        let (stop, stopping) = Stop::new();
         Ok(Self {
+            handler,
             acceptor,
-            addresses: sockets.addresses(),
-            side_addresses: side_sockets.addresses(),
-            sockets,
-            side_sockets,
-            site: Site::new(&dir, &limits, stopped),
+            sockets: Sockets::bind(&options.listen, stopping.clone()).await?,
+            side_sockets: Sockets::bind(&options.side_listen, stopping.clone()).await?,
             limits,
             stop,
+            stopping,
         })
     }
 
     /// The first address for TLS and side connections.
     pub fn local_addr(&self) -> SocketAddr {
-        self.addresses[0]
+        self.sockets.addresses()[0]
     }
 
     /// The addresses for TLS and side connections, with the ports that the system chose.
     pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.sockets.addresses()
     }
 
     /// The addresses for side connections only.
     pub fn side_addrs(&self) -> &[SocketAddr] {
-        &self.side_addresses
+        self.side_sockets.addresses()
     }
 
     /// Serves until `shutdown` is ready. Then the sockets are closed, and connections that are
-    /// open may finish their requests within [`Limits::shutdown_timeout`]. Handshakes that are
-    /// still under way when the last of them has ended are given up.
+    /// open may end within [`Limits::shutdown_timeout`]. Handshakes that are still under way when
+    /// the last of them has ended are given up.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let limits = self.limits.handshakes;
         let mut listener = MultipathListener::new(self.acceptor, self.sockets, limits);
-        if !self.side_addresses.is_empty() {
+        if !self.side_sockets.addresses().is_empty() {
             listener.add_side(self.side_sockets);
         }
         let serving = Serving {
             listener,
-            site: self.site,
+            handler: self.handler,
+            stopping: self.stopping,
             permits: Arc::new(Semaphore::new(
                 self.limits.connections.min(Semaphore::MAX_PERMITS),
             )),
@@ -111,26 +128,33 @@ impl Server {
     }
 }
 
+impl<H: Handler> Service for Server<H> {
+    async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
+        Self::run(self, shutdown).await
+    }
+}
+
 /// A server that serves.
-struct Serving {
+struct Serving<H> {
     listener: MultipathListener<TcpStream>,
-    site: Site,
+    handler: H,
+    stopping: Stopping,
     permits: Arc<Semaphore>,
     connections: JoinSet<()>,
 }
 
-impl Serving {
+impl<H: Handler> Serving<H> {
     async fn run(
         mut self,
         shutdown: impl Future<Output = ()>,
-        stop: watch::Sender<bool>,
+        stop: Stop,
         patience: Duration,
     ) -> Drained {
         tokio::select! {
             () = shutdown => {}
             never = self.accept() => match never {},
         }
-        stop.send_replace(true);
+        stop.now();
         match timeout(patience, self.drain()).await {
             Ok(()) => Drained::All,
             Err(_) => Drained::CutOff(self.connections.len()),
@@ -163,9 +187,14 @@ impl Serving {
     }
 
     fn spawn(&mut self, arrived: Arrived) {
-        let site = self.site.clone();
+        let handler = self.handler.clone();
+        let connection = Connection {
+            stream: arrived.stream,
+            peer: arrived.peer,
+            stopping: self.stopping.clone(),
+        };
         self.connections.spawn(async move {
-            site.serve(arrived.stream, arrived.peer).await;
+            handler.handle(connection).await;
             drop(arrived.permit);
         });
     }
@@ -194,41 +223,4 @@ fn note(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "a connection's task failed; the others go on");
     }
-}
-
-fn check_limits(limits: &Limits) -> Result<(), Error> {
-    for (name, zero) in [
-        ("connections", limits.connections == 0),
-        ("header_timeout", limits.header_timeout.is_zero()),
-        ("idle_timeout", limits.idle_timeout.is_zero()),
-    ] {
-        if zero {
-            return Err(Error::ZeroLimit(name));
-        }
-    }
-    Ok(())
-}
-
-/// The directory, without links and dots: what it means must not change with the working
-/// directory.
-fn check_dir(dir: &Path, identity: &Identity) -> Result<PathBuf, Error> {
-    let unusable = |source| Error::Directory {
-        path: dir.to_owned(),
-        source,
-    };
-    let real = fs::canonicalize(dir).map_err(unusable)?;
-    if !real.is_dir() {
-        return Err(Error::NotADirectory(dir.to_owned()));
-    }
-    fs::read_dir(&real).map_err(unusable)?;
-    let key = identity.key_file().map(|key| (key, fs::canonicalize(key)));
-    if let Some((key, Ok(real_key))) = key
-        && real_key.starts_with(&real)
-    {
-        return Err(Error::KeyIsServed {
-            key: key.to_owned(),
-            dir: dir.to_owned(),
-        });
-    }
-    Ok(real)
 }

@@ -7,24 +7,22 @@ use std::task::Poll;
 
 use mtls_core::Incoming;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
+use super::Stopping;
 use crate::error::Error;
 
 /// Accepts on several sockets in turn, until it is told to stop; then it closes them.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
     /// Where the next search begins, so that no socket can starve the others.
     next: usize,
-    stop: watch::Receiver<bool>,
+    stopping: Stopping,
 }
 
 impl Sockets {
-    pub(crate) async fn bind(
-        addresses: &[SocketAddr],
-        stop: watch::Receiver<bool>,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn bind(addresses: &[SocketAddr], stopping: Stopping) -> Result<Self, Error> {
         let mut listeners = Vec::with_capacity(addresses.len());
         for &address in addresses {
             let listener = TcpListener::bind(address)
@@ -32,19 +30,21 @@ impl Sockets {
                 .map_err(|source| Error::Listen { address, source })?;
             listeners.push(listener);
         }
+        let addresses = listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect();
         Ok(Self {
             listeners,
+            addresses,
             next: 0,
-            stop,
+            stopping,
         })
     }
 
     /// The addresses, with the ports that the system chose.
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect()
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     async fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
@@ -67,11 +67,10 @@ impl Incoming for Sockets {
     type Stream = TcpStream;
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut stop = self.stop.clone();
+        let mut stopping = self.stopping.clone();
         let accepted = tokio::select! {
             biased;
-            // A sender that is gone wants no more connections either.
-            _ = stop.wait_for(|stop| *stop) => None,
+            () = stopping.wait() => None,
             accepted = self.next() => Some(accepted),
         };
         match accepted {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use mtls_certs::Pki;
 use tempfile::TempDir;
 
+use super::Identity;
 use crate::error::Error;
-use crate::identity::Identity;
 
 /// An identity from an authority that exists for this one run. The authority's certificate is in
 /// a file, its key and the server's nowhere but in memory.

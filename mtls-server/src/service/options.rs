@@ -1,19 +1,16 @@
 //! What a server is told.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mtls_core::{ListenerLimits, Policy};
 
-use crate::identity::Identity;
+use crate::tls::Identity;
 
-/// How to serve a directory.
+/// How to serve TLS.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct ServeOptions {
-    /// The directory. Symbolic links in it are followed; it is never listed.
-    pub dir: PathBuf,
+pub struct ServerOptions {
     /// The certificate chain and its key.
     pub identity: Identity,
     /// What to do with connections that are not verified.
@@ -26,11 +23,10 @@ pub struct ServeOptions {
     pub limits: Limits,
 }
 
-impl ServeOptions {
+impl ServerOptions {
     /// The defaults of everything that has one.
-    pub fn new(dir: impl Into<PathBuf>, identity: Identity, policy: Policy) -> Self {
+    pub fn new(identity: Identity, policy: Policy) -> Self {
         Self {
-            dir: dir.into(),
             identity,
             policy,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
@@ -45,14 +41,8 @@ impl ServeOptions {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// HTTPS connections at a time; more wait to be served. Default: 4,096.
+    /// Connections at a time; more wait to be served. Default: 4,096.
     pub connections: usize,
-    /// How long a client may take to send a whole HTTP/1.1 request header. The wait for the
-    /// request counts, on a connection that is kept alive too. Default: 30 s.
-    pub header_timeout: Duration,
-    /// How long a connection may stay without a byte in either direction before it is asked to
-    /// close; after the same time again it is cut. Default: 60 s.
-    pub idle_timeout: Duration,
     /// How long open connections may go on when the server stops. Default: 10 s.
     pub shutdown_timeout: Duration,
     /// Silent connections, and handshakes under way.
@@ -63,8 +53,6 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4_096,
-            header_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             handshakes: ListenerLimits::default(),
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -26,7 +26,6 @@ pub(crate) const HTTP_2: &[u8] = b"h2";
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     provider: Arc<CryptoProvider>,
-    key_file: Option<PathBuf>,
 }
 
 impl Identity {
@@ -49,7 +48,6 @@ impl Identity {
         Ok(Self {
             certified: Arc::new(certified),
             provider,
-            key_file: None,
         })
     }
 
@@ -71,15 +69,7 @@ impl Identity {
         let key_der =
             PrivateKeyDer::from_pem_slice(&read("key", key)?).map_err(pem_error("key", key))?;
         warn_if_others_can_read(key);
-        Ok(Self {
-            key_file: Some(key.to_owned()),
-            ..Self::new(chain, key_der)?
-        })
-    }
-
-    /// The file that the key came from.
-    pub(crate) fn key_file(&self) -> Option<&Path> {
-        self.key_file.as_deref()
+        Self::new(chain, key_der)
     }
 
     /// TLS 1.2 and 1.3 with this identity, for HTTP/2 and HTTP/1.1.
@@ -100,7 +90,6 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
             .field("certificates", &self.certified.cert.len())
-            .field("key_file", &self.key_file)
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,91 @@
+//! The command line of `mtls-server`: one file for each command, and one for what they share.
+
+mod common;
+mod serve;
+mod time;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Error;
+use crate::service::start_log;
+
+pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs};
+pub use serve::ServeArgs;
+
+const EXAMPLES: &str = "\
+Examples:
+  mtls-server serve public --dev
+      try it: certificates are made for this run, and the client's command is printed
+  mtls-server serve /srv/www --cert server.pem --key server.key --listen 0.0.0.0:443
+      TLS and side connections on one port
+  mtls-server serve /srv/www --cert server.pem --key server.key --side-listen 192.0.2.7:9443
+      side connections on another address as well
+  mtls-server serve /srv/www --cert server.pem --key server.key --policy require
+      no client without a verified connection
+
+Exit status: 0 stopped by a signal and drained, 1 failed (the message says why), 2 wrong command
+line.";
+
+/// Serve HTTPS with multipath TLS (MTLS here is multipath TLS, not mutual TLS).
+///
+/// Clients that speak multipath TLS verify their connection over a second path, and notice a man
+/// in the middle whom their certificate store trusts. Other clients see plain HTTPS.
+#[derive(Debug, Parser)]
+#[command(name = "mtls-server", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more on standard error; twice for everything. RUST_LOG says it in detail
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Serve the files of a directory over HTTPS (HTTP/1.1 and HTTP/2)
+    ///
+    /// Each response tells in the field Multipath-Verdict what the server knows of the
+    /// connection. SIGTERM or SIGINT: open requests may finish; a second signal ends at once.
+    #[command(after_help = EXAMPLES)]
+    Serve(Box<ServeArgs>),
+}
+
+impl Command {
+    async fn run(self) -> Result<(), Error> {
+        match self {
+            Self::Serve(args) => args.run().await,
+        }
+    }
+}
+
+/// Does what the command line says, with a runtime and a log of its own, and says on standard
+/// error where it serves.
+///
+/// # Errors
+/// Everything that can keep a server from starting, and [`Error::Interrupted`].
+pub fn run(cli: Cli) -> Result<(), Error> {
+    start_log(cli.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let result = runtime.block_on(cli.command.run());
+    // A read from a slow disk must not hold the end up.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,17 @@
+//! What every long-running command shares: sockets that can be told to stop, a server of TLS
+//! connections, and the loop that runs a service until a signal ends it.
+
+mod incoming;
+mod log;
+mod options;
+pub(crate) mod program;
+mod server;
+mod stop;
+
+pub use options::{Limits, ServerOptions};
+pub use server::{Connection, Drained, Handler, Server};
+pub use stop::Stopping;
+
+pub(crate) use incoming::Sockets;
+pub(crate) use log::start_log;
+pub(crate) use program::{Program, say};

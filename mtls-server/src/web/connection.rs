@@ -1,0 +1,167 @@
+//! One HTTPS connection, from its verdict to its end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use mtls_core::VerdictHandle;
+
+use super::idle::Watched;
+use super::verdict_field::{VERDICT_FIELD, verdict_field};
+use crate::service::{Connection, Handler};
+use crate::tls::HTTP_2;
+
+/// Requests of one HTTP/2 connection at a time.
+const HTTP_2_STREAMS: u32 = 128;
+/// Bytes of a response that wait for one HTTP/2 stream.
+const HTTP_2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Answers requests.
+pub trait Respond: Clone + Send + Sync + 'static {
+    /// What its responses carry.
+    type Body: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static;
+
+    /// Answers one request of `peer`.
+    fn respond(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// Who sends the requests of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client's address.
+    pub address: SocketAddr,
+    /// What is known of its connection, as of now whenever it is asked.
+    pub verdict: VerdictHandle,
+}
+
+/// The bounds of HTTP.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct HttpLimits {
+    /// How long a client may take to send a whole HTTP/1.1 request header. The wait for the
+    /// request counts, on a connection that is kept alive too. Default: 30 s.
+    pub header_timeout: Duration,
+    /// How long a connection may stay without a byte in either direction before it is asked to
+    /// close; after the same time again it is cut. Default: 60 s.
+    pub idle_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Speaks HTTP/1.1 and HTTP/2 on each connection, and has the requests answered.
+///
+/// Every response tells the verdict in the field [`VERDICT_FIELD`].
+#[derive(Clone, Debug)]
+pub struct Site<R> {
+    respond: R,
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
+    idle_timeout: Duration,
+}
+
+impl<R: Respond> Site<R> {
+    /// Answers with `respond`. Bounds of zero count as 1 ms.
+    pub fn new(respond: R, limits: &HttpLimits) -> Self {
+        let least = Duration::from_millis(1);
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout.max(least));
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP_2_STREAMS)
+            .max_send_buf_size(HTTP_2_SEND_BUFFER);
+        Self {
+            respond,
+            http1: http.clone().http1_only(),
+            http2: http.http2_only(),
+            idle_timeout: limits.idle_timeout.max(least),
+        }
+    }
+}
+
+impl<R: Respond> Handler for Site<R> {
+    /// Serves until the client closes, nothing moves any more, or the server stops.
+    async fn handle(&self, connection: Connection) {
+        let Connection {
+            stream,
+            peer: address,
+            mut stopping,
+        } = connection;
+        let (tls, verdict) = stream.into_parts();
+        let http = match tls.get_ref().1.alpn_protocol() {
+            Some(HTTP_2) => &self.http2,
+            _ => &self.http1,
+        };
+        tracing::debug!(peer = %address, verdict = ?verdict_field(&verdict.get()), "connection");
+        let (watched, activity) = Watched::new(tls);
+        let talk = Arc::new(Talk {
+            respond: self.respond.clone(),
+            peer: Peer { address, verdict },
+        });
+        let answer = service_fn(move |request| Arc::clone(&talk).answer(request));
+        let mut serving = pin!(http.serve_connection(TokioIo::new(watched), answer));
+        let ended = tokio::select! {
+            ended = serving.as_mut() => Some(ended),
+            () = stopping.wait() => None,
+            () = activity.idle_for(self.idle_timeout) => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = serving => ended,
+                    () = activity.idle_for(self.idle_timeout) => {
+                        tracing::debug!(peer = %address, "cut off: nothing moves");
+                        return;
+                    }
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(peer = %address, %error, "connection ended");
+        }
+    }
+}
+
+/// What the requests of one connection share.
+struct Talk<R> {
+    respond: R,
+    peer: Peer,
+}
+
+impl<R: Respond> Talk<R> {
+    /// The response, with the verdict in it.
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<R::Body>, Infallible> {
+        let mut response = self.respond.respond(request, &self.peer).await;
+        // Asked for now, since a side connection may have confirmed since the last response.
+        let value = verdict_field(&self.peer.verdict.get());
+        response.headers_mut().insert(VERDICT_FIELD, value);
+        Ok(response)
+    }
+}
