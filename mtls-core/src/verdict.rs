@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::path::{Dialed, Independence, PathKind};
-use crate::proto::binding::Binding;
+use crate::proto::binding::{Association, Binding};
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::error::HelloError;
 use crate::proto::frame::RejectCode;
@@ -22,6 +22,9 @@ use crate::registry::SideStatus;
 pub struct Verdict {
     /// Verified, unverified, or intercepted.
     pub outcome: Outcome,
+    /// The handshake's name on side connections (`docs/protocol.md`, section 3.1); `None` where
+    /// the ClientHello could not be read.
+    pub association: Option<Association>,
     /// The weakest independence of any side path from the primary path. Servers cannot know.
     pub independence: Independence,
     /// The primary path first, then the side paths: a client's in the order of their
@@ -399,13 +402,15 @@ impl Verdict {
 }
 
 impl Serialize for Verdict {
-    /// `{"verdict", "reason", "binding", "independence", "paths", "tls", "times_ms"}`.
+    /// `{"verdict", "reason", "binding", "association", "independence", "paths", "tls",
+    /// "times_ms"}`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Fields<'a> {
             verdict: &'static str,
             reason: Option<&'static str>,
             binding: Option<&'static str>,
+            association: Option<String>,
             independence: Independence,
             paths: &'a [PathReport],
             tls: &'a TlsReport,
@@ -415,6 +420,7 @@ impl Serialize for Verdict {
             verdict: self.outcome.as_str(),
             reason: self.outcome.reason(),
             binding: self.binding().map(Binding::as_str),
+            association: self.association.map(|association| association.to_string()),
             independence: self.independence,
             paths: &self.paths,
             tls: &self.tls,

@@ -42,7 +42,8 @@ async fn echo(acceptor: MultipathAcceptor) -> SocketAddr {
                 let mut line = [0; 5];
                 stream.read_exact(&mut line).await.expect("five bytes");
                 stream.write_all(&line).await.expect("to write");
-                let reply = format!("{} {bindings:?}", verdict.outcome.as_str());
+                let association = verdict.association.expect("a name");
+                let reply = format!("{} {association} {bindings:?}", verdict.outcome.as_str());
                 stream.write_all(reply.as_bytes()).await.expect("to write");
                 stream.shutdown().await.expect("to close");
             });
@@ -87,6 +88,8 @@ async fn both_ends_verify_and_share_a_channel_binding() {
         let (first, rest) = reply.split_at(5);
         assert_eq!(first, "hello");
         let confirmed = rest.strip_prefix("verified ").expect("the server verified");
+        let association = verdict.association.expect("a name").to_string();
+        assert!(confirmed.starts_with(&association), "{confirmed}");
         assert!(
             confirmed.contains(&format!("{:?}", bindings[0]))
                 || confirmed.contains(&format!("{:?}", bindings[1])),

@@ -10,6 +10,7 @@ use tokio_rustls::server::TlsStream;
 use crate::error::{Error, Unverified};
 use crate::path::Independence;
 use crate::policy::Policy;
+use crate::proto::binding::Association;
 use crate::registry::Registration;
 use crate::stream::{MultipathStream, ServerStream, VerdictHandle};
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
@@ -20,6 +21,7 @@ pub(crate) struct Judge {
     pub(crate) deadline: Instant,
     pub(crate) started: Instant,
     pub(crate) peer: SocketAddr,
+    pub(crate) association: Option<Association>,
     pub(crate) times: Times,
 }
 
@@ -109,6 +111,7 @@ impl Judge {
         };
         Verdict {
             outcome,
+            association: self.association,
             independence: Independence::Unknown,
             paths: vec![primary],
             tls,

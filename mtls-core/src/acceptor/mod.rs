@@ -222,24 +222,27 @@ impl MultipathAcceptor {
         let mut times = Times::default();
         let handshake = async {
             let mut flight = inner.tls.first_flight(hello).await?;
-            let registration = match flight.registers.take() {
-                Some((association, keys)) => inner.sides.register(association, keys).await,
-                None => None,
+            let association = flight.association;
+            let registration = match (association, flight.registers.take()) {
+                (Some(association), Some(keys)) => inner.sides.register(association, keys).await,
+                _ => None,
             };
             let tls = flight
                 .complete(|| registration.iter().for_each(|entry| entry.flushed()))
                 .await?;
-            Ok::<_, Error>((tls, registration))
+            Ok::<_, Error>((tls, association, registration))
         };
-        let (tls, registration) = timeout_at(started + inner.settings.handshake_timeout, handshake)
-            .await
-            .map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
+        let (tls, association, registration) =
+            timeout_at(started + inner.settings.handshake_timeout, handshake)
+                .await
+                .map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
         times.tls = Some(started.elapsed());
         Judge {
             policy: inner.settings.policy,
             deadline: started + inner.settings.deadline,
             started,
             peer,
+            association,
             times,
         }
         .judge(tls, registration)

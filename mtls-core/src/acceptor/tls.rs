@@ -41,12 +41,11 @@ pub(super) struct FirstFlight<IO> {
     connection: ServerConnection,
     output: Vec<u8>,
     placeholder: TlsAcceptor,
-    /// What to register; `None` where the hellos could not be read.
-    pub(super) registers: Option<Registers>,
+    /// The handshake's name; `None` where the ClientHello could not be read.
+    pub(super) association: Option<Association>,
+    /// What to register under it; `None` where there is nothing to compare.
+    pub(super) registers: Option<HandshakeKeys>,
 }
-
-/// A handshake to register.
-pub(super) type Registers = (Association, HandshakeKeys);
 
 impl TlsSettings {
     pub(super) fn new(config: &ServerConfig) -> Self {
@@ -105,7 +104,8 @@ impl TlsSettings {
                     connection,
                     output,
                     placeholder: self.placeholder.clone(),
-                    registers: tap.association().zip(registers),
+                    association: tap.association(),
+                    registers,
                 });
             }
             io.write_all(&output).await?;

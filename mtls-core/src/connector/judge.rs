@@ -193,6 +193,7 @@ impl Judge<'_> {
         paths.extend(sides.iter().map(|side| self.side_report(side)));
         Verdict {
             outcome,
+            association: self.association,
             independence: self.independence(sides),
             paths,
             tls,

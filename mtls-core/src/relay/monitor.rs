@@ -183,6 +183,10 @@ impl TunnelMonitor {
         state.evidence = evidence.map(Arc::from);
     }
 
+    pub(super) fn association(&self) -> Option<Association> {
+        self.lock().association
+    }
+
     pub(super) fn relaying(&self) {
         self.lock().stage = TunnelStage::Relaying;
     }

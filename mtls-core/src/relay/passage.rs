@@ -182,6 +182,7 @@ impl<D: Dial> Opening<'_, D> {
             deadline: self.started + settings.deadline,
             started: self.started,
             peer: self.peer,
+            association: self.monitor.association(),
             times,
         }
     }
