@@ -244,12 +244,12 @@ impl PathReport {
         }
     }
 
+    /// All but the interface, which takes a question to the kernel.
     pub(crate) fn dialed<S>(role: PathRole, dialed: &Dialed<S>) -> Self {
         Self {
             via: Some(dialed.via.clone()),
             local: dialed.local,
             peer: dialed.peer,
-            interface: dialed.route.interface.clone(),
             ..Self::unknown(role)
         }
     }

@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use super::paths::{ClientPathsBuilder, client_paths_setters};
 use super::tls::TlsSettings;
 use super::{Inner, MultipathConnector};
-use crate::error::{ApiMisuse, Error};
+use crate::error::Error;
 use crate::path::Dial;
 use crate::policy::Policy;
 use crate::proto::binding::Bindings;
@@ -40,7 +40,7 @@ impl<D: Dial> ConnectorBuilder<D> {
     pub(crate) fn alpn(mut self, protocols: &[&[u8]]) -> Result<Self, Error> {
         let config = Arc::make_mut(&mut self.config);
         if !config.alpn_protocols.is_empty() {
-            return Err(ApiMisuse::AlpnAlreadySet.into());
+            return Err(crate::error::ApiMisuse::AlpnAlreadySet.into());
         }
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(self)

@@ -9,7 +9,7 @@ use super::tls::Complete;
 use super::verify::SidePath;
 use crate::error::{Error, Unverified};
 use crate::evidence::Evidence;
-use crate::path::{Independence, RouteInfo};
+use crate::path::{Independence, Route};
 use crate::policy::Policy;
 use crate::proto::binding::Association;
 use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
@@ -23,7 +23,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) target: &'a (dyn Display + Sync),
     pub(crate) association: Option<Association>,
-    pub(crate) route: Option<RouteInfo>,
+    pub(crate) route: Option<Route>,
     pub(crate) report: PathReport,
     pub(crate) times: Times,
 }
@@ -189,7 +189,14 @@ impl Judge<'_> {
 
     fn verdict(&self, outcome: Outcome, tls: TlsReport, sides: &[SidePath]) -> Verdict {
         let mut paths = Vec::with_capacity(1 + sides.len());
-        paths.push(self.report.clone());
+        let interface = self
+            .route
+            .as_ref()
+            .and_then(|route| route.interface.clone());
+        paths.push(PathReport {
+            interface,
+            ..self.report.clone()
+        });
         paths.extend(sides.iter().map(|side| self.side_report(side)));
         Verdict {
             outcome,
@@ -205,7 +212,10 @@ impl Judge<'_> {
         let link = side.link.as_ref();
         let about = link.and_then(|link| link.about());
         let mut report = match about {
-            Some(about) => about.report.clone(),
+            Some(about) => PathReport {
+                interface: about.route.interface.clone(),
+                ..about.report.clone()
+            },
             None => {
                 let mut report = PathReport::unknown(PathRole::Side);
                 report.via = side.dial_error.as_ref().map(|error| error.via.clone());

@@ -11,7 +11,7 @@ pub(crate) mod verify;
 
 use std::fmt::Display;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -26,7 +26,7 @@ use self::paths::ClientPaths;
 use self::tls::{ClientHello, TlsSettings};
 use self::verify::{SideShared, Sides};
 use crate::error::{ApiMisuse, Error};
-use crate::path::{Dial, Dialed, Endpoint, Host, Path, RouteInfo};
+use crate::path::{Dial, Dialed, Endpoint, Host, Path, Route};
 use crate::policy::Policy;
 use crate::stream::ClientStream;
 use crate::verdict::{PathReport, PathRole, Times};
@@ -214,7 +214,7 @@ impl<D: Dial> MultipathConnector<D> {
 pub(crate) struct Primary<IO> {
     pub(crate) stream: IO,
     pub(crate) report: PathReport,
-    pub(crate) route: Option<RouteInfo>,
+    pub(crate) route: Option<Route>,
 }
 
 impl<IO> From<Dialed<IO>> for Primary<IO> {
@@ -245,7 +245,7 @@ impl<D: Dial> Inner<D> {
         tokio::pin!(dial);
         // The primary SYN leaves first, then the ClientHello is built, then the side paths are
         // dialled: their cost hides behind the server's work.
-        let early = poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx))).await;
+        let early = poll_once(dial.as_mut()).await;
         let hello = self.tls.client_hello(name)?;
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
@@ -262,7 +262,9 @@ impl<D: Dial> Inner<D> {
         }
         .into();
         times.connected = Some(started.elapsed());
-        let complete = self.shake_hands(&mut sides, hello, primary.stream).await?;
+        let complete = self
+            .shake_hands(&mut sides, hello, primary.stream, primary.route.as_ref())
+            .await?;
         times.tls = Some(started.elapsed());
         // The Proof may be here already, behind the server's flight: a turn for the side
         // connection's task saves a Done, and costs no time on the network.
@@ -287,6 +289,7 @@ impl<D: Dial> Inner<D> {
         sides: &mut Sides<'_, D>,
         hello: ClientHello,
         stream: IO,
+        route: Option<&Route>,
     ) -> Result<tls::Complete<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -296,11 +299,25 @@ impl<D: Dial> Inner<D> {
         sides.set_deadline(now + settings.deadline);
         let limit = settings.handshake_limit();
         let mut timed = pin!(timeout(limit, hello.complete(stream)));
-        match sides.attend_during(timed.as_mut()).await? {
+        // The ClientHello leaves; by which interface can be asked while the server works.
+        let early = poll_once(timed.as_mut()).await;
+        if let Some(route) = route {
+            route.ask();
+        }
+        let timed = match early {
+            Poll::Ready(timed) => timed,
+            Poll::Pending => sides.attend_during(timed).await?,
+        };
+        match timed {
             Ok(complete) => complete,
             Err(_) => Err(settings.handshake_timed_out()),
         }
     }
+}
+
+/// Sets a future going; it is polled again when it is awaited.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 /// The name that a certificate has to be for.

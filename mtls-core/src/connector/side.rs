@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::path::{DialError, Dialed};
+use crate::path::{DialError, Dialed, Route};
 use crate::proto::binding::Association;
 use crate::proto::client::Peer;
 use crate::proto::frame::{Frame, FrameReader, GREETING};
@@ -42,7 +42,7 @@ struct Shared {
 #[derive(Clone, Debug)]
 pub(crate) struct AboutSide {
     pub(crate) report: PathReport,
-    pub(crate) route: crate::path::RouteInfo,
+    pub(crate) route: Route,
 }
 
 /// One verification's end of a side connection. Dropping it gives its place up.
@@ -202,14 +202,28 @@ impl Task {
             }
         };
         tracing::debug!(via = %dialed.via, peer = ?dialed.peer, "side path connected");
+        let report = PathReport::dialed(PathRole::Side, &dialed);
+        let (mut stream, route) = (dialed.stream, dialed.route);
         let _ = self.shared.about.set(AboutSide {
-            report: PathReport::dialed(PathRole::Side, &dialed),
-            route: dialed.route,
+            report,
+            route: route.clone(),
         });
         self.shared.set_peer(Peer::Connected);
         self.outgoing.extend_from_slice(&GREETING);
-        let ending = self.exchange(dialed.stream).await;
+        let ending = match self.send_waiting(&mut stream).await {
+            Ok(()) => {
+                route.ask();
+                self.exchange(stream).await
+            }
+            Err(_) => SideEvent::Ended,
+        };
         self.end(&ending);
+    }
+
+    /// Sends all that waits, the greeting with it.
+    async fn send_waiting<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
+        self.obey_all();
+        self.flush(stream).await
     }
 
     /// Moves frames both ways until the connection ends; says how.
@@ -221,10 +235,7 @@ impl Task {
         let mut buffer = [0; 2048];
         let mut idle_at = Instant::now() + self.idle;
         loop {
-            while let Ok(command) = self.commands.try_recv() {
-                self.obey(command);
-            }
-            if self.flush(&mut stream).await.is_err() {
+            if self.send_waiting(&mut stream).await.is_err() {
                 return SideEvent::Ended;
             }
             let idle = self.users.is_empty();
@@ -253,6 +264,12 @@ impl Task {
             if !self.users.is_empty() {
                 idle_at = Instant::now() + self.idle;
             }
+        }
+    }
+
+    fn obey_all(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            self.obey(command);
         }
     }
 
@@ -295,9 +312,7 @@ impl Task {
     /// Tells everybody, those in the queue too, and takes no more.
     fn end(mut self, ending: &SideEvent) {
         self.commands.close();
-        while let Ok(command) = self.commands.try_recv() {
-            self.obey(command);
-        }
+        self.obey_all();
         for user in self.users.values() {
             // One whose queue is full sees the sender go.
             let _ = user.try_send(ending.clone());

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::endpoint::{Endpoint, Host};
 use super::error::{DialError, DialFailure, DialStage, ProxyRefusal};
-use super::independence::RouteInfo;
+use super::independence::{Route, RouteInfo};
 use super::kind::PathKind;
 use super::resolve::Resolver;
 use super::{Dialed, Settings, http_connect, route, socks5};
@@ -167,12 +167,13 @@ impl Dialler {
     fn dialed(&self, (stream, peer): Connected) -> Dialed<TcpStream> {
         let local = stream.local_addr().ok();
         let proxy = self.settings.kind.proxy().map(Endpoint::to_string);
-        let route = RouteInfo {
-            interface: local.and_then(|local| route::interface(&stream, local, peer)),
+        let device = route::device(&stream);
+        let route = Route::asked(move || RouteInfo {
+            interface: device.or_else(|| route::interface(local?, peer)),
             source: local.map(|local| local.ip()),
             proxy_address: proxy.as_ref().map(|_| peer),
             proxy,
-        };
+        });
         Dialed {
             stream,
             local,

@@ -3,6 +3,8 @@
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::ops::Deref;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Serialize, Serializer};
 
@@ -26,6 +28,46 @@ impl RouteInfo {
         let same_address =
             self.proxy_address.is_some() && self.proxy_address == other.proxy_address;
         self.proxy == other.proxy || same_address
+    }
+}
+
+/// A [`RouteInfo`] that is found out when it is first looked at: a question to the kernel takes
+/// some µs, for which no handshake should wait. Clones share the answer.
+#[derive(Clone)]
+pub struct Route(Arc<LazyLock<RouteInfo, Question>>);
+
+type Question = Box<dyn FnOnce() -> RouteInfo + Send>;
+
+impl Route {
+    /// A route that `ask` finds out.
+    pub fn asked(ask: impl FnOnce() -> RouteInfo + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(ask))))
+    }
+
+    /// Finds it out now, if nobody has.
+    pub(crate) fn ask(&self) {
+        let _: &RouteInfo = self;
+    }
+}
+
+impl From<RouteInfo> for Route {
+    fn from(route: RouteInfo) -> Self {
+        Self::asked(move || route)
+    }
+}
+
+impl Deref for Route {
+    type Target = RouteInfo;
+
+    fn deref(&self) -> &RouteInfo {
+        &self.0
+    }
+}
+
+/// Without asking.
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Route").finish_non_exhaustive()
     }
 }
 

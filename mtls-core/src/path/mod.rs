@@ -36,7 +36,7 @@ pub use connect::{ATTEMPT_DELAY, MAX_ADDRESSES};
 pub use endpoint::{Endpoint, EndpointError, Host, HostName, MAX_HOST_NAME};
 pub use error::{DialError, DialFailure, DialFailureClass, DialStage, ProxyRefusal};
 pub use http_connect::MAX_HTTP_HEAD;
-pub use independence::{Independence, RouteInfo};
+pub use independence::{Independence, Route, RouteInfo};
 pub use kind::{PathKind, PathSpecError};
 
 /// How long a [`Path`] may take to connect, unless told otherwise.
@@ -79,7 +79,7 @@ pub struct Dialed<S> {
     /// The path.
     pub via: PathKind,
     /// What is known of its route.
-    pub route: RouteInfo,
+    pub route: Route,
 }
 
 /// One way from this host into the network. A clone is cheap and the same path.

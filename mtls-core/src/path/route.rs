@@ -4,15 +4,23 @@ use core::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
-/// The interface by which packets of this connection leave: the one that its socket is bound to,
-/// else as the kernel's routes are now. `None` when it cannot be found out.
+/// The interface that a socket is bound to, by the kernel's name: the path may have been given an
+/// alternative one.
+#[cfg(target_os = "linux")]
+pub(super) fn device(stream: &TcpStream) -> Option<String> {
+    let name = socket2::SockRef::from(stream).device().ok()??;
+    String::from_utf8(name).ok()
+}
+
+/// The interface by which packets of a connection leave whose socket is bound to none, as the
+/// kernel's routes are now. `None` when it cannot be found out.
 ///
 /// A handful of system calls, some µs; a kernel that does not answer is waited for 20 ms at most.
 /// Each thread keeps the socket that it asks with, so a thread that changes its network namespace
 /// must not have asked before.
 #[cfg(target_os = "linux")]
-pub(super) fn interface(stream: &TcpStream, local: SocketAddr, peer: SocketAddr) -> Option<String> {
-    match linux::interface(stream, local, peer) {
+pub(super) fn interface(local: SocketAddr, peer: SocketAddr) -> Option<String> {
+    match linux::by_route(local, peer) {
         Ok(name) => Some(name),
         Err(error) => {
             tracing::debug!(%local, %peer, %error, "no route could be looked up");
@@ -23,7 +31,13 @@ pub(super) fn interface(stream: &TcpStream, local: SocketAddr, peer: SocketAddr)
 
 /// Known on Linux only.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn interface(_: &TcpStream, _: SocketAddr, _: SocketAddr) -> Option<String> {
+pub(super) fn device(_: &TcpStream) -> Option<String> {
+    None
+}
+
+/// Known on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn interface(_: SocketAddr, _: SocketAddr) -> Option<String> {
     None
 }
 
@@ -37,8 +51,7 @@ mod linux {
     use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
     use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
     use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-    use socket2::{Domain, Protocol, SockRef, Socket, Type};
-    use tokio::net::TcpStream;
+    use socket2::{Domain, Protocol, Socket, Type};
 
     /// `AF_NETLINK` and `NETLINK_ROUTE` (`linux/netlink.h`).
     const AF_NETLINK: i32 = 16;
@@ -63,18 +76,6 @@ mod linux {
         socket: Socket,
         sequence: u32,
         answer: Box<[u8]>,
-    }
-
-    pub(super) fn interface(
-        stream: &TcpStream,
-        local: SocketAddr,
-        peer: SocketAddr,
-    ) -> io::Result<String> {
-        // The kernel's name, where the path may have been given an alternative one.
-        if let Some(name) = SockRef::from(stream).device()? {
-            return String::from_utf8(name).map_err(io::Error::other);
-        }
-        by_route(local, peer)
     }
 
     pub(super) fn by_route(local: SocketAddr, peer: SocketAddr) -> io::Result<String> {

@@ -52,7 +52,7 @@ impl Dial for SimPath {
                 peer: stream.peer_addr().ok(),
                 stream,
                 via: PathKind::Direct,
-                route: RouteInfo::default(),
+                route: RouteInfo::default().into(),
             })
         }
         .boxed()
