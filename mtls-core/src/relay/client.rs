@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::crypto::{SecureRandom, aws_lc_rs};
 
+use super::pump::{DEFAULT_PIPES, Pipes};
 use super::tunnel::Tunnel;
 use crate::connector::paths::{ClientPaths, ClientPathsBuilder, client_paths_setters};
 use crate::error::{Error, non_zero_durations};
@@ -26,6 +27,7 @@ pub struct ClientRelay<D = Path> {
 pub(super) struct Inner<D> {
     pub(super) paths: ClientPaths<D>,
     pub(super) idle: Duration,
+    pub(super) pipes: Pipes,
     pub(super) random: &'static dyn SecureRandom,
 }
 
@@ -67,6 +69,7 @@ impl<D: Dial> ClientRelay<D> {
 pub struct ClientRelayBuilder<D> {
     paths: ClientPathsBuilder<D>,
     idle: Duration,
+    pipes: usize,
 }
 
 impl<D: Dial> ClientRelayBuilder<D> {
@@ -74,6 +77,7 @@ impl<D: Dial> ClientRelayBuilder<D> {
         Self {
             paths: ClientPathsBuilder::new(policy, Binding::Hello, primary),
             idle: Duration::from_secs(3600),
+            pipes: DEFAULT_PIPES,
         }
     }
 
@@ -83,6 +87,7 @@ impl<D: Dial> ClientRelayBuilder<D> {
         ClientRelayBuilder {
             paths: self.paths.primary_with(primary),
             idle: self.idle,
+            pipes: self.pipes,
         }
     }
 
@@ -102,6 +107,18 @@ impl<D: Dial> ClientRelayBuilder<D> {
         self
     }
 
+    /// How many pipes there may be, for bytes that pass through the kernel. Default: 256.
+    ///
+    /// On Linux, bulk data goes from socket to socket by way of a pipe and not through this
+    /// process (`splice(2)`), where both are TCP. A direction has a pipe only while its receiver
+    /// has not taken all that was read, so that is how many slow receivers can have one; a pipe
+    /// holds at most 256 KiB, and takes two file descriptors. What finds no pipe is copied, 64 KiB
+    /// at a time. Zero: everything is copied.
+    pub fn max_pipes(mut self, pipes: usize) -> Self {
+        self.pipes = pipes;
+        self
+    }
+
     /// Builds the relay.
     ///
     /// # Errors
@@ -112,6 +129,7 @@ impl<D: Dial> ClientRelayBuilder<D> {
             inner: Arc::new(Inner {
                 paths: self.paths.build()?,
                 idle: self.idle,
+                pipes: Pipes::new(self.pipes),
                 random: aws_lc_rs::default_provider().secure_random,
             }),
         })

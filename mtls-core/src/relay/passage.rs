@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::exchange::{HelloExchange, Hellos, send};
 use super::monitor::{TunnelMonitor, TunnelReport};
-use super::pump::{Counters, Pump, PumpEnd};
+use super::pump::{Counters, Means, Pipes, Pump, PumpEnd};
 use super::server::{First, Inner, ServerRelay};
 use super::socket::abort;
 use crate::acceptor::judge::Judge;
@@ -98,8 +98,12 @@ where
             Ok((mut server, pump)) => {
                 drop(turn);
                 monitor.relaying();
-                let (counters, idle) = (monitor.counters(), relay.inner.settings.idle);
-                let end = pump.run(&mut client, &mut server, counters, idle).await;
+                let means = Means {
+                    counters: monitor.counters(),
+                    pipes: &relay.inner.pipes,
+                    idle: relay.inner.settings.idle,
+                };
+                let end = pump.run(&mut client, &mut server, means).await;
                 monitor.pumped(end)
             }
             Err(error) => {
@@ -131,7 +135,7 @@ struct Met<S> {
 impl<D: Dial> Opening<'_, D> {
     async fn open<C>(&self, client: &mut C, first: First) -> Result<(D::Stream, Pump), Error>
     where
-        C: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let hello = match first {
             First::Hello(hello) => *hello,
@@ -232,7 +236,7 @@ impl<D: Dial> Opening<'_, D> {
         met: &mut Met<D::Stream>,
     ) -> Result<(), Error>
     where
-        C: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let Some(registration) = &met.registration else {
             return Ok(());
@@ -242,6 +246,7 @@ impl<D: Dial> Opening<'_, D> {
             server: &mut met.server,
             pump: &mut met.pump,
             counters: self.monitor.counters(),
+            pipes: &self.inner.pipes,
         };
         if judge.policy == Policy::Prefer {
             // Those bytes are the end of the client's handshake: whoever wants it verified has
@@ -264,12 +269,13 @@ struct HeldTunnel<'a, C, S> {
     server: &'a mut S,
     pump: &'a mut Pump,
     counters: &'a Counters,
+    pipes: &'a Pipes,
 }
 
 impl<C, S> HeldTunnel<'_, C, S>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
+    C: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     /// Until the client has sent something that is held, at most one chunk of the pump, or has
     /// closed.
@@ -294,7 +300,7 @@ where
     fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let counter = &self.counters.to_client;
         let down = &mut self.pump.down;
-        match down.poll(cx, self.server, self.client, counter) {
+        match down.poll(cx, self.server, self.client, counter, self.pipes) {
             Poll::Ready(Err(broken)) => Err(broken_by(broken.end(Role::Server))),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }

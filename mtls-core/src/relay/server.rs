@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::passage::ServerTunnel;
+use super::pump::{DEFAULT_PIPES, Pipes};
 use crate::acceptor::SideConnection;
 use crate::acceptor::service::{SideService, SideServiceBuilder, side_service_setters};
 use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
@@ -36,6 +37,7 @@ pub(super) struct Inner<D> {
     pub(super) path: D,
     pub(super) settings: Settings,
     pub(super) sides: Arc<SideService>,
+    pub(super) pipes: Pipes,
     pub(super) tunnels: Arc<Semaphore>,
 }
 
@@ -157,6 +159,7 @@ pub struct ServerRelayBuilder<D> {
     target: Endpoint,
     path: D,
     settings: Settings,
+    pipes: usize,
     side: SideServiceBuilder,
 }
 
@@ -174,6 +177,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
                 idle: Duration::from_secs(3600),
                 tunnels: 65_536,
             },
+            pipes: DEFAULT_PIPES,
             side,
         }
     }
@@ -184,6 +188,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
             target: self.target,
             path,
             settings: self.settings,
+            pipes: self.pipes,
             side: self.side,
         }
     }
@@ -215,6 +220,13 @@ impl<D: Dial> ServerRelayBuilder<D> {
         self
     }
 
+    /// How many pipes there may be, for bytes that pass through the kernel; see
+    /// [`ClientRelayBuilder::max_pipes`](super::ClientRelayBuilder::max_pipes). Default: 256.
+    pub fn max_pipes(mut self, pipes: usize) -> Self {
+        self.pipes = pipes;
+        self
+    }
+
     side_service_setters!();
 
     /// Builds the relay.
@@ -240,6 +252,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
                 path: self.path,
                 settings: self.settings,
                 sides: Arc::new(sides),
+                pipes: Pipes::new(self.pipes),
                 tunnels: Arc::new(Semaphore::new(self.settings.tunnels)),
             }),
         })

@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
 use super::client::{ClientRelay, Inner};
-use super::exchange::{HelloExchange, Hellos};
+use super::exchange::{HelloExchange, Hellos, Unsent};
 use super::monitor::{TunnelMonitor, TunnelReport};
-use super::pump::Pump;
+use super::pump::{Means, Pump};
 use crate::connector::Primary;
 use crate::connector::judge::{Finding, Judge, PrimaryTls};
 use crate::connector::paths::Settings;
@@ -111,8 +111,12 @@ impl<D: Dial> Tunnel<D> {
         match opened {
             Ok(Opened { mut server, pump }) => {
                 monitor.relaying();
-                let (counters, idle) = (monitor.counters(), relay.inner.idle);
-                let end = pump.run(&mut client, &mut server, counters, idle).await;
+                let means = Means {
+                    counters: monitor.counters(),
+                    pipes: &relay.inner.pipes,
+                    idle: relay.inner.idle,
+                };
+                let end = pump.run(&mut client, &mut server, means).await;
                 monitor.pumped(end)
             }
             Err(error) => {
@@ -224,34 +228,16 @@ impl<D: Dial> Opening<'_, D> {
         let association = hello.tap.association().ok_or_else(gone)?;
         let server_name = hello.tap.server_name();
         self.monitor.verifying(Some(association), server_name);
-        let shared = SideShared {
-            pool: &self.inner.paths.pool,
-            random: self.inner.random,
-            dials: &self.inner.paths.sides,
-            endpoint: self
-                .inner
-                .paths
-                .side_endpoint
-                .as_ref()
-                .unwrap_or(self.target),
-        };
-        let mut sides = Sides::start(shared, association, self.settings.bindings)?;
+        let mut sides = Sides::start(self.shared(), association, self.settings.bindings)?;
         sides.attend_during(dial.as_mut()).await?;
         let mut primary = taken(dial)?;
         let mut times = Times {
             connected: Some(started.elapsed()),
             ..Times::default()
         };
-        let counters = self.monitor.counters();
-        let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
-        sides.set_deadline(Instant::now() + self.settings.deadline);
-        let hellos = timeout(self.settings.handshake_limit(), exchange.run());
-        let hellos = match sides.attend_during(std::pin::pin!(hellos)).await? {
-            Ok(hellos) => hellos?,
-            Err(_) => return Err(self.settings.handshake_timed_out()),
-        };
+        let server = &mut primary.stream;
+        let (hellos, unsent) = self.exchange(client, server, hello, &mut sides).await?;
         times.tls = Some(started.elapsed());
-        let unsent = exchange.into_unsent();
         let tls = settle(&mut sides, hellos).await?;
         times.verdict = Some(started.elapsed());
         let judge = self.judge(&primary, times, Some(association));
@@ -264,6 +250,37 @@ impl<D: Dial> Opening<'_, D> {
             server: primary.stream,
             pump: Pump::new(unsent.to_server, unsent.to_client),
         })
+    }
+
+    fn shared(&self) -> SideShared<'_, D> {
+        let paths = &self.inner.paths;
+        SideShared {
+            pool: &paths.pool,
+            random: self.inner.random,
+            dials: &paths.sides,
+            endpoint: paths.side_endpoint.as_ref().unwrap_or(self.target),
+        }
+    }
+
+    /// Passes the hellos, while the side paths are attended to; the deadline begins here.
+    async fn exchange<C>(
+        &self,
+        client: &mut C,
+        server: &mut D::Stream,
+        hello: FirstHello,
+        sides: &mut Sides<'_, D>,
+    ) -> Result<(Hellos, Unsent), Error>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut exchange = HelloExchange::new(client, server, hello, self.monitor.counters());
+        sides.set_deadline(Instant::now() + self.settings.deadline);
+        let hellos = timeout(self.settings.handshake_limit(), exchange.run());
+        let hellos = match sides.attend_during(pin!(hellos)).await? {
+            Ok(hellos) => hellos?,
+            Err(_) => return Err(self.settings.handshake_timed_out()),
+        };
+        Ok((hellos, exchange.into_unsent()))
     }
 
     fn judge<'b>(

@@ -1,0 +1,161 @@
+//! Moves the bytes of a tunnel, both ways, until it ends.
+
+mod flow;
+#[cfg_attr(not(target_os = "linux"), path = "no_kernel.rs")]
+mod kernel;
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::sleep;
+
+pub(super) use self::flow::Flow;
+pub(super) use self::kernel::Pipes;
+use super::socket::abort;
+use crate::proto::binding::Role;
+
+/// How many pipes a relay may have: at 256 KiB each, what Linux lets a user have (`pipe(7)`,
+/// `pipe-user-pages-soft`).
+pub(super) const DEFAULT_PIPES: usize = 256;
+
+/// How the relaying of a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PumpEnd {
+    /// Both ends have closed.
+    Closed,
+    /// One end has broken its connection; the other was reset.
+    Broken { by: Role },
+    /// Neither end sent anything for too long.
+    Idle,
+}
+
+/// How many bytes each end has been handed.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) to_server: AtomicU64,
+    pub(super) to_client: AtomicU64,
+}
+
+/// Both directions of a tunnel.
+pub(super) struct Pump {
+    pub(super) up: Flow,
+    pub(super) down: Flow,
+}
+
+/// What a pump works with.
+#[derive(Clone, Copy)]
+pub(super) struct Means<'a> {
+    pub(super) counters: &'a Counters,
+    pub(super) pipes: &'a Pipes,
+    /// How long both ends may be silent.
+    pub(super) idle: Duration,
+}
+
+/// The stream that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    Sender,
+    Receiver,
+}
+
+impl Pump {
+    /// With what was read from each end before, and not yet written to the other.
+    pub(super) fn new(to_server: Vec<u8>, to_client: Vec<u8>) -> Self {
+        Self {
+            up: Flow::new(to_server),
+            down: Flow::new(to_client),
+        }
+    }
+
+    /// Relays until both ends have closed, one has broken, or both were silent for too long (and
+    /// at most twice that).
+    pub(super) async fn run<C, S>(
+        mut self,
+        client: &mut C,
+        server: &mut S,
+        means: Means<'_>,
+    ) -> PumpEnd
+    where
+        C: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let mut timer = Box::pin(sleep(means.idle));
+        let mut moved = means.counters.total();
+        let end = poll_fn(|cx| {
+            if let Poll::Ready(end) = self.poll(cx, client, server, means) {
+                return Poll::Ready(end);
+            }
+            while timer.as_mut().poll(cx).is_ready() {
+                let now = means.counters.total();
+                if std::mem::replace(&mut moved, now) == now {
+                    return Poll::Ready(PumpEnd::Idle);
+                }
+                timer.set(sleep(means.idle));
+            }
+            Poll::Pending
+        })
+        .await;
+        match end {
+            PumpEnd::Closed => {}
+            PumpEnd::Broken { by: Role::Client } => abort(server),
+            PumpEnd::Broken { by: Role::Server } => abort(client),
+            PumpEnd::Idle => {
+                abort(client);
+                abort(server);
+            }
+        }
+        end
+    }
+
+    fn poll<C, S>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut C,
+        server: &mut S,
+        means: Means<'_>,
+    ) -> Poll<PumpEnd>
+    where
+        C: AsyncRead + AsyncWrite + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let Means {
+            counters, pipes, ..
+        } = means;
+        let up = &mut self.up;
+        let up = up.poll(cx, client, server, &counters.to_server, pipes);
+        if let Poll::Ready(Err(broken)) = up {
+            return Poll::Ready(broken.end(Role::Client));
+        }
+        let down = &mut self.down;
+        let down = down.poll(cx, server, client, &counters.to_client, pipes);
+        match (up, down) {
+            (_, Poll::Ready(Err(broken))) => Poll::Ready(broken.end(Role::Server)),
+            (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(PumpEnd::Closed),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Broken {
+    /// What that means for a tunnel, where the direction's sender is this end.
+    pub(super) fn end(self, sender: Role) -> PumpEnd {
+        let by = match (self, sender) {
+            (Self::Sender, sender) => sender,
+            (Self::Receiver, Role::Client) => Role::Server,
+            (Self::Receiver, Role::Server) => Role::Client,
+        };
+        PumpEnd::Broken { by }
+    }
+}
+
+impl Counters {
+    fn total(&self) -> u64 {
+        self.to_server.load(Ordering::Relaxed) + self.to_client.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests;
