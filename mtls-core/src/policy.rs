@@ -33,6 +33,16 @@ impl Policy {
             Self::Observe => "observe",
         }
     }
+
+    /// Whether it refuses something that the other lets pass.
+    pub fn is_stricter_than(self, other: Self) -> bool {
+        let strictness = |policy| match policy {
+            Self::Observe => 0,
+            Self::Prefer => 1,
+            Self::Require => 2,
+        };
+        strictness(self) > strictness(other)
+    }
 }
 
 impl fmt::Display for Policy {

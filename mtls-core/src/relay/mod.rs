@@ -20,4 +20,4 @@ pub use listener::{RelayListener, TunnelObserver};
 pub use monitor::{TunnelBytes, TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
 pub use passage::ServerTunnel;
 pub use server::{RelayAccepted, ServerRelay, ServerRelayBuilder};
-pub use tunnel::Tunnel;
+pub use tunnel::{PolicyByName, Tunnel};

@@ -1,10 +1,12 @@
 //! What is known of a tunnel, while it is open and afterwards.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
+use tokio::sync::Notify;
 
 use super::pump::{Counters, PumpEnd};
 use crate::error::Error;
@@ -25,15 +27,17 @@ pub struct TunnelMonitor {
 #[derive(Debug)]
 struct Shared {
     target: Endpoint,
-    policy: Policy,
     since: SystemTime,
     started: Instant,
     counters: Counters,
+    settled: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    policy: Policy,
+    exempt: bool,
     stage: TunnelStage,
     association: Option<Association>,
     server_name: Option<String>,
@@ -84,6 +88,8 @@ pub struct TunnelReport {
     pub target: Endpoint,
     /// What the tunnel's verification was held to.
     pub policy: Policy,
+    /// Nothing was verified, as the relay was told.
+    pub exempt: bool,
     /// When it began, in seconds since 1970-01-01 UTC.
     pub unix_time: u64,
     /// How long it has lasted, in seconds.
@@ -123,6 +129,8 @@ pub struct TunnelBytes {
 impl TunnelMonitor {
     pub(super) fn new(target: Endpoint, policy: Policy) -> Self {
         let state = State {
+            policy,
+            exempt: false,
             stage: TunnelStage::Opening,
             association: None,
             server_name: None,
@@ -134,10 +142,10 @@ impl TunnelMonitor {
         Self {
             shared: Arc::new(Shared {
                 target,
-                policy,
                 since: SystemTime::now(),
                 started: Instant::now(),
                 counters: Counters::default(),
+                settled: Notify::new(),
                 state: Mutex::new(state),
             }),
         }
@@ -150,7 +158,8 @@ impl TunnelMonitor {
         let since = shared.since.duration_since(UNIX_EPOCH);
         TunnelReport {
             target: shared.target.clone(),
-            policy: shared.policy,
+            policy: state.policy,
+            exempt: state.exempt,
             unix_time: since.map_or(0, |since| since.as_secs()),
             lasted: state.lasted.unwrap_or_else(|| shared.started.elapsed()),
             stage: state.stage,
@@ -164,6 +173,25 @@ impl TunnelMonitor {
             error: state.error.clone(),
             evidence: state.evidence.clone(),
         }
+    }
+
+    /// Completes when the tunnel is a plain relay, or over: when there is something to tell of it.
+    /// Safe to drop.
+    pub async fn settled(&self) {
+        let mut notified = pin!(self.shared.settled.notified());
+        notified.as_mut().enable();
+        let stage = self.lock().stage;
+        if matches!(stage, TunnelStage::Opening | TunnelStage::Verifying) {
+            notified.await;
+        }
+    }
+
+    pub(super) fn exempt(&self) {
+        self.lock().exempt = true;
+    }
+
+    pub(super) fn held_to(&self, policy: Policy) {
+        self.lock().policy = policy;
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -189,6 +217,7 @@ impl TunnelMonitor {
 
     pub(super) fn relaying(&self) {
         self.lock().stage = TunnelStage::Relaying;
+        self.shared.settled.notify_waiters();
     }
 
     pub(super) fn failed(&self, error: Error) -> TunnelReport {
@@ -227,6 +256,7 @@ impl TunnelMonitor {
         let last = state.verdict.as_ref().map(VerdictHandle::get);
         state.verdict = last.map(VerdictHandle::fixed);
         drop(state);
+        self.shared.settled.notify_waiters();
         self.report()
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::future::{MaybeDone, maybe_done};
@@ -33,8 +34,14 @@ pub struct Tunnel<D: Dial> {
     target: Endpoint,
     settings: Settings,
     primary: Option<Primary<D::Stream>>,
+    received: Vec<u8>,
+    exempt: bool,
+    by_name: Option<Arc<PolicyByName>>,
     monitor: TunnelMonitor,
 }
+
+/// Says how the server that a ClientHello names is to be held; see [`Tunnel::policy_by_name`].
+pub type PolicyByName = dyn Fn(&str) -> Option<Policy> + Send + Sync;
 
 impl<D: Dial> fmt::Debug for Tunnel<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,6 +61,9 @@ impl<D: Dial> Tunnel<D> {
             target,
             settings,
             primary: None,
+            received: Vec::new(),
+            exempt: false,
+            by_name: None,
         }
     }
 
@@ -62,6 +72,29 @@ impl<D: Dial> Tunnel<D> {
     pub fn policy(mut self, policy: Policy) -> Self {
         self.settings.policy = policy;
         self.monitor = TunnelMonitor::new(self.target.clone(), policy);
+        self
+    }
+
+    /// Asks once more when the ClientHello is here, with the server name in it: of the tunnel's
+    /// policy and the one that is named then, the stricter holds. For a client that resolved the
+    /// name by itself, so that the target is a mere address. The name is what the client wrote:
+    /// under encrypted client hello the outer one, which may say little.
+    pub fn policy_by_name(mut self, policy: Arc<PolicyByName>) -> Self {
+        self.by_name = Some(policy);
+        self
+    }
+
+    /// Relays plainly: nothing is read, held back or verified, and there will be no verdict. Here
+    /// the server may speak first.
+    pub fn exempt(mut self) -> Self {
+        self.exempt = true;
+        self.monitor.exempt();
+        self
+    }
+
+    /// What was read of the client before, as by a proxy whose client did not wait for its answer.
+    pub fn received(mut self, bytes: Vec<u8>) -> Self {
+        self.received = bytes;
         self
     }
 
@@ -77,10 +110,13 @@ impl<D: Dial> Tunnel<D> {
     /// [`Error::Dial`].
     pub async fn dial(&mut self) -> Result<(), Error> {
         if self.primary.is_none() {
-            let dialed = dial(&self.relay.inner.paths.primary, &self.target).await;
-            self.primary = Some(dialed.inspect_err(|error| {
+            let dialed = self.relay.inner.paths.primary.dial(&self.target).await;
+            let dialed = dialed.map_err(|error| {
                 tracing::debug!(target = %self.target, %error, "target not reached");
-            })?);
+                self.monitor.failed(Error::Dial(Box::new(error.clone())));
+                Error::Dial(Box::new(error))
+            });
+            self.primary = Some(dialed?.into());
         }
         Ok(())
     }
@@ -98,16 +134,23 @@ impl<D: Dial> Tunnel<D> {
             target,
             settings,
             primary,
+            received,
+            exempt,
+            by_name,
             monitor,
         } = self;
         let opening = Opening {
             inner: &relay.inner,
             target: &target,
             settings,
+            by_name: by_name.as_deref(),
             monitor: &monitor,
         };
         // On the heap, and gone before the long part of a tunnel's life.
-        let opened = Box::pin(opening.open(&mut client, primary)).await;
+        let opened = match exempt {
+            true => Box::pin(opening.pass(primary, received)).await,
+            false => Box::pin(opening.open(&mut client, primary, received)).await,
+        };
         match opened {
             Ok(Opened { mut server, pump }) => {
                 monitor.relaying();
@@ -132,6 +175,7 @@ struct Opening<'a, D: Dial> {
     inner: &'a Inner<D>,
     target: &'a Endpoint,
     settings: Settings,
+    by_name: Option<&'a PolicyByName>,
     monitor: &'a TunnelMonitor,
 }
 
@@ -149,10 +193,27 @@ enum First {
 }
 
 impl<D: Dial> Opening<'_, D> {
+    /// Of an exempt tunnel.
+    async fn pass(
+        &self,
+        primary: Option<Primary<D::Stream>>,
+        received: Vec<u8>,
+    ) -> Result<Opened<D::Stream>, Error> {
+        let primary = match primary {
+            Some(primary) => primary,
+            None => dial(&self.inner.paths.primary, self.target).await?,
+        };
+        Ok(Opened {
+            server: primary.stream,
+            pump: Pump::new(received, Vec::new()),
+        })
+    }
+
     async fn open<C>(
         &self,
         client: &mut C,
         primary: Option<Primary<D::Stream>>,
+        received: Vec<u8>,
     ) -> Result<Opened<D::Stream>, Error>
     where
         C: AsyncRead + AsyncWrite + Unpin,
@@ -165,8 +226,11 @@ impl<D: Dial> Opening<'_, D> {
             }
         });
         let mut dial = pin!(dial);
-        match self.first(client, dial.as_mut()).await? {
-            First::Hello(hello) => self.verify(client, *hello, dial, started).await,
+        match self.first(client, received, dial.as_mut()).await? {
+            First::Hello(hello) => {
+                let opening = self.for_name(hello.tap.server_name());
+                opening.verify(client, *hello, dial, started).await
+            }
             First::Unfit(received, reason) => {
                 dial.as_mut().await;
                 let primary = taken(dial)?;
@@ -189,6 +253,7 @@ impl<D: Dial> Opening<'_, D> {
     async fn first<C, F>(
         &self,
         client: &mut C,
+        received: Vec<u8>,
         mut dial: Pin<&mut MaybeDone<F>>,
     ) -> Result<First, Error>
     where
@@ -197,7 +262,7 @@ impl<D: Dial> Opening<'_, D> {
     {
         let mut first = pin!(timeout(
             self.settings.handshake_timeout,
-            First::read(client)
+            First::read(client, received)
         ));
         let first = poll_fn(|cx| {
             let dialed = dial.as_mut().poll(cx);
@@ -212,6 +277,17 @@ impl<D: Dial> Opening<'_, D> {
             Some(first) => first.map_err(|_| Error::TimedOut(TimedOut::ClientHello))?,
             None => Err(taken(dial).err().unwrap_or_else(gone)),
         }
+    }
+
+    /// The same, held to the stricter policy where this server name has one.
+    fn for_name(&self, name: Option<&str>) -> Self {
+        let mut settings = self.settings;
+        let named = name.and_then(|name| self.by_name?(name));
+        if let Some(policy) = named.filter(|named| named.is_stricter_than(settings.policy)) {
+            settings.policy = policy;
+            self.monitor.held_to(policy);
+        }
+        Self { settings, ..*self }
     }
 
     async fn verify<C, F>(
@@ -314,8 +390,13 @@ impl<D: Dial> Opening<'_, D> {
 }
 
 impl First {
-    async fn read<C: AsyncRead + Unpin>(client: &mut C) -> Result<Self, Error> {
-        let received = read_some(client).await?;
+    async fn read<C: AsyncRead + Unpin>(
+        client: &mut C,
+        mut received: Vec<u8>,
+    ) -> Result<Self, Error> {
+        if received.is_empty() {
+            received = read_some(client).await?;
+        }
         if received.first() != Some(&TLS_HANDSHAKE) {
             return Ok(Self::Unfit(received, Reason::NotTls));
         }

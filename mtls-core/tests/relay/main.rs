@@ -2,5 +2,6 @@
 
 mod attack;
 mod pairs;
+mod proxied;
 mod refuse;
 mod world;
