@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::ConfigError;
 
 /// Why a server did not start, or did not end in peace.
 ///
@@ -75,6 +78,18 @@ pub enum Error {
     Runtime(io::Error),
     /// A second signal came while connections were still open.
     Interrupted,
+    /// A configuration file that was to be checked is wrong.
+    Config(Vec<ConfigError>),
+}
+
+impl Error {
+    /// 2 for a configuration that is wrong, as for a command line; else 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -116,8 +131,17 @@ impl fmt::Display for Error {
             Self::Multipath(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
             Self::Interrupted => f.write_str("a second signal came: open connections were cut off"),
+            Self::Config(errors) => write_lines(f, errors),
         }
     }
+}
+
+fn write_lines(f: &mut fmt::Formatter<'_>, errors: &[ConfigError]) -> fmt::Result {
+    for (index, error) in errors.iter().enumerate() {
+        let separator = if index == 0 { "" } else { "\n" };
+        write!(f, "{separator}{error}")?;
+    }
+    Ok(())
 }
 
 fn write_pem(

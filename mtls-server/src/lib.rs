@@ -33,7 +33,8 @@ mod tls;
 mod web;
 
 pub use cli::{
-    Cli, Command, HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, ServeArgs, run,
+    Cli, Command, CommandLineError, ConfigCommand, ConfigError, HttpArgs, IdentityArgs, LimitArgs,
+    ListenArgs, PolicyArgs, ServeArgs, run,
 };
 pub use error::Error;
 pub use service::{Connection, Drained, Handler, Limits, Server, ServerOptions, Stopping};

@@ -122,6 +122,16 @@ impl IdentityArgs {
     }
 }
 
+impl IdentityArgs {
+    /// What can be told to be wrong without serving.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Identity::from_files(cert, key).map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl LoadedIdentity {
     /// Says how a client can trust a certificate that was made for this run.
     pub(super) fn announce(&self, address: SocketAddr) {

@@ -1,8 +1,11 @@
 //! The command line of `mtls-server`: one file for each command, and one for what they share.
 
 mod common;
+mod config;
 mod serve;
 mod time;
+
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -10,6 +13,7 @@ use crate::error::Error;
 use crate::service::start_log;
 
 pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs};
+pub use config::{CommandLineError, ConfigCommand, ConfigError};
 pub use serve::ServeArgs;
 
 const EXAMPLES: &str = "\
@@ -22,9 +26,15 @@ Examples:
       side connections on another address as well
   mtls-server serve /srv/www --cert server.pem --key server.key --policy require
       no client without a verified connection
+  mtls-server serve --config /etc/mtls-server.toml
+      options from the table [serve] of a file; `mtls-server config check FILE` looks at it
+
+Each option can also stand in the environment: --side-listen in MTLS_SERVER_SIDE_LISTEN (several
+with commas between them), and in the file: side-listen = [\"192.0.2.7:9443\"]. What is typed goes
+before the environment, and that before the file.
 
 Exit status: 0 stopped by a signal and drained, 1 failed (the message says why), 2 wrong command
-line.";
+line or configuration.";
 
 /// Serve HTTPS with multipath TLS (MTLS here is multipath TLS, not mutual TLS).
 ///
@@ -40,6 +50,10 @@ pub struct Cli {
     /// Say more on standard error; twice for everything. RUST_LOG says it in detail
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub verbose: u8,
+
+    /// Take options from this TOML file; what is typed, and the environment, go before it
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
 }
 
 /// What the program can do.
@@ -52,12 +66,25 @@ pub enum Command {
     /// connection. SIGTERM or SIGINT: open requests may finish; a second signal ends at once.
     #[command(after_help = EXAMPLES)]
     Serve(Box<ServeArgs>),
+
+    /// Look at a configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 impl Command {
     async fn run(self) -> Result<(), Error> {
         match self {
             Self::Serve(args) => args.run().await,
+            Self::Config(command) => command.run(),
+        }
+    }
+
+    /// What can be told to be wrong without serving.
+    fn check(&self) -> Vec<Error> {
+        match self {
+            Self::Serve(args) => args.check(),
+            Self::Config(_) => Vec::new(),
         }
     }
 }

@@ -39,10 +39,7 @@ impl ServeArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let program = Program::begin(self.limits.shutdown_timeout)?;
         let loaded = self.identity.load(&self.listen)?;
-        let files = Files::new(&self.dir)?;
-        if let Some(key) = &self.identity.key {
-            files.keep_out(key)?;
-        }
+        let files = self.files()?;
         let options = ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
@@ -54,6 +51,20 @@ impl ServeArgs {
         self.announce(&server);
         loaded.announce(server.local_addr());
         program.run(server).await
+    }
+
+    /// What can be told to be wrong without serving.
+    pub(super) fn check(&self) -> Vec<Error> {
+        let checks = [self.identity.check(), self.files().map(drop)];
+        checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn files(&self) -> Result<Files, Error> {
+        let files = Files::new(&self.dir)?;
+        if let Some(key) = &self.identity.key {
+            files.keep_out(key)?;
+        }
+        Ok(files)
     }
 
     fn announce<H: crate::service::Handler>(&self, server: &Server<H>) {

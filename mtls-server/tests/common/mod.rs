@@ -103,6 +103,11 @@ impl Site {
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mtls-server"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MTLS_SERVER_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -1,0 +1,44 @@
+//! An environment variable for every option.
+
+use std::env;
+use std::ffi::OsStr;
+
+use clap::builder::{BoolishValueParser, TypedValueParser};
+use clap::{Arg, ArgAction, Command};
+
+/// The command, with a variable for each option of each of its subcommands but `config`, which is
+/// about a file and not about this run.
+pub(super) fn with_environment(command: Command) -> Command {
+    command
+        .mut_args(readable_from_environment)
+        .mut_subcommands(|subcommand| match subcommand.get_name() {
+            "config" => subcommand,
+            _ => with_environment(subcommand),
+        })
+}
+
+/// `MTLS_SERVER_SIDE_LISTEN` for `--side-listen`.
+pub(super) fn variable_of(arg: &Arg) -> String {
+    let id = arg.get_id().as_str();
+    format!("MTLS_SERVER_{}", id.to_uppercase().replace('-', "_"))
+}
+
+fn readable_from_environment(arg: Arg) -> Arg {
+    let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+    let arg = match arg.get_action() {
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        ArgAction::Append => arg.value_delimiter(','),
+        _ => arg,
+    };
+    let variable = variable_of(&arg);
+    match env::var_os(&variable) {
+        // A flag that is off is one that was not given: it conflicts with nothing.
+        Some(value) if value.is_empty() || (is_flag && is_off(&value)) => arg,
+        _ => arg.env(variable).hide_env(true),
+    }
+}
+
+fn is_off(value: &OsStr) -> bool {
+    let parsed = BoolishValueParser::new().parse_ref(&Command::new(""), None, value);
+    matches!(parsed, Ok(false))
+}

@@ -1,0 +1,192 @@
+//! What can be wrong with a command line, its environment, and its file.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::error::Error;
+
+/// The exit status for a wrong command line, as clap's.
+const USAGE: u8 = 2;
+
+/// Why a command line means nothing.
+#[derive(Debug)]
+pub enum CommandLineError {
+    /// What was typed is wrong; or it asked for help or the version.
+    Typed(Box<clap::Error>),
+    /// What an environment variable says is wrong.
+    Environment {
+        /// The variable.
+        variable: String,
+        /// Why.
+        message: String,
+    },
+    /// The configuration file is wrong.
+    File(Vec<ConfigError>),
+}
+
+/// One thing that is wrong with a configuration file.
+#[derive(Debug)]
+pub struct ConfigError {
+    path: PathBuf,
+    line: Option<usize>,
+    problem: Problem,
+}
+
+#[derive(Debug)]
+pub(super) enum Problem {
+    Read(io::Error),
+    Syntax(String),
+    Empty,
+    OutsideTable {
+        key: String,
+        commands: Vec<String>,
+    },
+    UnknownTable {
+        name: String,
+        commands: Vec<String>,
+    },
+    NoTable {
+        command: String,
+    },
+    UnknownKey {
+        table: String,
+        key: String,
+        suggestion: Option<String>,
+    },
+    WrongType {
+        key: String,
+        expected: &'static str,
+        found: &'static str,
+    },
+    /// clap's own words.
+    Rejected(String),
+    /// What it names cannot be used.
+    Unusable(Error),
+}
+
+impl CommandLineError {
+    /// Says what is wrong, or gives the help that was asked for; then it is time to exit.
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::Typed(error) => {
+                // Nothing is left to do when the output is closed.
+                let _ = error.print();
+                u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+            }
+            Self::Environment { variable, message } => {
+                let _ = writeln!(io::stderr(), "mtls-server: {variable}: {message}");
+                ExitCode::from(USAGE)
+            }
+            Self::File(errors) => {
+                for error in errors {
+                    let _ = writeln!(io::stderr(), "mtls-server: {error}");
+                }
+                ExitCode::from(USAGE)
+            }
+        }
+    }
+}
+
+impl ConfigError {
+    pub(super) fn new(path: &Path, line: Option<usize>, problem: Problem) -> Self {
+        Self {
+            path: path.to_owned(),
+            line,
+            problem,
+        }
+    }
+
+    /// The line that is wrong, from 1, where there is one.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
+        }
+        write!(f, " {}", self.problem)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(error) => write!(f, "cannot read the configuration: {error}"),
+            Self::Syntax(message) => write!(f, "not TOML: {}", message.replace('\n', ", ")),
+            Self::Empty => f.write_str("there is no table in it: nothing would run"),
+            Self::OutsideTable { key, commands } => write!(
+                f,
+                "`{key}` stands outside a table; write it below the command that it is for: {}",
+                Tables(commands)
+            ),
+            Self::UnknownTable { name, commands } => write!(
+                f,
+                "unknown table [{name}]; expected a command: {}",
+                Tables(commands)
+            ),
+            Self::NoTable { command } => {
+                write!(
+                    f,
+                    "there is no table [{command}], and `{command}` is to run"
+                )
+            }
+            Self::UnknownKey {
+                table,
+                key,
+                suggestion,
+            } => {
+                write!(f, "unknown key `{key}` in [{table}]; ")?;
+                match suggestion {
+                    Some(suggestion) => write!(f, "did you mean `{suggestion}`?"),
+                    None => write!(f, "`mtls-server {table} --help` lists the options"),
+                }
+            }
+            Self::WrongType {
+                key,
+                expected,
+                found,
+            } => write!(f, "`{key}` must be {expected}, and not this {found}"),
+            Self::Rejected(message) => f.write_str(message),
+            Self::Unusable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for CommandLineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Typed(error) => error.fmt(f),
+            Self::Environment { variable, message } => write!(f, "{variable}: {message}"),
+            Self::File(errors) => {
+                for (index, error) in errors.iter().enumerate() {
+                    let separator = if index == 0 { "" } else { "; " };
+                    write!(f, "{separator}{error}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for CommandLineError {}
+
+impl std::error::Error for ConfigError {}
+
+/// `[serve] or [terminate]`.
+struct Tables<'a>(&'a [String]);
+
+impl fmt::Display for Tables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " or " };
+            write!(f, "{separator}[{name}]")?;
+        }
+        Ok(())
+    }
+}
