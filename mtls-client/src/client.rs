@@ -10,6 +10,7 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::binding::ChannelBindings;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::{Settings, UsageError};
@@ -31,6 +32,8 @@ pub(crate) struct Attempt {
     pub(crate) evidence: Option<Box<Evidence>>,
     /// Why there is no stream.
     pub(crate) failure: Option<Failure>,
+    /// Where somebody asked for them.
+    pub(crate) bindings: Option<ChannelBindings>,
 }
 
 /// Which server it is.
@@ -43,8 +46,17 @@ pub(crate) enum Whose {
 }
 
 impl<'a> Client<'a> {
+    /// A client of web servers.
     pub(crate) fn new(settings: &'a Settings) -> Result<Self, UsageError> {
-        let config = client_config(&settings.roots)?;
+        Self::offering(settings, vec![b"h2".to_vec(), b"http/1.1".to_vec()])
+    }
+
+    /// A client that offers these application protocols (ALPN).
+    pub(crate) fn offering(
+        settings: &'a Settings,
+        protocols: Vec<Vec<u8>>,
+    ) -> Result<Self, UsageError> {
+        let config = client_config(&settings.roots, protocols)?;
         let build = |builder: ConnectorBuilder<Path>| {
             let built = builder.build();
             built.map_err(|error| UsageError::new("settings", error))
@@ -95,6 +107,7 @@ impl Attempt {
             verdict: Some(stream.verdict()),
             evidence: stream.evidence().cloned().map(Box::new),
             failure: None,
+            bindings: None,
         }
     }
 
@@ -117,6 +130,7 @@ impl Attempt {
             verdict: None,
             evidence: None,
             failure: Some(failure),
+            bindings: None,
         }
     }
 

@@ -21,12 +21,16 @@ pub enum Exit {
     HttpStatus = 22,
     /// The output could not be written.
     Write = 23,
+    /// The input could not be read.
+    Read = 26,
     /// Something took too long.
     TimedOut = 28,
     /// TLS failed.
     Tls = 35,
     /// There were too many redirects.
     TooManyRedirects = 47,
+    /// The server ended before the input did.
+    Send = 55,
     /// The response broke off, or was none.
     Receive = 56,
     /// The certificate is not trusted.
@@ -41,7 +45,7 @@ pub enum Exit {
 }
 
 /// The worst first: what an `mtls-client check` of several targets exits with.
-const WORST_FIRST: [Exit; 15] = [
+const WORST_FIRST: [Exit; 17] = [
     Exit::Interception,
     Exit::Usage,
     Exit::NotTrusted,
@@ -54,7 +58,9 @@ const WORST_FIRST: [Exit; 15] = [
     Exit::UnsupportedProtocol,
     Exit::TooManyRedirects,
     Exit::Receive,
+    Exit::Send,
     Exit::HttpStatus,
+    Exit::Read,
     Exit::Write,
     Exit::Success,
 ];

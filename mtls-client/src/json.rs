@@ -4,6 +4,7 @@ use mtls_core::path::{Independence, PathKind};
 use mtls_core::{PathRole, Times, TlsReport};
 use serde::Serialize;
 
+use crate::binding::ChannelBindings;
 use crate::client::Attempt;
 use crate::failure::Failure;
 
@@ -17,17 +18,20 @@ pub(crate) fn line(attempt: &Attempt, primary: &PathKind) -> serde_json::Result<
         .as_ref()
         .map(|failure| failure.message.as_str());
     let target = attempt.target.to_string();
+    let channel_bindings = attempt.bindings.as_ref();
     match (&attempt.verdict, &attempt.failure) {
         (Some(verdict), _) => serde_json::to_string(&Record {
             schema: SCHEMA,
             target,
             verdict,
+            channel_bindings,
             message,
         }),
         (None, failure) => serde_json::to_string(&Record {
             schema: SCHEMA,
             target,
             verdict: NoVerdict::new(failure.as_ref(), primary),
+            channel_bindings,
             message,
         }),
     }
@@ -39,6 +43,8 @@ struct Record<'a, V> {
     target: String,
     #[serde(flatten)]
     verdict: V,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel_bindings: Option<&'a ChannelBindings>,
     /// What standard error says, where the connection was not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,

@@ -7,8 +7,10 @@
 //! connections are made, their verdicts told, and the worst of them is the exit status.
 
 mod args;
+mod binding;
 mod check;
 mod client;
+mod connect;
 mod duration;
 mod exit;
 mod failure;
@@ -63,6 +65,7 @@ fn act(command: &Command) -> Result<Exit, UsageError> {
     match command {
         Command::Get(get, settings) => drive(settings, get::get(get, settings)),
         Command::Check(check, settings) => drive(settings, check::check(check, settings)),
+        Command::Connect(connect, settings) => drive(settings, connect::connect(connect, settings)),
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{json, report};
 pub(crate) struct Messages<'a> {
     settings: &'a Settings,
     reports: Reports,
+    /// Standard output is for data, in all circumstances.
+    all_to_stderr: bool,
 }
 
 /// Where the reports for people go.
@@ -28,7 +30,17 @@ pub(crate) enum Reports {
 
 impl<'a> Messages<'a> {
     pub(crate) fn new(settings: &'a Settings, reports: Reports) -> Self {
-        Self { settings, reports }
+        Self {
+            settings,
+            reports,
+            all_to_stderr: false,
+        }
+    }
+
+    /// The JSON too.
+    pub(crate) fn all_to_stderr(mut self) -> Self {
+        self.all_to_stderr = true;
+        self
     }
 
     /// Tells everything about one connection.
@@ -48,10 +60,8 @@ impl<'a> Messages<'a> {
     fn tell_verdict(&self, attempt: &Attempt) -> Result<(), Failure> {
         if self.settings.json {
             let line = json::line(attempt, self.settings.primary.kind());
-            let line = line.map_err(io::Error::from);
-            return line
-                .and_then(|line| print(&format!("{line}\n")))
-                .map_err(not_written);
+            let line = line.map_err(|error| not_written(error.into()))?;
+            return self.write_json(&format!("{line}\n"));
         }
         match self.reports {
             Reports::Stdout => {
@@ -62,6 +72,14 @@ impl<'a> Messages<'a> {
             Reports::Nowhere => {}
         }
         Ok(())
+    }
+
+    fn write_json(&self, line: &str) -> Result<(), Failure> {
+        if self.all_to_stderr {
+            note(line);
+            return Ok(());
+        }
+        print(line).map_err(not_written)
     }
 
     fn raise_alarm(&self, attempt: &Attempt, evidence: &Evidence) {
@@ -78,7 +96,9 @@ impl<'a> Messages<'a> {
     }
 
     fn warn(&self, attempt: &Attempt) {
-        let verdict = attempt.verdict.as_ref().filter(|_| !self.settings.silent);
+        // Where the JSON is, a program reads, and it is in there.
+        let silent = self.settings.silent || (self.settings.json && self.all_to_stderr);
+        let verdict = attempt.verdict.as_ref().filter(|_| !silent);
         if let Some(warning) = verdict.and_then(warning) {
             let target = &attempt.target;
             warn(&format!("{target}: {warning}"));
@@ -108,6 +128,11 @@ pub(crate) fn error(failure: &Failure) {
 /// Tells of what may be wrong, in one line.
 pub(crate) fn warn(text: &str) {
     note(&format!("mtls-client: warning: {text}\n"));
+}
+
+/// Says in one line what one may want to know.
+pub(crate) fn hint(text: &str) {
+    note(&format!("mtls-client: {text}\n"));
 }
 
 /// Whoever does not read standard error need not.

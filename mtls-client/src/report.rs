@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mtls_core::{Evidence, Outcome, PathReport, PathRole, TlsReport, Verdict};
 
+use crate::binding::ChannelBindings;
 use crate::client::Attempt;
 use crate::style::{Colour, Style};
 
@@ -21,7 +22,9 @@ pub(crate) fn report(attempt: &Attempt, style: Style) -> String {
         Outcome::Intercepted(_) => Colour::Bad,
     };
     let _ = writeln!(text, "{}  {}", style.paint(colour, word), attempt.target);
-    for (label, value) in lines(verdict) {
+    let bindings = attempt.bindings.as_ref().map(binding_lines);
+    let lines = lines(verdict).into_iter();
+    for (label, value) in lines.chain(bindings.unwrap_or_default()) {
         let label = style
             .paint(Colour::Faint, format_args!("{label:<13}"))
             .to_string();
@@ -103,6 +106,15 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
         ),
     ));
     lines
+}
+
+/// What a protocol above can bind itself to, and by which standard.
+fn binding_lines(bindings: &ChannelBindings) -> Vec<(String, String)> {
+    let exporter = bindings.tls_exporter.iter();
+    let exporter = exporter.map(|value| ("tls-exporter".into(), value.clone()));
+    let multipath = bindings.multipath.iter().zip(1..);
+    let multipath = multipath.map(|(value, side)| (format!("side {side} bound"), value.clone()));
+    exporter.chain(multipath).collect()
 }
 
 /// One line for each path, in columns.

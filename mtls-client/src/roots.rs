@@ -11,7 +11,10 @@ use rustls_pki_types::pem::PemObject;
 use crate::options::{Roots, UsageError};
 
 /// The configuration that the connector wraps.
-pub(crate) fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, UsageError> {
+pub(crate) fn client_config(
+    roots: &Roots,
+    protocols: Vec<Vec<u8>>,
+) -> Result<Arc<ClientConfig>, UsageError> {
     let store = match roots {
         Roots::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Roots::System => system_roots()?,
@@ -21,7 +24,7 @@ pub(crate) fn client_config(roots: &Roots) -> Result<Arc<ClientConfig>, UsageErr
         .with_safe_default_protocol_versions()
         .expect("the provider has suites of TLS 1.2 and 1.3");
     let mut config = builder.with_root_certificates(store).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols;
     Ok(Arc::new(config))
 }
 

@@ -3,12 +3,14 @@
 //! Each command has a file of its own here, with its examples.
 
 mod check;
+mod connect;
 mod get;
 mod shared;
 
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::check::Check;
+pub(crate) use self::connect::Connect;
 pub(crate) use self::get::Get;
 pub(crate) use self::shared::Shared;
 
@@ -49,7 +51,8 @@ Exit status:
   111  not verified: the side endpoint could not be reached, fell silent, closed or refused, or
        the paths are not independent (--require-independent)
   112  not verified: the side endpoint does not speak the protocol
-  and as curl's: 1 a redirect that is not https, 47 too many redirects, 56 the response broke off.
+  and as curl's: 1 a redirect that is not https, 26 could not read the input, 47 too many
+  redirects, 55 the server ended before the input did, 56 what it sent broke off.
   What fails on the primary path wins over 111 and 112. With several targets the worst counts:
   110, 60, 35, 7, 6, 28, 111, 112, 23, 0, in this order.";
 
@@ -69,6 +72,9 @@ pub(crate) enum Command {
     /// Verify servers, and ask them for nothing
     #[command(after_help = notes(check::EXAMPLES))]
     Check(Check),
+    /// Connect standard input and output to a server, by a verified stream
+    #[command(after_help = notes(connect::EXAMPLES))]
+    Connect(Connect),
 }
 
 /// What follows the options in a command's help.

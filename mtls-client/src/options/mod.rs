@@ -3,6 +3,7 @@
 //! Each command has a file of its own here.
 
 mod check;
+mod connect;
 mod get;
 mod settings;
 
@@ -11,6 +12,7 @@ use std::fmt;
 use crate::args::{self, Cli};
 
 pub(crate) use self::check::Check;
+pub(crate) use self::connect::Connect;
 pub(crate) use self::get::{Get, Output};
 pub(crate) use self::settings::{Roots, Settings};
 
@@ -19,6 +21,7 @@ pub(crate) use self::settings::{Roots, Settings};
 pub(crate) enum Command {
     Get(Get, Settings),
     Check(Check, Settings),
+    Connect(Connect, Settings),
 }
 
 /// An argument that makes no sense, and why.
@@ -51,6 +54,10 @@ pub(crate) fn understand(cli: Cli) -> Result<Command, UsageError> {
         args::Command::Check(typed) => {
             let settings = Settings::understand(&typed.shared)?;
             Command::Check(Check::understand(&typed)?, settings)
+        }
+        args::Command::Connect(typed) => {
+            let mut settings = Settings::understand(&typed.shared)?;
+            Command::Connect(Connect::understand(typed, &mut settings)?, settings)
         }
     })
 }

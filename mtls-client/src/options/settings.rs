@@ -1,5 +1,6 @@
 //! What the commands share which make connections.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +73,13 @@ impl Settings {
             verbose: typed.verbose,
         })
     }
+
+    /// Takes this address for this name and port on every path, as `--resolve` does.
+    pub(super) fn resolve(&mut self, host: &HostName, port: u16, address: IpAddr) {
+        for path in self.sides.iter_mut().chain([&mut self.primary]) {
+            *path = path.clone().resolve(host.clone(), port, address);
+        }
+    }
 }
 
 /// What all paths are told alike.
@@ -109,7 +117,7 @@ fn roots(typed: &Shared) -> Roots {
 struct Override {
     host: HostName,
     port: u16,
-    addresses: Vec<std::net::IpAddr>,
+    addresses: Vec<IpAddr>,
 }
 
 impl Override {

@@ -1,0 +1,47 @@
+//! The standard streams, without the buffers of the standard library: those would hold back what
+//! is no whole line.
+
+use std::io;
+
+#[cfg(unix)]
+use tokio::fs::File;
+
+#[cfg(unix)]
+pub(super) fn input() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    Ok(File::from_std(stdin.into()))
+}
+
+#[cfg(unix)]
+pub(super) fn output() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(File::from_std(stdout.into()))
+}
+
+/// Lets whoever reads standard output see its end, once the stream of [`output`] is dropped.
+#[cfg(unix)]
+pub(super) fn close_output() {
+    // A descriptor that is really closed would be the next file's that opens.
+    let closed = std::fs::File::options()
+        .write(true)
+        .open("/dev/null")
+        .and_then(|null| Ok(rustix::stdio::dup2_stdout(null)?));
+    if let Err(error) = closed {
+        tracing::debug!(%error, "standard output stays open to the end");
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn input() -> io::Result<tokio::io::Stdin> {
+    Ok(tokio::io::stdin())
+}
+
+#[cfg(not(unix))]
+pub(super) fn output() -> io::Result<tokio::io::Stdout> {
+    Ok(tokio::io::stdout())
+}
+
+#[cfg(not(unix))]
+pub(super) fn close_output() {}
