@@ -56,6 +56,7 @@ struct NoVerdict<'a> {
     verdict: &'static str,
     reason: &'static str,
     binding: Option<&'static str>,
+    association: Option<String>,
     independence: Independence,
     paths: [NoPath<'a>; 1],
     tls: TlsReport,
@@ -81,6 +82,7 @@ impl<'a> NoVerdict<'a> {
             verdict: "error",
             reason: token,
             binding: None,
+            association: None,
             independence: Independence::Unknown,
             paths: [NoPath {
                 role: PathRole::Primary,

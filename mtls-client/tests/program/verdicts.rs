@@ -10,7 +10,8 @@ use tokio::process::Command;
 
 use crate::lab::{Lab, Run, has, program};
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
+    "association",
     "binding",
     "independence",
     "paths",
@@ -40,6 +41,7 @@ async fn the_record_of_a_verified_connection_has_every_key() {
     assert_eq!(line["target"], site);
     assert_eq!(line["verdict"], "verified");
     assert_eq!(line["binding"], "exporter");
+    assert_eq!(line["association"].as_str().map(str::len), Some(32));
     assert_eq!(line["reason"], Value::Null);
     assert!(["same", "unknown"].contains(&line["independence"].as_str().expect("a word")));
     for (path, role) in line["paths"]
