@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{AlertDescription, PeerIncompatible};
+
 use crate::evidence::Evidence;
 use crate::path::{DialError, Independence};
 use crate::proto::client::SideFailure;
@@ -25,6 +27,8 @@ pub enum Error {
     /// TLS failed on the primary path: the peer misbehaved, has nothing in common with this end,
     /// or showed a certificate that is not trusted.
     Tls(rustls::Error),
+    /// One end speaks SMKEX ([`smkex`](crate::smkex)), and the other does not.
+    NotSmkex(NotSmkex),
     /// A connection to a client: what it sent is neither TLS nor the side protocol, or ended
     /// too soon.
     InvalidMessage(InvalidMessage),
@@ -72,10 +76,22 @@ pub enum ApiMisuse {
     NoBinding,
     /// A TLS configuration with application protocols, where the builder sets them.
     AlpnAlreadySet,
+    /// Session tickets, where there is no resumption.
+    SmkexTickets,
     /// A URI that names no server to connect to.
     InvalidUri(String),
     /// A URI whose scheme is not `https`, to a connector that does not take it.
     NotHttps(String),
+}
+
+/// The end of a connection that does not speak SMKEX, to one that does.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum NotSmkex {
+    /// The server has a certificate and no raw public key, or refused the handshake.
+    Server(rustls::Error),
+    /// The client wants a certificate.
+    Client(rustls::Error),
 }
 
 /// What a client sent to a server.
@@ -111,7 +127,15 @@ impl fmt::Display for Error {
         match self {
             Self::ApiMisuse(misuse) => misuse.fmt(f),
             Self::Dial(error) => write!(f, "primary path: {error}"),
+            Self::Tls(error @ rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
+                write!(
+                    f,
+                    "primary path: TLS failed: {error}: the server has nothing in common with this \
+                     client, or no certificate because it speaks SMKEX"
+                )
+            }
             Self::Tls(error) => write!(f, "primary path: TLS failed: {error}"),
+            Self::NotSmkex(end) => end.fmt(f),
             Self::InvalidMessage(message) => message.fmt(f),
             Self::Interception(evidence) => write!(
                 f,
@@ -125,6 +149,23 @@ impl fmt::Display for Error {
             Self::Unverified(unverified) => unverified.fmt(f),
             Self::TimedOut(what) => what.fmt(f),
             Self::Io(error) => write!(f, "primary path: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for NotSmkex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(error) => write!(
+                f,
+                "primary path: the server does not speak SMKEX ({error}): it has no raw public \
+                 key; connect with certificates"
+            ),
+            Self::Client(error) => write!(
+                f,
+                "the client does not speak SMKEX ({error}): it asks for a certificate, and this \
+                 server has a raw public key instead"
+            ),
         }
     }
 }
@@ -163,6 +204,9 @@ impl fmt::Display for ApiMisuse {
                 "the TLS configuration names application protocols (ALPN): leave them to \
                  `enable_http1` and `enable_http2`",
             ),
+            Self::SmkexTickets => {
+                f.write_str("SMKEX resumes no sessions: leave `tickets` away, or give it 0")
+            }
             Self::InvalidUri(uri) => {
                 write!(
                     f,
@@ -211,7 +255,8 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Dial(error) => Some(&**error),
-            Self::Tls(error) => Some(error),
+            Self::Tls(error)
+            | Self::NotSmkex(NotSmkex::Server(error) | NotSmkex::Client(error)) => Some(error),
             Self::Io(error) => Some(error),
             _ => None,
         }
@@ -245,6 +290,37 @@ impl From<io::Error> for Error {
         match tls {
             Some(tls) => Self::Tls(tls.clone()),
             None => Self::Io(error),
+        }
+    }
+}
+
+impl Error {
+    /// What a SMKEX client makes of a server that does not speak it.
+    pub(crate) fn from_smkex_server(self) -> Self {
+        match self {
+            Self::Tls(
+                error @ (rustls::Error::PeerIncompatible(
+                    PeerIncompatible::IncorrectCertificateTypeExtension,
+                )
+                | rustls::Error::AlertReceived(
+                    AlertDescription::HandshakeFailure
+                    | AlertDescription::UnsupportedCertificate
+                    | AlertDescription::UnsupportedExtension,
+                )),
+            ) => Self::NotSmkex(NotSmkex::Server(error)),
+            other => other,
+        }
+    }
+
+    /// What a SMKEX server makes of a client that does not speak it.
+    pub(crate) fn from_smkex_client(self) -> Self {
+        match self {
+            Self::Tls(
+                error @ rustls::Error::PeerIncompatible(
+                    PeerIncompatible::IncorrectCertificateTypeExtension,
+                ),
+            ) => Self::NotSmkex(NotSmkex::Client(error)),
+            other => other,
         }
     }
 }

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
 
 use crate::proto::client::InterceptionReason;
 use crate::verdict::{Outcome, Verdict, hex_sha256};
@@ -38,7 +38,7 @@ pub struct Evidence {
     pub connection: Box<Verdict>,
 }
 
-/// One certificate.
+/// One certificate, or the raw public key of a SMKEX server (RFC 7250).
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct CertificateEvidence {
@@ -46,11 +46,11 @@ pub struct CertificateEvidence {
     pub subject: Option<String>,
     /// The issuer's distinguished name.
     pub issuer: Option<String>,
-    /// SHA-256 of the certificate, in hexadecimal.
+    /// SHA-256 of the certificate or raw public key, in hexadecimal.
     pub sha256: String,
     /// SHA-256 of its SubjectPublicKeyInfo, in hexadecimal.
     pub spki_sha256: Option<String>,
-    /// The certificate (RFC 7468).
+    /// The certificate or raw public key (RFC 7468).
     pub pem: String,
 }
 
@@ -118,7 +118,9 @@ fn write_new(path: &FilePath, bytes: &[u8]) -> io::Result<()> {
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
-        if let Some(leaf) = self.chain.first() {
+        if let Some(key) = self.chain.first().filter(|leaf| leaf.is_raw_key()) {
+            write!(f, "; presented: raw public key sha256 {}", key.sha256)?;
+        } else if let Some(leaf) = self.chain.first() {
             let unknown = "(unreadable)";
             write!(
                 f,
@@ -134,25 +136,39 @@ impl fmt::Display for Evidence {
 
 impl CertificateEvidence {
     fn new(der: &CertificateDer<'_>) -> Self {
+        let raw_key = SubjectPublicKeyInfo::from_der(der).is_ok_and(|(rest, _)| rest.is_empty());
+        if raw_key {
+            return Self {
+                subject: None,
+                issuer: None,
+                sha256: hex_sha256(der),
+                spki_sha256: Some(hex_sha256(der)),
+                pem: pem("PUBLIC KEY", der),
+            };
+        }
         let parsed = X509Certificate::from_der(der).ok().map(|(_, cert)| cert);
         Self {
             subject: parsed.as_ref().map(|cert| cert.subject().to_string()),
             issuer: parsed.as_ref().map(|cert| cert.issuer().to_string()),
             sha256: hex_sha256(der),
             spki_sha256: parsed.map(|cert| hex_sha256(cert.public_key().raw)),
-            pem: pem(der),
+            pem: pem("CERTIFICATE", der),
         }
+    }
+
+    fn is_raw_key(&self) -> bool {
+        self.spki_sha256.as_ref() == Some(&self.sha256)
     }
 }
 
-fn pem(der: &[u8]) -> String {
+fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut pem = format!("-----BEGIN {label}-----\n");
     for line in body.as_bytes().chunks(64) {
         pem.extend(line.iter().copied().map(char::from));
         pem.push('\n');
     }
-    pem.push_str("-----END CERTIFICATE-----\n");
+    pem.push_str(&format!("-----END {label}-----\n"));
     pem
 }
 

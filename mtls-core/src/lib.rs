@@ -81,6 +81,7 @@
 //!   its `TlsStream` unchanged. Its [`Verdict`] says what was found.
 //! - [`Error`] says why there is no connection. [`Error::Interception`] carries [`Evidence`].
 //! - [`path`] is how to dial, and how independent two paths are.
+//! - [`smkex`] is the same without any certificate authority.
 //! - [`registry`] is where a server keeps its pending handshakes; servers behind one address need
 //!   one registry.
 //! - [`proto`] is the side protocol as state machines without I/O, for other drivers. It is all
@@ -115,6 +116,8 @@ pub mod relay;
 #[cfg(feature = "tokio")]
 mod rustls_io;
 #[cfg(feature = "tokio")]
+pub mod smkex;
+#[cfg(feature = "tokio")]
 mod stream;
 #[cfg(feature = "tokio")]
 mod verdict;
@@ -127,7 +130,7 @@ pub use acceptor::{
 #[cfg(feature = "tokio")]
 pub use connector::{ConnectorBuilder, MAX_TICKET_SERVERS, MultipathConnector};
 #[cfg(feature = "tokio")]
-pub use error::{ApiMisuse, Error, InvalidMessage, TimedOut, Unverified};
+pub use error::{ApiMisuse, Error, InvalidMessage, NotSmkex, TimedOut, Unverified};
 #[cfg(feature = "tokio")]
 pub use evidence::{CertificateEvidence, Evidence};
 #[cfg(feature = "tokio")]

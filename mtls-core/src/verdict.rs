@@ -279,7 +279,11 @@ pub struct TlsReport {
     pub handshake: Option<&'static str>,
     /// The application protocol that was agreed on (ALPN).
     pub alpn: Option<String>,
-    /// SHA-256 of each certificate of the peer's chain, the leaf first, in hexadecimal.
+    /// What the server showed: `certificate` or `raw-public-key` ([`smkex`](crate::smkex)); `None`
+    /// where this end cannot see it.
+    pub server_key: Option<&'static str>,
+    /// SHA-256 of each certificate of the peer's chain, the leaf first, in hexadecimal; of a raw
+    /// public key, that of its SubjectPublicKeyInfo.
     pub peer_chain_sha256: Vec<String>,
 }
 
@@ -305,6 +309,7 @@ impl TlsReport {
                 HandshakeKind::Resumed => "resumed",
             }),
             alpn: connection.alpn_protocol().map(lossy),
+            server_key: None,
             peer_chain_sha256: connection
                 .peer_certificates()
                 .unwrap_or_default()
@@ -312,6 +317,16 @@ impl TlsReport {
                 .map(|certificate| hex_sha256(certificate))
                 .collect(),
         }
+    }
+}
+
+impl TlsReport {
+    pub(crate) fn of_server_key(mut self, raw: bool) -> Self {
+        self.server_key = Some(match raw {
+            true => "raw-public-key",
+            false => "certificate",
+        });
+        self
     }
 }
 

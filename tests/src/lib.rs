@@ -37,6 +37,7 @@ pub mod demo;
 mod loot;
 pub mod model;
 pub mod netns;
+pub mod raw_keys;
 mod server;
 pub mod sim;
 mod tasks;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mtls_core::registry::{MemoryRegistry, MemoryRegistryLimits};
+use mtls_core::smkex::SmkexServer;
 use mtls_core::{
     AcceptorBuilder, ListenerLimits, MultipathAcceptor, MultipathListener, Policy, Verdict,
     VerdictHandle,
@@ -24,9 +25,17 @@ const MAX_REQUEST: usize = 16 * 1024;
 
 type Tune = dyn FnOnce(AcceptorBuilder) -> AcceptorBuilder + Send;
 
+/// What a server knows beside TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaks {
+    Nothing,
+    Multipath(Policy),
+    Smkex,
+}
+
 /// How a server is set up.
 pub struct Setup {
-    policy: Option<Policy>,
+    speaks: Speaks,
     pub(crate) tls: Option<ServerConfig>,
     registry: MemoryRegistryLimits,
     listener: ListenerLimits,
@@ -37,7 +46,15 @@ impl Setup {
     /// A server of multipath TLS with this policy.
     pub fn new(policy: Policy) -> Self {
         Self {
-            policy: Some(policy),
+            speaks: Speaks::Multipath(policy),
+            ..Self::plain()
+        }
+    }
+
+    /// A server without a certificate, that the side protocol alone authenticates.
+    pub fn smkex() -> Self {
+        Self {
+            speaks: Speaks::Smkex,
             ..Self::plain()
         }
     }
@@ -45,7 +62,7 @@ impl Setup {
     /// A server that knows nothing of multipath TLS.
     pub fn plain() -> Self {
         Self {
-            policy: None,
+            speaks: Speaks::Nothing,
             tls: None,
             registry: MemoryRegistryLimits::default(),
             listener: ListenerLimits::default(),
@@ -88,7 +105,7 @@ impl Setup {
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setup")
-            .field("policy", &self.policy)
+            .field("speaks", &self.speaks)
             .finish_non_exhaustive()
     }
 }
@@ -128,13 +145,18 @@ impl Server {
         let registry = MemoryRegistry::new(setup.registry);
         let seen = Arc::new(Seen::default());
         let tls = Arc::new(tls);
-        let (address, running) = match setup.policy {
+        let builder = match setup.speaks {
+            Speaks::Nothing => None,
+            Speaks::Multipath(policy) => Some(MultipathAcceptor::builder(Arc::clone(&tls), policy)),
+            Speaks::Smkex => Some(SmkexServer::new().acceptor()?),
+        };
+        let (address, running) = match builder {
             None => {
                 let listening = serve_plain(address, tls, Arc::clone(&seen)).await?;
                 (listening.address, Running::Plain(listening))
             }
-            Some(policy) => {
-                let builder = MultipathAcceptor::builder(tls, policy)
+            Some(builder) => {
+                let builder = builder
                     .deadline(std::time::Duration::from_secs(10))
                     .registry(Arc::new(registry.clone()));
                 let acceptor = (setup.tune)(builder).build()?;

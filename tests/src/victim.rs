@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::path::{Endpoint, Host, HostName, Path};
+use mtls_core::smkex::SmkexClient;
 use mtls_core::{
     ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy, interception_token,
 };
@@ -39,6 +40,7 @@ pub struct Victim {
     primary: SocketAddr,
     primary_path: Path,
     sides: Vec<Side>,
+    smkex: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +57,7 @@ impl Victim {
             primary: server,
             primary_path: Path::system(),
             sides: Vec::new(),
+            smkex: false,
         }
     }
 
@@ -95,6 +98,14 @@ impl Victim {
         self
     }
 
+    /// It takes any raw public key, and lets the side paths alone say whose it is. The policy of
+    /// its connectors is `Require` then, whatever is asked for.
+    #[must_use]
+    pub fn smkex(mut self) -> Self {
+        self.smkex = true;
+        self
+    }
+
     /// Another TLS configuration.
     #[must_use]
     pub fn with_config(mut self, config: ClientConfig) -> Self {
@@ -123,7 +134,11 @@ impl Victim {
         };
         let side_port = sides.first().map_or(0, |side| side.to.port());
         let host = self.target().host;
-        let mut builder = MultipathConnector::builder(Arc::clone(&self.config), policy)
+        let builder = match self.smkex {
+            true => SmkexClient::new().connector()?,
+            false => MultipathConnector::builder(Arc::clone(&self.config), policy),
+        };
+        let mut builder = builder
             .primary(lead(self.primary_path.clone(), self.primary))
             .side_endpoint(Endpoint::new(host, side_port))
             .deadline(PATIENCE);

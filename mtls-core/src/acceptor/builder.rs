@@ -29,9 +29,16 @@ impl AcceptorBuilder {
                 policy,
                 deadline: Duration::from_secs(3),
                 handshake_timeout: Duration::from_secs(10),
+                smkex: false,
             },
             side: SideServiceBuilder::default(),
         }
+    }
+
+    /// Without certificates: errors say what the client lacks.
+    pub(crate) fn smkex(mut self) -> Self {
+        self.settings.smkex = true;
+        self
     }
 
     /// The bindings that this end has to offer (`docs/protocol.md`, section 4). Default: both.

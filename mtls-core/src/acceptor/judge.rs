@@ -18,6 +18,7 @@ use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Ve
 /// Everything beside the TLS connection and its registration that a verdict is made of.
 pub(crate) struct Judge {
     pub(crate) policy: Policy,
+    pub(crate) smkex: bool,
     pub(crate) deadline: Instant,
     pub(crate) started: Instant,
     pub(crate) peer: SocketAddr,
@@ -40,7 +41,7 @@ impl Judge {
             // Whether it was confirmed is read from the registration afterwards.
             let _ = timeout_at(self.deadline, registration.confirmed()).await;
         }
-        let report = TlsReport::of(connection);
+        let report = TlsReport::of(connection).of_server_key(self.smkex);
         let unfit = (!tls13).then_some(Reason::NotTls13);
         let handle = self.conclude(registration, unfit, report)?;
         Ok(MultipathStream::new(tls, handle))

@@ -120,6 +120,8 @@ struct Settings {
     policy: Policy,
     deadline: Duration,
     handshake_timeout: Duration,
+    /// No certificates: see [`smkex`](crate::smkex).
+    smkex: bool,
 }
 
 /// What a client turned out to want.
@@ -221,7 +223,10 @@ impl MultipathAcceptor {
         let started = Instant::now();
         let mut times = Times::default();
         let handshake = async {
-            let mut flight = inner.tls.first_flight(hello).await?;
+            let mut flight = match inner.tls.first_flight(hello).await {
+                Err(error) if inner.settings.smkex => return Err(error.from_smkex_client()),
+                flight => flight?,
+            };
             let association = flight.association;
             let registration = match (association, flight.registers.take()) {
                 (Some(association), Some(keys)) => inner.sides.register(association, keys).await,
@@ -239,6 +244,7 @@ impl MultipathAcceptor {
         times.tls = Some(started.elapsed());
         Judge {
             policy: inner.settings.policy,
+            smkex: inner.settings.smkex,
             deadline: started + inner.settings.deadline,
             started,
             peer,

@@ -35,6 +35,13 @@ impl<D: Dial> ConnectorBuilder<D> {
         }
     }
 
+    /// Without certificates: there is no resumption then, and errors say what the server lacks.
+    pub(crate) fn smkex(mut self) -> Self {
+        self.paths.settings.smkex = true;
+        self.tickets = 0;
+        self
+    }
+
     /// The application protocols on offer, in the order of preference.
     #[cfg(feature = "http")]
     pub(crate) fn alpn(mut self, protocols: &[&[u8]]) -> Result<Self, Error> {
@@ -86,9 +93,12 @@ impl<D: Dial> ConnectorBuilder<D> {
     ///
     /// # Errors
     /// [`Error::ApiMisuse`] for settings that cannot be: no side path, no binding that is known, a
-    /// duration of zero (but for [`side_idle_timeout`](Self::side_idle_timeout)), or no place on a
-    /// side connection.
+    /// duration of zero (but for [`side_idle_timeout`](Self::side_idle_timeout)), no place on a
+    /// side connection, or tickets with [`smkex`](crate::smkex).
     pub fn build(self) -> Result<MultipathConnector<D>, Error> {
+        if self.paths.settings.smkex && self.tickets > 0 {
+            return Err(ApiMisuse::SmkexTickets.into());
+        }
         Ok(MultipathConnector {
             inner: Arc::new(Inner {
                 tls: TlsSettings::new(&self.config, self.tickets),

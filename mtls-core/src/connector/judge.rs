@@ -58,7 +58,7 @@ impl Judge<'_> {
     ) -> Result<ClientStream<IO>, Error> {
         let (_, connection) = complete.tls.get_ref();
         let primary = PrimaryTls {
-            report: TlsReport::of(connection),
+            report: TlsReport::of(connection).of_server_key(self.settings.smkex),
             chain: connection.peer_certificates().unwrap_or_default(),
         };
         let decided = self.decide(self.find(sides), &primary, sides)?;

@@ -309,6 +309,7 @@ impl<D: Dial> Inner<D> {
             Poll::Pending => sides.attend_during(timed).await?,
         };
         match timed {
+            Ok(complete) if settings.smkex => complete.map_err(Error::from_smkex_server),
             Ok(complete) => complete,
             Err(_) => Err(settings.handshake_timed_out()),
         }

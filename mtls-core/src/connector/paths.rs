@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) require_independent: bool,
     pub(crate) deadline: Duration,
     pub(crate) handshake_timeout: Duration,
+    /// No certificates: see [`smkex`](crate::smkex).
+    pub(crate) smkex: bool,
 }
 
 impl Settings {
@@ -66,6 +68,7 @@ impl<D: Dial> ClientPathsBuilder<D> {
                 require_independent: false,
                 deadline: Duration::from_secs(3),
                 handshake_timeout: Duration::from_secs(10),
+                smkex: false,
             },
             primary,
             sides: Vec::new(),

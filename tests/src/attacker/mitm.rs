@@ -8,6 +8,7 @@ use std::time::Duration;
 use mtls_core::path::Endpoint;
 use mtls_core::{Accepted, MultipathAcceptor, MultipathConnector, Policy};
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
@@ -21,7 +22,7 @@ use super::rewound::Rewound;
 use crate::server::page;
 use crate::tasks::Listening;
 use crate::world::{HOST, provider, retrying_provider};
-use crate::{Loot, Result, Server, World};
+use crate::{Loot, Result, Server, World, raw_keys};
 
 static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
@@ -30,7 +31,7 @@ static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 #[derive(Clone, Debug)]
 pub struct MitmPlan {
     identity: Arc<ServerConfig>,
-    trusts: RootCertStore,
+    trusts: Trusts,
     server: SocketAddr,
     copies_random: bool,
     versions: &'static [&'static SupportedProtocolVersion],
@@ -39,6 +40,13 @@ pub struct MitmPlan {
     retry_stall: Duration,
     page: Option<String>,
     accomplice: Option<MultipathAcceptor>,
+}
+
+/// Whom he takes for the real server.
+#[derive(Clone, Debug)]
+enum Trusts {
+    Roots(RootCertStore),
+    AnyRawKey,
 }
 
 /// What a [`Mitm`] does with the real server before he answers his victim.
@@ -72,6 +80,18 @@ impl MitmPlan {
         Self::new(world, server.address(), world.server_config()?)
     }
 
+    /// With a raw public key of his own, where there are no certificates.
+    ///
+    /// # Errors
+    /// As [`rogue_ca`](Self::rogue_ca).
+    pub fn raw_key(world: &World, server: &Server) -> Result<Self> {
+        let identity = raw_keys::server_config(&world.pki.rogue)?;
+        Ok(Self {
+            trusts: Trusts::AnyRawKey,
+            ..Self::new(world, server.address(), identity)?
+        })
+    }
+
     /// With any TLS configuration, between anybody and a server at this address.
     ///
     /// # Errors
@@ -79,7 +99,7 @@ impl MitmPlan {
     pub fn new(world: &World, server: SocketAddr, identity: ServerConfig) -> Result<Self> {
         Ok(Self {
             identity: Arc::new(identity),
-            trusts: world.roots()?,
+            trusts: Trusts::Roots(world.roots()?),
             server,
             copies_random: false,
             versions: rustls::DEFAULT_VERSIONS,
@@ -159,6 +179,20 @@ impl MitmPlan {
         let acceptor = MultipathAcceptor::builder(identity, Policy::Observe).build()?;
         self.accomplice = Some(acceptor);
         Ok(self)
+    }
+
+    /// How he speaks to the real server.
+    fn client_config(&self, crypto: CryptoProvider) -> Result<ClientConfig> {
+        let roots = match &self.trusts {
+            Trusts::Roots(roots) => roots.clone(),
+            Trusts::AnyRawKey => return Ok(raw_keys::client_config(crypto)?),
+        };
+        let mut config = ClientConfig::builder_with_provider(Arc::new(crypto))
+            .with_protocol_versions(self.versions)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Ok(config)
     }
 
     /// What answers for his handshakes, when he talks.
@@ -291,11 +325,7 @@ impl Attack {
             true => with_client_random(random),
             false => provider(),
         };
-        let mut config = ClientConfig::builder_with_provider(Arc::new(crypto))
-            .with_protocol_versions(self.plan.versions)?
-            .with_root_certificates(self.plan.trusts.clone())
-            .with_no_client_auth();
-        config.resumption = Resumption::disabled();
+        let config = self.plan.client_config(crypto)?;
         let (config, name) = (Arc::new(config), ServerName::try_from(HOST)?);
         let tcp = TcpStream::connect(self.plan.server).await?;
         tcp.set_nodelay(true)?;

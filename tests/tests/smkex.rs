@@ -1,0 +1,119 @@
+//! SMKEX under attack: there is no certificate, so every man in the middle has as good a key as
+//! the server.
+
+use mtls_core::proto::binding::Binding;
+use mtls_core::{Outcome, Policy};
+use mtls_lab::attacker::{Ahead, Mitm, MitmPlan, SideAttack, SideAttacker};
+use mtls_lab::{Result, Server, Setup, Victim, World, fetch};
+
+async fn smkex() -> Result<(World, Server, Victim)> {
+    let world = World::new()?;
+    let server = world.serve(Setup::smkex()).await?;
+    let victim = world.victim(&server)?.smkex();
+    Ok((world, server, victim))
+}
+
+#[tokio::test]
+async fn nobody_in_between_and_both_ends_verify() -> Result {
+    let (_, server, victim) = smkex().await?;
+    let stream = victim.connect(Policy::Require).await?;
+    assert!(matches!(stream.verdict().outcome, Outcome::Verified(_)));
+    fetch(stream).await?;
+    let verdicts = server.verdicts();
+    assert!(verdicts.iter().all(|verdict| verdict.verified().is_some()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_man_in_the_middle_with_any_key_gets_no_byte() -> Result {
+    let (world, server, victim) = smkex().await?;
+    for (number, ahead) in [
+        (66, Ahead::Nothing),
+        (67, Ahead::Connects),
+        (68, Ahead::Confirms),
+    ] {
+        let plan = MitmPlan::raw_key(&world, &server)?.ahead(ahead);
+        let mitm = Mitm::start(world.host(number, &server), plan).await?;
+        let victim = victim.clone().primary_to(mitm.address());
+        for binding in [Binding::Exporter, Binding::Hello] {
+            let outcome = victim
+                .outcome_with(Policy::Require, |builder| builder.bindings(binding))
+                .await?;
+            assert_eq!(outcome, "refused: unknown-handshake", "{ahead:?}");
+            assert!(mitm.loot().handshakes() > 0, "he completed TLS");
+            mitm.loot().is_empty_handed().await?;
+        }
+    }
+    assert_eq!(server.bytes(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_attacker_reads_everything_where_nobody_asks() -> Result {
+    let (world, server, victim) = smkex().await?;
+    let single = world
+        .serve(Setup::plain().tls(mtls_lab::raw_keys::server_config(&world.pki.server)?))
+        .await?;
+    let plan = MitmPlan::raw_key(&world, &single)?;
+    let mitm = Mitm::start(world.host(66, &single), plan).await?;
+    let config = mtls_lab::raw_keys::client_config(mtls_lab::provider())?;
+    victim
+        .with_config(config)
+        .primary_to(mitm.address())
+        .fetch_plain()
+        .await?;
+    mitm.loot().is_complete().await?;
+    drop(server);
+    Ok(())
+}
+
+#[tokio::test]
+async fn attackers_on_both_paths_win_if_and_only_if_they_talk() -> Result {
+    let (world, server, victim) = smkex().await?;
+    let talking = MitmPlan::raw_key(&world, &server)?.talks()?;
+    let stranger = MitmPlan::raw_key(&world, &server)?.talks()?;
+    let answer = |plan: &MitmPlan| plan.accomplice().map(SideAttack::Talk).ok_or("he talks");
+    let (friend, alone) = (answer(&talking)?, answer(&stranger)?);
+    let mitm = Mitm::start(world.host(66, &server), talking.ahead(Ahead::Confirms)).await?;
+    let friend = SideAttacker::start(world.host(77, &server), server.address(), friend).await?;
+    let alone = SideAttacker::start(world.host(78, &server), server.address(), alone).await?;
+    let victim = victim.primary_to(mitm.address());
+
+    let outcome = victim
+        .clone()
+        .side_to(alone.address())
+        .outcome(Policy::Require)
+        .await?;
+    assert_eq!(outcome, "refused: unknown-handshake");
+    mitm.loot().is_empty_handed().await?;
+
+    let stream = victim
+        .side_to(friend.address())
+        .connect(Policy::Require)
+        .await?;
+    fetch(stream).await?;
+    mitm.loot().is_complete().await
+}
+
+#[tokio::test]
+async fn whoever_holds_the_side_path_alone_can_only_refuse() -> Result {
+    let (world, server, victim) = smkex().await?;
+    for (number, attack) in [
+        (77, SideAttack::Reset),
+        (
+            78,
+            SideAttack::SayAndClose(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+        ),
+    ] {
+        let side = SideAttacker::start(world.host(number, &server), server.address(), attack);
+        let side = side.await?;
+        let outcome = victim.clone().side_to(side.address());
+        let outcome = outcome.outcome(Policy::Observe).await?;
+        assert_eq!(
+            outcome, "refused: no-greeting",
+            "whatever policy is asked for"
+        );
+    }
+    assert_eq!(server.bytes(), 0);
+    Ok(())
+}
