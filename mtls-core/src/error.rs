@@ -296,7 +296,7 @@ impl From<io::Error> for Error {
 
 impl Error {
     /// What a SMKEX client makes of a server that does not speak it.
-    pub(crate) fn from_smkex_server(self) -> Self {
+    pub(crate) fn seen_by_smkex_client(self) -> Self {
         match self {
             Self::Tls(
                 error @ (rustls::Error::PeerIncompatible(
@@ -313,7 +313,7 @@ impl Error {
     }
 
     /// What a SMKEX server makes of a client that does not speak it.
-    pub(crate) fn from_smkex_client(self) -> Self {
+    pub(crate) fn seen_by_smkex_server(self) -> Self {
         match self {
             Self::Tls(
                 error @ rustls::Error::PeerIncompatible(

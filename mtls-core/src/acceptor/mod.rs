@@ -224,7 +224,7 @@ impl MultipathAcceptor {
         let mut times = Times::default();
         let handshake = async {
             let mut flight = match inner.tls.first_flight(hello).await {
-                Err(error) if inner.settings.smkex => return Err(error.from_smkex_client()),
+                Err(error) if inner.settings.smkex => return Err(error.seen_by_smkex_server()),
                 flight => flight?,
             };
             let association = flight.association;

@@ -309,7 +309,7 @@ impl<D: Dial> Inner<D> {
             Poll::Pending => sides.attend_during(timed).await?,
         };
         match timed {
-            Ok(complete) if settings.smkex => complete.map_err(Error::from_smkex_server),
+            Ok(complete) if settings.smkex => complete.map_err(Error::seen_by_smkex_client),
             Ok(complete) => complete,
             Err(_) => Err(settings.handshake_timed_out()),
         }
