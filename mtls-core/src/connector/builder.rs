@@ -8,7 +8,7 @@ use rustls::ClientConfig;
 use super::paths::{ClientPathsBuilder, client_paths_setters};
 use super::tls::TlsSettings;
 use super::{Inner, MultipathConnector};
-use crate::error::Error;
+use crate::error::{ApiMisuse, Error};
 use crate::path::Dial;
 use crate::policy::Policy;
 use crate::proto::binding::Bindings;
