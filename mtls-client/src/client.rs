@@ -56,7 +56,7 @@ impl<'a> Client<'a> {
         settings: &'a Settings,
         protocols: Vec<Vec<u8>>,
     ) -> Result<Self, UsageError> {
-        let config = client_config(&settings.roots, protocols)?;
+        let config = client_config(settings, protocols)?;
         let build = |builder: ConnectorBuilder<Path>| {
             let built = builder.build();
             built.map_err(|error| UsageError::new("settings", error))

@@ -17,11 +17,13 @@ pub enum Exit {
     Resolve = 6,
     /// No connection came about.
     Connect = 7,
+    /// The response broke off before its end.
+    Partial = 18,
     /// The HTTP status was 400 or above, and `--fail` was given.
     HttpStatus = 22,
     /// The output could not be written.
     Write = 23,
-    /// The input could not be read.
+    /// What was to be sent could not be read.
     Read = 26,
     /// Something took too long.
     TimedOut = 28,
@@ -29,12 +31,20 @@ pub enum Exit {
     Tls = 35,
     /// There were too many redirects.
     TooManyRedirects = 47,
-    /// The server ended before the input did.
+    /// The server closed the connection without an answer.
+    EmptyReply = 52,
+    /// The server did not take all that was to be sent.
     Send = 55,
-    /// The response broke off, or was none.
+    /// What came was no response, or could not be received.
     Receive = 56,
+    /// The client certificate or its key cannot be used.
+    ClientCertificate = 58,
     /// The certificate is not trusted.
     NotTrusted = 60,
+    /// After a redirect the request would have to be sent again, and its body came from a pipe.
+    Rewind = 65,
+    /// The file with the trusted CAs cannot be used.
+    CaFile = 77,
     /// Interception detected, under whatever policy.
     Interception = 110,
     /// Not verified: the side endpoint could not be reached, fell silent, closed or refused; or
@@ -45,9 +55,11 @@ pub enum Exit {
 }
 
 /// The worst first: what an `mtls-client check` of several targets exits with.
-const WORST_FIRST: [Exit; 17] = [
+const WORST_FIRST: [Exit; 22] = [
     Exit::Interception,
     Exit::Usage,
+    Exit::CaFile,
+    Exit::ClientCertificate,
     Exit::NotTrusted,
     Exit::Tls,
     Exit::Connect,
@@ -57,8 +69,11 @@ const WORST_FIRST: [Exit; 17] = [
     Exit::NoProtocol,
     Exit::UnsupportedProtocol,
     Exit::TooManyRedirects,
-    Exit::Receive,
+    Exit::Rewind,
     Exit::Send,
+    Exit::EmptyReply,
+    Exit::Receive,
+    Exit::Partial,
     Exit::HttpStatus,
     Exit::Read,
     Exit::Write,

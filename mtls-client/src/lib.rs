@@ -15,6 +15,7 @@ mod duration;
 mod exit;
 mod failure;
 mod get;
+mod identity;
 mod json;
 mod messages;
 mod options;
@@ -54,9 +55,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::understand(cli).and_then(|command| act(&command)) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            let message = format!("{error}. See `mtls-client --help`.");
-            messages::error(&Failure::new(Exit::Usage, "usage", message));
-            Exit::Usage.into()
+            let exit = error.exit();
+            let message = match exit {
+                Exit::Usage => format!("{error}. See `mtls-client --help`."),
+                _ => format!("{error}."),
+            };
+            messages::error(&Failure::new(exit, "usage", message));
+            exit.into()
         }
     }
 }

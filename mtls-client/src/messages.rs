@@ -141,7 +141,7 @@ fn note(text: &str) {
 }
 
 /// A reader that has left has seen enough.
-fn print(text: &str) -> io::Result<()> {
+pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())

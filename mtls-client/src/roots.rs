@@ -1,4 +1,5 @@
-//! The TLS configuration: which CAs are trusted, and which application protocols are offered.
+//! The TLS configuration: which CAs are trusted, which certificate is shown, and which application
+//! protocols are offered.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,14 +9,16 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use crate::options::{Roots, UsageError};
+use crate::exit::Exit;
+use crate::identity;
+use crate::options::{Roots, Settings, UsageError};
 
 /// The configuration that the connector wraps.
 pub(crate) fn client_config(
-    roots: &Roots,
+    settings: &Settings,
     protocols: Vec<Vec<u8>>,
 ) -> Result<Arc<ClientConfig>, UsageError> {
-    let store = match roots {
+    let store = match &settings.roots {
         Roots::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Roots::System => system_roots()?,
         Roots::File(path) => roots_in(path)?,
@@ -23,7 +26,15 @@ pub(crate) fn client_config(
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider has suites of TLS 1.2 and 1.3");
-    let mut config = builder.with_root_certificates(store).with_no_client_auth();
+    let builder = builder.with_root_certificates(store);
+    let mut config = match &settings.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = identity::load(identity, settings.silent)?;
+            let config = builder.with_client_auth_cert(chain, key);
+            config.map_err(|error| identity::unusable(identity, &error))?
+        }
+    };
     config.alpn_protocols = protocols;
     Ok(Arc::new(config))
 }
@@ -39,7 +50,8 @@ fn system_roots() -> Result<RootCertStore, UsageError> {
         0 => Err(UsageError::new(
             "--system-roots",
             "the system has no CA certificates; install them, or name a file with --cacert",
-        )),
+        )
+        .exits_with(Exit::CaFile)),
         _ => Ok(store),
     }
 }
@@ -47,7 +59,8 @@ fn system_roots() -> Result<RootCertStore, UsageError> {
 /// Unlike the system's, every certificate of the caller's own must make sense.
 fn roots_in(path: &Path) -> Result<RootCertStore, UsageError> {
     let wrong = |reason: &dyn std::fmt::Display| {
-        UsageError::new("--cacert", format_args!("{}: {reason}", path.display()))
+        UsageError::new("--cacert", format_args!("`{}`: {reason}", path.display()))
+            .exits_with(Exit::CaFile)
     };
     let mut store = RootCertStore::empty();
     let pem = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;

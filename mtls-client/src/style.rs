@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::IsTerminal;
 
+use anstyle::AnsiColor;
+
 /// Whether one of the standard streams gets colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Style {
@@ -27,14 +29,19 @@ impl Style {
         }
     }
 
+    pub(crate) fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
     pub(crate) fn paint<T: fmt::Display>(self, colour: Colour, text: T) -> Painted<T> {
         Painted {
-            code: self.coloured.then_some(match colour {
-                Colour::Good => "1;32",
-                Colour::Doubtful => "1;33",
-                Colour::Bad => "1;31",
-                Colour::Faint => "2",
-            }),
+            style: match (self.coloured, colour) {
+                (false, _) => anstyle::Style::new(),
+                (true, Colour::Good) => AnsiColor::Green.on_default().bold(),
+                (true, Colour::Doubtful) => AnsiColor::Yellow.on_default().bold(),
+                (true, Colour::Bad) => AnsiColor::Red.on_default().bold(),
+                (true, Colour::Faint) => anstyle::Style::new().dimmed(),
+            },
             text,
         }
     }
@@ -42,15 +49,13 @@ impl Style {
 
 /// A text in a colour, or plain.
 pub(crate) struct Painted<T> {
-    code: Option<&'static str>,
+    style: anstyle::Style,
     text: T,
 }
 
 impl<T: fmt::Display> fmt::Display for Painted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code {
-            Some(code) => write!(f, "\x1b[{code}m{}\x1b[0m", self.text),
-            None => self.text.fmt(f),
-        }
+        let Self { style, text } = self;
+        write!(f, "{style}{text}{style:#}")
     }
 }

@@ -80,6 +80,21 @@ impl HttpsUrl {
     pub(crate) fn path_and_query(&self) -> &str {
         &self.url[url::Position::BeforePath..]
     }
+
+    /// What the path ends with, if that can be the name of a file.
+    pub(crate) fn file_name(&self) -> Option<&str> {
+        let name = self.url.path().rsplit('/').next();
+        name.filter(|name| !name.is_empty())
+    }
+
+    /// Where the path ends with `/`, the name of a file comes after it.
+    pub(crate) fn name_file(&mut self, name: &str) {
+        if self.file_name().is_none()
+            && let Ok(mut segments) = self.url.path_segments_mut()
+        {
+            segments.pop_if_empty().push(name);
+        }
+    }
 }
 
 impl fmt::Display for HttpsUrl {
@@ -167,6 +182,24 @@ mod tests {
         for text in ["example.org", "localhost:8443", "localhost:8443/path"] {
             let error = HttpsUrl::parse(text).unwrap_err().to_string();
             assert!(error.contains("write https://"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_file_is_the_end_of_the_path() {
+        for (text, name) in [
+            ("https://example.org", None),
+            ("https://example.org/a/", None),
+            ("https://example.org/a/b.txt?c/d#e/f", Some("b.txt")),
+            ("https://example.org/a/..", None),
+            ("https://example.org/a/%2e%2E", None),
+            ("https://example.org/a\\..\\b", Some("b")),
+            ("https://example.org/..%2fb", Some("..%2fb")),
+        ] {
+            let mut url = HttpsUrl::parse(text).unwrap();
+            assert_eq!(url.file_name(), name, "{text}");
+            url.name_file("über.txt");
+            assert_eq!(url.file_name(), name.or(Some("%C3%BCber.txt")), "{text}");
         }
     }
 

@@ -51,14 +51,18 @@ Exit status:
   111  not verified: the side endpoint could not be reached, fell silent, closed or refused, or
        the paths are not independent (--require-independent)
   112  not verified: the side endpoint does not speak the protocol
-  and as curl's: 1 a redirect that is not https, 26 could not read the input, 47 too many
-  redirects, 55 the server ended before the input did, 56 what it sent broke off.
+  and as curl's: 1 a redirect that is not https, 18 the response broke off, 26 could not read what
+  is to be sent, 47 too many redirects, 52 no answer at all, 55 the server did not take it all,
+  56 what came could not be received, 58 the client certificate cannot be used, 65 a pipe would
+  have to be sent again, 77 the file of CAs cannot be used.
   What fails on the primary path wins over 111 and 112. With several targets the worst counts:
-  110, 60, 35, 7, 6, 28, 111, 112, 23, 0, in this order.";
+  110, then what is wrong with the command line or its files, 60, 35, 7, 6, 28, 111, 112, and then
+  the rest.";
 
 /// Fetch pages and check servers by multipath TLS (not mutual TLS)
 #[derive(Debug, Parser)]
-#[command(name = "mtls-client", version, after_help = notes(EXAMPLES), max_term_width = 100)]
+#[command(name = "mtls-client", version, max_term_width = 100)]
+#[command(after_help = EXAMPLES, after_long_help = notes(EXAMPLES))]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -67,17 +71,17 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Fetch an https URL; nothing is asked for before the verdict
-    #[command(after_help = notes(get::EXAMPLES))]
+    #[command(after_help = get::EXAMPLES, after_long_help = notes(get::EXAMPLES))]
     Get(Get),
     /// Verify servers, and ask them for nothing
-    #[command(after_help = notes(check::EXAMPLES))]
+    #[command(after_help = check::EXAMPLES, after_long_help = notes(check::EXAMPLES))]
     Check(Check),
     /// Connect standard input and output to a server, by a verified stream
-    #[command(after_help = notes(connect::EXAMPLES))]
+    #[command(after_help = connect::EXAMPLES, after_long_help = notes(connect::EXAMPLES))]
     Connect(Connect),
 }
 
-/// What follows the options in a command's help.
+/// What follows the options in a command's `--help`; `-h` has the examples alone.
 fn notes(examples: &str) -> String {
     format!("{examples}\n\n{NOTES}")
 }

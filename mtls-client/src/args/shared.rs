@@ -79,6 +79,18 @@ pub(crate) struct Shared {
     #[arg(long, conflicts_with = "cacert", help_heading = "TLS")]
     pub(crate) system_roots: bool,
 
+    /// Show the server this certificate: a PEM file with its chain, and its key unless --key names
+    /// another file
+    ///
+    /// TLS 1.3 sends it before the verdict, so whoever answers on the primary path sees it, a man
+    /// in the middle too. He cannot use it, but he learns who you are.
+    #[arg(long, value_name = "FILE", help_heading = "TLS")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The key of --cert, a PEM file that is not encrypted
+    #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
+    pub(crate) key: Option<PathBuf>,
+
     /// How long a path may take to connect, and then TLS to complete [default: 5s, and 10s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Times")]
     pub(crate) connect_timeout: Option<Duration>,

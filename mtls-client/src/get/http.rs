@@ -1,7 +1,8 @@
 //! One request over a verified stream: HTTP/2 or HTTP/1.1, as ALPN says (RFC 9113, RFC 9112).
 
-use bytes::Bytes;
-use http_body_util::Empty;
+use std::error::Error;
+use std::io;
+
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -12,53 +13,167 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::payload::Upload;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::target::HttpsUrl;
 
+/// What drives a connection, until this is dropped.
+pub(super) type Connection = JoinSet<hyper::Result<()>>;
+
 /// A response; its connection lives as long as this does.
-pub(crate) struct Exchange {
-    pub(crate) response: Response<Incoming>,
-    pub(crate) connection: JoinSet<()>,
+pub(super) struct Exchange {
+    pub(super) response: Response<Incoming>,
+    pub(super) connection: Connection,
 }
 
-/// Sends a GET request, and waits for the head of the response.
-pub(crate) async fn get(
+/// Sends a request, and waits for the head of the response.
+pub(super) async fn ask(
     stream: ClientStream<TcpStream>,
     url: &HttpsUrl,
+    method: Method,
     fields: HeaderMap,
+    upload: Upload,
 ) -> Result<Exchange, Failure> {
+    let watch = upload.watch();
     let tls = stream.into_inner();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut tasks = JoinSet::new();
     let io = TokioIo::new(tls);
-    let sent = if is_h2 {
-        let request = request(url, fields, Form::Absolute)?;
-        over_h2(io, request, &mut tasks).await
-    } else {
-        let request = request(url, fields, Form::Origin)?;
-        over_h1(io, request, &mut tasks).await
+    let form = if is_h2 { Form::Absolute } else { Form::Origin };
+    let mut request = request(url, fields, form, upload)?;
+    if watch.length() == Some(0) && expects_content(&method) {
+        let none = HeaderValue::from_static("0");
+        request.headers_mut().insert(header::CONTENT_LENGTH, none);
+    }
+    *request.method_mut() = method;
+    let sent = match is_h2 {
+        true => over_h2(io, request, &mut tasks).await,
+        false => over_h1(io, request, &mut tasks).await,
     };
     match sent {
         Ok(response) => Ok(Exchange {
             response,
             connection: tasks,
         }),
-        Err(error) => Err(broken(url, &error)),
+        Err(error) => {
+            let error = cause(error, &mut tasks).await;
+            let failure = watch.failure();
+            Err(failure.unwrap_or_else(|| no_response(url, &error, watch.sent())))
+        }
     }
 }
 
-/// The response broke off, or was none.
-pub(crate) fn broken(url: &HttpsUrl, error: &hyper::Error) -> Failure {
-    let mut reason = error.to_string();
-    if let Some(source) = std::error::Error::source(error) {
-        reason = format!("{reason}: {source}");
+/// Such a request says that it has none (RFC 9110, section 8.6).
+fn expects_content(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// A request that was cancelled does not know why; its connection does.
+async fn cause(error: hyper::Error, connection: &mut Connection) -> hyper::Error {
+    if !error.is_canceled() && !error.is_closed() {
+        return error;
     }
-    let message = format!(
+    match connection.join_next().await {
+        Some(Ok(Err(cause))) => cause,
+        _ => error,
+    }
+}
+
+/// The body of the response broke off.
+pub(super) fn broken_off(url: &HttpsUrl, error: &hyper::Error) -> Failure {
+    let is_end = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
+    let (exit, token) = match io_error(error).is_some_and(is_end) {
+        true => (Exit::Partial, "partial-response"),
+        false => (Exit::Receive, "receive-error"),
+    };
+    Failure::new(exit, token, incomplete(url, &chain(error)))
+}
+
+fn no_response(url: &HttpsUrl, error: &hyper::Error, sent: u64) -> Failure {
+    let reason = chain(error);
+    if wants_a_certificate(&reason) {
+        let message = format!(
+            "{} wants a client certificate: {reason}. Name one with --cert FILE and --key FILE, \
+             or ask the server's operator which it takes.",
+            url.endpoint()
+        );
+        return Failure::new(Exit::Receive, "client-certificate-refused", message);
+    }
+    if error.is_incomplete_message() && io_error(error).is_none() {
+        let message = format!(
+            "{} closed the connection without an answer. Try again, or ask the server's operator.",
+            url.endpoint()
+        );
+        return Failure::new(Exit::EmptyReply, "empty-reply", message);
+    }
+    let is_reset = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        )
+    };
+    if sent > 0 && io_error(error).is_some_and(is_reset) {
+        let message = format!(
+            "{} took no more than {sent} bytes of the request: {reason}. It may not allow that \
+             much; ask its operator.",
+            url.endpoint()
+        );
+        return Failure::new(Exit::Send, "send-error", message);
+    }
+    Failure::new(Exit::Receive, "receive-error", incomplete(url, &reason))
+}
+
+/// TLS 1.3 servers look at the client's certificate when the client's handshake is over. The alert
+/// is looked for in the words, which is all that HTTP/2 leaves of it.
+fn wants_a_certificate(reason: &str) -> bool {
+    use rustls::AlertDescription as Alert;
+    [
+        Alert::CertificateRequired,
+        Alert::BadCertificate,
+        Alert::UnknownCA,
+        Alert::UnsupportedCertificate,
+        Alert::CertificateRevoked,
+        Alert::CertificateExpired,
+        Alert::CertificateUnknown,
+        Alert::AccessDenied,
+        Alert::DecryptError,
+    ]
+    .into_iter()
+    .any(|alert| reason.contains(&rustls::Error::AlertReceived(alert).to_string()))
+}
+
+fn incomplete(url: &HttpsUrl, reason: &str) -> String {
+    format!(
         "no complete response from {}: {reason}. Try again, or ask the server's operator.",
         url.endpoint()
-    );
-    Failure::new(Exit::Receive, "receive-error", message)
+    )
+}
+
+/// An error with what caused it, each said once.
+fn chain(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The error of the system, where that is the cause.
+fn io_error(error: &hyper::Error) -> Option<&io::Error> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        source = cause.source();
+    }
+    None
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -67,28 +182,32 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 async fn over_h1<S: Stream>(
     io: TokioIo<S>,
-    request: Request<Empty<Bytes>>,
-    tasks: &mut JoinSet<()>,
+    request: Request<Upload>,
+    tasks: &mut Connection,
 ) -> hyper::Result<Response<Incoming>> {
     let (mut sender, connection) = http1::handshake(io).await?;
     tasks.spawn(async move {
-        if let Err(error) = connection.await {
+        let end = connection.await;
+        if let Err(error) = &end {
             tracing::debug!(%error, "the connection ended");
         }
+        end
     });
     sender.send_request(request).await
 }
 
 async fn over_h2<S: Stream>(
     io: TokioIo<S>,
-    request: Request<Empty<Bytes>>,
-    tasks: &mut JoinSet<()>,
+    request: Request<Upload>,
+    tasks: &mut Connection,
 ) -> hyper::Result<Response<Incoming>> {
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
     tasks.spawn(async move {
-        if let Err(error) = connection.await {
+        let end = connection.await;
+        if let Err(error) = &end {
             tracing::debug!(%error, "the connection ended");
         }
+        end
     });
     sender.send_request(request).await
 }
@@ -105,7 +224,8 @@ fn request(
     url: &HttpsUrl,
     mut fields: HeaderMap,
     form: Form,
-) -> Result<Request<Empty<Bytes>>, Failure> {
+    body: Upload,
+) -> Result<Request<Upload>, Failure> {
     let invalid = |error: &dyn std::fmt::Display| {
         Failure::new(
             Exit::Usage,
@@ -127,8 +247,7 @@ fn request(
             .map_err(|error| invalid(&error))
             .map(Ok)?,
     };
-    let mut request = Request::new(Empty::new());
-    *request.method_mut() = Method::GET;
+    let mut request = Request::new(body);
     *request.uri_mut() = uri.map_err(|error| invalid(&error))?;
     if let Form::Origin = form {
         fields.insert(header::HOST, authority);

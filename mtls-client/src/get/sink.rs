@@ -3,28 +3,27 @@
 use std::io::{self, ErrorKind};
 
 use tokio::fs::File;
-use tokio::io::{AsyncWrite, AsyncWriteExt, Stdout};
+use tokio::io::AsyncWriteExt;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::Output;
 
 /// A file or standard output.
-pub(crate) struct Sink<'a> {
+pub(super) struct Sink<'a> {
     output: &'a Output,
     state: State,
 }
 
 enum State {
     NotOpen,
-    Stdout(Stdout),
-    File(File),
+    Open(File),
     /// The reader of the pipe has left: it has seen enough, and that is no failure.
     Left,
 }
 
 impl<'a> Sink<'a> {
-    pub(crate) fn new(output: &'a Output) -> Self {
+    pub(super) fn new(output: &'a Output) -> Self {
         Self {
             output,
             state: State::NotOpen,
@@ -32,26 +31,25 @@ impl<'a> Sink<'a> {
     }
 
     /// Nobody reads any more, so nothing more need be fetched.
-    pub(crate) fn is_left(&self) -> bool {
+    pub(super) fn is_left(&self) -> bool {
         matches!(self.state, State::Left)
     }
 
     /// Creates the file if it is not open yet; one that is there is emptied.
-    pub(crate) async fn open(&mut self) -> Result<(), Failure> {
+    pub(super) async fn open(&mut self) -> Result<(), Failure> {
         if !matches!(self.state, State::NotOpen) {
             return Ok(());
         }
         self.state = match self.output {
-            Output::Stdout => State::Stdout(tokio::io::stdout()),
-            Output::File(path) => {
-                let file = File::create(path).await;
-                State::File(file.map_err(|error| self.failed(&error))?)
-            }
-        };
+            Output::Stdout => stdout().map(File::from_std),
+            Output::File(path) => File::create(path).await,
+        }
+        .map(State::Open)
+        .map_err(|error| self.failed(&error))?;
         Ok(())
     }
 
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.open().await?;
         let written = match self.writer() {
             Some(writer) => writer.write_all(bytes).await,
@@ -61,7 +59,7 @@ impl<'a> Sink<'a> {
     }
 
     /// Everything has been written.
-    pub(crate) async fn finish(&mut self) -> Result<(), Failure> {
+    pub(super) async fn finish(&mut self) -> Result<(), Failure> {
         let flushed = match self.writer() {
             Some(writer) => writer.flush().await,
             None => Ok(()),
@@ -69,10 +67,9 @@ impl<'a> Sink<'a> {
         self.note(flushed)
     }
 
-    fn writer(&mut self) -> Option<&mut (dyn AsyncWrite + Send + Unpin)> {
+    fn writer(&mut self) -> Option<&mut File> {
         match &mut self.state {
-            State::Stdout(stdout) => Some(stdout),
-            State::File(file) => Some(file),
+            State::Open(file) => Some(file),
             State::NotOpen | State::Left => None,
         }
     }
@@ -98,4 +95,14 @@ impl<'a> Sink<'a> {
         );
         Failure::new(Exit::Write, "write-error", message)
     }
+}
+
+/// Another handle on standard output, for what comes in pieces shall leave in pieces: the standard
+/// library's own keeps what has no line end yet.
+fn stdout() -> io::Result<std::fs::File> {
+    #[cfg(unix)]
+    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
+    #[cfg(windows)]
+    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
+    Ok(handle.into())
 }

@@ -10,11 +10,12 @@ mod settings;
 use std::fmt;
 
 use crate::args::{self, Cli};
+use crate::exit::Exit;
 
 pub(crate) use self::check::Check;
 pub(crate) use self::connect::Connect;
-pub(crate) use self::get::{Get, Output};
-pub(crate) use self::settings::{Roots, Settings};
+pub(crate) use self::get::{Get, Output, Page, Payload, Piece, Place, Show};
+pub(crate) use self::settings::{Identity, Roots, Settings};
 
 /// What to do.
 #[derive(Debug)]
@@ -27,14 +28,27 @@ pub(crate) enum Command {
 /// An argument that makes no sense, and why.
 #[derive(Debug)]
 pub(crate) struct UsageError {
+    exit: Exit,
     argument: &'static str,
     reason: String,
 }
 
 impl UsageError {
     pub(crate) fn new(argument: &'static str, reason: impl fmt::Display) -> Self {
-        let reason = reason.to_string();
-        Self { argument, reason }
+        Self {
+            exit: Exit::Usage,
+            argument,
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Where curl has a number of its own for it.
+    pub(crate) fn exits_with(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
     }
 }
 

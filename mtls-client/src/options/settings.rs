@@ -23,6 +23,7 @@ pub(crate) struct Settings {
     pub(crate) bindings: Bindings,
     pub(crate) evidence_dir: Option<PathBuf>,
     pub(crate) roots: Roots,
+    pub(crate) identity: Option<Identity>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) max_time: Option<Duration>,
     pub(crate) json: bool,
@@ -37,6 +38,13 @@ pub(crate) enum Roots {
     Mozilla,
     System,
     File(PathBuf),
+}
+
+/// The client certificate: files in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) chain: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Settings {
@@ -66,6 +74,7 @@ impl Settings {
             bindings: bindings(typed.binding.as_deref()),
             evidence_dir: typed.evidence_dir.clone(),
             roots: roots(typed),
+            identity: identity(typed),
             connect_timeout: typed.connect_timeout,
             max_time: typed.max_time,
             json: typed.json,
@@ -111,6 +120,12 @@ fn roots(typed: &Shared) -> Roots {
         (None, true) => Roots::System,
         (None, false) => Roots::Mozilla,
     }
+}
+
+fn identity(typed: &Shared) -> Option<Identity> {
+    let chain = typed.cert.clone()?;
+    let key = typed.key.clone().unwrap_or_else(|| chain.clone());
+    Some(Identity { chain, key })
 }
 
 /// Addresses that stand for a host and a port: `HOST:PORT:ADDR[,ADDR]…`, as curl's.

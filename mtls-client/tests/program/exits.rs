@@ -19,14 +19,6 @@ async fn a_wrong_command_line_is_2() {
         (&["check", "--binding", "none", "a.test"], "exporter"),
         (&["check", "--side", "eth0", "a.test"], "if:NAME"),
         (
-            &["check", "--cacert", "/nonexistent", "a.test"],
-            "/nonexistent",
-        ),
-        (
-            &["check", "--cacert", "/dev/null", "a.test"],
-            "no certificate",
-        ),
-        (
             &["check", "--cacert", "x", "--system-roots", "a.test"],
             "--system-roots",
         ),
@@ -212,19 +204,40 @@ async fn redirects_that_cannot_be_followed_are_1_and_47() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_is_none_is_56() {
+async fn a_file_of_cas_that_cannot_be_used_is_77() {
+    let lab = Lab::new();
+    for (file, expected) in [
+        ("/nonexistent", "/nonexistent"),
+        ("/dev/null", "no certificate"),
+    ] {
+        let run = lab.run(["check", "--cacert", file, "a.test"]).await;
+        run.exits_with(77).complains_of(&["--cacert", expected]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_is_none_or_breaks_off_is_told_apart() {
     let mut lab = Lab::new();
-    for answer in [
-        &b"nonsense\r\n\r\n"[..],
-        b"",
-        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+    for (answer, code, expected) in [
+        (&b"nonsense\r\n\r\n"[..], 56, "no complete response"),
+        (b"", 52, "without an answer"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+            18,
+            "no complete response",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\nhalf",
+            18,
+            "no complete response",
+        ),
     ] {
         let site = lab.raw_site(answer).await;
         let run = lab
             .get(&["-s", &format!("https://{site}/")])
             .await
-            .exits_with(56);
-        run.complains_of(&["no complete response"]);
+            .exits_with(code);
+        run.complains_of(&[&site.to_string(), expected]);
     }
 }
 

@@ -3,14 +3,15 @@
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mtls_certs::{Leaf, Pki};
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
@@ -222,13 +223,31 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn of(mut command: Command) -> Self {
         let output = tokio::time::timeout(HANGS, command.output()).await;
-        let output: Output = output.expect("the program hangs").expect("to run");
+        Self::from(output.expect("the program hangs").expect("to run"))
+    }
+
+    fn from(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         Self {
             code: output.status.code().expect("an exit status, not a signal"),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
         }
+    }
+
+    /// Runs it with this on standard input.
+    pub(crate) async fn with_input(mut command: Command, input: Vec<u8>) -> Self {
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("to run");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        let feeding = tokio::spawn(async move {
+            // It may exit before it has read everything.
+            let _ = stdin.write_all(&input).await;
+        });
+        let output = tokio::time::timeout(HANGS, child.wait_with_output()).await;
+        feeding.abort();
+        Self::from(output.expect("the program hangs").expect("to run"))
     }
 
     /// Everything at once, for the message of an assertion.
@@ -272,6 +291,24 @@ pub(crate) fn server_config(leaf: &Leaf, alpn: &[&[u8]]) -> Arc<ServerConfig> {
         .expect("versions")
         .with_no_client_auth()
         .with_single_cert(leaf.chain_der(), leaf.key_der())
+        .expect("a certificate");
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// The same, and it demands a client certificate of the real CA.
+pub(crate) fn server_config_for_clients(pki: &Pki, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(pki.ca.cert_der()).expect("a CA");
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+        .build()
+        .expect("a verifier");
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(pki.server.chain_der(), pki.server.key_der())
         .expect("a certificate");
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Arc::new(config)

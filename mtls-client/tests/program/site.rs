@@ -2,18 +2,20 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::lab::{Lab, server_config};
+use crate::lab::{Lab, server_config, server_config_for_clients};
 
 pub(crate) const PAGE: &str = "hello from the real server\n";
 pub(crate) const BIG: usize = 4 << 20;
@@ -45,10 +47,58 @@ impl Lab {
         self.site_with(H1, Behaviour::Raw(bytes)).await
     }
 
+    /// One that demands a client certificate of the real CA.
+    pub(crate) async fn site_for_clients(&mut self) -> SocketAddr {
+        let config = server_config_for_clients(&self.pki, BOTH);
+        self.serve_at_a_port(config, pages).await
+    }
+
+    /// One that acts when the beginning of a request's body is there, and reads on.
+    pub(crate) async fn reading_site(
+        &mut self,
+        act: impl Fn() + Clone + Send + 'static,
+    ) -> SocketAddr {
+        let config = server_config(&self.pki.server, H1);
+        self.serve_at_a_port(config, move |mut stream| {
+            let act = act.clone();
+            async move {
+                let mut bytes = vec![0; 64 << 10];
+                let mut read = 0;
+                while read < 300_000 {
+                    match stream.read(&mut bytes).await {
+                        Ok(0) | Err(_) => return,
+                        Ok(more) => read += more,
+                    }
+                }
+                act();
+                while let Ok(1..) = stream.read(&mut bytes).await {}
+            }
+        })
+        .await
+    }
+
     async fn site_with(&mut self, alpn: &[&[u8]], behaviour: Behaviour) -> SocketAddr {
+        let config = server_config(&self.pki.server, alpn);
+        match behaviour {
+            Behaviour::Pages => self.serve_at_a_port(config, pages).await,
+            Behaviour::Raw(bytes) => {
+                self.serve_at_a_port(config, move |stream| raw(stream, bytes))
+                    .await
+            }
+        }
+    }
+
+    async fn serve_at_a_port<F>(
+        &mut self,
+        config: Arc<ServerConfig>,
+        handle: impl Fn(ServerStream<TcpStream>) -> F + Send + 'static,
+    ) -> SocketAddr
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let primary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = primary.local_addr().expect("an address");
-        self.serve(primary, None, alpn, behaviour);
+        self.serve(primary, None, config, handle);
         address
     }
 
@@ -57,18 +107,20 @@ impl Lab {
         let primary = TcpListener::bind("[::1]:0").await.ok()?;
         let port = primary.local_addr().expect("an address").port();
         let side = TcpListener::bind(("127.0.0.1", port)).await.ok()?;
-        self.serve(primary, Some(side), BOTH, Behaviour::Pages);
+        let config = server_config(&self.pki.server, BOTH);
+        self.serve(primary, Some(side), config, pages);
         Some(port)
     }
 
-    fn serve(
+    fn serve<F>(
         &mut self,
         primary: TcpListener,
         side: Option<TcpListener>,
-        alpn: &[&[u8]],
-        behaviour: Behaviour,
-    ) {
-        let config = server_config(&self.pki.server, alpn);
+        config: Arc<ServerConfig>,
+        handle: impl Fn(ServerStream<TcpStream>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let acceptor = MultipathAcceptor::builder(config, Policy::Prefer)
             .build()
             .expect("an acceptor");
@@ -80,12 +132,7 @@ impl Lab {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await;
-                connections.spawn(async move {
-                    match behaviour {
-                        Behaviour::Pages => pages(stream).await,
-                        Behaviour::Raw(bytes) => raw(stream, bytes).await,
-                    }
-                });
+                connections.spawn(handle(stream));
             }
         });
     }
@@ -100,7 +147,11 @@ async fn pages(stream: ServerStream<TcpStream>) {
             if request.uri().path() == "/never" {
                 std::future::pending::<()>().await;
             }
-            Ok::<_, Infallible>(page(&request, verdict.get().outcome.as_str()))
+            Ok::<_, Infallible>(match request.uri().path() {
+                "/mirror" => Response::new(Either::Left(request.into_body())),
+                "/echo" => Response::new(Either::Right(echo(request).await.into())),
+                _ => page(&request, verdict.get().outcome.as_str()).map(Either::Right),
+            })
         }
     });
     let io = TokioIo::new(tls);
@@ -123,10 +174,13 @@ fn page(request: &Request<Incoming>, verdict: &str) -> Response<Full<Bytes>> {
         *response.status_mut() = code.parse().expect("a status");
         return response;
     }
-    if path == "/to" {
+    if let Some(code) = path.strip_prefix("/to") {
         let location = request.uri().query().expect("a location");
         let mut response = text("elsewhere\n".into());
-        *response.status_mut() = StatusCode::FOUND;
+        *response.status_mut() = match code.strip_prefix('/') {
+            Some(code) => code.parse().expect("a status"),
+            None => StatusCode::FOUND,
+        };
         let headers = response.headers_mut();
         headers.insert("location", location.parse().expect("a location"));
         return response;
@@ -143,6 +197,22 @@ fn page(request: &Request<Incoming>, verdict: &str) -> Response<Full<Bytes>> {
             response
         }
     }
+}
+
+/// What was asked for, and what came with it: its length, and its beginning.
+async fn echo(request: Request<Incoming>) -> String {
+    let mut text = format!("method: {}\n{}", request.method(), describe(&request));
+    let (mut length, mut beginning) = (0, Vec::new());
+    let mut body = request.into_body();
+    while let Some(Ok(frame)) = body.frame().await {
+        let data = frame.into_data().unwrap_or_default();
+        length += data.len();
+        let room = 200 - beginning.len();
+        beginning.extend_from_slice(&data[..data.len().min(room)]);
+    }
+    let beginning = String::from_utf8_lossy(&beginning);
+    text += &format!("body: {length} bytes\nbeginning: {beginning}\n");
+    text
 }
 
 fn describe(request: &Request<Incoming>) -> String {
@@ -162,7 +232,7 @@ fn describe(request: &Request<Incoming>) -> String {
     lines.join("\n") + "\n"
 }
 
-async fn raw(mut stream: ServerStream<TcpStream>, bytes: &[u8]) {
+async fn raw(mut stream: ServerStream<TcpStream>, bytes: &'static [u8]) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {

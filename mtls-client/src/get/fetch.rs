@@ -1,0 +1,329 @@
+//! One page: connections, redirects, and where the answer goes.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::LOCATION;
+use hyper::{Response, StatusCode, Version};
+use mtls_core::ClientStream;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::facts::Facts;
+use super::fields::OfBody;
+use super::http::{self, Exchange};
+use super::payload::{Payload, Upload, Watch};
+use super::progress::Progress;
+use super::redirect::{self, Ask};
+use super::sink::Sink;
+use crate::client::{Client, Whose};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::messages::{self, Messages};
+use crate::options::{Get, Output, Page, Show};
+use crate::target::{HttpsUrl, TargetError};
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 10;
+
+/// How often a progress bar is told of an upload.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// A fetch under way, redirects and all.
+pub(super) struct Fetch<'a> {
+    command: &'a Get,
+    page: &'a Page,
+    client: &'a Client<'a>,
+    messages: Messages<'a>,
+    payload: &'a mut Payload,
+    sink: Sink<'a>,
+    progress: Progress,
+    started: Instant,
+    until: Option<Instant>,
+    facts: Facts,
+}
+
+/// Why a fetch goes no further.
+enum Stop {
+    /// There is no connection, and that has been told.
+    Told,
+    Failed(Failure),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl<'a> Fetch<'a> {
+    pub(super) fn new(
+        command: &'a Get,
+        page: &'a Page,
+        client: &'a Client<'a>,
+        messages: Messages<'a>,
+        payload: &'a mut Payload,
+    ) -> Self {
+        let file = match &page.output {
+            Output::Stdout => String::new(),
+            Output::File(path) => path.display().to_string(),
+        };
+        Self {
+            command,
+            page,
+            client,
+            messages,
+            payload,
+            sink: Sink::new(&page.output),
+            progress: Progress::new(command.progress, &page.output),
+            started: Instant::now(),
+            until: None,
+            facts: Facts {
+                url: page.url.to_string(),
+                file,
+                ..Facts::default()
+            },
+        }
+    }
+
+    /// Fetches the page, tells what is to be told, and says how it went: an interception that the
+    /// policy lets pass still decides the exit status.
+    pub(super) async fn run(mut self, max_time: Option<Duration>, number: usize) -> Facts {
+        self.until = max_time.map(|limit| self.started + limit);
+        self.facts.number = number;
+        let end = self.follow().await;
+        self.progress.end();
+        if let Err(Stop::Failed(failure)) = end {
+            messages::error(&failure);
+            self.facts.exit = self.facts.exit.or_worse(failure.exit);
+            self.facts.error = failure.message;
+        }
+        self.facts.total = self.started.elapsed();
+        self.facts
+    }
+
+    async fn follow(&mut self) -> Result<(), Stop> {
+        let mut url = self.page.url.clone();
+        let mut ask = Ask {
+            method: self.command.method.clone(),
+            with_body: true,
+        };
+        loop {
+            let exchange = self.ask(&url, &ask).await?;
+            self.note_head(&url, &exchange.response);
+            let Some(next) = self.redirect(&url, &exchange.response)? else {
+                return self.deliver(&url, exchange).await;
+            };
+            self.write_head(&exchange.response).await?;
+            if self.facts.redirects == MAX_REDIRECTS {
+                return Err(too_many_redirects(&next).into());
+            }
+            ask = ask.redirected(exchange.response.status());
+            url = next;
+            let exit = self.facts.exit;
+            self.facts.next_hop(self.started.elapsed());
+            self.facts.exit = exit;
+        }
+    }
+
+    /// Connects, verifies, and sends the request.
+    async fn ask(&mut self, url: &HttpsUrl, ask: &Ask) -> Result<Exchange, Stop> {
+        let first = url.endpoint() == self.page.url.endpoint();
+        self.facts.url_effective = url.to_string();
+        self.facts.method = ask.method.to_string();
+        let upload = self.upload(ask)?;
+        let stream = self.connect(url, first).await?;
+        self.facts.asked = self.started.elapsed();
+        self.facts.upload = upload.watch();
+        let body = match ask.with_body {
+            true => OfBody::Typed(self.command.payload.content_type),
+            false => OfBody::Dropped,
+        };
+        let fields = self.command.fields.for_request(first, body);
+        let asking = http::ask(stream, url, ask.method.clone(), fields, upload);
+        let asking = watched(asking, &self.facts.upload, &mut self.progress);
+        let answer = in_time(self.until, url, asking).await;
+        self.progress.end();
+        self.facts.answered = self.started.elapsed();
+        Ok(answer??)
+    }
+
+    async fn connect(
+        &mut self,
+        url: &HttpsUrl,
+        first: bool,
+    ) -> Result<ClientStream<TcpStream>, Stop> {
+        let start = self.started.elapsed();
+        let whose = if first { Whose::First } else { Whose::Another };
+        let (attempt, stream) = self.client.connect(url.endpoint(), whose, self.until).await;
+        let facts = &mut self.facts;
+        facts.exit = facts.exit.or_worse(attempt.exit());
+        if let Some(verdict) = &attempt.verdict {
+            facts.take_verdict(start, verdict);
+        }
+        if let Some(failure) = &attempt.failure {
+            facts.error.clone_from(&failure.message);
+            facts.reason = failure.token;
+        }
+        self.messages.tell(&attempt)?;
+        stream.ok_or(Stop::Told)
+    }
+
+    /// A body that cannot be sent again is told before there is a connection to send it over.
+    fn upload(&mut self, ask: &Ask) -> Result<Upload, Failure> {
+        match ask.with_body && !self.payload.is_empty() {
+            true => self.payload.upload(),
+            false => Ok(Upload::empty()),
+        }
+    }
+
+    fn note_head(&mut self, url: &HttpsUrl, response: &Response<Incoming>) {
+        let facts = &mut self.facts;
+        facts.status = response.status().as_u16();
+        facts.http_version = match response.version() {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        };
+        facts.fields = response.headers().clone();
+        facts.heads += head(response).len();
+        let location = facts.field(LOCATION.as_str());
+        if redirect::is_redirect(response.status()) && !location.is_empty() {
+            let joined = url.join(&location);
+            facts.redirect_url = joined.map_or(location, |url| url.to_string());
+        }
+    }
+
+    /// Where to go next, if anywhere (RFC 9110, section 15.4).
+    fn redirect(
+        &self,
+        url: &HttpsUrl,
+        response: &Response<Incoming>,
+    ) -> Result<Option<HttpsUrl>, Failure> {
+        let Some(location) = response.headers().get(LOCATION) else {
+            return Ok(None);
+        };
+        if !redirect::is_redirect(response.status()) || !self.command.follow {
+            return Ok(None);
+        }
+        let location = String::from_utf8_lossy(location.as_bytes());
+        match url.join(&location) {
+            Ok(next) => Ok(Some(next)),
+            Err(error) => Err(bad_redirect(url, &error)),
+        }
+    }
+
+    /// Writes the response out.
+    async fn deliver(&mut self, url: &HttpsUrl, exchange: Exchange) -> Result<(), Stop> {
+        let status = exchange.response.status();
+        if self.command.fail && (status.is_client_error() || status.is_server_error()) {
+            return Err(http_status(url, status).into());
+        }
+        self.write_head(&exchange.response).await?;
+        self.sink.open().await?;
+        let Exchange {
+            response,
+            connection: _connection,
+        } = exchange;
+        if self.command.show != Show::Head {
+            self.deliver_body(url, response.into_body()).await?;
+        }
+        Ok(self.sink.finish().await?)
+    }
+
+    async fn deliver_body(&mut self, url: &HttpsUrl, mut body: Incoming) -> Result<(), Stop> {
+        let length = body.size_hint().exact();
+        while let Some(frame) = in_time(self.until, url, body.frame()).await? {
+            let broken = |error| match self.facts.upload.failure() {
+                Some(failure) => failure,
+                None => http::broken_off(url, &error),
+            };
+            let frame = frame.map_err(broken)?;
+            let Some(data) = frame.data_ref() else {
+                continue;
+            };
+            in_time(self.until, url, self.sink.write(data)).await??;
+            self.facts.downloaded += data.len() as u64;
+            self.progress
+                .show("received", self.facts.downloaded, length);
+            if self.sink.is_left() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// With `--include` and `--head`: as curl does, every hop's.
+    async fn write_head(&mut self, response: &Response<Incoming>) -> Result<(), Failure> {
+        match self.command.show {
+            Show::Body => Ok(()),
+            Show::Head | Show::HeadAndBody => self.sink.write(&head(response)).await,
+        }
+    }
+}
+
+/// Shows how far an upload is while the answer is waited for.
+async fn watched<T>(asking: impl Future<Output = T>, watch: &Watch, progress: &mut Progress) -> T {
+    tokio::pin!(asking);
+    loop {
+        tokio::select! {
+            answer = &mut asking => return answer,
+            () = sleep(GLANCE), if watch.length() != Some(0) => {
+                progress.show("sent", watch.sent(), watch.length());
+            }
+        }
+    }
+}
+
+async fn in_time<T>(
+    until: Option<Instant>,
+    url: &HttpsUrl,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    match until {
+        None => Ok(work.await),
+        Some(until) => timeout_at(until, work).await.map_err(|_| {
+            Failure::max_time(&format!("waiting for the response from {}", url.endpoint()))
+        }),
+    }
+}
+
+fn head(response: &Response<Incoming>) -> Vec<u8> {
+    let version = match response.version() {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    };
+    let mut line = String::new();
+    let _ = write!(line, "{version} {}\r\n", response.status());
+    let mut head = line.into_bytes();
+    for (name, value) in response.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn bad_redirect(url: &HttpsUrl, error: &TargetError) -> Failure {
+    let message = format!(
+        "{url} redirects to what cannot be followed: {error}. Without --location the answer \
+         itself is shown."
+    );
+    Failure::new(Exit::UnsupportedProtocol, "unsupported-redirect", message)
+}
+
+fn too_many_redirects(next: &HttpsUrl) -> Failure {
+    let message = format!("more than {MAX_REDIRECTS} redirects, the last one to {next}.");
+    Failure::new(Exit::TooManyRedirects, "too-many-redirects", message)
+}
+
+fn http_status(url: &HttpsUrl, status: StatusCode) -> Failure {
+    let message =
+        format!("{url} answered with HTTP status {status}. Without --fail its body is shown.");
+    Failure::new(Exit::HttpStatus, "http-status", message)
+}
