@@ -78,6 +78,8 @@ pub enum ApiMisuse {
     AlpnAlreadySet,
     /// Session tickets, where there is no resumption.
     SmkexTickets,
+    /// A TLS configuration for an acceptor that makes its own.
+    SmkexConfig,
     /// A URI that names no server to connect to.
     InvalidUri(String),
     /// A URI whose scheme is not `https`, to a connector that does not take it.
@@ -207,6 +209,9 @@ impl fmt::Display for ApiMisuse {
             Self::SmkexTickets => {
                 f.write_str("SMKEX resumes no sessions: leave `tickets` away, or give it 0")
             }
+            Self::SmkexConfig => f.write_str(
+                "SMKEX has no certificate to renew: leave its TLS configuration as it is",
+            ),
             Self::InvalidUri(uri) => {
                 write!(
                     f,

@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// A certificate or key file cannot be read.
     Read {
-        /// `certificate` or `key`.
+        /// `certificate`, `key` or `client CA`.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum Error {
     },
     /// A certificate or key file is not the PEM that it should be.
     Pem {
-        /// `certificate` or `key`.
+        /// `certificate`, `key` or `client CA`.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -52,6 +52,13 @@ pub enum Error {
     KeyMismatch,
     /// rustls does not take the certificate or the key.
     Identity(rustls::Error),
+    /// rustls does not take the authorities of `--client-ca`.
+    ClientCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Certificates for `--dev` could not be made.
     Certificates(mtls_certs::Error),
     /// The CA of `--dev` could not be written.
@@ -120,6 +127,9 @@ impl fmt::Display for Error {
             ),
             Self::Identity(error) => {
                 write!(f, "cannot use the certificate and its key: {error}")
+            }
+            Self::ClientCa { path, reason } => {
+                write!(f, "cannot use the client CA {}: {reason}", path.display())
             }
             Self::Certificates(error) => write!(f, "cannot make certificates: {error}"),
             Self::WriteCa { path, source } => {

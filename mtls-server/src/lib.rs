@@ -34,9 +34,9 @@ mod web;
 
 pub use cli::{
     Cli, Command, CommandLineError, ConfigCommand, ConfigError, HttpArgs, IdentityArgs, LimitArgs,
-    ListenArgs, PolicyArgs, ServeArgs, run,
+    ListenArgs, PolicyArgs, ServeArgs, TlsServerArgs, run,
 };
 pub use error::Error;
 pub use service::{Connection, Drained, Handler, Limits, Server, ServerOptions, Stopping};
-pub use tls::{DevIdentity, Identity};
+pub use tls::{ClientCa, DevIdentity, Identity, ServerTls};
 pub use web::{Files, HttpLimits, Peer, Respond, Site, VERDICT_FIELD, verdict_field};

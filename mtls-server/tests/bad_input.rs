@@ -160,8 +160,22 @@ fn a_key_that_others_can_read_is_warned_of_and_used() {
     server.signal(rustix::process::Signal::TERM);
     let (status, said) = server.wait();
     assert_eq!(status.code(), Some(0));
-    assert!(said[0].contains("can be read by others"), "{said:#?}");
+    assert!(said[0].contains("can be read by everybody"), "{said:#?}");
     assert!(said[0].contains("server.key"), "{said:#?}");
+}
+
+#[test]
+fn unusable_client_authorities_are_named() {
+    let site = Site::new();
+    let client_ca = |path: &Path| site.command(&["--client-ca", &path.display().to_string()]);
+    let missing = site.root.path().join("missing.pem");
+    assert_fails(client_ca(&missing), "cannot read the client CA");
+    let key = site.pem("server.key");
+    assert_fails(client_ca(&key), "holds no client CA in PEM form");
+    let not_der = site.root.path().join("not-der.pem");
+    let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    fs::write(&not_der, text).expect("to write");
+    assert_fails(client_ca(&not_der), "cannot use the client CA");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The settings of an acceptor.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -77,7 +77,7 @@ impl AcceptorBuilder {
         let sides = self.side.build(tls.random())?;
         Ok(MultipathAcceptor {
             inner: Arc::new(Inner {
-                tls,
+                tls: RwLock::new(Arc::new(tls)),
                 settings: self.settings,
                 sides: Arc::new(sides),
             }),

@@ -10,7 +10,7 @@ mod side;
 mod tls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::judge::Judge;
 use self::service::SideService;
 use self::tls::{ReadHello, TlsSettings};
-use crate::error::{Error, InvalidMessage, TimedOut};
+use crate::error::{ApiMisuse, Error, InvalidMessage, TimedOut};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::policy::Policy;
 use crate::proto::frame::GREETING;
@@ -109,7 +109,7 @@ pub struct MultipathAcceptor {
 }
 
 struct Inner {
-    tls: TlsSettings,
+    tls: RwLock<Arc<TlsSettings>>,
     settings: Settings,
     sides: Arc<SideService>,
 }
@@ -148,11 +148,40 @@ impl std::fmt::Debug for Inner {
     }
 }
 
+impl Inner {
+    /// The TLS settings for a handshake that begins now.
+    fn tls(&self) -> Arc<TlsSettings> {
+        Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl MultipathAcceptor {
     /// Wraps a TLS configuration. The policy has no default: say what the application insists on
     /// (`docs/protocol.md`, section 6.2).
     pub fn builder(config: Arc<ServerConfig>, policy: Policy) -> AcceptorBuilder {
         AcceptorBuilder::new(config, policy)
+    }
+
+    /// Takes another TLS configuration for all handshakes that begin from now on, here and in all
+    /// clones: certificates were renewed, say. Connections that are open stay as they are; tickets
+    /// that the old configuration gave lead to full handshakes, unless both share a ticketer or a
+    /// session store.
+    ///
+    /// # Errors
+    /// [`Error::ApiMisuse`] for an acceptor of [`smkex`](crate::smkex), which has no certificate to
+    /// renew.
+    pub fn replace_config(&self, config: &Arc<ServerConfig>) -> Result<(), Error> {
+        if self.inner.settings.smkex {
+            return Err(ApiMisuse::SmkexConfig.into());
+        }
+        let settings = Arc::new(TlsSettings::new(config));
+        let mut tls = self
+            .inner
+            .tls
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *tls = settings;
+        Ok(())
     }
 
     /// Takes a connection from `peer`: TLS, or a side connection, by its first byte
@@ -223,7 +252,8 @@ impl MultipathAcceptor {
         let started = Instant::now();
         let mut times = Times::default();
         let handshake = async {
-            let mut flight = match inner.tls.first_flight(hello).await {
+            let tls = inner.tls();
+            let mut flight = match tls.first_flight(hello).await {
                 Err(error) if inner.settings.smkex => return Err(error.seen_by_smkex_server()),
                 flight => flight?,
             };

@@ -2,15 +2,13 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mtls_core::Policy;
 
 use super::time::{duration, positive};
-use crate::error::Error;
-use crate::service::{Limits, say};
-use crate::tls::{DevIdentity, Identity};
+use crate::service::Limits;
 use crate::web::HttpLimits;
 
 const POLICIES: &str = "\
@@ -67,6 +65,10 @@ pub struct IdentityArgs {
     /// With --dev: write the authority's certificate here, not to a temporary file
     #[arg(long, value_name = "FILE", requires = "dev", conflicts_with_all = ["cert", "key"])]
     pub dev_ca: Option<PathBuf>,
+
+    /// Demand certificates of these authorities from clients (mutual TLS inside multipath TLS)
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The bounds of every service, as typed.
@@ -95,55 +97,6 @@ pub struct HttpArgs {
     pub idle_timeout: Duration,
 }
 
-/// What a server turned out to be known by.
-pub(super) struct LoadedIdentity {
-    pub(super) identity: Identity,
-    /// For as long as its CA's file is to stay.
-    pub(super) dev: Option<DevIdentity>,
-}
-
-impl IdentityArgs {
-    /// Reads the certificate, or makes one for the addresses.
-    pub(super) fn load(&self, listen: &ListenArgs) -> Result<LoadedIdentity, Error> {
-        match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => Ok(LoadedIdentity {
-                identity: Identity::from_files(cert, key)?,
-                dev: None,
-            }),
-            // The command line has one or the other: --dev here.
-            _ => {
-                let dev = DevIdentity::mint(&listen.listen, self.dev_ca.as_deref())?;
-                Ok(LoadedIdentity {
-                    identity: dev.identity().clone(),
-                    dev: Some(dev),
-                })
-            }
-        }
-    }
-}
-
-impl IdentityArgs {
-    /// What can be told to be wrong without serving.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => Identity::from_files(cert, key).map(drop),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl LoadedIdentity {
-    /// Says how a client can trust a certificate that was made for this run.
-    pub(super) fn announce(&self, address: SocketAddr) {
-        if let Some(dev) = &self.dev {
-            let command = client_command(address, dev.ca_file());
-            say(format_args!(
-                "certificates for this run only; try:\n  {command}"
-            ));
-        }
-    }
-}
-
 impl LimitArgs {
     /// What they mean.
     pub fn limits(&self) -> Limits {
@@ -163,13 +116,4 @@ impl HttpArgs {
             idle_timeout: self.idle_timeout,
         }
     }
-}
-
-fn client_command(address: SocketAddr, ca_file: &Path) -> String {
-    let port = address.port();
-    let url = match address.ip() {
-        ip if ip.is_loopback() || ip.is_unspecified() => format!("https://localhost:{port}/"),
-        _ => format!("https://{address}/"),
-    };
-    format!("mtls-client get {url} --cacert {}", ca_file.display())
 }

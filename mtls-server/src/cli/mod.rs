@@ -4,6 +4,7 @@ mod common;
 mod config;
 mod serve;
 mod time;
+mod tls_server;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use crate::service::start_log;
 pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
 pub use serve::ServeArgs;
+pub use tls_server::TlsServerArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,6 +66,7 @@ pub enum Command {
     ///
     /// Each response tells in the field Multipath-Verdict what the server knows of the
     /// connection. SIGTERM or SIGINT: open requests may finish; a second signal ends at once.
+    /// Changed certificates are taken into use at once, and on SIGHUP.
     #[command(after_help = EXAMPLES)]
     Serve(Box<ServeArgs>),
 

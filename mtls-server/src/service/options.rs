@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use mtls_core::{ListenerLimits, Policy};
 
-use crate::tls::Identity;
+use crate::tls::ServerTls;
 
 /// How to serve TLS.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// The certificate chain and its key.
-    pub identity: Identity,
+    /// What it shows in its handshakes, and demands of clients.
+    pub tls: ServerTls,
     /// What to do with connections that are not verified.
     pub policy: Policy,
     /// Where to listen for TLS and side connections. Default: 127.0.0.1, port 8443.
@@ -24,10 +24,10 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults of everything that has one.
-    pub fn new(identity: Identity, policy: Policy) -> Self {
+    /// The defaults of everything that has one. An [`Identity`](crate::Identity) alone will do.
+    pub fn new(tls: impl Into<ServerTls>, policy: Policy) -> Self {
         Self {
-            identity,
+            tls: tls.into(),
             policy,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
 use super::Drained;
 use crate::error::Error;
@@ -17,13 +20,18 @@ pub(crate) trait Service {
     fn run(self, shutdown: impl Future<Output = ()>) -> impl Future<Output = Drained>;
 }
 
-/// What a long-running command does beside its service: it obeys signals.
+/// What a long-running command does beside its service: it obeys signals, and runs what is to run
+/// in the background.
 ///
 /// Begin it before anything else, so that a signal that comes early is not lost; then bind the
 /// service, announce it with [`say`], and [`run`](Self::run) it.
 pub(crate) struct Program {
     signals: Signals,
     shutdown_timeout: Duration,
+    /// What SIGHUP asks to read its files anew.
+    reload: Option<Arc<Notify>>,
+    /// Ends with the program.
+    background: JoinSet<()>,
 }
 
 impl Program {
@@ -32,7 +40,19 @@ impl Program {
         Ok(Self {
             signals: Signals::new().map_err(Error::Runtime)?,
             shutdown_timeout,
+            reload: None,
+            background: JoinSet::new(),
         })
+    }
+
+    /// Runs beside the service for as long as that runs.
+    pub(crate) fn background(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.background.spawn(task);
+    }
+
+    /// What is told when SIGHUP comes.
+    pub(crate) fn hangup(&mut self) -> Arc<Notify> {
+        Arc::clone(self.reload.get_or_insert_default())
     }
 
     /// Runs the service to its end.
@@ -43,13 +63,13 @@ impl Program {
             let _ = stopped.await;
         });
         let until_second_signal = async {
-            let name = self.signals.next().await;
+            let name = self.until_end().await;
             say(format_args!(
                 "{name}: what is open may finish within {:?}; a second signal ends at once",
                 self.shutdown_timeout
             ));
             drop(stop);
-            self.signals.next().await;
+            self.until_end().await;
         };
         tokio::select! {
             drained = running => {
@@ -61,6 +81,17 @@ impl Program {
             () = until_second_signal => Err(Error::Interrupted),
         }
     }
+
+    /// Obeys signals until one of them says to end, and names that one.
+    async fn until_end(&mut self) -> &'static str {
+        loop {
+            match (self.signals.next().await, &self.reload) {
+                (Told::End(name), _) => return name,
+                (Told::Reload, Some(reload)) => reload.notify_one(),
+                (Told::Reload, None) => say(format_args!("SIGHUP: there is nothing to reload")),
+            }
+        }
+    }
 }
 
 /// One line on standard error.
@@ -69,10 +100,17 @@ pub(crate) fn say(message: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "mtls-server: {message}");
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal says.
+enum Told {
+    End(&'static str),
+    Reload,
 }
 
 impl Signals {
@@ -80,13 +118,15 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Told::End("SIGTERM"),
+            _ = self.interrupt.recv() => Told::End("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
         }
     }
 }

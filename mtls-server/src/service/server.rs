@@ -72,8 +72,7 @@ impl<H: Handler> Server<H> {
         if limits.connections == 0 {
             return Err(Error::ZeroLimit("connections"));
         }
-        let config = Arc::new(options.identity.server_config()?);
-        let acceptor = MultipathAcceptor::builder(config, options.policy).build()?;
+        let acceptor = MultipathAcceptor::builder(options.tls.config()?, options.policy).build()?;
         if options.listen.is_empty() {
             return Err(Error::NoListener);
         }
@@ -87,6 +86,12 @@ impl<H: Handler> Server<H> {
             stop,
             stopping,
         })
+    }
+
+    /// What accepts its connections: [`MultipathAcceptor::replace_config`] takes renewed
+    /// certificates into use.
+    pub fn acceptor(&self) -> &MultipathAcceptor {
+        &self.acceptor
     }
 
     /// The first address for TLS and side connections.

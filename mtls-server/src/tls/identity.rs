@@ -2,30 +2,26 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use rustls::InconsistentKeys;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{InconsistentKeys, ServerConfig};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
+use super::pem;
 use crate::error::Error;
-
-/// The application protocols that are offered (ALPN), the preferred one first.
-const ALPN: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
-/// The ALPN name of HTTP/2 (RFC 9113, section 3.1).
-pub(crate) const HTTP_2: &[u8] = b"h2";
 
 /// A certificate chain with the key that belongs to it: that has been checked.
 #[derive(Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
-    provider: Arc<CryptoProvider>,
+    not_after: Option<i64>,
 }
 
 impl Identity {
@@ -37,17 +33,17 @@ impl Identity {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, Error> {
-        let provider = Arc::new(default_provider());
-        let certified =
-            CertifiedKey::from_der(chain, key, &provider).map_err(|error| match error {
+        let certified = CertifiedKey::from_der(chain, key, &default_provider()).map_err(
+            |error| match error {
                 rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                     Error::KeyMismatch
                 }
                 other => Error::Identity(other),
-            })?;
+            },
+        )?;
         Ok(Self {
+            not_after: certified.cert.first().and_then(|leaf| not_after(leaf)),
             certified: Arc::new(certified),
-            provider,
         })
     }
 
@@ -56,33 +52,31 @@ impl Identity {
     /// # Errors
     /// [`Error::Read`] and [`Error::Pem`] for the files; otherwise as [`Identity::new`].
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, Error> {
-        let pem_text = read("certificate", certificate)?;
-        let mut chain = Vec::new();
-        for found in CertificateDer::pem_slice_iter(&pem_text) {
-            chain.push(found.map_err(pem_error("certificate", certificate))?);
-        }
-        if chain.is_empty() {
-            return Err(pem_error("certificate", certificate)(
-                pem::Error::NoItemsFound,
-            ));
-        }
-        let key_der =
-            PrivateKeyDer::from_pem_slice(&read("key", key)?).map_err(pem_error("key", key))?;
+        let chain = pem::certificates("certificate", certificate)?;
+        let key_der = PrivateKeyDer::from_pem_slice(&pem::read("key", key)?)
+            .map_err(pem::damaged("key", key))?;
         warn_if_others_can_read(key);
         Self::new(chain, key_der)
     }
 
-    /// TLS 1.2 and 1.3 with this identity, for HTTP/2 and HTTP/1.1.
-    pub(crate) fn server_config(&self) -> Result<ServerConfig, Error> {
-        let resolver: Arc<dyn ResolvesServerCert> =
-            Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&self.certified)));
-        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()
-            .map_err(Error::Identity)?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
-        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
-        Ok(config)
+    /// When the server's own certificate ends, in seconds since 1970-01-01 UTC.
+    pub fn not_after(&self) -> Option<i64> {
+        self.not_after
+    }
+
+    /// The same in words.
+    pub(crate) fn ends(&self) -> String {
+        let time = self
+            .not_after
+            .and_then(|time| ASN1Time::from_timestamp(time).ok());
+        time.map_or_else(
+            || "at an unknown time".to_owned(),
+            |time| format!("on {time}"),
+        )
+    }
+
+    pub(super) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::new(SingleCertAndKey::from(CertifiedKey::clone(&self.certified)))
     }
 }
 
@@ -94,40 +88,23 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Read {
-        what,
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn pem_error(what: &'static str, path: &Path) -> impl FnOnce(pem::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Pem { what, path, source }
+fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
 }
 
 fn warn_if_others_can_read(key: &Path) {
-    match others_can_read(key) {
-        Ok(true) => tracing::warn!(
-            key = %key.display(),
-            "the key can be read by others: `chmod 600` it, and think of it as known to them"
-        ),
-        Ok(false) => {}
+    let who = match fs::metadata(key) {
+        Ok(file) if file.permissions().mode() & 0o004 != 0 => "everybody",
+        Ok(file) if file.permissions().mode() & 0o040 != 0 => "its group",
+        Ok(_) => return,
         Err(error) => {
-            tracing::warn!(key = %key.display(), %error, "cannot tell who may read the key")
+            tracing::warn!(key = %key.display(), %error, "cannot tell who may read the key");
+            return;
         }
-    }
-}
-
-#[cfg(unix)]
-fn others_can_read(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt;
-    // A group may be meant to read it: `ssl-cert` of Debian, say.
-    Ok(fs::metadata(path)?.permissions().mode() & 0o004 != 0)
-}
-
-#[cfg(not(unix))]
-fn others_can_read(_: &Path) -> io::Result<bool> {
-    Ok(false)
+    };
+    tracing::warn!(
+        key = %key.display(),
+        "the key can be read by {who}: `chmod 600` it, unless that is meant"
+    );
 }

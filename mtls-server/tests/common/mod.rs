@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use mtls_certs::Pki;
+use mtls_certs::{Leaf, Pki};
 use mtls_core::path::{Endpoint, Path as NetworkPath};
 use mtls_core::{ClientStream, MultipathConnector, Policy};
 use rustix::process::{Pid, Signal, kill_process};
@@ -73,23 +73,12 @@ impl Site {
     }
 
     pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.pki.ca.cert_der()).expect("a root");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Arc::new(config)
+        client_config(&self.pki, None)
     }
 
     /// A client that insists on verification, with one side path.
     pub(crate) fn connector(&self) -> MultipathConnector {
-        MultipathConnector::builder(self.client_config(), Policy::Require)
-            .side(NetworkPath::system())
-            .build()
-            .expect("a connector")
+        connector(&self.pki, None)
     }
 
     pub(crate) async fn connect(&self, address: SocketAddr) -> ClientStream<TcpStream> {
@@ -98,6 +87,32 @@ impl Site {
             .await
             .expect("a verified stream")
     }
+}
+
+/// A client that trusts the CA of `pki`.
+pub(crate) fn client_config(pki: &Pki, identity: Option<&Leaf>) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(pki.ca.cert_der()).expect("a root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(leaf) => builder
+            .with_client_auth_cert(leaf.chain_der(), leaf.key_der())
+            .expect("an identity"),
+    };
+    Arc::new(config)
+}
+
+/// The same, which insists on verification, with one side path.
+pub(crate) fn connector(pki: &Pki, identity: Option<&Leaf>) -> MultipathConnector {
+    MultipathConnector::builder(client_config(pki, identity), Policy::Require)
+        .side(NetworkPath::system())
+        .build()
+        .expect("a connector")
 }
 
 pub(crate) fn binary() -> Command {

@@ -1,0 +1,61 @@
+//! Client certificates: mutual TLS inside multipath TLS.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+
+use super::pem;
+use crate::error::Error;
+
+/// The authorities whose certificates clients must have. Without one the handshake fails.
+#[derive(Clone)]
+pub struct ClientCa {
+    authorities: usize,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCa {
+    /// Reads the authorities from a PEM file.
+    ///
+    /// # Errors
+    /// [`Error::Read`] and [`Error::Pem`] for the file, [`Error::ClientCa`] for what rustls does
+    /// not take.
+    pub fn from_file(path: &Path) -> Result<Self, Error> {
+        let unusable = |reason: String| Error::ClientCa {
+            path: path.to_owned(),
+            reason,
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in pem::certificates("client CA", path)? {
+            roots
+                .add(certificate)
+                .map_err(|error| unusable(error.to_string()))?;
+        }
+        let authorities = roots.len();
+        let provider = Arc::new(default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
+        Ok(Self {
+            authorities,
+            verifier,
+        })
+    }
+
+    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        Arc::clone(&self.verifier)
+    }
+}
+
+impl fmt::Debug for ClientCa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCa")
+            .field("authorities", &self.authorities)
+            .finish_non_exhaustive()
+    }
+}
