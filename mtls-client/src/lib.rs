@@ -1,4 +1,5 @@
-//! The program `mtls-client`: fetches pages and checks servers by multipath TLS.
+//! The program `mtls-client`: fetches pages and checks servers by multipath TLS, and does so for
+//! programs that know nothing of it.
 //!
 //! "MTLS" is *multipath* TLS here, not mutual TLS. The program shows what the library
 //! [`mtls_core`] does; [`run`] is all of it, and [`Exit`] names its exit statuses.
@@ -19,6 +20,7 @@ mod identity;
 mod json;
 mod messages;
 mod options;
+mod proxy;
 mod report;
 mod roots;
 mod style;
@@ -71,6 +73,10 @@ fn act(command: &Command) -> Result<Exit, UsageError> {
         Command::Get(get, settings) => drive(settings, get::get(get, settings)),
         Command::Check(check, settings) => drive(settings, check::check(check, settings)),
         Command::Connect(connect, settings) => drive(settings, connect::connect(connect, settings)),
+        Command::Proxy(proxy, settings) => {
+            trace::start(settings.verbose);
+            proxy::proxy(proxy, settings)
+        }
     }
 }
 

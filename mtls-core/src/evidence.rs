@@ -81,8 +81,9 @@ impl Evidence {
         self.chain.iter().map(|cert| cert.pem.as_str()).collect()
     }
 
-    /// Writes `interception-TIME-ASSOCIATION.json` and the same with `.pem` into `dir`, which is
-    /// made if it is not there; both with mode 0600. Returns the path of the JSON file.
+    /// Writes `interception-TIME-ASSOCIATION.json` and, where there is a chain, the same with
+    /// `.pem` into `dir`, which is made if it is not there; both with mode 0600. Returns the path
+    /// of the JSON file.
     ///
     /// # Errors
     /// What the file system says, with the path. A file that is there is never overwritten.
@@ -99,7 +100,10 @@ impl Evidence {
         let json = serde_json::to_vec_pretty(self)?;
         for (extension, bytes) in [("pem", self.chain_pem().as_bytes()), ("json", &json)] {
             let path = dir.join(format!("{name}.{extension}"));
-            write_new(&path, bytes).map_err(|error| named(&path, error))?;
+            // A relay has no chain.
+            if !bytes.is_empty() {
+                write_new(&path, bytes).map_err(|error| named(&path, error))?;
+            }
         }
         Ok(dir.join(format!("{name}.json")))
     }
@@ -135,7 +139,8 @@ impl fmt::Display for Evidence {
 }
 
 impl CertificateEvidence {
-    fn new(der: &CertificateDer<'_>) -> Self {
+    /// What there is to say of a certificate; nothing in it is trusted.
+    pub fn new(der: &CertificateDer<'_>) -> Self {
         let raw_key = SubjectPublicKeyInfo::from_der(der).is_ok_and(|(rest, _)| rest.is_empty());
         if raw_key {
             return Self {

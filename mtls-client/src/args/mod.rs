@@ -5,6 +5,7 @@
 mod check;
 mod connect;
 mod get;
+mod proxy;
 mod shared;
 
 use clap::{Parser, Subcommand};
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::check::Check;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::get::Get;
+pub(crate) use self::proxy::Proxy;
 pub(crate) use self::shared::Shared;
 
 const EXAMPLES: &str = "\
@@ -79,6 +81,9 @@ pub(crate) enum Command {
     /// Connect standard input and output to a server, by a verified stream
     #[command(after_help = connect::EXAMPLES, after_long_help = notes(connect::EXAMPLES))]
     Connect(Connect),
+    /// Verify for programs that know nothing of it: a local HTTP and SOCKS5 proxy
+    #[command(after_help = proxy::EXAMPLES, after_long_help = notes(proxy::EXAMPLES))]
+    Proxy(Box<Proxy>),
 }
 
 /// What follows the options in a command's `--help`; `-h` has the examples alone.

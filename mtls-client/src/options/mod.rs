@@ -5,6 +5,7 @@
 mod check;
 mod connect;
 mod get;
+mod proxy;
 mod settings;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::exit::Exit;
 pub(crate) use self::check::Check;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::get::{Get, Output, Page, Payload, Piece, Place, Show};
+pub(crate) use self::proxy::Proxy;
 pub(crate) use self::settings::{Identity, Roots, Settings};
 
 /// What to do.
@@ -23,6 +25,7 @@ pub(crate) enum Command {
     Get(Get, Settings),
     Check(Check, Settings),
     Connect(Connect, Settings),
+    Proxy(Proxy, Settings),
 }
 
 /// An argument that makes no sense, and why.
@@ -72,6 +75,10 @@ pub(crate) fn understand(cli: Cli) -> Result<Command, UsageError> {
         args::Command::Connect(typed) => {
             let mut settings = Settings::understand(&typed.shared)?;
             Command::Connect(Connect::understand(typed, &mut settings)?, settings)
+        }
+        args::Command::Proxy(typed) => {
+            let settings = Settings::understand(&typed.shared)?;
+            Command::Proxy(Proxy::understand(&typed, &settings)?, settings)
         }
     })
 }

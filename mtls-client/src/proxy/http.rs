@@ -1,0 +1,244 @@
+//! HTTP requests other than CONNECT: the proxy's own page, and plain HTTP for somebody else.
+
+use std::convert::Infallible;
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mtls_core::path::{Endpoint, Host};
+use mtls_core::relay::TunnelReport;
+use mtls_core::{Error, Reason};
+use tokio::io::{AsyncReadExt, duplex};
+use tokio::net::TcpStream;
+
+use super::Proxy;
+use super::connection::{Admitted, NoWay, admit, relay, settle, told_over};
+use super::page;
+use super::reception::Protocol;
+
+pub(super) type Body = BoxBody<Bytes, hyper::Error>;
+
+/// How long a client may take for the head of a request, and stay silent between two.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest head of a request, in bytes.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// What waits between the HTTP library and a tunnel, in bytes.
+const PIPE: usize = 64 * 1024;
+
+/// Serves requests until the client leaves.
+pub(super) async fn serve(
+    proxy: Arc<Proxy>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    received: Vec<u8>,
+) {
+    let (read, write) = stream.into_split();
+    let io = TokioIo::new(tokio::io::join(Cursor::new(received).chain(read), write));
+    let service = service_fn(move |request| {
+        let proxy = Arc::clone(&proxy);
+        async move { Ok::<_, Infallible>(respond(&proxy, request, peer).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(io, service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "http");
+    }
+}
+
+async fn respond(
+    proxy: &Arc<Proxy>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<Body> {
+    if request.method() == Method::CONNECT {
+        // Where a tunnel would begin is clear only for the first request of a connection.
+        let text = "CONNECT has to be the first request of a connection; open another one";
+        return close(refusal(StatusCode::BAD_REQUEST, text));
+    }
+    match destination(request.uri()) {
+        Ok(None) => page::respond(proxy, &request, peer),
+        Ok(Some(target)) if page::is_at(&target.host) || proxy.is_at(&target) => {
+            page::respond(proxy, &request, peer)
+        }
+        Ok(Some(target)) => forward(proxy, request, target, peer).await,
+        Err(text) => refusal(StatusCode::BAD_REQUEST, &text),
+    }
+}
+
+/// Whom a request is for: `None` for the proxy itself, in origin form (RFC 9112, section 3.2).
+fn destination(uri: &Uri) -> Result<Option<Endpoint>, String> {
+    let Some(authority) = uri.authority() else {
+        return Ok(None);
+    };
+    match uri.scheme_str() {
+        Some("http") => {}
+        Some("https") => return Err("ask for https with CONNECT: the proxy ends no TLS".into()),
+        _ => return Err("only http URLs can be asked for here".into()),
+    }
+    let host = authority.host().parse::<Host>();
+    let port = authority.port_u16().unwrap_or(80);
+    match host {
+        Ok(host) if port != 0 => Ok(Some(Endpoint::new(host, port))),
+        Ok(_) => Err("port 0 is none".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Plain HTTP is a tunnel like any other: what it is judged by, and where it is listed. The
+/// tunnel's client is this very function, over a pipe.
+async fn forward(
+    proxy: &Arc<Proxy>,
+    request: Request<Incoming>,
+    target: Endpoint,
+    peer: SocketAddr,
+) -> Response<Body> {
+    let Some(mut admitted) = admit(proxy, target.clone(), Protocol::PlainHttp, peer) else {
+        return no_way(&NoWay::Full);
+    };
+    if let Err(error) = admitted.tunnel.dial().await {
+        settle(proxy, &admitted.entry).await;
+        told_over(proxy, &admitted.entry);
+        return no_way(&NoWay::of(&error));
+    }
+    let monitor = admitted.tunnel.monitor();
+    match exchange(proxy, admitted, request, &target).await {
+        Ok(response) => response,
+        Err(error) => {
+            // The tunnel's own reason comes with its end.
+            monitor.settled().await;
+            refused(&monitor.report(), &error)
+        }
+    }
+}
+
+async fn exchange(
+    proxy: &Arc<Proxy>,
+    admitted: Admitted,
+    request: Request<Incoming>,
+    target: &Endpoint,
+) -> Result<Response<Body>, hyper::Error> {
+    let (near, far) = duplex(PIPE);
+    let relaying = Arc::clone(proxy);
+    tokio::spawn(async move { relay(&relaying, admitted, far).await });
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "plain http");
+        }
+    });
+    let response = sender.send_request(onward(request, target)).await?;
+    let (mut head, body) = response.into_parts();
+    strip(&mut head.headers);
+    Ok(Response::from_parts(head, body.boxed()))
+}
+
+/// The request in origin form, for one connection of its own.
+fn onward(request: Request<Incoming>, target: &Endpoint) -> Request<Incoming> {
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().cloned();
+    head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    head.version = hyper::Version::HTTP_11;
+    strip(&mut head.headers);
+    // The URL counts, whatever the field says (RFC 9112, section 3.2.2).
+    let host = match target.port {
+        80 => target.host.to_string(),
+        _ => target.to_string(),
+    };
+    if let Ok(host) = HeaderValue::from_str(&host) {
+        head.headers.insert(header::HOST, host);
+    }
+    let via = HeaderValue::from_static("1.1 mtls-client");
+    head.headers.append(header::VIA, via);
+    let close = HeaderValue::from_static("close");
+    head.headers.insert(header::CONNECTION, close);
+    Request::from_parts(head, body)
+}
+
+/// Takes away what concerns one connection only (RFC 9110, section 7.6.1).
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ] {
+        headers.remove(name);
+    }
+}
+
+fn no_way(why: &NoWay) -> Response<Body> {
+    let (status, _) = why.status();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    refusal(status, &why.to_string())
+}
+
+fn refused(report: &TunnelReport, error: &hyper::Error) -> Response<Body> {
+    match report.error.as_deref() {
+        Some(Error::Unverified(unverified)) if unverified.reason == Reason::NotTls => refusal(
+            StatusCode::FORBIDDEN,
+            &format!(
+                "plain HTTP cannot be verified, and the policy for {} is `{}`: nothing was sent. \
+                 Use https, or exempt the host with --exempt",
+                report.target, report.policy
+            ),
+        ),
+        Some(error) => refusal(StatusCode::BAD_GATEWAY, &error.to_string()),
+        None => refusal(
+            StatusCode::BAD_GATEWAY,
+            &format!("{} gave no HTTP response: {error}", report.target),
+        ),
+    }
+}
+
+/// A short text that says why.
+pub(super) fn refusal(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(full(format!("mtls-client proxy: {text}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, plain);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn close(mut response: Response<Body>) -> Response<Body> {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed()
+}
