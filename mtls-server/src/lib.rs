@@ -5,13 +5,14 @@
 //!
 //! ```no_run
 //! use mtls_core::Policy;
-//! use mtls_server::{Files, HttpLimits, Identity, Server, ServerOptions, Site};
+//! use mtls_server::{Files, FilesOptions, HttpLimits, Identity, Server, ServerOptions, Site};
 //!
 //! # async fn example() -> Result<(), mtls_server::Error> {
 //! let identity = Identity::from_files("server.pem".as_ref(), "server.key".as_ref())?;
 //! let mut options = ServerOptions::new(identity, Policy::Prefer);
 //! options.listen = vec![([127, 0, 0, 1], 0).into()];
-//! let site = Site::new(Files::new("public".as_ref())?, &HttpLimits::default());
+//! let files = Files::new("public".as_ref(), FilesOptions::default())?;
+//! let site = Site::new(files, &HttpLimits::default());
 //! let server = Server::bind(options, site).await?;
 //! println!("serving on https://{}/", server.local_addr());
 //! let drained = server.run(async { /* until it is time to stop */ }).await;
@@ -39,4 +40,6 @@ pub use cli::{
 pub use error::Error;
 pub use service::{Connection, Drained, Handler, Limits, Server, ServerOptions, Stopping};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls};
-pub use web::{Files, HttpLimits, Peer, Respond, Site, VERDICT_FIELD, verdict_field};
+pub use web::{
+    Files, FilesBody, FilesOptions, HttpLimits, Peer, Respond, Site, VERDICT_FIELD, verdict_field,
+};

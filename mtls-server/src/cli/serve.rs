@@ -4,14 +4,26 @@ use std::path::PathBuf;
 
 use super::tls_server::TlsServerArgs;
 use crate::error::Error;
-use crate::web::Files;
+use crate::web::{Files, FilesOptions};
 
 /// The options of `serve`, as typed.
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
-    /// The directory; index.html stands for a directory, and nothing is ever listed
+    /// The directory; index.html stands for a directory
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
+
+    /// List directories that have no index.html
+    #[arg(long)]
+    pub index: bool,
+
+    /// Serve names that begin with a dot too, and list them; without it only /.well-known/
+    #[arg(long)]
+    pub hidden: bool,
+
+    /// Compress nothing, and ignore FILE.br and FILE.gz beside FILE
+    #[arg(long)]
+    pub no_compression: bool,
 
     /// What every command that ends TLS is told.
     #[command(flatten)]
@@ -32,7 +44,12 @@ impl ServeArgs {
     }
 
     fn files(&self) -> Result<Files, Error> {
-        let files = Files::new(&self.dir)?;
+        let options = FilesOptions {
+            index: self.index,
+            hidden: self.hidden,
+            compress: !self.no_compression,
+        };
+        let files = Files::new(&self.dir, options)?;
         if let Some(key) = &self.server.identity.key {
             files.keep_out(key)?;
         }

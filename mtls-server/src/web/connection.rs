@@ -7,7 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::{Body, Incoming};
+use http_body_util::{Either, Full};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -16,6 +17,7 @@ use mtls_core::VerdictHandle;
 
 use super::idle::Watched;
 use super::verdict_field::{VERDICT_FIELD, verdict_field};
+use super::verdict_page;
 use crate::service::{Connection, Handler};
 use crate::tls::HTTP_2;
 
@@ -27,7 +29,7 @@ const HTTP_2_SEND_BUFFER: usize = 64 * 1024;
 /// Answers requests.
 pub trait Respond: Clone + Send + Sync + 'static {
     /// What its responses carry.
-    type Body: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
         + 'static;
 
@@ -41,9 +43,12 @@ pub trait Respond: Clone + Send + Sync + 'static {
 
 /// Who sends the requests of a connection.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Peer {
     /// The client's address.
     pub address: SocketAddr,
+    /// The server's own address on this connection.
+    pub local: Option<SocketAddr>,
     /// What is known of its connection, as of now whenever it is asked.
     pub verdict: VerdictHandle,
 }
@@ -71,7 +76,8 @@ impl Default for HttpLimits {
 
 /// Speaks HTTP/1.1 and HTTP/2 on each connection, and has the requests answered.
 ///
-/// Every response tells the verdict in the field [`VERDICT_FIELD`].
+/// Every response tells the verdict in the field [`VERDICT_FIELD`], and `/.multipath` shows it to
+/// people.
 #[derive(Clone, Debug)]
 pub struct Site<R> {
     respond: R,
@@ -115,10 +121,15 @@ impl<R: Respond> Handler for Site<R> {
             _ => &self.http1,
         };
         tracing::debug!(peer = %address, verdict = ?verdict_field(&verdict.get()), "connection");
+        let peer = Peer {
+            address,
+            local: tls.get_ref().0.local_addr().ok(),
+            verdict,
+        };
         let (watched, activity) = Watched::new(tls);
         let talk = Arc::new(Talk {
             respond: self.respond.clone(),
-            peer: Peer { address, verdict },
+            peer,
         });
         let answer = service_fn(move |request| Arc::clone(&talk).answer(request));
         let mut serving = pin!(http.serve_connection(TokioIo::new(watched), answer));
@@ -157,8 +168,13 @@ impl<R: Respond> Talk<R> {
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<R::Body>, Infallible> {
-        let mut response = self.respond.respond(request, &self.peer).await;
+    ) -> Result<Response<Either<Full<Bytes>, R::Body>>, Infallible> {
+        let mut response = if request.uri().path() == verdict_page::PATH {
+            verdict_page::answer(request.method(), request.headers(), &self.peer).map(Either::Left)
+        } else {
+            let response = self.respond.respond(request, &self.peer).await;
+            response.map(Either::Right)
+        };
         // Asked for now, since a side connection may have confirmed since the last response.
         let value = verdict_field(&self.peer.verdict.get());
         response.headers_mut().insert(VERDICT_FIELD, value);

@@ -1,10 +1,16 @@
 //! HTTP over connections that have a verdict.
 
+mod compress;
 mod connection;
 mod files;
+mod html;
 mod idle;
+mod listing;
+mod media;
+mod pages;
 mod verdict_field;
+mod verdict_page;
 
 pub use connection::{HttpLimits, Peer, Respond, Site};
-pub use files::Files;
+pub use files::{Files, FilesBody, FilesOptions};
 pub use verdict_field::{VERDICT_FIELD, verdict_field};

@@ -1,0 +1,122 @@
+//! What is compressed on its way to the client.
+
+use hyper::body::Body;
+use hyper::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use hyper::{Response, StatusCode};
+use tower_http::compression::Predicate;
+use tower_http::compression::predicate::SizeAbove;
+
+/// Below this size in bytes compression gains nothing.
+const LEAST: u64 = 1024;
+
+/// Compresses text that is long enough.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Worthwhile {
+    /// Does it at all.
+    pub(crate) ever: bool,
+}
+
+impl Predicate for Worthwhile {
+    fn should_compress<B: Body>(&self, response: &Response<B>) -> bool {
+        self.ever
+            && response.status() == StatusCode::OK
+            && is_text(response.headers())
+            && SizeAbove::new(LEAST).should_compress(response)
+    }
+}
+
+/// Is this text, of the kinds that are not compressed already?
+fn is_text(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+    else {
+        return false;
+    };
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    let Some((kind, subtype)) = kind.split_once('/') else {
+        return false;
+    };
+    match (kind, subtype) {
+        // It is meant to arrive piece by piece.
+        ("text", "event-stream") => false,
+        ("text", _) => true,
+        ("application", "json" | "javascript" | "xml" | "wasm" | "x-ndjson" | "x-sh") => true,
+        (_, subtype) => subtype.ends_with("+json") || subtype.ends_with("+xml"),
+    }
+}
+
+/// Makes the entity tag a weak one where the file was compressed on the way: the tag is the
+/// file's, and a strong one would promise the file's very bytes (RFC 9110, section 8.8.1).
+pub(crate) fn weaken_etag<B>(response: &mut Response<B>, if_none_match: Option<&HeaderValue>) {
+    let fields = response.headers();
+    let Some(tag) = fields.get(ETAG) else { return };
+    let weak = [b"W/", tag.as_bytes()].concat();
+    let weaken = match response.status() {
+        // Compression takes the ranges away; a file that was compressed before keeps them.
+        StatusCode::OK => {
+            fields.contains_key(CONTENT_ENCODING) && !fields.contains_key(ACCEPT_RANGES)
+        }
+        // As in the response that the client has.
+        StatusCode::NOT_MODIFIED => if_none_match.is_some_and(|tags| {
+            let mut parts = tags.as_bytes().windows(weak.len());
+            parts.any(|part| part == weak)
+        }),
+        _ => false,
+    };
+    if let (true, Ok(weak)) = (weaken, HeaderValue::from_bytes(&weak)) {
+        response.headers_mut().insert(ETAG, weak);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_compressed_and_what_is_compressed_already_is_not() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_text(&headers));
+        for (kind, text) in [
+            ("text/html; charset=utf-8", true),
+            ("Text/CSS", true),
+            ("application/json", true),
+            ("image/svg+xml", true),
+            ("application/wasm", true),
+            ("application/manifest+json", true),
+            ("text/event-stream", false),
+            ("image/png", false),
+            ("video/mp4", false),
+            ("application/gzip", false),
+            ("application/octet-stream", false),
+            ("nonsense", false),
+        ] {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(is_text(&headers), text, "{kind}");
+        }
+    }
+
+    fn tag_after(status: StatusCode, fields: &[(&str, &str)], known: &str) -> String {
+        let mut response = Response::builder().status(status).header(ETAG, "\"x\"");
+        for (name, value) in fields {
+            response = response.header(*name, *value);
+        }
+        let mut response = response.body(()).expect("a response");
+        weaken_etag(&mut response, HeaderValue::from_str(known).ok().as_ref());
+        response.headers()[ETAG].to_str().expect("ASCII").to_owned()
+    }
+
+    #[test]
+    fn a_tag_is_weak_where_the_bytes_are_not_the_files() {
+        let gzip = ("content-encoding", "gzip");
+        let ranges = ("accept-ranges", "bytes");
+        let ok = StatusCode::OK;
+        assert_eq!(tag_after(ok, &[gzip], ""), "W/\"x\"");
+        assert_eq!(tag_after(ok, &[ranges], ""), "\"x\"");
+        assert_eq!(tag_after(ok, &[gzip, ranges], ""), "\"x\"");
+        let same = StatusCode::NOT_MODIFIED;
+        assert_eq!(tag_after(same, &[], "\"y\", W/\"x\""), "W/\"x\"");
+        assert_eq!(tag_after(same, &[], "\"x\""), "\"x\"");
+    }
+}
