@@ -168,6 +168,11 @@ where
         self.take(received).await?;
         let mut buffer = [0; 2048];
         loop {
+            // An answer that is there already leaves with the greeting, in one segment.
+            while let Some((association, reply)) = self.lookups.next().now_or_never() {
+                self.answer(association, &reply)?;
+                self.obey().await;
+            }
             self.flush().await?;
             let wake = self.verifier.poll_timeout().map(Instant::from_std);
             tokio::select! {

@@ -18,7 +18,6 @@ use std::task::Poll;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use self::judge::Judge;
@@ -266,9 +265,7 @@ impl<D: Dial> Inner<D> {
             .shake_hands(&mut sides, hello, primary.stream, primary.route.as_ref())
             .await?;
         times.tls = Some(started.elapsed());
-        // The Proof may be here already, behind the server's flight: a turn for the side
-        // connection's task saves a Done, and costs no time on the network.
-        sides.attend_during(pin!(yield_now())).await?;
+        sides.look().await?;
         let (_, connection) = complete.tls.get_ref();
         let keys = complete.keys.with(connection);
         sides.settle(tls::version(connection), &keys).await?;

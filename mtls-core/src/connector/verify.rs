@@ -1,11 +1,12 @@
 //! Drives the verifications of one connection, one for each side path.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::crypto::SecureRandom;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::pool::Pool;
@@ -111,6 +112,18 @@ impl<'a, D: Dial> Sides<'a, D> {
             }
         })
         .await
+    }
+
+    /// Lets the tasks of the side connections run. The Proof may be here already, behind the
+    /// server's flight: to look before TLS is said to be complete saves a Done, and costs no time on
+    /// the network. It takes two turns where this is the root of its runtime, which goes first.
+    pub(crate) async fn look(&mut self) -> Result<(), Error> {
+        for _ in 0..2 {
+            if self.paths.iter().any(|path| path.verifier.is_asking()) {
+                self.attend_during(pin!(yield_now())).await?;
+            }
+        }
+        Ok(())
     }
 
     /// TLS is complete: waits until every side path has verified or failed, or one has shown an

@@ -366,6 +366,11 @@ impl ClientVerifier {
         self.transmit.pop_front()
     }
 
+    /// Has the server not answered yet?
+    pub fn is_asking(&self) -> bool {
+        self.state == State::Asking
+    }
+
     /// Where the verification stands.
     pub fn outcome(&self) -> ClientOutcome {
         match self.state {

@@ -51,13 +51,10 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("server".into())
             .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = serve_plain(plain, config) => {}
-                        () = serve_multipath(multipath, acceptor) => {}
-                        _ = stopped => {}
-                    }
-                });
+                runtime.spawn(serve_plain(plain, config));
+                runtime.spawn(serve_multipath(multipath, acceptor));
+                // The sender is dropped.
+                let _ = runtime.block_on(stopped);
             })?;
         Ok(Self {
             addresses,
