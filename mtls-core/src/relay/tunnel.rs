@@ -314,6 +314,7 @@ impl<D: Dial> Opening<'_, D> {
         let server = &mut primary.stream;
         let (hellos, unsent) = self.exchange(client, server, hello, &mut sides).await?;
         times.tls = Some(started.elapsed());
+        sides.look().await?;
         let tls = settle(&mut sides, hellos).await?;
         times.verdict = Some(started.elapsed());
         let judge = self.judge(&primary, times, Some(association));
