@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use mtls_core::{Evidence, Outcome, Verdict};
+use mtls_core::{Outcome, Verdict};
 
 use crate::client::Attempt;
 use crate::exit::Exit;
@@ -48,16 +48,20 @@ impl<'a> Messages<'a> {
     /// # Errors
     /// When standard output does not take the verdict.
     pub(crate) fn tell(&self, attempt: &Attempt) -> Result<(), Failure> {
-        let told = self.tell_verdict(attempt);
+        let told = self.verdict(attempt);
         match (&attempt.evidence, &attempt.failure) {
-            (Some(evidence), _) => self.raise_alarm(attempt, evidence),
+            (Some(_), _) => self.alarm(attempt),
             (None, Some(failure)) => error(failure),
             (None, None) => self.warn(attempt),
         }
         told
     }
 
-    fn tell_verdict(&self, attempt: &Attempt) -> Result<(), Failure> {
+    /// Tells the verdict alone.
+    ///
+    /// # Errors
+    /// When standard output does not take it.
+    pub(crate) fn verdict(&self, attempt: &Attempt) -> Result<(), Failure> {
         if self.settings.json {
             let line = json::line(attempt, self.settings.primary.kind());
             let line = line.map_err(|error| not_written(error.into()))?;
@@ -82,7 +86,11 @@ impl<'a> Messages<'a> {
         print(line).map_err(not_written)
     }
 
-    fn raise_alarm(&self, attempt: &Attempt, evidence: &Evidence) {
+    /// Tells of an interception, and keeps the evidence, if there is any.
+    pub(crate) fn alarm(&self, attempt: &Attempt) {
+        let Some(evidence) = &attempt.evidence else {
+            return;
+        };
         note(&report::alarm(attempt, evidence, Style::of(&io::stderr())));
         match &self.settings.evidence_dir {
             Some(dir) => match evidence.save(dir) {
@@ -98,10 +106,40 @@ impl<'a> Messages<'a> {
     fn warn(&self, attempt: &Attempt) {
         // Where the JSON is, a program reads, and it is in there.
         let silent = self.settings.silent || (self.settings.json && self.all_to_stderr);
-        let verdict = attempt.verdict.as_ref().filter(|_| !silent);
-        if let Some(warning) = verdict.and_then(warning) {
-            let target = &attempt.target;
-            warn(&format!("{target}: {warning}"));
+        if !silent {
+            let mut warnings = Warnings::default();
+            warnings.take(attempt);
+            warnings.tell();
+        }
+    }
+}
+
+/// What may be wrong with connections that the policy lets pass: each thing once.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings {
+    /// The warning, the first target that it is for, and how many there are.
+    groups: Vec<(String, String, usize)>,
+}
+
+impl Warnings {
+    pub(crate) fn take(&mut self, attempt: &Attempt) {
+        let failed = attempt.evidence.is_some() || attempt.failure.is_some();
+        let verdict = attempt.verdict.as_ref().filter(|_| !failed);
+        let Some(text) = verdict.and_then(warning) else {
+            return;
+        };
+        match self.groups.iter_mut().find(|(known, ..)| *known == text) {
+            Some((_, _, count)) => *count += 1,
+            None => self.groups.push((text, attempt.target.to_string(), 1)),
+        }
+    }
+
+    pub(crate) fn tell(&self) {
+        for (text, first, count) in &self.groups {
+            match count {
+                1 => warn(&format!("{first}: {text}")),
+                _ => warn(&format!("{count} targets: {text}")),
+            }
         }
     }
 }
@@ -152,7 +190,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-fn not_written(error: io::Error) -> Failure {
+pub(crate) fn not_written(error: io::Error) -> Failure {
     let message = format!("could not write the verdict to standard output: {error}.");
     Failure::new(Exit::Write, "write-error", message)
 }

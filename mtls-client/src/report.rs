@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use mtls_core::{Evidence, Outcome, PathReport, PathRole, TlsReport, Verdict};
+use unicode_width::UnicodeWidthStr;
 
 use crate::binding::ChannelBindings;
 use crate::client::Attempt;
@@ -121,14 +122,15 @@ fn binding_lines(bindings: &ChannelBindings) -> Vec<(String, String)> {
 fn path_lines(paths: &[PathReport]) -> Vec<String> {
     let rows: Vec<_> = paths.iter().map(columns).collect();
     let width = |column: usize| {
-        let widths = rows.iter().map(|row| row[column].chars().count());
+        let widths = rows.iter().map(|row| row[column].width());
         widths.max().unwrap_or(0)
     };
     let widths = [width(0), width(1), width(2), width(3)];
     let line = |row: &[String; 4]| {
         let mut line = String::new();
         for (column, width) in row.iter().zip(widths).filter(|&(_, width)| width > 0) {
-            let _ = write!(line, "{column:<width$}  ");
+            let padding = " ".repeat(width.saturating_sub(column.width()));
+            let _ = write!(line, "{column}{padding}  ");
         }
         line.trim_end().to_owned()
     };

@@ -1,7 +1,6 @@
 //! A progress bar for a transfer that takes long.
 
-use std::borrow::Cow;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -46,7 +45,9 @@ impl Progress {
     /// Leaves the bar as it is, and a new line after it.
     pub(super) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
+            bar.set_style(style(bar.length().is_some(), "in {elapsed}"));
             bar.abandon();
+            let _ = io::stderr().write_all(b"\n");
         }
         self.since = Instant::now();
     }
@@ -59,28 +60,30 @@ impl Drop for Progress {
 }
 
 fn bar(what: &'static str, total: Option<u64>, since: Instant) -> ProgressBar {
-    let (bar, form) = match total {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{prefix} {wide_bar} {percent:>3}%  {binary_bytes} of {binary_total_bytes}  \
-             {binary_bytes_per_sec}  {eta} left ",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{prefix} {spinner} {binary_bytes}  {binary_bytes_per_sec}  {elapsed} ",
-        ),
+    let bar = match total {
+        Some(total) => ProgressBar::new(total),
+        None => ProgressBar::new_spinner(),
     };
-    let coloured = Style::of(&io::stderr()).is_coloured();
-    let form = match coloured {
-        true => Cow::from(form.replace("{wide_bar}", "{wide_bar:.green/dim}")),
-        false => Cow::from(form),
-    };
-    let style = ProgressStyle::with_template(&form)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("━╸─");
-    bar.set_style(style);
+    bar.set_style(style(total.is_some(), "{eta} left"));
     bar.set_prefix(what);
     bar.set_elapsed(since.elapsed());
     bar.enable_steady_tick(TICK);
     bar
+}
+
+fn style(has_total: bool, time: &str) -> ProgressStyle {
+    let bar = match Style::of(&io::stderr()).is_coloured() {
+        true => "{wide_bar:.green/dim}",
+        false => "{wide_bar}",
+    };
+    let form = match has_total {
+        true => format!(
+            "{{prefix}} {bar} {{percent:>3}}%  {{binary_bytes}} of {{binary_total_bytes}}  \
+             {{binary_bytes_per_sec}}  {time} "
+        ),
+        false => "{prefix} {binary_bytes}  {binary_bytes_per_sec}  {elapsed} ".to_owned(),
+    };
+    ProgressStyle::with_template(&form)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
 }

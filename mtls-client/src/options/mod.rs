@@ -159,7 +159,10 @@ mod tests {
                 &["check", "--side-endpoint", "a.test", "a.test"],
                 "--side-endpoint: ",
             ),
-            (&["check", "http://a.test/"], "TARGET: only https"),
+            (
+                &["check", "http://a.test/"],
+                "TARGET: `http://a.test/`: only https",
+            ),
             (&["get", "a.test"], "URL: not an https URL"),
             (&["get", "--json", "https://a.test/"], "--json: "),
             (&["get", "--json", "-o", "-", "https://a.test/"], "--json: "),

@@ -1,6 +1,7 @@
 //! The program, run as a process against servers and attackers on the loopback.
 
 mod attacks;
+mod checks;
 mod connect;
 mod exits;
 mod get;
@@ -10,5 +11,6 @@ mod paths;
 mod requests;
 mod site;
 mod streams;
+mod terminal;
 mod verdicts;
 mod write_out;
