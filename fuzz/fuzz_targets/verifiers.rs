@@ -25,6 +25,8 @@ struct Run {
 
 #[derive(Arbitrary, Debug)]
 enum Step {
+    /// Everything that waits is delivered and answered, as without an attacker.
+    Honest,
     ToServer,
     ToClient,
     DropToServer,
@@ -33,10 +35,16 @@ enum Step {
     RepeatToClient(u8),
     ForgeToServer(Forged),
     ForgeToClient(Forged),
-    TlsComplete { older: bool },
-    Answer { busy: bool },
+    TlsComplete {
+        older: bool,
+    },
+    Answer {
+        busy: bool,
+    },
     Unknown,
-    Disconnect { reused: bool },
+    Disconnect {
+        reused: bool,
+    },
     Link,
     Wait(u16),
 }
@@ -82,6 +90,9 @@ fuzz_target!(|run: Run| {
         seen: Vec::new(),
         asked: Vec::new(),
     };
+    let nonce = stage.nonce();
+    stage.client.handle_link(nonce);
+    stage.collect();
     stage
         .client
         .set_deadline(stage.now + Duration::from_secs(3));
@@ -100,6 +111,13 @@ fuzz_target!(|run: Run| {
 impl Stage {
     fn take(&mut self, step: &Step) {
         match step {
+            Step::Honest => {
+                self.deliver_to_server();
+                self.collect();
+                self.answer(false);
+                self.collect();
+                self.deliver_to_client();
+            }
             Step::ToServer => self.deliver_to_server(),
             Step::ToClient => self.deliver_to_client(),
             Step::DropToServer => drop(pop(&mut self.to_server)),
