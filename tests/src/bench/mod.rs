@@ -10,6 +10,7 @@
 mod clients;
 mod measure;
 mod progress;
+mod relay;
 mod report;
 mod server;
 
@@ -17,13 +18,14 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use mtls_certs::Pki;
 use mtls_core::path::Path;
 use serde::Serialize;
 
 use self::clients::Clients;
 use self::measure::Plan;
+pub use self::relay::RelayArgs;
 use self::report::Report;
 use self::server::Server;
 
@@ -34,7 +36,11 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// Use a release build: `cargo run --release -p mtls-lab -- bench`.
 #[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    /// Something else than that.
+    #[command(subcommand)]
+    pub other: Option<OtherBench>,
     /// Connections of each kind, one at a time and then several at a time.
     #[arg(long, default_value = "2000")]
     pub connections: NonZeroU32,
@@ -56,6 +62,14 @@ pub struct BenchArgs {
     pub json: bool,
 }
 
+/// Other benchmarks.
+#[derive(Clone, Debug, Subcommand)]
+#[non_exhaustive]
+pub enum OtherBench {
+    /// The relays against HAProxy in TCP mode, socat and none.
+    Relay(RelayArgs),
+}
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,6 +89,9 @@ impl Kind {
 /// Runs the benchmark and prints its report.
 #[must_use]
 pub fn run(args: &BenchArgs) -> ExitCode {
+    if let Some(OtherBench::Relay(args)) = &args.other {
+        return relay::run(args);
+    }
     if cfg!(debug_assertions) {
         let _ = writeln!(io::stderr(), "note: this is no release build");
     }

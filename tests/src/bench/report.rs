@@ -130,7 +130,8 @@ pub(super) fn median(samples: &[f64]) -> f64 {
     quantile(samples, 0.5)
 }
 
-fn ratio(own: &[f64], plain: &[f64]) -> f64 {
+/// The middle one of the ratios of each round.
+pub(super) fn ratio(own: &[f64], plain: &[f64]) -> f64 {
     let ratios: Vec<f64> = own
         .iter()
         .zip(plain)

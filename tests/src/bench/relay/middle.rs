@@ -1,0 +1,229 @@
+//! What stands between client and server.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::relay::{ClientRelay, RelayListener, ServerRelay};
+use mtls_core::{ListenerLimits, Policy};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::net::TcpListener;
+
+use super::server::Addresses;
+use super::worker::{Worker, bind};
+use super::{Error, Kind};
+
+/// How long another program may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Everything that can be measured on this machine; it ends when this is dropped.
+pub(super) struct Middles {
+    middles: Vec<Middle>,
+    _workers: Vec<Worker>,
+    _programs: Vec<Program>,
+}
+
+/// One of them.
+#[derive(Clone)]
+pub(super) struct Middle {
+    pub(super) kind: Kind,
+    pub(super) address: SocketAddr,
+    /// Where the kernel says what its thread has used.
+    usage: Option<PathBuf>,
+}
+
+/// A process of another program, and those that it forked.
+struct Program(Child);
+
+impl Middles {
+    pub(super) fn start(server: Addresses) -> Result<Self, Error> {
+        let mut middles = Self {
+            middles: vec![Middle {
+                kind: Kind::None,
+                address: server.plain,
+                usage: None,
+            }],
+            _workers: Vec::new(),
+            _programs: Vec::new(),
+        };
+        middles.haproxy(server.plain)?;
+        middles.socat(server.plain)?;
+        middles.passthrough(Kind::PassthroughCopying, server.plain)?;
+        middles.passthrough(Kind::Passthrough, server.plain)?;
+        middles.passthrough(Kind::PassthroughVerified, server.plain)?;
+        middles.proxy(server.multipath)?;
+        Ok(middles)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Middle> {
+        self.middles.iter()
+    }
+
+    fn haproxy(&mut self, to: SocketAddr) -> Result<(), Error> {
+        let (plain, splice) = (free_port()?, free_port()?);
+        let config = format!(
+            "global\n nbthread 1\n maxconn 4000\n\
+             defaults\n mode tcp\n timeout connect 5s\n timeout client 1m\n timeout server 1m\n\
+             listen plain\n bind {plain}\n server s {to}\n\
+             listen splice\n bind {splice}\n option splice-auto\n server s {to}\n"
+        );
+        let file = std::env::temp_dir().join(format!("mtls-lab-{}.cfg", std::process::id()));
+        fs::write(&file, config)?;
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(&file);
+        let started = self.program(
+            command,
+            &[(Kind::Haproxy, plain), (Kind::HaproxySplice, splice)],
+        );
+        fs::remove_file(&file)?;
+        started
+    }
+
+    fn socat(&mut self, to: SocketAddr) -> Result<(), Error> {
+        let port = free_port()?;
+        let mut command = Command::new("socat");
+        command.args(["-b", "65536"]);
+        command.arg(format!(
+            "TCP-LISTEN:{},bind={},fork,reuseaddr,nodelay,backlog=1024",
+            port.port(),
+            port.ip()
+        ));
+        command.arg(format!("TCP:{to},nodelay"));
+        self.program(command, &[(Kind::Socat, port)])?;
+        // Its children do the work, and end.
+        self.middles.iter_mut().for_each(|middle| {
+            if middle.kind == Kind::Socat {
+                middle.usage = None;
+            }
+        });
+        Ok(())
+    }
+
+    /// Starts another program, and waits until it listens. Says so when it is not installed.
+    fn program(
+        &mut self,
+        mut command: Command,
+        serves: &[(Kind, SocketAddr)],
+    ) -> Result<(), Error> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut program = match command.process_group(0).spawn() {
+            Ok(child) => Program(child),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let _ = writeln!(io::stderr(), "left out: {name} is not installed");
+                return Ok(());
+            }
+            Err(error) => return Err(format!("could not start {name}: {error}").into()),
+        };
+        let id = program.0.id();
+        for &(kind, address) in serves {
+            program.wait_for(&name, address)?;
+            self.middles.push(Middle {
+                kind,
+                address,
+                usage: Some(format!("/proc/{id}/task/{id}/schedstat").into()),
+            });
+        }
+        self._programs.push(program);
+        Ok(())
+    }
+
+    fn passthrough(&mut self, kind: Kind, to: SocketAddr) -> Result<(), Error> {
+        let pipes = if kind == Kind::PassthroughCopying {
+            0
+        } else {
+            256
+        };
+        let relay = ServerRelay::builder(Endpoint::from(to), Policy::Prefer)
+            .max_pipes(pipes)
+            .build()?;
+        self.worker(kind, |listener| async move {
+            let limits = ListenerLimits::default();
+            let mut relays = RelayListener::new(relay, limits, |_, _| {});
+            relays.add(TcpListener::from_std(listener)?);
+            std::future::pending::<()>().await;
+            Ok(())
+        })
+    }
+
+    fn proxy(&mut self, to: SocketAddr) -> Result<(), Error> {
+        let relay = ClientRelay::builder(Policy::Require)
+            .side(Path::system())
+            .build()?;
+        self.worker(Kind::ProxyVerified, move |listener| async move {
+            let listener = TcpListener::from_std(listener)?;
+            loop {
+                let (tcp, _) = listener.accept().await?;
+                tcp.set_nodelay(true)?;
+                tokio::spawn(relay.tunnel(Endpoint::from(to)).run(tcp));
+            }
+        })
+    }
+
+    fn worker<F, T>(&mut self, kind: Kind, serve: F) -> Result<(), Error>
+    where
+        F: FnOnce(StdTcpListener) -> T + Send + 'static,
+        T: Future<Output = Result<(), Error>>,
+    {
+        let listener = bind()?;
+        let address = listener.local_addr()?;
+        let worker = Worker::start(kind.name(), move || serve(listener))?;
+        let task = worker.id().as_raw_nonzero();
+        self.middles.push(Middle {
+            kind,
+            address,
+            usage: Some(format!("/proc/self/task/{task}/schedstat").into()),
+        });
+        self._workers.push(worker);
+        Ok(())
+    }
+}
+
+impl Middle {
+    /// What its thread has used of a processor, where that can be told.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
+        let text = fs::read_to_string(self.usage.as_ref()?).ok()?;
+        let nanos = text.split_whitespace().next()?.parse().ok()?;
+        Some(Duration::from_nanos(nanos))
+    }
+}
+
+impl Program {
+    fn wait_for(&mut self, name: &str, address: SocketAddr) -> Result<(), Error> {
+        let started = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = self.0.try_wait()? {
+                return Err(format!("{name} ended: {status}").into());
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(format!("{name} does not listen on {address}").into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(group) = Pid::from_raw(self.0.id().cast_signed()) {
+            // Gone already is as good.
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+/// An address for another program. Somebody else may take the port first: then that program says
+/// so.
+fn free_port() -> Result<SocketAddr, Error> {
+    Ok(StdTcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
