@@ -77,6 +77,8 @@ pub enum Error {
     },
     /// There is no address to listen on.
     NoListener,
+    /// The passthrough's target is the passthrough.
+    TargetIsSelf(SocketAddr),
     /// A bound of zero.
     ZeroLimit(&'static str),
     /// The library refused the settings.
@@ -137,6 +139,11 @@ impl fmt::Display for Error {
             }
             Self::Listen { address, source } => write_listen(f, *address, source),
             Self::NoListener => f.write_str("no address to listen on: give at least one"),
+            Self::TargetIsSelf(address) => write!(
+                f,
+                "the target {address} is where the passthrough itself listens; name the server that \
+                 is behind it"
+            ),
             Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
             Self::Multipath(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),

@@ -25,19 +25,23 @@
 //! [`verdict_field`].
 //!
 //! In the source, `cli` has a file for each command, `service` what every long-running command
-//! shares, `tls` certificates and keys, and `web` HTTP.
+//! shares, `tls` certificates and keys, `web` HTTP, and `passthrough` a relay that holds no key.
 
 mod cli;
 mod error;
+mod passthrough;
 mod service;
 mod tls;
 mod web;
 
 pub use cli::{
     Cli, Command, CommandLineError, ConfigCommand, ConfigError, HttpArgs, IdentityArgs, LimitArgs,
-    ListenArgs, PolicyArgs, ServeArgs, TlsServerArgs, run,
+    ListenArgs, PassthroughArgs, PolicyArgs, ServeArgs, TlsServerArgs, TunnelArgs, run,
 };
 pub use error::Error;
+pub use passthrough::{
+    Passthrough, PassthroughOptions, PassthroughWatch, TargetHealth, TunnelLimits, Tunnels,
+};
 pub use service::{Connection, Drained, Handler, Limits, Server, ServerOptions, Stopping};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls};
 pub use web::{

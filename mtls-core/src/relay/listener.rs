@@ -1,5 +1,6 @@
 //! Many tunnels at a time: concurrent, bounded, and never in the way of one another.
 
+use std::any::Any;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,13 +24,13 @@ pub struct RelayListener<D: Dial = Path> {
     stop: watch::Sender<bool>,
 }
 
-/// Is told of each tunnel when it begins.
-pub type TunnelObserver = dyn Fn(TunnelMonitor, SocketAddr) + Send + Sync;
+/// Is told of each tunnel when it begins; what it returns is dropped when the tunnel is over.
+type Observer = dyn Fn(TunnelMonitor, SocketAddr) -> Box<dyn Any + Send> + Send + Sync;
 
 struct Host<D: Dial> {
     relay: ServerRelay<D>,
     door: Arc<Door>,
-    observer: Box<TunnelObserver>,
+    observer: Box<Observer>,
     /// How many tunnels are open.
     tunnels: watch::Sender<usize>,
 }
@@ -45,17 +46,19 @@ impl<D: Dial> fmt::Debug for RelayListener<D> {
 
 impl<D: Dial> RelayListener<D> {
     /// A relay that listens nowhere yet: [`add`](Self::add), and perhaps
-    /// [`add_side`](Self::add_side). The observer is told of each tunnel; it must not block.
-    pub fn new(
+    /// [`add_side`](Self::add_side). The observer is told of each tunnel when it begins, with the
+    /// client's address, and what it returns is dropped when the tunnel is over; neither must
+    /// block.
+    pub fn new<W: Send + 'static>(
         relay: ServerRelay<D>,
         limits: ListenerLimits,
-        observer: impl Fn(TunnelMonitor, SocketAddr) + Send + Sync + 'static,
+        observer: impl Fn(TunnelMonitor, SocketAddr) -> W + Send + Sync + 'static,
     ) -> Self {
         Self {
             host: Arc::new(Host {
                 relay,
                 door: Arc::new(Door::new(limits)),
-                observer: Box::new(observer),
+                observer: Box::new(move |monitor, peer| Box::new(observer(monitor, peer))),
                 tunnels: watch::Sender::new(0),
             }),
             tasks: JoinSet::new(),
@@ -139,9 +142,15 @@ where
             (RelayAccepted::Tunnel(tunnel), Takes::Both) => {
                 drop(silent);
                 let _open = OpenTunnel::count(&self.tunnels);
+                let _watch = (self.observer)(tunnel.monitor(), peer);
                 let patience = self.relay.inner.settings.handshake_timeout;
-                let turn = self.door.turn(patience).await?;
-                (self.observer)(tunnel.monitor(), peer);
+                let turn = match self.door.turn(patience).await {
+                    Ok(turn) => turn,
+                    Err(busy) => {
+                        tunnel.refuse(busy);
+                        return Ok(());
+                    }
+                };
                 tunnel.run_in_turn(turn).await;
                 Ok(())
             }

@@ -4,6 +4,10 @@
 //!
 //! A relay reads the plaintext hellos while they pass, holds back what the policy says, and is a
 //! plain relay from then on. It never sees a key, a certificate or an application byte.
+//!
+//! On Linux it relays bulk data within the kernel (`splice(2)`). A write to a closed connection then
+//! raises SIGPIPE, which the Rust runtime has ignored since before `main`: a program that restores
+//! its default action would be ended by it, and should set `max_pipes(0)`.
 
 mod client;
 mod exchange;
@@ -16,8 +20,8 @@ mod socket;
 mod tunnel;
 
 pub use client::{ClientRelay, ClientRelayBuilder};
-pub use listener::{RelayListener, TunnelObserver};
+pub use listener::RelayListener;
 pub use monitor::{TunnelBytes, TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
 pub use passage::ServerTunnel;
-pub use server::{RelayAccepted, ServerRelay, ServerRelayBuilder};
+pub use server::{ClientAddresses, RelayAccepted, ServerRelay, ServerRelayBuilder};
 pub use tunnel::{PolicyByName, Tunnel};

@@ -8,14 +8,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::exchange::{HelloExchange, Hellos, send};
 use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::{Counters, Means, Pipes, Pump, PumpEnd};
-use super::server::{First, Inner, ServerRelay};
-use super::socket::abort;
+use super::server::{ClientAddresses, First, Inner, ServerRelay};
+use super::socket::{abort, as_tcp};
 use crate::acceptor::judge::Judge;
 use crate::error::{Error, InvalidMessage, TimedOut};
 use crate::first_hello::FirstHello;
@@ -66,6 +66,11 @@ where
         self.monitor.clone()
     }
 
+    /// Gives the tunnel up before it has begun.
+    pub(super) fn refuse(self, error: Error) -> TunnelReport {
+        self.monitor.failed(error)
+    }
+
     /// Dials the target and relays until the tunnel ends.
     ///
     /// What refuses a tunnel closes it; the report says why, in its verdict and its error.
@@ -91,6 +96,7 @@ where
             monitor: &monitor,
             peer,
             started: Instant::now(),
+            local: as_tcp(&client).and_then(|tcp| tcp.local_addr().ok()),
         };
         // On the heap, and gone before the long part of a tunnel's life.
         let opened = Box::pin(opening.open(&mut client, first)).await;
@@ -108,7 +114,10 @@ where
             }
             Err(error) => {
                 tracing::debug!(%error, "tunnel refused");
-                abort(&client);
+                // Nothing is wrong with a client whose target cannot be reached.
+                if !matches!(error, Error::Dial(_)) {
+                    abort(&client);
+                }
                 monitor.failed(error)
             }
         }
@@ -120,6 +129,8 @@ struct Opening<'a, D: Dial> {
     inner: &'a Inner<D>,
     monitor: &'a TunnelMonitor,
     peer: SocketAddr,
+    /// Where the client connected to, where that is known.
+    local: Option<SocketAddr>,
     started: Instant,
 }
 
@@ -172,7 +183,16 @@ impl<D: Dial> Opening<'_, D> {
 
     async fn dial(&self) -> Result<D::Stream, Error> {
         let dialed = self.inner.path.dial(&self.inner.target).await;
-        Ok(dialed.map_err(|error| Error::Dial(Box::new(error)))?.stream)
+        let dialed = dialed.map_err(|error| Error::Dial(Box::new(error)))?;
+        let mut stream = dialed.stream;
+        if let Some(preamble) = &self.inner.preamble {
+            let preamble = preamble(ClientAddresses {
+                peer: self.peer,
+                local: self.local,
+            });
+            stream.write_all(&preamble).await?;
+        }
+        Ok(stream)
     }
 
     fn handshake_end(&self) -> Instant {

@@ -38,7 +38,21 @@ pub(super) struct Inner<D> {
     pub(super) settings: Settings,
     pub(super) sides: Arc<SideService>,
     pub(super) pipes: Pipes,
+    pub(super) preamble: Option<Preamble>,
     pub(super) tunnels: Arc<Semaphore>,
+}
+
+/// What is written to the target ahead of everything else.
+pub(super) type Preamble = Arc<dyn Fn(ClientAddresses) -> Vec<u8> + Send + Sync>;
+
+/// Where a client of a relay comes from, and where it connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClientAddresses {
+    /// The client's own.
+    pub peer: SocketAddr,
+    /// Where the relay took the connection; `None` when its stream is no TCP socket.
+    pub local: Option<SocketAddr>,
 }
 
 /// What a relay was told.
@@ -153,14 +167,23 @@ impl First {
 }
 
 /// Builds a [`ServerRelay`].
-#[derive(Debug)]
 #[must_use]
 pub struct ServerRelayBuilder<D> {
     target: Endpoint,
     path: D,
     settings: Settings,
     pipes: usize,
+    preamble: Option<Preamble>,
     side: SideServiceBuilder,
+}
+
+impl<D> fmt::Debug for ServerRelayBuilder<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerRelayBuilder")
+            .field("target", &self.target)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<D: Dial> ServerRelayBuilder<D> {
@@ -178,6 +201,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
                 tunnels: 65_536,
             },
             pipes: DEFAULT_PIPES,
+            preamble: None,
             side,
         }
     }
@@ -189,6 +213,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
             path,
             settings: self.settings,
             pipes: self.pipes,
+            preamble: self.preamble,
             side: self.side,
         }
     }
@@ -217,6 +242,16 @@ impl<D: Dial> ServerRelayBuilder<D> {
     /// How many tunnels may be open; one more is refused. Default: 65,536.
     pub fn max_tunnels(mut self, tunnels: usize) -> Self {
         self.settings.tunnels = tunnels;
+        self
+    }
+
+    /// What to write to the target ahead of each client's bytes, for a target that wants to be told
+    /// who the client is: a PROXY protocol header, say. Default: nothing.
+    pub fn preamble(
+        mut self,
+        preamble: impl Fn(ClientAddresses) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        self.preamble = Some(Arc::new(preamble));
         self
     }
 
@@ -253,6 +288,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
                 settings: self.settings,
                 sides: Arc::new(sides),
                 pipes: Pipes::new(self.pipes),
+                preamble: self.preamble,
                 tunnels: Arc::new(Semaphore::new(self.settings.tunnels)),
             }),
         })

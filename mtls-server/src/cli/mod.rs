@@ -2,6 +2,7 @@
 
 mod common;
 mod config;
+mod passthrough;
 mod serve;
 mod time;
 mod tls_server;
@@ -15,6 +16,7 @@ use crate::service::start_log;
 
 pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
+pub use passthrough::{PassthroughArgs, TunnelArgs};
 pub use serve::ServeArgs;
 pub use tls_server::TlsServerArgs;
 
@@ -70,6 +72,14 @@ pub enum Command {
     #[command(after_help = EXAMPLES)]
     Serve(Box<ServeArgs>),
 
+    /// Stand in front of any TLS 1.3 server, and answer verifications for it
+    ///
+    /// It relays every connection to the target without a look inside: it holds no private key and
+    /// no certificate. SIGTERM or SIGINT: open connections may finish; a second signal ends at
+    /// once.
+    #[command(after_help = passthrough::EXAMPLES)]
+    Passthrough(Box<PassthroughArgs>),
+
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -79,6 +89,7 @@ impl Command {
     async fn run(self) -> Result<(), Error> {
         match self {
             Self::Serve(args) => args.run().await,
+            Self::Passthrough(args) => args.run().await,
             Self::Config(command) => command.run(),
         }
     }
@@ -87,7 +98,7 @@ impl Command {
     fn check(&self) -> Vec<Error> {
         match self {
             Self::Serve(args) => args.check(),
-            Self::Config(_) => Vec::new(),
+            Self::Passthrough(_) | Self::Config(_) => Vec::new(),
         }
     }
 }

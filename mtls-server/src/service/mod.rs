@@ -3,6 +3,7 @@
 
 mod incoming;
 mod log;
+pub(crate) mod open_files;
 mod options;
 pub(crate) mod program;
 mod server;
@@ -10,6 +11,7 @@ mod stop;
 
 pub use options::{Limits, ServerOptions};
 pub use server::{Connection, Drained, Handler, Server};
+pub(crate) use stop::Stop;
 pub use stop::Stopping;
 
 pub(crate) use incoming::Sockets;

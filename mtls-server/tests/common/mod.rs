@@ -135,7 +135,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_saying(command, " on https://")
+    }
+
+    /// Of a command that says its address after these words.
+    pub(crate) fn start_saying(mut command: Command, before: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("to start");
         let stderr = child.stderr.take().expect("a pipe");
         let (sender, lines) = channel();
@@ -152,8 +157,8 @@ impl Running {
             said: Vec::new(),
             address: SocketAddr::from(([0; 4], 0)),
         };
-        let line = running.wait_for(" on https://");
-        running.address = address_after(&line, " on https://");
+        let line = running.wait_for(before);
+        running.address = address_after(&line, before);
         running
     }
 
@@ -182,6 +187,16 @@ impl Running {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What has been said up to now.
+    pub(crate) fn said(&mut self) -> &[String] {
+        self.said.extend(self.lines.try_iter());
+        &self.said
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

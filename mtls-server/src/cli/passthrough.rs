@@ -1,0 +1,123 @@
+//! `mtls-server passthrough`.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use mtls_core::path::Endpoint;
+
+use super::common::{ListenArgs, PolicyArgs};
+use super::time::{duration, positive};
+use crate::error::Error;
+use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
+use crate::service::{Program, open_files, say};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  mtls-server passthrough --listen 192.0.2.7:443 --target 127.0.0.1:8443
+      in front of nginx, HAProxy or any other TLS 1.3 server; TLS and side connections on one port
+  mtls-server passthrough --listen 192.0.2.7:443 --side-listen 198.51.100.7:443 --target 127.0.0.1:8443
+      side connections on the address of a second network as well
+  mtls-server passthrough --target 127.0.0.1:8443 --policy require
+      no client without a verified connection
+  mtls-server passthrough --target 127.0.0.1:8443 --send-proxy
+      the target is told who its clients are (nginx: listen 127.0.0.1:8443 ssl proxy_protocol)
+
+Exit status: 0 stopped by a signal and drained, 1 failed (the message says why), 2 wrong command
+line.";
+
+/// The options of `passthrough`, as typed.
+#[derive(Debug, clap::Args)]
+pub struct PassthroughArgs {
+    /// Where to listen.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+
+    /// The TLS 1.3 server to stand in front of
+    #[arg(long, value_name = "HOST:PORT")]
+    pub target: Endpoint,
+
+    /// What to do with connections that are not verified.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+
+    /// Tell the target who its clients are, by a PROXY protocol header (version 2) ahead of TLS;
+    /// the target must expect it
+    #[arg(long)]
+    pub send_proxy: bool,
+
+    /// How often to see whether the target takes connections
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
+    pub health_interval: Duration,
+
+    /// The bounds.
+    #[command(flatten)]
+    pub limits: TunnelArgs,
+}
+
+/// The bounds of tunnels, as typed.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Bounds")]
+pub struct TunnelArgs {
+    /// Connections to the target at a time; one more is refused
+    #[arg(long, value_name = "N", default_value = "65536")]
+    pub max_tunnels: NonZeroUsize,
+
+    /// After how long without a byte in either direction a connection is cut
+    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
+    pub idle_timeout: Duration,
+
+    /// How long a client that asks for verification may be held back
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive)]
+    pub deadline: Duration,
+
+    /// How long what is open may go on after SIGTERM or SIGINT
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub shutdown_timeout: Duration,
+}
+
+impl PassthroughArgs {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let program = Program::begin(self.limits.shutdown_timeout)?;
+        // Each tunnel has two sockets.
+        open_files::allow(self.limits.max_tunnels.get().saturating_mul(2));
+        let passthrough = Passthrough::bind(self.options()).await?;
+        self.announce(&passthrough);
+        program.run(passthrough).await
+    }
+
+    fn options(&self) -> PassthroughOptions {
+        PassthroughOptions {
+            listen: self.listen.listen.clone(),
+            side_listen: self.listen.side_listen.clone(),
+            send_proxy: self.send_proxy,
+            health_interval: self.health_interval,
+            limits: self.limits.limits(),
+            ..PassthroughOptions::new(self.target.clone(), self.policy.policy)
+        }
+    }
+
+    fn announce(&self, passthrough: &Passthrough) {
+        for address in passthrough.local_addrs() {
+            say(format_args!(
+                "passing through to {} on {address} (policy {})",
+                self.target, self.policy.policy
+            ));
+        }
+        for address in passthrough.side_addrs() {
+            say(format_args!("side connections too on {address}"));
+        }
+    }
+}
+
+impl TunnelArgs {
+    /// What they mean.
+    pub fn limits(&self) -> TunnelLimits {
+        TunnelLimits {
+            tunnels: self.max_tunnels.get(),
+            idle_timeout: self.idle_timeout,
+            deadline: self.deadline,
+            shutdown_timeout: self.shutdown_timeout,
+            ..TunnelLimits::default()
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! From the start to the end: bad options, a target that is down, bounds, and signals.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use mtls_core::proto::frame::GREETING;
+use rustix::process::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::common::{Site, binary, get, text};
+use crate::world::*;
+
+#[test]
+fn bad_options_are_one_clear_sentence() {
+    let here = free_address().to_string();
+    for (arguments, status, part) in [
+        (
+            vec!["--listen", &here, "--target", &here],
+            1,
+            "is where the passthrough itself listens",
+        ),
+        (vec!["--target", "localhost"], 2, "no port"),
+        (vec!["--target", "localhost:0"], 2, "port"),
+        (vec![], 2, "--target"),
+        (
+            vec!["--target", "localhost:1", "--max-tunnels", "0"],
+            2,
+            "max-tunnels",
+        ),
+        (
+            vec!["--target", "localhost:1", "--idle-timeout", "0s"],
+            2,
+            "longer than zero",
+        ),
+        (vec!["--target", "localhost:1", "--cert", "x"], 2, "--cert"),
+        (
+            vec!["--target", "localhost:1", "--listen", "192.0.2.1:1"],
+            1,
+            "does not have that address",
+        ),
+    ] {
+        let mut command = binary();
+        command.arg("passthrough").args(&arguments);
+        let output = command.output().expect("to run");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_can_stand_in_a_file() {
+    let site = Site::new();
+    let file = site.root.path().join("options.toml");
+    let text = "[passthrough]\ntarget = \"127.0.0.1:1\"\nmax-tunnels = 7\nsend-proxy = true\n";
+    std::fs::write(&file, text).expect("to write");
+    let output = binary().args(["config", "check"]).arg(&file).output();
+    let output = output.expect("to run");
+    assert!(
+        output.status.success(),
+        "{}",
+        crate::common::text(&output.stderr)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn target_that_is_down_closes_cleanly_is_said_once_and_recovers() {
+    let site = Site::new();
+    let target = free_address();
+    let mut through = passthrough(target, &["--health-interval", "1s"]);
+    let line = through.wait_for("cannot be reached");
+    assert!(line.contains(&target.to_string()), "{line}");
+    for _ in 0..20 {
+        let mut client = TcpStream::connect(through.address)
+            .await
+            .expect("a connection");
+        client.write_all(b"plain").await.expect("to write");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.expect("a clean close");
+        assert_eq!(got, b"");
+    }
+    let mut side = TcpStream::connect(through.address)
+        .await
+        .expect("a connection");
+    side.write_all(&GREETING).await.expect("to write");
+    let mut greeting = [0; GREETING.len()];
+    side.read_exact(&mut greeting).await.expect("a greeting");
+    assert_eq!(greeting, GREETING);
+
+    let listener = TcpListener::bind(target).await.expect("the port");
+    through.wait_for("takes connections again");
+    let lines = through.said().iter();
+    let told = lines
+        .filter(|line| line.contains("cannot be reached"))
+        .count();
+    assert_eq!(told, 1, "{:#?}", through.said());
+    let mut client = TcpStream::connect(through.address)
+        .await
+        .expect("a connection");
+    client.write_all(b"plain").await.expect("to write");
+    let answered = async {
+        loop {
+            let (mut server, _) = listener.accept().await.expect("a connection");
+            let mut got = [0; 5];
+            // A look at the target's health brings nothing.
+            if server.read_exact(&mut got).await.is_ok() {
+                return got;
+            }
+        }
+    };
+    assert_eq!(&answered.await, b"plain");
+    drop(site);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tunnel_more_than_allowed_is_refused_and_the_others_stay() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let target = listener.local_addr().expect("an address");
+    let through = passthrough(target, &["--max-tunnels", "1", "--health-interval", "60m"]);
+    drop(listener.accept().await.expect("the first look"));
+    let mut first = TcpStream::connect(through.address)
+        .await
+        .expect("a connection");
+    first.write_all(b"1").await.expect("to write");
+    let (mut server, _) = listener.accept().await.expect("a connection");
+    let mut second = TcpStream::connect(through.address)
+        .await
+        .expect("a connection");
+    second.write_all(b"2").await.expect("to write");
+    let error = second.read_u8().await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "a clean close");
+    first.write_all(b"3").await.expect("to write");
+    let mut got = [0; 2];
+    server.read_exact(&mut got).await.expect("both bytes");
+    assert_eq!(&got, b"13");
+    drop((first, server));
+    // Its place is free again.
+    let accepted = async {
+        loop {
+            let mut third = TcpStream::connect(through.address)
+                .await
+                .expect("a connection");
+            third.write_all(b"4").await.expect("to write");
+            let pause = Duration::from_millis(200);
+            if let Ok(accepted) = tokio::time::timeout(pause, listener.accept()).await {
+                return accepted;
+            }
+        }
+    };
+    let accepted = tokio::time::timeout(crate::common::HUNG, accepted).await;
+    accepted.expect("a place").expect("a connection");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tunnels_may_finish_after_sigterm_and_the_listener_is_gone() {
+    let site = Site::new();
+    let Some(nginx) = nginx(&site, "", "").await else {
+        return;
+    };
+    let through = passthrough(
+        nginx.address,
+        &["--policy", "require", "--shutdown-timeout", "60s"],
+    );
+    let mut stream = site.connect(through.address).await;
+    through.signal(Signal::TERM);
+    through.wait_until_closed().await;
+    let answer = get(&mut stream, "/index.html").await;
+    assert!(answer.ends_with("<p>the index"), "{answer}");
+    drop(stream);
+    let (status, said) = through.wait();
+    assert_eq!(status.code(), Some(0), "{said:#?}");
+    assert!(
+        !said.iter().any(|line| line.contains("cut off:")),
+        "{said:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tunnels_that_do_not_finish_are_cut_off_and_counted() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let target = listener.local_addr().expect("an address");
+    let options = ["--shutdown-timeout", "100ms", "--health-interval", "60m"];
+    let through = passthrough(target, &options);
+    drop(listener.accept().await.expect("the first look"));
+    let mut client = TcpStream::connect(through.address)
+        .await
+        .expect("a connection");
+    client.write_all(b"1").await.expect("to write");
+    let (mut server, _) = listener.accept().await.expect("a connection");
+    assert_eq!(server.read_u8().await.expect("a byte"), b'1');
+    through.signal(Signal::TERM);
+    let (status, said) = through.wait();
+    assert_eq!(status.code(), Some(0), "{said:#?}");
+    let cut = said
+        .iter()
+        .any(|line| line.contains("connections cut off: 1"));
+    assert!(cut, "{said:#?}");
+    assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0);
+}

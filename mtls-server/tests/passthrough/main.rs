@@ -1,0 +1,12 @@
+//! `mtls-server passthrough` as a real process, in front of real servers.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod attack;
+mod faithful;
+mod life;
+mod many;
+mod servers;
+mod transfer;
+mod world;
