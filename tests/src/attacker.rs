@@ -3,10 +3,14 @@
 //! On the primary path a [`Mitm`] ends the victim's TLS and begins his own with the server. On a
 //! side path a [`SideAttacker`] does what he likes with the bytes of a side connection;
 //! [`ClosedPort`] and [`BlackHole`] let none come about. [`SideClient`] speaks the side protocol
-//! by hand, and [`Flood`] makes it busy.
+//! by hand, and [`Flood`] makes it busy. An [`Eavesdropper`] only reads, on any path, and at the
+//! [`Crossroads`] all paths meet.
 
 mod blocked;
+mod crossroads;
+mod eavesdropper;
 mod flood;
+mod forger;
 pub mod frames;
 mod hello;
 mod mitm;
@@ -16,6 +20,8 @@ mod side;
 mod side_client;
 
 pub use blocked::{BlackHole, ClosedPort};
+pub use crossroads::Crossroads;
+pub use eavesdropper::{Eavesdropper, Notes};
 pub use flood::Flood;
 pub use mitm::{Ahead, Mitm, MitmPlan};
 pub use random::with_client_random;

@@ -35,6 +35,7 @@ pub mod attacker;
 pub mod bench;
 pub mod demo;
 mod loot;
+pub mod matrix;
 pub mod model;
 pub mod netns;
 pub mod raw_keys;

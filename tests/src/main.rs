@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mtls_lab::bench::{self, BenchArgs};
 use mtls_lab::demo::{self, DemoArgs};
+use mtls_lab::matrix::{self, MatrixArgs};
 
 /// Multipath TLS in the laboratory.
 #[derive(Parser)]
@@ -18,11 +19,13 @@ struct Args {
 enum Command {
     Demo(DemoArgs),
     Bench(BenchArgs),
+    Matrix(MatrixArgs),
 }
 
 fn main() -> ExitCode {
     match Args::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Matrix(args) => matrix::run(&args),
     }
 }

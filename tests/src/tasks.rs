@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +36,7 @@ impl Tasks {
 pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
     pub(crate) connections: Arc<Tasks>,
+    accepted: Arc<AtomicUsize>,
     _accepting: Tasks,
 }
 
@@ -49,12 +51,15 @@ impl Listening {
         let address = listener.local_addr()?;
         let (accepting, connections) = (Tasks::default(), Arc::new(Tasks::default()));
         let served = Arc::clone(&connections);
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
         accepting.spawn(async move {
             // A connection that died before it was accepted is no reason to stop.
             loop {
                 if let Ok((stream, peer)) = listener.accept().await
                     && stream.set_nodelay(true).is_ok()
                 {
+                    count.fetch_add(1, Ordering::SeqCst);
                     served.spawn(serve(stream, peer));
                 }
             }
@@ -62,7 +67,13 @@ impl Listening {
         Ok(Self {
             address,
             connections,
+            accepted,
             _accepting: accepting,
         })
+    }
+
+    /// How many connections came.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::path::{Endpoint, Host, HostName, Path};
+use mtls_core::relay::ClientRelay;
 use mtls_core::smkex::SmkexClient;
 use mtls_core::{
     ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy, interception_token,
@@ -119,11 +120,24 @@ impl Victim {
         Endpoint::new(Host::Name(host), self.primary.port())
     }
 
-    /// A connector over this client's paths, with patience for a machine under load.
+    /// A relay over this client's paths, for a client that knows only TLS.
     ///
     /// # Errors
-    /// When a source address cannot be one.
-    pub fn connector(&self, policy: Policy) -> Result<ConnectorBuilder<Path>> {
+    /// When the settings cannot be.
+    pub fn relay(&self, policy: Policy) -> Result<ClientRelay> {
+        let (sides, endpoint) = self.sides();
+        let mut builder = ClientRelay::builder(policy)
+            .primary(lead(self.primary_path.clone(), self.primary))
+            .side_endpoint(endpoint)
+            .deadline(PATIENCE);
+        for side in sides {
+            builder = builder.side(side);
+        }
+        Ok(builder.build()?)
+    }
+
+    /// The side paths, and where they lead.
+    fn sides(&self) -> (Vec<Path>, Endpoint) {
         let direct = [Side {
             path: Path::system(),
             to: self.server,
@@ -132,18 +146,27 @@ impl Victim {
             true => &direct[..],
             false => &self.sides,
         };
-        let side_port = sides.first().map_or(0, |side| side.to.port());
-        let host = self.target().host;
+        let port = sides.first().map_or(0, |side| side.to.port());
+        let led = sides.iter().map(|side| lead(side.path.clone(), side.to));
+        (led.collect(), Endpoint::new(self.target().host, port))
+    }
+
+    /// A connector over this client's paths, with patience for a machine under load.
+    ///
+    /// # Errors
+    /// When a source address cannot be one.
+    pub fn connector(&self, policy: Policy) -> Result<ConnectorBuilder<Path>> {
+        let (sides, endpoint) = self.sides();
         let builder = match self.smkex {
             true => SmkexClient::new().connector()?,
             false => MultipathConnector::builder(Arc::clone(&self.config), policy),
         };
         let mut builder = builder
             .primary(lead(self.primary_path.clone(), self.primary))
-            .side_endpoint(Endpoint::new(host, side_port))
+            .side_endpoint(endpoint)
             .deadline(PATIENCE);
         for side in sides {
-            builder = builder.side(lead(side.path.clone(), side.to));
+            builder = builder.side(side);
         }
         Ok(builder)
     }

@@ -86,10 +86,14 @@ impl MitmPlan {
     /// As [`rogue_ca`](Self::rogue_ca).
     pub fn raw_key(world: &World, server: &Server) -> Result<Self> {
         let identity = raw_keys::server_config(&world.pki.rogue)?;
-        Ok(Self {
-            trusts: Trusts::AnyRawKey,
-            ..Self::new(world, server.address(), identity)?
-        })
+        Ok(Self::new(world, server.address(), identity)?.takes_any_raw_key())
+    }
+
+    /// Takes any raw public key for the real server's.
+    #[must_use]
+    pub fn takes_any_raw_key(mut self) -> Self {
+        self.trusts = Trusts::AnyRawKey;
+        self
     }
 
     /// With any TLS configuration, between anybody and a server at this address.

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::eavesdropper::Notes;
+use super::forger::forge;
 use crate::Result;
 use crate::tasks::Listening;
 
@@ -35,6 +37,9 @@ pub enum SideAttack {
     Frames(Arc<FrameAttack>),
     /// Answers for the man in the middle, who has told him all.
     Talk(MultipathAcceptor),
+    /// Answers for the server by the hello binding, with what one who reads the primary path told
+    /// him.
+    Forge(Notes),
 }
 
 /// Gets each frame of a side connection, and who sent it.
@@ -179,6 +184,11 @@ impl SideAttacker {
         self.listening.address
     }
 
+    /// How many side connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.listening.accepted()
+    }
+
     /// What it has seen, where it reads frames.
     pub fn record(&self) -> &Record {
         &self.record
@@ -211,6 +221,7 @@ impl Connection {
             SideAttack::Bytes(tamper) => self.change(&tamper).await?,
             SideAttack::Watch => self.frames(&Step::pass).await?,
             SideAttack::Frames(attack) => self.frames(&*attack).await?,
+            SideAttack::Forge(notes) => forge(self.client, self.server, notes).await?,
             SideAttack::Talk(acceptor) => {
                 acceptor.accept_side(self.client, self.peer).run().await?;
             }
@@ -359,6 +370,7 @@ impl fmt::Debug for SideAttack {
             Self::Bytes(tamper) => return tamper.fmt(f),
             Self::Frames(_) => "Frames",
             Self::Talk(_) => "Talk",
+            Self::Forge(_) => "Forge",
         })
     }
 }

@@ -1,0 +1,204 @@
+//! One cell of the table: who attacks what, what is expected, and what happened.
+
+use clap::ValueEnum;
+use serde::{Serialize, Serializer};
+
+/// What is attacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// A key exchange over one path that nobody authenticates, as tcpcrypt's: TLS 1.3 with raw
+    /// public keys, any of which is taken.
+    Unauthenticated,
+    /// TLS 1.3 with certificates.
+    Tls,
+    /// No certificates, and the side protocol.
+    Smkex,
+    /// Multipath TLS whose ends compare their hellos.
+    MtlsHello,
+    /// Multipath TLS whose ends compare their exporters.
+    MtlsExporter,
+    /// TLS 1.3 between two ends that know nothing of it, with a relay beside each.
+    Relays,
+}
+
+/// What the attackers can show for the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// A key of their own, and for a certificate one that no authority vouches for.
+    HonestCas,
+    /// A certificate of an authority that the client trusts.
+    RogueCa,
+    /// The server's own key.
+    StolenKey,
+}
+
+/// What a client met with, from the best to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It used the connection, and no attacker read a secret.
+    Protected,
+    /// There was no connection, and no attacker read a secret.
+    Refused,
+    /// Something else went wrong: the experiment failed, whoever is to blame.
+    Failed,
+    /// An attacker read a secret.
+    Broken,
+}
+
+/// What an attacker does on his path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    Nobody,
+    Passive,
+    Active,
+}
+
+/// Who stands on the paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Attackers {
+    pub(super) name: &'static str,
+    pub(super) says: &'static str,
+    pub(super) primary: Stand,
+    pub(super) sides: &'static [Stand],
+    /// Do they tell one another all that they see, in time?
+    pub(super) talk: bool,
+    /// Is it one, next to the server, where the paths meet?
+    pub(super) next_to_server: bool,
+}
+
+/// One cell.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    pub(super) attackers: Attackers,
+    pub(super) trust: Trust,
+    pub(super) protocol: Protocol,
+    pub(super) expected: Outcome,
+    /// What the attackers tried, one thing after the other.
+    pub(super) attempts: Vec<Attempt>,
+}
+
+/// One attack on a client of its own, and what came of it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Attempt {
+    pub(super) result: Outcome,
+    /// What the attackers did.
+    pub(super) attack: String,
+    /// What the client said.
+    pub(super) client: String,
+    /// What each attacker has.
+    pub(super) attackers: Vec<Haul>,
+    pub(super) milliseconds: u64,
+}
+
+/// What an attacker has after an attack.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Haul {
+    pub(super) who: &'static str,
+    /// What passed him: bytes as on the wire of one who reads, bytes of the application of a man
+    /// in the middle, side connections of one on a side path.
+    pub(super) saw: String,
+    /// What he read in the clear of that which only the two ends should read.
+    pub(super) secrets: Vec<&'static str>,
+}
+
+impl Cell {
+    /// What happened: the worst of the attempts.
+    pub(super) fn observed(&self) -> Outcome {
+        self.worst()
+            .map_or(Outcome::Failed, |attempt| attempt.result)
+    }
+
+    pub(super) fn as_expected(&self) -> bool {
+        self.observed() == self.expected
+    }
+
+    /// The attempt that tells most.
+    pub(super) fn worst(&self) -> Option<&Attempt> {
+        self.attempts.iter().max_by_key(|attempt| attempt.result)
+    }
+}
+
+impl Protocol {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Unauthenticated,
+        Self::Tls,
+        Self::Smkex,
+        Self::MtlsHello,
+        Self::MtlsExporter,
+        Self::Relays,
+    ];
+
+    /// Does it know more than one path?
+    pub(super) fn is_multipath(self) -> bool {
+        !matches!(self, Self::Unauthenticated | Self::Tls)
+    }
+
+    /// Has the server a certificate?
+    pub(super) fn has_certificates(self) -> bool {
+        !matches!(self, Self::Unauthenticated | Self::Smkex)
+    }
+
+    /// The head of its column.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "DH alone",
+            Self::Tls => "TLS",
+            Self::Smkex => "SMKEX",
+            Self::MtlsHello => "MTLS hello",
+            Self::MtlsExporter => "MTLS export",
+            Self::Relays => "MTLS relays",
+        }
+    }
+}
+
+impl Trust {
+    pub(super) const ALL: [Self; 3] = [Self::HonestCas, Self::RogueCa, Self::StolenKey];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::HonestCas => "Honest certificate authorities",
+            Self::RogueCa => "A rogue authority has certified the attackers",
+            Self::StolenKey => "The attackers have stolen the server's key",
+        }
+    }
+}
+
+impl Outcome {
+    /// A word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Protected => "protected",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            trust: Trust,
+            attackers: &'static str,
+            protocol: Protocol,
+            expected: Outcome,
+            observed: Outcome,
+            as_expected: bool,
+            attempts: &'a [Attempt],
+        }
+        Fields {
+            trust: self.trust,
+            attackers: self.attackers.name,
+            protocol: self.protocol,
+            expected: self.expected,
+            observed: self.observed(),
+            as_expected: self.as_expected(),
+            attempts: &self.attempts,
+        }
+        .serialize(serializer)
+    }
+}

@@ -1,0 +1,140 @@
+//! `mtls-lab matrix`: who breaks what, by attacks that really run.
+//!
+//! Every cell of the table is a client, a server and attackers on real sockets. What is expected
+//! comes from the threat model, what is observed from the attack; a difference is a failure.
+
+mod cell;
+mod expected;
+mod report;
+mod scene;
+mod site;
+mod table;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use futures_util::StreamExt;
+use futures_util::stream;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::runtime::Builder;
+
+use self::cell::Cell;
+use self::report::Report;
+use crate::Result;
+
+pub use self::cell::{Outcome, Protocol, Trust};
+pub use self::expected::Claim;
+
+/// How many cells run at a time.
+const CONCURRENT: usize = 16;
+
+/// Attacks every protocol in every way of the threat model, and compares with what it claims.
+///
+/// Each cell is a client, a server and attackers on real sockets of 127.0.0.0/8: eavesdroppers,
+/// whose notes are searched for the secrets; men in the middle with keys of their own, with a
+/// certificate of a rogue authority, or with the server's stolen key; attackers on side paths, alone
+/// or told everything. MTLS is multipath TLS, not mutual TLS.
+///
+/// Exit status: 0 everything is as expected, 1 something is not.
+#[derive(Args, Clone, Debug)]
+pub struct MatrixArgs {
+    /// Prints Markdown instead of the tables for a terminal
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
+    /// Prints one JSON object with every cell and what happened in it
+    #[arg(long)]
+    pub json: bool,
+    /// Attacks this protocol only (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub protocol: Vec<Protocol>,
+    /// With this about certificates only (repeatable)
+    #[arg(long, value_name = "NAME")]
+    pub trust: Vec<Trust>,
+    /// Expects something else of one cell, to see that a difference is noticed
+    ///
+    /// For example `rogue-ca A-A mtls-exporter refused`.
+    #[arg(long, value_name = "TRUST ATTACKERS PROTOCOL RESULT")]
+    pub expect: Vec<Claim>,
+}
+
+/// Runs the attacks, and says whether everything was as expected.
+#[must_use]
+pub fn run(args: &MatrixArgs) -> ExitCode {
+    let done = measured(args).and_then(|report| {
+        print(args, &report)?;
+        Ok(report.differences() == 0)
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: the matrix failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measured(args: &MatrixArgs) -> Result<Report> {
+    let cells = expected::cells(&args.protocol, &args.trust, &args.expect)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let started = Instant::now();
+    let cells = runtime.block_on(attack(cells));
+    Ok(Report::new(cells, started.elapsed()))
+}
+
+async fn attack(cells: Vec<Cell>) -> Vec<Cell> {
+    let bar = progress(cells.len());
+    let mut running = stream::iter(cells)
+        .map(|cell| async move {
+            let attempts = tokio::spawn(scene::play(cell.clone())).await;
+            Cell {
+                // A panic leaves no attempt, and a cell without one has failed.
+                attempts: attempts.unwrap_or_default(),
+                ..cell
+            }
+        })
+        .buffered(CONCURRENT);
+    let mut done = Vec::new();
+    while let Some(cell) = running.next().await {
+        bar.inc(1);
+        done.push(cell);
+    }
+    bar.finish_and_clear();
+    done
+}
+
+/// Shown on standard error, where that is a terminal.
+fn progress(cells: usize) -> ProgressBar {
+    let target = match io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(Some(cells as u64), target);
+    let style = ProgressStyle::with_template("{bar:40.cyan} {pos}/{len} cells attacked, {elapsed}");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+fn print(args: &MatrixArgs, report: &Report) -> Result {
+    match (args.json, args.markdown) {
+        (true, _) => {
+            let json = serde_json::to_string(report)?;
+            writeln!(io::stdout().lock(), "{json}")?;
+        }
+        (_, true) => table::markdown(&mut io::stdout().lock(), report)?,
+        _ => table::terminal(&mut anstream::stdout().lock(), report)?,
+    }
+    Ok(())
+}
+
+/// Who reads only the first lines has seen enough.
+fn is_broken_pipe(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,222 @@
+//! The two honest ends of a cell: a server, and a client that visits it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mtls_core::path::Endpoint;
+use mtls_core::proto::binding::{Binding, Bindings};
+use mtls_core::relay::{RelayListener, ServerRelay};
+use mtls_core::{Error, ListenerLimits, Policy, interception_token};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::cell::{Protocol, Trust};
+use crate::attacker::MitmPlan;
+use crate::victim::PAGE_SECRET;
+use crate::{Result, Server, Setup, Victim, World, fetch, provider, raw_keys, tls};
+
+/// How long a verification may take on a machine under load.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The host number of the relay in front of the server.
+const RELAY: u8 = 2;
+
+/// A server that everybody asks for its page, and what stands in front of it.
+pub(super) struct Site {
+    world: World,
+    protocol: Protocol,
+    trust: Trust,
+    front: SocketAddr,
+    _server: Server,
+    _relay: Option<RelayListener>,
+}
+
+/// How a visit ended, and what the client said.
+pub(super) enum Visit {
+    /// The client sent its request and read the page.
+    Used(String),
+    /// It refused to, for a reason that means an attacker or may mean one.
+    Refused(String),
+    /// It did not come so far.
+    Failed(String),
+}
+
+impl Site {
+    /// Opens it; clients and servers of multipath TLS demand verification.
+    pub(super) async fn open(protocol: Protocol, trust: Trust) -> Result<Self> {
+        let world = World::new()?;
+        let raw = || raw_keys::server_config(&world.pki.server);
+        let multipath = |bindings: Bindings| {
+            Setup::new(Policy::Require).tune(move |builder| builder.bindings(bindings))
+        };
+        let setup = match protocol {
+            Protocol::Unauthenticated => Setup::plain().tls(raw()?),
+            Protocol::Tls | Protocol::Relays => Setup::plain(),
+            // A key that was made for this run cannot have been stolen; this one can.
+            Protocol::Smkex if trust == Trust::StolenKey => Setup::new(Policy::Require).tls(raw()?),
+            Protocol::Smkex => Setup::smkex(),
+            Protocol::MtlsHello => multipath(Binding::Hello.into()),
+            Protocol::MtlsExporter => multipath(Binding::Exporter.into()),
+        };
+        let server = world.serve(setup).await?;
+        let (front, relay) = match protocol {
+            Protocol::Relays => {
+                let (front, relay) = relay(&world, &server).await?;
+                (front, Some(relay))
+            }
+            _ => (server.address(), None),
+        };
+        Ok(Self {
+            world,
+            protocol,
+            trust,
+            front,
+            _server: server,
+            _relay: relay,
+        })
+    }
+
+    /// Where TLS and side connections arrive.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.front
+    }
+
+    /// The same port of another host, where an attacker can stand.
+    pub(super) fn host(&self, number: u8) -> SocketAddr {
+        SocketAddr::new(self.world.ip(number), self.front.port())
+    }
+
+    /// A man in the middle with the best that he can show.
+    pub(super) fn mitm(&self) -> Result<MitmPlan> {
+        let identity = self.identity()?;
+        let plan = MitmPlan::new(&self.world, self.front, identity)?;
+        Ok(match self.protocol.has_certificates() {
+            true => plan,
+            false => plan.takes_any_raw_key(),
+        })
+    }
+
+    fn identity(&self) -> Result<ServerConfig> {
+        let pki = &self.world.pki;
+        Ok(match (self.protocol.has_certificates(), self.trust) {
+            (true, Trust::StolenKey) => self.world.server_config()?,
+            // Whether that authority is trusted is for the client to say.
+            (true, _) => self.world.rogue_config()?,
+            (false, Trust::StolenKey) => raw_keys::server_config(&pki.server)?,
+            (false, _) => raw_keys::server_config(&pki.rogue)?,
+        })
+    }
+
+    /// The client, whose paths lead to these addresses.
+    pub(super) fn victim(&self, primary: SocketAddr, sides: &[SocketAddr]) -> Result<Victim> {
+        let pki = &self.world.pki;
+        let victim = self.world.victim_of(self.front)?.primary_to(primary);
+        let victim = match (self.protocol, self.trust) {
+            (Protocol::Unauthenticated, _) => {
+                victim.with_config(raw_keys::client_config(provider())?)
+            }
+            (Protocol::Smkex, _) => victim.smkex(),
+            (_, Trust::RogueCa) => {
+                victim.with_config(tls::client_config(&[&pki.ca, &pki.rogue_ca])?)
+            }
+            (_, Trust::HonestCas | Trust::StolenKey) => {
+                victim.with_config(tls::client_config(&[&pki.ca])?)
+            }
+        };
+        Ok(sides
+            .iter()
+            .fold(victim, |victim, &side| victim.side_to(side)))
+    }
+
+    /// Sends the secret request, and reads the secret page.
+    pub(super) async fn visit(&self, victim: &Victim) -> Result<Visit> {
+        match self.protocol {
+            Protocol::Unauthenticated | Protocol::Tls => Ok(Visit::of(victim.fetch_plain().await)),
+            Protocol::Smkex => self.connect(victim, Bindings::ALL).await,
+            Protocol::MtlsHello => self.connect(victim, Binding::Hello.into()).await,
+            Protocol::MtlsExporter => self.connect(victim, Binding::Exporter.into()).await,
+            Protocol::Relays => self.tunnel(victim).await,
+        }
+    }
+
+    async fn connect(&self, victim: &Victim, bindings: Bindings) -> Result<Visit> {
+        let builder = victim.connector(Policy::Require)?.bindings(bindings);
+        Ok(match builder.build()?.connect(&victim.target()).await {
+            Ok(stream) => Visit::of(fetch(stream).await),
+            Err(error) => Visit::without(&error),
+        })
+    }
+
+    /// Through a relay beside a client that knows only TLS.
+    async fn tunnel(&self, victim: &Victim) -> Result<Visit> {
+        let tunnel = victim.relay(Policy::Require)?.tunnel(victim.target());
+        let tcp = TcpListener::bind("127.0.0.1:0").await?;
+        let client = victim.clone().primary_to(tcp.local_addr()?);
+        let relayed = tokio::spawn(async move {
+            let (stream, _) = tcp.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(tunnel.run(stream).await)
+        });
+        let fetched = client.fetch_plain().await;
+        drop(client);
+        let report = timeout(2 * PATIENCE, relayed).await???;
+        Ok(match (&report.error, fetched) {
+            (Some(error), Err(_)) => Visit::without(error),
+            (_, fetched) => Visit::of(fetched),
+        })
+    }
+}
+
+/// A relay in front of the server, which knows nothing of it.
+async fn relay(world: &World, server: &Server) -> Result<(SocketAddr, RelayListener)> {
+    let relay = ServerRelay::builder(Endpoint::from(server.address()), Policy::Require)
+        .deadline(PATIENCE)
+        .build()?;
+    let tcp = TcpListener::bind(SocketAddr::new(world.ip(RELAY), 0)).await?;
+    let front = tcp.local_addr()?;
+    let mut listener = RelayListener::new(relay, ListenerLimits::default(), |_, _| {});
+    listener.add(tcp);
+    Ok((front, listener))
+}
+
+impl Visit {
+    fn of(fetched: Result<String>) -> Self {
+        match fetched {
+            Ok(page) if page == PAGE_SECRET => Self::Used("used the connection".to_owned()),
+            Ok(page) => Self::Failed(format!("got another page: {page}")),
+            Err(error) => match error.downcast::<std::io::Error>() {
+                Ok(error) => Self::without(&Error::from(*error)),
+                Err(error) => Self::Failed(error.to_string()),
+            },
+        }
+    }
+
+    /// There is no connection.
+    fn without(error: &Error) -> Self {
+        match error {
+            Error::Interception(evidence) => Self::Refused(format!(
+                "intercepted: {}",
+                interception_token(evidence.reason)
+            )),
+            Error::Unverified(unverified) => {
+                Self::Refused(format!("not verified: {}", unverified.reason.as_str()))
+            }
+            Error::Tls(rustls::Error::InvalidCertificate(why)) => {
+                Self::Refused(format!("certificate not trusted: {why}"))
+            }
+            other => Self::Failed(other.to_string()),
+        }
+    }
+
+    /// What the client said.
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Self::Used(words) | Self::Refused(words) | Self::Failed(words) => words,
+        }
+    }
+
+    /// Did it come so far as to ask on its side paths?
+    pub(super) fn accepted_certificate(&self) -> bool {
+        !self.words().starts_with("certificate not trusted")
+    }
+}
