@@ -179,7 +179,7 @@ impl Cast {
             return plan;
         }
         let plan = plan.ahead(Ahead::Confirms);
-        if number % MITM_TRIES == 0 {
+        if number.is_multiple_of(MITM_TRIES) {
             self.attack
                 .push("stands in the middle of the primary path, verified by the server");
             return plan;
