@@ -11,6 +11,7 @@ mod args;
 mod binding;
 mod check;
 mod client;
+mod completions;
 mod connect;
 mod duration;
 mod exit;
@@ -18,6 +19,7 @@ mod failure;
 mod get;
 mod identity;
 mod json;
+mod man;
 mod messages;
 mod options;
 mod proxy;
@@ -77,6 +79,8 @@ fn act(command: &Command) -> Result<Exit, UsageError> {
             trace::start(settings.verbose);
             proxy::proxy(proxy, settings)
         }
+        Command::Completions(shell) => Ok(completions::completions(*shell)),
+        Command::Man(dir) => Ok(man::man(dir)),
     }
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod get;
 mod proxy;
+mod reference;
 mod shared;
 
 use clap::{Parser, Subcommand};
@@ -14,6 +15,7 @@ pub(crate) use self::check::Check;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::get::Get;
 pub(crate) use self::proxy::Proxy;
+pub(crate) use self::reference::{Completions, Man};
 pub(crate) use self::shared::Shared;
 
 const EXAMPLES: &str = "\
@@ -84,6 +86,12 @@ pub(crate) enum Command {
     /// Verify for programs that know nothing of it: a local HTTP and SOCKS5 proxy
     #[command(after_help = proxy::EXAMPLES, after_long_help = notes(proxy::EXAMPLES))]
     Proxy(Box<Proxy>),
+    /// Write what a shell completes commands and options by
+    #[command(after_help = reference::COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Write the manual pages
+    #[command(after_help = reference::MAN_EXAMPLES)]
+    Man(Man),
 }
 
 /// What follows the options in a command's `--help`; `-h` has the examples alone.

@@ -26,6 +26,9 @@ pub(crate) enum Command {
     Check(Check, Settings),
     Connect(Connect, Settings),
     Proxy(Proxy, Settings),
+    Completions(clap_complete::Shell),
+    /// Into this directory.
+    Man(std::path::PathBuf),
 }
 
 /// An argument that makes no sense, and why.
@@ -80,6 +83,8 @@ pub(crate) fn understand(cli: Cli) -> Result<Command, UsageError> {
             let settings = Settings::understand(&typed.shared)?;
             Command::Proxy(Proxy::understand(&typed, &settings)?, settings)
         }
+        args::Command::Completions(typed) => Command::Completions(typed.shell),
+        args::Command::Man(typed) => Command::Man(typed.dir),
     })
 }
 

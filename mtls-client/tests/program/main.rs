@@ -8,6 +8,7 @@ mod get;
 mod identity;
 mod lab;
 mod paths;
+mod reference;
 mod requests;
 mod site;
 mod streams;
