@@ -22,6 +22,7 @@ mod json;
 mod man;
 mod messages;
 mod options;
+mod paths;
 mod proxy;
 mod report;
 mod roots;
@@ -74,6 +75,7 @@ fn act(command: &Command) -> Result<Exit, UsageError> {
     match command {
         Command::Get(get, settings) => drive(settings, get::get(get, settings)),
         Command::Check(check, settings) => drive(settings, check::check(check, settings)),
+        Command::Paths(paths, settings) => drive(settings, paths::paths(paths, settings)),
         Command::Connect(connect, settings) => drive(settings, connect::connect(connect, settings)),
         Command::Proxy(proxy, settings) => {
             trace::start(settings.verbose);

@@ -17,6 +17,7 @@ pub(crate) enum Colour {
     Doubtful,
     Bad,
     Faint,
+    Strong,
 }
 
 impl Style {
@@ -41,6 +42,7 @@ impl Style {
                 (true, Colour::Doubtful) => AnsiColor::Yellow.on_default().bold(),
                 (true, Colour::Bad) => AnsiColor::Red.on_default().bold(),
                 (true, Colour::Faint) => anstyle::Style::new().dimmed(),
+                (true, Colour::Strong) => anstyle::Style::new().bold(),
             },
             text,
         }

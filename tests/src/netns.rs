@@ -132,6 +132,14 @@ impl Namespace {
         run("ip", &all)
     }
 
+    /// Connects it to another one by a pair of interfaces.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn link_to(&self, its: &str, other: &Self, others: &str) -> Result {
+        link(self, its, other, others)
+    }
+
     /// Gives it these rules.
     ///
     /// # Errors

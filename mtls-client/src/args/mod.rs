@@ -5,6 +5,7 @@
 mod check;
 mod connect;
 mod get;
+mod paths;
 mod proxy;
 mod reference;
 mod shared;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::check::Check;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::get::Get;
+pub(crate) use self::paths::Paths;
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::reference::{Completions, Man};
 pub(crate) use self::shared::Shared;
@@ -26,6 +28,8 @@ Examples:
       the page over the usual route, the verification over the mobile network
   mtls-client check --side socks5h://127.0.0.1:9050 example.org example.net:8443
       the verdict for two servers, the side path through Tor
+  mtls-client paths example.org
+      which second paths this machine has, and whether they lead there
 
 A second connection, over another network path, shows that both ends took part in the same TLS
 handshake. A man in the middle of the first path is noticed even when his certificate comes from
@@ -83,6 +87,9 @@ pub(crate) enum Command {
     /// Connect standard input and output to a server, by a verified stream
     #[command(after_help = connect::EXAMPLES, after_long_help = notes(connect::EXAMPLES))]
     Connect(Connect),
+    /// List the ways out of this machine, try them, and say which two are really two
+    #[command(after_help = paths::EXAMPLES, after_long_help = notes(paths::EXAMPLES))]
+    Paths(Paths),
     /// Verify for programs that know nothing of it: a local HTTP and SOCKS5 proxy
     #[command(after_help = proxy::EXAMPLES, after_long_help = notes(proxy::EXAMPLES))]
     Proxy(Box<Proxy>),

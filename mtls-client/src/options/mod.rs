@@ -5,6 +5,7 @@
 mod check;
 mod connect;
 mod get;
+mod paths;
 mod proxy;
 mod settings;
 
@@ -16,6 +17,7 @@ use crate::exit::Exit;
 pub(crate) use self::check::Check;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::get::{Get, Output, Page, Payload, Piece, Place, Show};
+pub(crate) use self::paths::Paths;
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::settings::{Identity, Roots, Settings};
 
@@ -25,6 +27,7 @@ pub(crate) enum Command {
     Get(Get, Settings),
     Check(Check, Settings),
     Connect(Connect, Settings),
+    Paths(Paths, Settings),
     Proxy(Proxy, Settings),
     Completions(clap_complete::Shell),
     /// Into this directory.
@@ -78,6 +81,10 @@ pub(crate) fn understand(cli: Cli) -> Result<Command, UsageError> {
         args::Command::Connect(typed) => {
             let mut settings = Settings::understand(&typed.shared)?;
             Command::Connect(Connect::understand(typed, &mut settings)?, settings)
+        }
+        args::Command::Paths(typed) => {
+            let (paths, settings) = Paths::understand(&typed)?;
+            Command::Paths(paths, settings)
         }
         args::Command::Proxy(typed) => {
             let settings = Settings::understand(&typed.shared)?;

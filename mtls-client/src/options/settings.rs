@@ -49,9 +49,9 @@ pub(crate) struct Identity {
 
 impl Settings {
     pub(super) fn understand(typed: &Shared) -> Result<Self, UsageError> {
-        let adapt = adaptation(typed)?;
+        let adaptation = Adaptation::understand(typed)?;
         let path = |argument, spec: &str| match spec.parse::<Path>() {
-            Ok(path) => Ok(adapt(path)),
+            Ok(path) => Ok(adaptation.adapt(path)),
             Err(error) => Err(UsageError::new(argument, error)),
         };
         let sides = match typed.sides.as_slice() {
@@ -92,18 +92,32 @@ impl Settings {
 }
 
 /// What all paths are told alike.
-fn adaptation(typed: &Shared) -> Result<impl Fn(Path) -> Path, UsageError> {
-    let parse =
-        |text: &String| Override::parse(text).map_err(|error| UsageError::new("--resolve", error));
-    let overrides: Vec<_> = typed.resolve.iter().map(parse).collect::<Result<_, _>>()?;
-    let timeout = typed.connect_timeout;
-    Ok(move |path| {
-        let path = overrides.iter().fold(path, |path, entry| entry.apply(path));
-        match timeout {
+#[derive(Clone, Debug)]
+pub(crate) struct Adaptation {
+    overrides: Vec<Override>,
+    connect_timeout: Option<Duration>,
+}
+
+impl Adaptation {
+    pub(super) fn understand(typed: &Shared) -> Result<Self, UsageError> {
+        let parse = |text: &String| {
+            Override::parse(text).map_err(|error| UsageError::new("--resolve", error))
+        };
+        Ok(Self {
+            overrides: typed.resolve.iter().map(parse).collect::<Result<_, _>>()?,
+            connect_timeout: typed.connect_timeout,
+        })
+    }
+
+    /// Tells it to a path.
+    pub(crate) fn adapt(&self, path: Path) -> Path {
+        let overrides = self.overrides.iter();
+        let path = overrides.fold(path, |path, entry| entry.apply(path));
+        match self.connect_timeout {
             Some(timeout) => path.connect_timeout(timeout),
             None => path,
         }
-    })
+    }
 }
 
 fn bindings(word: Option<&str>) -> Bindings {
@@ -129,6 +143,7 @@ fn identity(typed: &Shared) -> Option<Identity> {
 }
 
 /// Addresses that stand for a host and a port: `HOST:PORT:ADDR[,ADDR]…`, as curl's.
+#[derive(Clone, Debug)]
 struct Override {
     host: HostName,
     port: u16,

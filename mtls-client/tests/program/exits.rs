@@ -33,7 +33,7 @@ async fn a_wrong_command_line_is_2() {
 #[tokio::test(flavor = "multi_thread")]
 async fn help_teaches_by_example_and_says_what_mtls_means() {
     let lab = Lab::new();
-    for command in ["", "get", "check", "connect"] {
+    for command in ["", "get", "check", "connect", "paths"] {
         let typed: Vec<_> = command.split_terminator(' ').chain(["--help"]).collect();
         let run = lab.run(typed).await.exits_with(0);
         for words in ["Examples:", "multipath TLS", "not mutual TLS", "110"] {

@@ -14,4 +14,5 @@ mod site;
 mod streams;
 mod terminal;
 mod verdicts;
+mod ways;
 mod write_out;

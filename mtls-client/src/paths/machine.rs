@@ -1,0 +1,208 @@
+//! The machine's network, as far as it can be looked at from inside.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Serialize, Serializer};
+
+/// Where a packet to nowhere in particular would go: these addresses are in no network of
+/// anybody's (RFC 5737, RFC 4291), and nothing is ever sent to them.
+pub(super) const ANYWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1)),
+];
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Interface {
+    pub(super) name: String,
+    #[serde(skip)]
+    pub(super) index: u32,
+    pub(super) kind: Kind,
+    pub(super) state: State,
+    pub(super) addresses: Vec<Address>,
+    pub(super) default_routes: Vec<DefaultRoute>,
+    /// The interface that its packets really leave by, as those of a VLAN do.
+    pub(super) carried_by: Option<String>,
+}
+
+/// What an interface is, where the kernel says so; a name is no proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Loopback,
+    Ethernet,
+    Wireless,
+    /// A modem of a mobile network.
+    Mobile,
+    /// Such as PPP.
+    PointToPoint,
+    /// Something that the kernel makes, by its name for it: `veth`, `vlan`, `wireguard`, ….
+    Made(String),
+    Other,
+}
+
+/// Whether packets can leave by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum State {
+    Up,
+    /// Switched on, with no cable or no network.
+    NoCarrier,
+    Down,
+}
+
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) ip: IpAddr,
+    pub(super) prefix: u8,
+    /// A connection from it may be made: not still on trial, and not on its way out.
+    pub(super) usable: bool,
+}
+
+/// A way to everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct DefaultRoute {
+    /// `None` where the interface leads there without one.
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) is_ipv6: bool,
+    /// The lowest is taken.
+    pub(super) metric: u32,
+    /// The routing table, where it is not the main one: a rule must lead to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) table: Option<u32>,
+}
+
+/// By which interface a packet would leave, from which address, and to where first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hop {
+    pub(super) interface: u32,
+    pub(super) source: Option<IpAddr>,
+    pub(super) gateway: Option<IpAddr>,
+}
+
+/// The hardware addresses of this machine's neighbours, by interface and address.
+pub(super) type Neighbours = HashMap<(u32, IpAddr), String>;
+
+/// Where packets of a connection go first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct NextHop {
+    /// The router; `None` where the other end is on the network of the interface itself.
+    pub(super) gateway: Option<IpAddr>,
+    /// Its hardware address, as far as it has been heard of.
+    pub(super) mac: Option<String>,
+}
+
+impl Interface {
+    pub(super) fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// The addresses that a connection to elsewhere may come from.
+    pub(super) fn sources(&self) -> impl Iterator<Item = IpAddr> {
+        let usable = self.addresses.iter().filter(|address| address.usable);
+        usable
+            .map(|address| address.ip)
+            .filter(|ip| !ip.is_loopback() && !is_link_local(*ip))
+    }
+
+    /// A tunnel's packets leave once more, by another interface.
+    pub(super) fn is_tunnel(&self) -> bool {
+        const TUNNELS: [&str; 16] = [
+            "tun",
+            "wireguard",
+            "ipip",
+            "gre",
+            "gretap",
+            "ip6gre",
+            "ip6gretap",
+            "ip6tnl",
+            "sit",
+            "vti",
+            "vti6",
+            "xfrm",
+            "vxlan",
+            "geneve",
+            "amt",
+            "bareudp",
+        ];
+        matches!(&self.kind, Kind::Made(name) if TUNNELS.contains(&name.as_str()))
+    }
+}
+
+/// Means nothing without its interface.
+pub(super) fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Loopback => "loopback",
+            Self::Ethernet => "ethernet",
+            Self::Wireless => "wireless",
+            Self::Mobile => "mobile",
+            Self::PointToPoint => "point-to-point",
+            Self::Made(name) => name,
+            Self::Other => "other",
+        })
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl State {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::NoCarrier => "no carrier",
+            Self::Down => "down",
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.ip, self.prefix)
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl NextHop {
+    pub(super) fn of(hop: &Hop, neighbours: &Neighbours) -> Self {
+        let mac = hop
+            .gateway
+            .and_then(|gateway| neighbours.get(&(hop.interface, gateway)));
+        Self {
+            gateway: hop.gateway,
+            mac: mac.cloned(),
+        }
+    }
+
+    /// Whether both are one router, as far as that can be known: `None` where it cannot.
+    pub(super) fn is_same_router(&self, other: &Self) -> Option<bool> {
+        let (Some(one), Some(two)) = (self.gateway, other.gateway) else {
+            // One of them, at least, has no router to share.
+            return Some(false);
+        };
+        match (&self.mac, &other.mac) {
+            (Some(one), Some(two)) => Some(one == two),
+            // Many a router has the address 192.168.1.1.
+            _ if one == two => None,
+            _ => Some(false),
+        }
+    }
+}

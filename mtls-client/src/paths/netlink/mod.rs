@@ -1,0 +1,295 @@
+//! What the kernel says of this machine's network (rtnetlink(7)).
+
+mod parse;
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::machine::{Hop, Interface, Neighbours};
+
+/// `AF_NETLINK` and `NETLINK_ROUTE` (`linux/netlink.h`).
+const AF_NETLINK: i32 = 16;
+const NETLINK_ROUTE: i32 = 0;
+
+/// `NLMSG_ERROR` and `NLMSG_DONE`.
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+
+/// The length of a message's header.
+const HEADER: usize = 16;
+
+/// The kernel answers at once: this is for a broken one.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// More than one part of an answer ever has.
+const MAX_PART: usize = 64 * 1024;
+
+/// Interfaces, addresses, default routes or neighbours beyond this number are left out.
+const MAX_ENTRIES: usize = 4096;
+
+/// A way to ask the kernel.
+pub(super) struct Kernel {
+    socket: Socket,
+    sequence: u32,
+    part: Box<[u8]>,
+}
+
+impl Kernel {
+    pub(super) fn open() -> io::Result<Self> {
+        let protocol = Some(Protocol::from(NETLINK_ROUTE));
+        let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, protocol)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            part: vec![0; MAX_PART].into(),
+        })
+    }
+
+    /// All interfaces, with their addresses and default routes.
+    pub(super) fn interfaces(&mut self) -> io::Result<Vec<Interface>> {
+        let mut links: Vec<parse::Link> = Vec::new();
+        let ask = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        self.dump(ask, |payload| keep(&mut links, parse::link(payload)))?;
+        let names: HashMap<u32, String> = links
+            .iter()
+            .map(|link| (link.interface.index, link.interface.name.clone()))
+            .collect();
+        let mut interfaces: Vec<_> = links
+            .into_iter()
+            .map(|link| Interface {
+                carried_by: link.carrier.and_then(|index| names.get(&index).cloned()),
+                ..link.interface
+            })
+            .collect();
+        let mut addresses = Vec::new();
+        let ask = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.dump(ask, |payload| keep(&mut addresses, parse::address(payload)))?;
+        let mut routes = Vec::new();
+        let ask = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        self.dump(ask, |payload| routes.extend(parse::default_routes(payload)))?;
+        routes.truncate(MAX_ENTRIES);
+        for interface in &mut interfaces {
+            let of = |index: &u32| *index == interface.index;
+            let its = addresses.iter().filter(|(index, _)| of(index));
+            interface.addresses = its.map(|&(_, address)| address).collect();
+            let its = routes.iter().filter(|(index, _)| of(index));
+            interface.default_routes = its.map(|(_, route)| route.clone()).collect();
+            interface
+                .default_routes
+                .sort_by_key(|route| (route.table.is_some(), route.is_ipv6, route.metric));
+        }
+        Ok(interfaces)
+    }
+
+    /// The interfaces that have a route to this address, whether or not it is the best one.
+    pub(super) fn leading_to(&mut self, to: IpAddr) -> io::Result<HashSet<u32>> {
+        let mut found = HashSet::new();
+        let ask = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        self.dump(ask, |payload| {
+            found.extend(parse::exits_toward(payload, to))
+        })?;
+        Ok(found)
+    }
+
+    /// The hardware addresses of this machine's neighbours, by interface and address.
+    pub(super) fn neighbours(&mut self) -> io::Result<Neighbours> {
+        let mut found = Vec::new();
+        let ask = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
+        self.dump(ask, |payload| keep(&mut found, parse::neighbour(payload)))?;
+        Ok(found.into_iter().collect())
+    }
+
+    /// How a packet to `to` would leave: from `from`, and out of the interface `out`, where they
+    /// are said.
+    pub(super) fn hop(
+        &mut self,
+        to: IpAddr,
+        from: Option<IpAddr>,
+        out: Option<u32>,
+    ) -> io::Result<Hop> {
+        let to = to.to_canonical();
+        let (address_family, bits) = match to.is_ipv4() {
+            true => (AddressFamily::Inet, 32),
+            false => (AddressFamily::Inet6, 128),
+        };
+        let from = from.map(|from| from.to_canonical());
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family,
+            destination_prefix_length: bits,
+            source_prefix_length: from.map_or(0, |_| bits),
+            ..RouteHeader::default()
+        };
+        let from = from.map(|from| RouteAttribute::Source(from.into()));
+        let out = out.map(RouteAttribute::Oif);
+        message.attributes = vec![RouteAttribute::Destination(to.into())];
+        message.attributes.extend(from.into_iter().chain(out));
+        let mut hops = Vec::new();
+        self.ask(RouteNetlinkMessage::GetRoute(message), 0)?;
+        self.read_part(|payload| hops.extend(parse::hop(payload)))?;
+        hops.pop()
+            .ok_or_else(|| io::Error::other("the answer names no interface"))
+    }
+
+    /// Asks for all of a kind, and hands each answer on.
+    fn dump(
+        &mut self,
+        message: RouteNetlinkMessage,
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.ask(message, NLM_F_DUMP)?;
+        while !self.read_part(&mut each)? {}
+        Ok(())
+    }
+
+    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes).map(drop)
+    }
+
+    /// Whether it was the last part.
+    fn read_part(&mut self, each: impl FnMut(&[u8])) -> io::Result<bool> {
+        let len = self.socket.read(&mut self.part)?;
+        messages(&self.part[..len], self.sequence, each)
+    }
+}
+
+/// Hands on what each message carries that answers this request; whether the last one is here.
+fn messages(mut part: &[u8], sequence: u32, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+    while !part.is_empty() {
+        let message = NetlinkBuffer::new_checked(part).map_err(io::Error::other)?;
+        let (kind, payload) = (message.message_type(), message.payload());
+        if message.sequence_number() == sequence {
+            match kind {
+                DONE => return Ok(true),
+                ERROR => refused(payload)?,
+                _ => each(payload),
+            }
+        }
+        let len = (message.length() as usize).next_multiple_of(4).max(HEADER);
+        part = part.get(len..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// `struct nlmsgerr`: a negative error number, or 0.
+fn refused(payload: &[u8]) -> io::Result<()> {
+    match payload
+        .first_chunk()
+        .map(|bytes| i32::from_ne_bytes(*bytes))
+    {
+        Some(0) => Ok(()),
+        Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
+        None => Err(io::Error::other("an answer that is cut short")),
+    }
+}
+
+/// What cannot be understood is left out.
+fn keep<T>(found: &mut Vec<T>, entry: Option<T>) {
+    if found.len() < MAX_ENTRIES {
+        found.extend(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::{ANYWHERE, Kind};
+    use super::*;
+
+    /// A part of the kernel's answer to this.
+    fn answer(message: RouteNetlinkMessage) -> (Vec<u8>, u32) {
+        let mut kernel = Kernel::open().unwrap();
+        kernel.ask(message, NLM_F_DUMP).unwrap();
+        let len = kernel.socket.read(&mut kernel.part).unwrap();
+        (kernel.part[..len].to_vec(), kernel.sequence)
+    }
+
+    #[test]
+    fn the_loopback_interface_is_found_with_its_addresses() {
+        let interfaces = Kernel::open().unwrap().interfaces().unwrap();
+        let loopback = interfaces.iter().find(|one| one.kind == Kind::Loopback);
+        let loopback = loopback.expect("a loopback interface");
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let has = |ip| loopback.addresses.iter().any(|one| one.ip == ip);
+        assert!(has(address("127.0.0.1")), "{loopback:?}");
+        assert_eq!(loopback.sources().count(), 0, "nobody elsewhere can answer");
+    }
+
+    #[test]
+    fn a_hop_is_what_the_kernel_would_take() {
+        let mut kernel = Kernel::open().unwrap();
+        let to = "127.0.0.1".parse().unwrap();
+        let hop = kernel.hop(to, None, None).unwrap();
+        let interfaces = kernel.interfaces().unwrap();
+        let by = interfaces.iter().find(|one| one.index == hop.interface);
+        assert_eq!(by.map(|one| one.name.as_str()), Some("lo"));
+        assert_eq!((hop.source, hop.gateway), (Some(to), None));
+        // A source that this machine does not have; and the next question is answered again.
+        assert!(kernel.hop(to, Some(ANYWHERE[0]), None).is_err());
+        assert_eq!(kernel.hop(to, None, None).unwrap(), hop);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_or_garbled_does_no_harm() {
+        for message in [
+            RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            RouteNetlinkMessage::GetAddress(AddressMessage::default()),
+            RouteNetlinkMessage::GetRoute(RouteMessage::default()),
+            RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()),
+        ] {
+            let (whole, sequence) = answer(message);
+            let read = |part: &[u8]| {
+                let _ = messages(part, sequence, |payload| {
+                    let _ = parse::link(payload);
+                    let _ = parse::address(payload);
+                    let _ = parse::default_routes(payload);
+                    let _ = parse::exits_toward(payload, ANYWHERE[0]);
+                    let _ = parse::hop(payload);
+                    let _ = parse::neighbour(payload);
+                });
+            };
+            for len in 0..whole.len() {
+                read(&whole[..len]);
+            }
+            for at in 0..whole.len().min(2048) {
+                for byte in [0, 1, 0x7f, 0xff] {
+                    let mut garbled = whole.clone();
+                    garbled[at] = byte;
+                    read(&garbled);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_with_the_kernels_number() {
+        let refusal = |code: i32| {
+            let mut message = vec![20, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];
+            message.extend(code.to_ne_bytes());
+            messages(&message, 7, |_| ()).map_err(|error| error.raw_os_error())
+        };
+        assert_eq!(refusal(-101), Err(Some(101)));
+        assert_eq!(refusal(0), Ok(false));
+        assert_eq!(refusal(i32::MIN).map(|_| ()), Err(Some(i32::MAX)));
+    }
+}
