@@ -124,7 +124,7 @@ impl Page {
         if pairs.is_empty() {
             return;
         }
-        self.heading("Pairs");
+        self.heading("Pairs, as far as this machine can see");
         for pair in pairs {
             let (word, colour) = match pair.really_different {
                 Some(true) => ("independent", Colour::Good),
@@ -142,8 +142,10 @@ impl Page {
     }
 
     fn advice(&mut self, findings: &Findings) {
-        self.text.push('\n');
-        self.prose(super::findings::NOT_KNOWN, 0);
+        if findings.target.is_none() || !findings.pairs.is_empty() {
+            self.text.push('\n');
+            self.prose(super::findings::NOT_KNOWN, 0);
+        }
         if let Some(suggestion) = &findings.suggestion {
             let suggestion = self.style.paint(Colour::Strong, suggestion);
             let _ = writeln!(self.text, "\nTry  {suggestion}");
