@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::ConfigError;
+use crate::web::TargetError;
 
 /// Why a server did not start, or did not end in peace.
 ///
@@ -59,6 +60,19 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// rustls does not take the authorities of `--target-ca`.
+    TargetCa {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// There are authorities for a target that has no certificate.
+    UnusedTargetCa,
+    /// This system has no list of authorities.
+    NoSystemRoots,
+    /// The target cannot be used.
+    Target(TargetError),
     /// Certificates for `--dev` could not be made.
     Certificates(mtls_certs::Error),
     /// The CA of `--dev` could not be written.
@@ -133,6 +147,18 @@ impl fmt::Display for Error {
             Self::ClientCa { path, reason } => {
                 write!(f, "cannot use the client CA {}: {reason}", path.display())
             }
+            Self::TargetCa { path, reason } => {
+                write!(f, "cannot use the target CA {}: {reason}", path.display())
+            }
+            Self::UnusedTargetCa => f.write_str(
+                "--target-ca is for https targets, and this one has no certificate: leave it out, \
+                 or name a target of https://",
+            ),
+            Self::NoSystemRoots => f.write_str(
+                "this system has no list of authorities to check the target's certificate with: \
+                 install one (ca-certificates), or name the target's authority with --target-ca",
+            ),
+            Self::Target(error) => error.fmt(f),
             Self::Certificates(error) => write!(f, "cannot make certificates: {error}"),
             Self::WriteCa { path, source } => {
                 write!(f, "cannot write the CA to {}: {source}", path.display())

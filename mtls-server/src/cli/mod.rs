@@ -4,6 +4,7 @@ mod common;
 mod config;
 mod passthrough;
 mod serve;
+mod terminate;
 mod time;
 mod tls_server;
 
@@ -18,6 +19,7 @@ pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
 pub use passthrough::{PassthroughArgs, TunnelArgs};
 pub use serve::ServeArgs;
+pub use terminate::{TargetArgs, TerminateArgs};
 pub use tls_server::TlsServerArgs;
 
 const EXAMPLES: &str = "\
@@ -30,6 +32,8 @@ Examples:
       side connections on another address as well
   mtls-server serve /srv/www --cert server.pem --key server.key --policy require
       no client without a verified connection
+  mtls-server terminate --target http://127.0.0.1:3000 --cert server.pem --key server.key
+      in front of a program that speaks plain HTTP
   mtls-server serve --config /etc/mtls-server.toml
       options from the table [serve] of a file; `mtls-server config check FILE` looks at it
 
@@ -80,6 +84,13 @@ pub enum Command {
     #[command(after_help = passthrough::EXAMPLES)]
     Passthrough(Box<PassthroughArgs>),
 
+    /// End TLS in front of a web server that speaks plain HTTP, and pass its requests on
+    ///
+    /// Bodies stream both ways, and WebSockets pass. Changed certificates are taken into use at
+    /// once, and on SIGHUP; SIGTERM and SIGINT as in `serve`.
+    #[command(after_help = terminate::EXAMPLES)]
+    Terminate(Box<TerminateArgs>),
+
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -90,6 +101,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.run().await,
             Self::Passthrough(args) => args.run().await,
+            Self::Terminate(args) => args.run().await,
             Self::Config(command) => command.run(),
         }
     }
@@ -98,6 +110,7 @@ impl Command {
     fn check(&self) -> Vec<Error> {
         match self {
             Self::Serve(args) => args.check(),
+            Self::Terminate(args) => args.check(),
             Self::Passthrough(_) | Self::Config(_) => Vec::new(),
         }
     }

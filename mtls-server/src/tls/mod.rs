@@ -5,11 +5,13 @@ mod dev;
 mod identity;
 mod pem;
 mod reload;
+mod roots;
 mod server_tls;
 
 pub use client_ca::ClientCa;
 pub use dev::DevIdentity;
 pub use identity::Identity;
+pub use roots::{roots_from_file, system_roots};
 pub use server_tls::ServerTls;
 
 pub(crate) use reload::{Cause, Reloaded, Reloader};

@@ -1,19 +1,22 @@
 //! One HTTPS connection, from its verdict to its end.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use mtls_core::VerdictHandle;
+use tokio::io::AsyncWriteExt;
 
 use super::idle::Watched;
 use super::verdict_field::{VERDICT_FIELD, verdict_field};
@@ -51,6 +54,35 @@ pub struct Peer {
     pub local: Option<SocketAddr>,
     /// What is known of its connection, as of now whenever it is asked.
     pub verdict: VerdictHandle,
+    takeover: Takeover,
+}
+
+impl Peer {
+    /// Goes on with the connection when HTTP has given it up (RFC 9110, section 7.8); a second
+    /// call takes the place of the first.
+    pub(crate) fn take_over(&self, tunnel: impl Future<Output = ()> + Send + 'static) {
+        *self.takeover.lock() = Some(Box::pin(tunnel));
+    }
+}
+
+/// What goes on over a connection after HTTP.
+#[derive(Clone, Default)]
+struct Takeover(Arc<Mutex<Option<Tunnel>>>);
+
+type Tunnel = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Takeover {
+    fn lock(&self) -> MutexGuard<'_, Option<Tunnel>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Takeover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Takeover")
+            .field(&self.lock().is_some())
+            .finish()
+    }
 }
 
 /// The bounds of HTTP.
@@ -125,14 +157,16 @@ impl<R: Respond> Handler for Site<R> {
             address,
             local: tls.get_ref().0.local_addr().ok(),
             verdict,
+            takeover: Takeover::default(),
         };
+        let takeover = peer.takeover.clone();
         let (watched, activity) = Watched::new(tls);
         let talk = Arc::new(Talk {
             respond: self.respond.clone(),
             peer,
         });
         let answer = service_fn(move |request| Arc::clone(&talk).answer(request));
-        let mut serving = pin!(http.serve_connection(TokioIo::new(watched), answer));
+        let mut serving = pin!(http.serve_connection_with_upgrades(TokioIo::new(watched), answer));
         let ended = tokio::select! {
             ended = serving.as_mut() => Some(ended),
             () = stopping.wait() => None,
@@ -154,6 +188,15 @@ impl<R: Respond> Handler for Site<R> {
         if let Err(error) = ended {
             tracing::debug!(peer = %address, %error, "connection ended");
         }
+        let tunnel = takeover.lock().take();
+        if let Some(tunnel) = tunnel {
+            tokio::select! {
+                () = tunnel => {}
+                () = activity.idle_for(self.idle_timeout) => {
+                    tracing::debug!(peer = %address, "cut off: nothing moves");
+                }
+            }
+        }
     }
 }
 
@@ -169,15 +212,32 @@ impl<R: Respond> Talk<R> {
         self: Arc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Either<Full<Bytes>, R::Body>>, Infallible> {
+        let upgrade = request.extensions().get::<OnUpgrade>().cloned();
         let mut response = if request.uri().path() == verdict_page::PATH {
             verdict_page::answer(request.method(), request.headers(), &self.peer).map(Either::Left)
         } else {
             let response = self.respond.respond(request, &self.peer).await;
             response.map(Either::Right)
         };
+        if let (Some(upgrade), false) = (upgrade, switches(&response)) {
+            self.peer.take_over(close(upgrade));
+        }
         // Asked for now, since a side connection may have confirmed since the last response.
         let value = verdict_field(&self.peer.verdict.get());
         response.headers_mut().insert(VERDICT_FIELD, value);
         Ok(response)
+    }
+}
+
+fn switches<B>(response: &Response<B>) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Ends a connection that is not upgraded after all: hyper leaves that to whoever might have asked
+/// for the upgrade.
+async fn close(upgrade: OnUpgrade) {
+    if let Ok(upgraded) = upgrade.await {
+        // A client that is gone needs no farewell.
+        let _ = TokioIo::new(upgraded).shutdown().await;
     }
 }

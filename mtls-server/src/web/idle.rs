@@ -27,10 +27,7 @@ pub(crate) struct Activity {
 
 impl<S> Watched<S> {
     pub(crate) fn new(stream: S) -> (Self, Activity) {
-        let activity = Activity {
-            start: Instant::now(),
-            last: Arc::new(AtomicU64::new(0)),
-        };
+        let activity = Activity::start();
         let watched = Self {
             stream,
             activity: activity.clone(),
@@ -40,6 +37,13 @@ impl<S> Watched<S> {
 }
 
 impl Activity {
+    pub(crate) fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            last: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
     /// Returns when no byte has moved for `idle`, counted from this call at the earliest.
     pub(crate) async fn idle_for(&self, idle: Duration) {
         let called = Instant::now();
@@ -56,7 +60,7 @@ impl Activity {
         self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    fn note(&self, moved: bool) {
+    pub(crate) fn note(&self, moved: bool) {
         if moved {
             let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.last.store(now, Ordering::Relaxed);

@@ -8,9 +8,11 @@ mod idle;
 mod listing;
 mod media;
 mod pages;
+mod terminate;
 mod verdict_field;
 mod verdict_page;
 
 pub use connection::{HttpLimits, Peer, Respond, Site};
 pub use files::{Files, FilesBody, FilesOptions};
+pub use terminate::{Download, Target, TargetError, Terminate, TerminateBody, TerminateOptions};
 pub use verdict_field::{VERDICT_FIELD, verdict_field};

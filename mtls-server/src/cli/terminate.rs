@@ -1,0 +1,100 @@
+//! `mtls-server terminate`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::time::positive;
+use super::tls_server::TlsServerArgs;
+use crate::error::Error;
+use crate::tls::{roots_from_file, system_roots};
+use crate::web::{Target, Terminate, TerminateOptions};
+
+/// Examples for the help.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  mtls-server terminate --target http://127.0.0.1:3000 --dev
+      try it in front of a program on this machine
+  mtls-server terminate --target unix:/run/app.sock --cert server.pem --key server.key \\
+      --listen 0.0.0.0:443
+      a program that listens on a socket in the file system
+  mtls-server terminate --target h2c://127.0.0.1:50051 --cert server.pem --key server.key
+      a gRPC server
+  mtls-server terminate --target https://app.internal:8443 --target-ca ca.pem \\
+      --cert server.pem --key server.key
+      another machine, with TLS on the way
+
+The target reads the verdict in the request field Multipath-Verdict, and the client's address in
+X-Forwarded-For and Forwarded. What clients write into these is dropped.";
+
+/// The options of `terminate`, as typed.
+#[derive(Debug, clap::Args)]
+pub struct TerminateArgs {
+    /// Where requests go: http://HOST:PORT, h2c://HOST:PORT (HTTP/2 without TLS),
+    /// https://HOST:PORT, or unix:PATH
+    #[arg(long, value_name = "URL")]
+    pub target: Target,
+
+    /// For an https target: trust the authorities in this PEM file, and not the system's
+    #[arg(long, value_name = "FILE")]
+    pub target_ca: Option<PathBuf>,
+
+    /// Let requests go to another machine without TLS: whoever is in between reads and changes
+    /// them
+    #[arg(long)]
+    pub unsafe_target: bool,
+
+    /// The bounds of what goes to the target.
+    #[command(flatten)]
+    pub target_limits: TargetArgs,
+
+    /// What every command that ends TLS is told.
+    #[command(flatten)]
+    pub server: TlsServerArgs,
+}
+
+/// The bounds of what goes to a target, as typed.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Bounds")]
+pub struct TargetArgs {
+    /// Requests to the target at a time, WebSockets too; more get 503
+    #[arg(long, value_name = "N", default_value = "1024")]
+    pub max_requests: NonZeroUsize,
+
+    /// How long connecting to the target may take; then 504
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
+    pub target_connect_timeout: Duration,
+
+    /// How long the target may take to answer when the request has arrived; then 504
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
+    pub target_timeout: Duration,
+}
+
+impl TerminateArgs {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let terminate = self.terminate()?;
+        let does = format!("passing requests to {}", self.target);
+        self.server.serve(&does, terminate).await
+    }
+
+    /// What can be told to be wrong without serving.
+    pub(super) fn check(&self) -> Vec<Error> {
+        let checks = [self.server.check(), self.terminate().map(drop)];
+        checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn terminate(&self) -> Result<Terminate, Error> {
+        let mut options = TerminateOptions::new(self.target.clone());
+        options.roots = match (self.target.needs_roots(), &self.target_ca) {
+            (true, Some(file)) => roots_from_file(file)?,
+            (true, None) => system_roots()?,
+            (false, Some(_)) => return Err(Error::UnusedTargetCa),
+            (false, None) => options.roots,
+        };
+        options.unsafe_target = self.unsafe_target;
+        options.requests = self.target_limits.max_requests.get();
+        options.connect_timeout = self.target_limits.target_connect_timeout;
+        options.response_timeout = self.target_limits.target_timeout;
+        Terminate::new(options)
+    }
+}

@@ -1,0 +1,38 @@
+//! Whom to trust as a client.
+
+use std::path::Path;
+
+use rustls::RootCertStore;
+
+use super::pem;
+use crate::error::Error;
+
+/// The authorities of a PEM file.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Pem`] for the file, [`Error::TargetCa`] for what rustls does not
+/// take.
+pub fn roots_from_file(path: &Path) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in pem::certificates("target CA", path)? {
+        roots.add(certificate).map_err(|error| Error::TargetCa {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(roots)
+}
+
+/// The authorities that the system trusts.
+///
+/// # Errors
+/// [`Error::NoSystemRoots`].
+pub fn system_roots() -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let loaded = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(loaded.certs);
+    match roots.is_empty() {
+        true => Err(Error::NoSystemRoots),
+        false => Ok(roots),
+    }
+}

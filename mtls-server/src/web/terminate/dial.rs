@@ -1,0 +1,222 @@
+//! How the target is reached.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::vec;
+
+use hyper::Uri;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use super::target::{Target, Via};
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Dials the target, whatever host a request is for.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    tcp: HttpConnector<Resolver>,
+    via: DialVia,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum DialVia {
+    Tcp,
+    Tls(TlsConnector, ServerName<'static>),
+    Unix(Arc<std::path::Path>),
+}
+
+/// Why the target was not reached.
+#[derive(Debug)]
+pub(super) enum DialError {
+    TimedOut(Duration),
+    Failed(BoxError),
+}
+
+impl Dialer {
+    /// `private` keeps to this machine whatever a name such as `localhost` may resolve to.
+    pub(super) fn new(
+        target: &Target,
+        roots: RootCertStore,
+        private: bool,
+        patience: Duration,
+    ) -> Result<Self, rustls::Error> {
+        let only_loopback = private && target.is_localhost();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver {
+            system: GaiResolver::new(),
+            only_loopback,
+        });
+        tcp.set_nodelay(true);
+        Ok(Self {
+            tcp,
+            via: match &target.via {
+                Via::Tcp { .. } => DialVia::Tcp,
+                Via::Tls(name) => DialVia::Tls(tls_connector(roots)?, name.clone()),
+                Via::Unix(path) => DialVia::Unix(path.as_path().into()),
+            },
+            timeout: patience,
+        })
+    }
+
+    async fn dial(mut self, uri: Uri) -> Result<Link, BoxError> {
+        if let DialVia::Unix(path) = &self.via {
+            return Ok(Link(Box::pin(UnixStream::connect(path).await?)));
+        }
+        let tcp = self.tcp.call(uri).await?.into_inner();
+        Ok(match self.via {
+            DialVia::Tls(connector, name) => Link(Box::pin(connector.connect(name, tcp).await?)),
+            _ => Link(Box::pin(tcp)),
+        })
+    }
+}
+
+impl Service<Uri> for Dialer {
+    type Response = TokioIo<Link>;
+    type Error = DialError;
+    type Future = BoxFuture<Result<TokioIo<Link>, DialError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), DialError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let dialer = self.clone();
+        Box::pin(async move {
+            let patience = dialer.timeout;
+            match timeout(patience, dialer.dial(uri)).await {
+                Ok(dialed) => dialed.map(TokioIo::new).map_err(DialError::Failed),
+                Err(_) => Err(DialError::TimedOut(patience)),
+            }
+        })
+    }
+}
+
+fn tls_connector(roots: RootCertStore) -> Result<TlsConnector, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut(patience) => write!(f, "no connection within {patience:?}"),
+            Self::Failed(error) => f.write_str(&root_cause(&**error)),
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+/// What the system or TLS said at the bottom.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// The system's resolver.
+#[derive(Clone)]
+struct Resolver {
+    system: GaiResolver,
+    only_loopback: bool,
+}
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = BoxFuture<io::Result<vec::IntoIter<SocketAddr>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.system.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolving = self.system.call(name);
+        let only_loopback = self.only_loopback;
+        Box::pin(async move {
+            let fit = |address: &SocketAddr| !only_loopback || address.ip().is_loopback();
+            let addresses: Vec<_> = resolving.await?.filter(fit).collect();
+            match addresses.is_empty() {
+                true => Err(io::Error::other(
+                    "the name stands for no address of this machine",
+                )),
+                false => Ok(addresses.into_iter()),
+            }
+        })
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
+
+/// A connection to the target.
+pub(super) struct Link(Pin<Box<dyn Duplex>>);
+
+impl Connection for Link {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Link {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Link {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.as_mut().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,391 @@
+//! Which fields pass (RFC 9110, section 7.6.1), and which are this server's own to write.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::header::{
+    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use hyper::http::request::Parts;
+use hyper::http::uri::Authority;
+use hyper::{StatusCode, Version};
+
+use crate::web::VERDICT_FIELD;
+
+/// Fields of one connection alone.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+/// Only this server may say these to the target; also every name that begins with
+/// `x-forwarded-`.
+const OWN: [&str; 3] = ["multipath-verdict", "forwarded", "x-real-ip"];
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+const TE_TOKEN: HeaderValue = HeaderValue::from_static("te");
+const UPGRADE_TOKEN: HeaderValue = HeaderValue::from_static("upgrade");
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+
+/// What this server says of a client.
+#[derive(Debug)]
+pub(super) struct About {
+    pub(super) client: SocketAddr,
+    pub(super) verdict: HeaderValue,
+}
+
+/// Why a request is not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    NoHost,
+    BadHost,
+}
+
+impl Unfit {
+    pub(super) const STATUS: StatusCode = StatusCode::BAD_REQUEST;
+
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::NoHost => "The request does not say which host it is for.",
+            Self::BadHost => "The request says more than one host, or none that makes sense.",
+        }
+    }
+}
+
+/// Makes the fields of a request fit for the target. `host` is what the target is told; the
+/// client's own where there is none.
+pub(super) fn to_target(parts: &mut Parts, about: &About, http2: bool) -> Result<(), Unfit> {
+    let authority = authority(parts)?;
+    let wants_websocket = wants_websocket(parts);
+    let trailers = parts.headers.get_all(TE).iter().any(accepts_trailers);
+    let fields = &mut parts.headers;
+    // First of all: `Connection` may name what is added below.
+    remove_hop_by_hop(fields);
+    remove_own(fields);
+    // The client has been told to go on; the target need not be asked.
+    fields.remove(EXPECT);
+    join_cookies(fields);
+    fields.remove(HOST);
+    let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Unfit::BadHost)?;
+    if trailers {
+        fields.insert(TE, TRAILERS);
+    }
+    if !http2 {
+        // With HTTP/2 the `:authority` is the target's own: hyper writes that one.
+        fields.insert(HOST, host.clone());
+        if trailers {
+            fields.append(CONNECTION, TE_TOKEN);
+        }
+        if wants_websocket {
+            fields.append(CONNECTION, UPGRADE_TOKEN);
+            fields.insert(UPGRADE, WEBSOCKET);
+        }
+    }
+    let client = about.client.ip().to_canonical();
+    fields.insert(VERDICT_FIELD, about.verdict.clone());
+    fields.insert(FORWARDED, forwarded(client, &authority));
+    fields.insert(FORWARDED_FOR, value(client.to_string()));
+    fields.insert(FORWARDED_HOST, host);
+    fields.insert(FORWARDED_PROTO, HTTPS);
+    fields.append(VIA, via(parts.version));
+    Ok(())
+}
+
+/// Makes the fields of a response fit for the client. `websocket` if the protocol changes.
+pub(super) fn to_client(fields: &mut HeaderMap, websocket: bool) {
+    remove_hop_by_hop(fields);
+    if websocket {
+        fields.insert(CONNECTION, UPGRADE_TOKEN);
+        fields.insert(UPGRADE, WEBSOCKET);
+    }
+}
+
+/// Does the client ask for a WebSocket (RFC 6455, section 4.1)? Other protocols are not passed
+/// on: by one such as `h2c` it could write requests that nobody looks at.
+pub(super) fn wants_websocket(parts: &Parts) -> bool {
+    parts.version <= Version::HTTP_11 && says_websocket(&parts.headers)
+}
+
+/// Does the target say the same?
+pub(super) fn says_websocket(fields: &HeaderMap) -> bool {
+    let upgrades = fields.get_all(CONNECTION).iter().any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value
+            .split(',')
+            .any(|name| name.trim().eq_ignore_ascii_case("upgrade"))
+    });
+    let mut protocols = fields.get_all(UPGRADE).iter();
+    let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    upgrades && protocols.next().is_some_and(websocket) && protocols.next().is_none()
+}
+
+/// Removes what only this server may say, in trailers too. An underscore counts as a hyphen: to
+/// many programs (CGI, WSGI) the two are the same.
+pub(super) fn remove_own(fields: &mut HeaderMap) {
+    let names: Vec<HeaderName> = fields.keys().filter(|name| is_own(name)).cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
+}
+
+fn is_own(name: &HeaderName) -> bool {
+    let name = name.as_str().replace('_', "-");
+    OWN.contains(&name.as_str()) || name.starts_with("x-forwarded-")
+}
+
+fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    let mut named = Vec::new();
+    for value in fields.get_all(CONNECTION) {
+        let value = value.to_str().unwrap_or_default();
+        named.extend(
+            value
+                .split(',')
+                .filter_map(|name| name.trim().parse::<HeaderName>().ok()),
+        );
+    }
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        fields.remove(name);
+    }
+}
+
+/// The host that the client asks for (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
+fn authority(parts: &Parts) -> Result<Authority, Unfit> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Unfit::BadHost);
+    }
+    let authority = match (parts.uri.authority(), host) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_| Unfit::BadHost)?,
+        (None, None) => return Err(Unfit::NoHost),
+    };
+    match authority.as_str().contains('@') {
+        true => Err(Unfit::BadHost),
+        false => Ok(authority),
+    }
+}
+
+/// HTTP/2 may send them one by one (RFC 9113, section 8.2.3).
+fn join_cookies(fields: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = fields
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if cookies.len() < 2 {
+        return;
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        fields.insert(COOKIE, joined);
+    }
+}
+
+fn accepts_trailers(value: &HeaderValue) -> bool {
+    let value = value.to_str().unwrap_or_default();
+    value
+        .split(',')
+        .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// RFC 7239, section 4.
+fn forwarded(client: IpAddr, host: &Authority) -> HeaderValue {
+    let mut text = String::from("for=");
+    // Writing to a string cannot fail.
+    let _ = match client {
+        IpAddr::V4(client) => write!(text, "{client}"),
+        IpAddr::V6(client) => write!(text, "\"[{client}]\""),
+    };
+    let _ = write!(text, ";host=\"{host}\";proto=https");
+    value(text)
+}
+
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2.0 mtls-server",
+        Version::HTTP_10 => "1.0 mtls-server",
+        _ => "1.1 mtls-server",
+    })
+}
+
+/// Of text that is made of addresses and an [`Authority`]: ASCII, and nothing that ends a line.
+fn value(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::Request;
+
+    fn passed(request: hyper::http::request::Builder) -> Result<HeaderMap, Unfit> {
+        passed_to(request, false)
+    }
+
+    fn passed_to(request: hyper::http::request::Builder, http2: bool) -> Result<HeaderMap, Unfit> {
+        let about = About {
+            client: ([192, 0, 2, 7], 4711).into(),
+            verdict: HeaderValue::from_static("unverified; reason=x"),
+        };
+        let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+        to_target(&mut parts, &about, http2).map(|()| parts.headers)
+    }
+
+    fn get() -> hyper::http::request::Builder {
+        Request::get("/").header(HOST, "example.org:8443")
+    }
+
+    #[test]
+    fn the_target_is_told_who_asks_and_how() {
+        let fields = passed(get()).expect("to pass");
+        assert_eq!(fields[HOST], "example.org:8443");
+        assert_eq!(fields[VERDICT_FIELD], "unverified; reason=x");
+        assert_eq!(
+            fields[FORWARDED],
+            "for=192.0.2.7;host=\"example.org:8443\";proto=https"
+        );
+        assert_eq!(fields[FORWARDED_FOR], "192.0.2.7");
+        assert_eq!(fields[FORWARDED_HOST], "example.org:8443");
+        assert_eq!(fields[FORWARDED_PROTO], "https");
+        assert_eq!(fields[VIA], "1.1 mtls-server");
+    }
+
+    #[test]
+    fn what_only_this_server_may_say_is_never_the_clients() {
+        let mut request = get();
+        let names = [
+            "multipath-verdict",
+            "Multipath_Verdict",
+            "forwarded",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-client-cert",
+            "x-real-ip",
+        ];
+        for name in names {
+            request = request.header(name, "forged").header(name, "twice");
+        }
+        let fields = passed(request).expect("to pass");
+        assert!(
+            fields
+                .values()
+                .all(|value| value != "forged" && value != "twice"),
+            "{fields:?}"
+        );
+        assert_eq!(fields.get_all(VERDICT_FIELD).iter().count(), 1);
+    }
+
+    #[test]
+    fn a_client_cannot_have_the_verdict_dropped_by_naming_it_hop_by_hop() {
+        let names = "close, Multipath-Verdict, x-forwarded-for, host, x-mine";
+        let request = get().header(CONNECTION, names).header("x-mine", "1");
+        let fields = passed(request).expect("to pass");
+        assert_eq!(fields[VERDICT_FIELD], "unverified; reason=x");
+        assert_eq!(fields[FORWARDED_FOR], "192.0.2.7");
+        assert_eq!(fields[HOST], "example.org:8443");
+        for gone in ["x-mine", "connection"] {
+            assert!(!fields.contains_key(gone), "{gone}");
+        }
+    }
+
+    #[test]
+    fn fields_of_one_connection_end_there() {
+        let mut request = get().header(EXPECT, "100-continue").header(TE, "gzip");
+        for name in [
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authorization",
+            "transfer-encoding",
+        ] {
+            request = request.header(name, "x");
+        }
+        let fields = passed(request).expect("to pass");
+        let known = [
+            HOST,
+            VERDICT_FIELD,
+            FORWARDED,
+            FORWARDED_FOR,
+            FORWARDED_HOST,
+            FORWARDED_PROTO,
+            VIA,
+        ];
+        assert!(fields.keys().all(|name| known.contains(name)), "{fields:?}");
+    }
+
+    #[test]
+    fn the_target_learns_that_trailers_are_welcome() {
+        let welcome = || get().header(TE, "gzip, Trailers");
+        let fields = passed_to(welcome(), true).expect("to pass");
+        assert_eq!(fields[TE], "trailers");
+        assert!(!fields.contains_key(HOST));
+        assert!(!fields.contains_key(CONNECTION));
+        assert_eq!(fields[FORWARDED_HOST], "example.org:8443");
+        let fields = passed(welcome()).expect("to pass");
+        assert_eq!(fields[TE], "trailers");
+        assert_eq!(fields[CONNECTION], "te");
+    }
+
+    #[test]
+    fn only_a_websocket_may_change_the_protocol() {
+        let upgrade = |protocol| {
+            get()
+                .header(CONNECTION, "keep-alive, Upgrade")
+                .header(UPGRADE, protocol)
+        };
+        let fields = passed(upgrade("WebSocket")).expect("to pass");
+        assert_eq!(fields[CONNECTION], "upgrade");
+        assert_eq!(fields[UPGRADE], "websocket");
+        for request in [
+            upgrade("h2c"),
+            upgrade("websocket, h2c"),
+            upgrade("websocket").header(UPGRADE, "h2c"),
+            upgrade("websocket").version(Version::HTTP_2),
+            get().header(UPGRADE, "websocket"),
+        ] {
+            let fields = passed(request).expect("to pass");
+            assert!(!fields.contains_key(UPGRADE), "{fields:?}");
+            assert!(!fields.contains_key(CONNECTION), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_one_and_makes_sense() {
+        let http2 = Request::get("https://example.net/").version(Version::HTTP_2);
+        let fields = passed(http2.header(HOST, "ignored")).expect("to pass");
+        assert_eq!(fields[HOST], "example.net");
+        assert_eq!(passed(Request::get("/")).err(), Some(Unfit::NoHost));
+        for host in ["", "a b", "u@example.org", "x\"y", "a/b"] {
+            let request = Request::get("/").header(HOST, host);
+            assert_eq!(passed(request).err(), Some(Unfit::BadHost), "{host:?}");
+        }
+        let twice = get().header(HOST, "other");
+        assert_eq!(passed(twice).err(), Some(Unfit::BadHost));
+    }
+
+    #[test]
+    fn cookies_that_came_one_by_one_are_joined() {
+        let request = get().header(COOKIE, "a=1").header(COOKIE, "b=2");
+        let fields = passed(request).expect("to pass");
+        assert_eq!(fields.get_all(COOKIE).iter().count(), 1);
+        assert_eq!(fields[COOKIE], "a=1; b=2");
+    }
+
+    #[test]
+    fn an_address_of_ip_6_is_quoted() {
+        let client = "2001:db8::1".parse().expect("an address");
+        let host = Authority::from_static("example.org");
+        assert_eq!(
+            forwarded(client, &host),
+            "for=\"[2001:db8::1]\";host=\"example.org\";proto=https"
+        );
+    }
+}
