@@ -1,10 +1,10 @@
 //! One page: connections, redirects, and where the answer goes.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use hyper::ext::ReasonPhrase;
 use hyper::header::LOCATION;
 use hyper::{Response, StatusCode, Version};
 use mtls_core::ClientStream;
@@ -95,6 +95,9 @@ impl<'a> Fetch<'a> {
         self.facts.number = number;
         let end = self.follow().await;
         self.progress.end();
+        // What came before a failure is written, as curl does.
+        let written = self.sink.finish().await;
+        let end = end.and(written.map_err(Stop::from));
         if let Err(Stop::Failed(failure)) = end {
             messages::error(&failure);
             self.facts.exit = self.facts.exit.or_worse(failure.exit);
@@ -230,7 +233,7 @@ impl<'a> Fetch<'a> {
         if self.command.show != Show::Head {
             self.deliver_body(url, response.into_body()).await?;
         }
-        Ok(self.sink.finish().await?)
+        Ok(())
     }
 
     async fn deliver_body(&mut self, url: &HttpsUrl, mut body: Incoming) -> Result<(), Stop> {
@@ -291,14 +294,16 @@ async fn in_time<T>(
 }
 
 fn head(response: &Response<Incoming>) -> Vec<u8> {
-    let version = match response.version() {
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
+    let status = response.status();
+    let (version, reason) = match response.version() {
+        // It knows no words (RFC 9113, section 8.3.2); curl writes the space all the same.
+        Version::HTTP_2 => ("HTTP/2", &b""[..]),
+        Version::HTTP_10 => ("HTTP/1.0", reason(response)),
+        _ => ("HTTP/1.1", reason(response)),
     };
-    let mut line = String::new();
-    let _ = write!(line, "{version} {}\r\n", response.status());
-    let mut head = line.into_bytes();
+    let mut head = format!("{version} {} ", status.as_str()).into_bytes();
+    head.extend_from_slice(reason);
+    head.extend_from_slice(b"\r\n");
     for (name, value) in response.headers() {
         head.extend_from_slice(name.as_str().as_bytes());
         head.extend_from_slice(b": ");
@@ -307,6 +312,18 @@ fn head(response: &Response<Incoming>) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+/// The server's own words, of which hyper keeps those that are not the usual ones.
+fn reason(response: &Response<Incoming>) -> &[u8] {
+    match response.extensions().get::<ReasonPhrase>() {
+        Some(phrase) => phrase.as_bytes(),
+        None => response
+            .status()
+            .canonical_reason()
+            .unwrap_or_default()
+            .as_bytes(),
+    }
 }
 
 fn bad_redirect(url: &HttpsUrl, error: &TargetError) -> Failure {

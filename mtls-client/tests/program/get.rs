@@ -114,7 +114,7 @@ async fn no_file_is_created_without_a_verdict() {
 async fn include_writes_the_head_before_the_body() {
     let mut lab = Lab::new();
     for (site, first) in [
-        (lab.site().await, "HTTP/2 200 OK\r\n"),
+        (lab.site().await, "HTTP/2 200 \r\n"),
         (lab.h1_site().await, "HTTP/1.1 200 OK\r\n"),
     ] {
         let run = lab

@@ -3,6 +3,7 @@
 mod attacks;
 mod checks;
 mod connect;
+mod curl;
 mod exits;
 mod get;
 mod identity;

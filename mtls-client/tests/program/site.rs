@@ -150,6 +150,16 @@ async fn pages(stream: ServerStream<TcpStream>) {
             Ok::<_, Infallible>(match request.uri().path() {
                 "/mirror" => Response::new(Either::Left(request.into_body())),
                 "/echo" => Response::new(Either::Right(echo(request).await.into())),
+                path if path.starts_with("/to") => {
+                    // HTTP/2 servers that leave a body unread reset the stream.
+                    let (head, body) = request.into_parts();
+                    let _ = body.collect().await;
+                    page(
+                        &Request::from_parts(head, ()),
+                        verdict.get().outcome.as_str(),
+                    )
+                    .map(Either::Right)
+                }
                 _ => page(&request, verdict.get().outcome.as_str()).map(Either::Right),
             })
         }
@@ -166,7 +176,7 @@ async fn pages(stream: ServerStream<TcpStream>) {
     };
 }
 
-fn page(request: &Request<Incoming>, verdict: &str) -> Response<Full<Bytes>> {
+fn page<B>(request: &Request<B>, verdict: &str) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let text = |text: String| Response::new(Full::new(Bytes::from(text)));
     if let Some(code) = path.strip_prefix("/status/") {
@@ -215,7 +225,7 @@ async fn echo(request: Request<Incoming>) -> String {
     text
 }
 
-fn describe(request: &Request<Incoming>) -> String {
+fn describe<B>(request: &Request<B>) -> String {
     let mut lines = vec![format!("version: {:?}", request.version())];
     lines.extend(
         request
