@@ -9,6 +9,7 @@ mod get;
 mod identity;
 mod lab;
 mod paths;
+mod proxy;
 mod reference;
 mod requests;
 mod site;

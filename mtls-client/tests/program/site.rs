@@ -88,7 +88,7 @@ impl Lab {
         }
     }
 
-    async fn serve_at_a_port<F>(
+    pub(crate) async fn serve_at_a_port<F>(
         &mut self,
         config: Arc<ServerConfig>,
         handle: impl Fn(ServerStream<TcpStream>) -> F + Send + 'static,
