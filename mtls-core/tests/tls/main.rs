@@ -2,6 +2,7 @@
 //! over loopback where they are installed.
 
 mod capture;
+mod chromium;
 mod exporter;
 mod hello;
 mod pair;
