@@ -68,6 +68,11 @@ impl Flow {
         }
     }
 
+    /// Has the sender closed its half, and does the receiver know?
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == FlowState::Closed
+    }
+
     /// Has the sender sent something that was not written yet, or closed?
     pub(in crate::relay) fn has_something(&self) -> bool {
         !matches!(self.held, Held::Nothing) || self.state != FlowState::Moving

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 pub(super) use self::flow::Flow;
 pub(super) use self::kernel::Pipes;
-use super::socket::abort;
+use super::socket::{abort, reset};
 use crate::proto::binding::Role;
 
 /// How many pipes a relay may have: at 256 KiB each, what Linux lets a user have (`pipe(7)`,
@@ -54,6 +55,14 @@ pub(super) struct Means<'a> {
     pub(super) idle: Duration,
 }
 
+/// Watches the end that has closed its half: nothing is read from it any more that would tell of a
+/// reset.
+#[derive(Default)]
+struct HalfClosed {
+    reset: Option<BoxFuture<'static, ()>>,
+    watching: bool,
+}
+
 /// The stream that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
@@ -84,8 +93,12 @@ impl Pump {
     {
         let mut timer = Box::pin(sleep(means.idle));
         let mut moved = means.counters.total();
+        let mut half_closed = HalfClosed::default();
         let end = poll_fn(|cx| {
             if let Poll::Ready(end) = self.poll(cx, client, server, means) {
+                return Poll::Ready(end);
+            }
+            if let Poll::Ready(end) = half_closed.poll(cx, &self, client, server) {
                 return Poll::Ready(end);
             }
             while timer.as_mut().poll(cx).is_ready() {
@@ -135,6 +148,29 @@ impl Pump {
             (_, Poll::Ready(Err(broken))) => Poll::Ready(broken.end(Role::Server)),
             (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(PumpEnd::Closed),
             _ => Poll::Pending,
+        }
+    }
+}
+
+impl HalfClosed {
+    fn poll<C: 'static, S: 'static>(
+        &mut self,
+        cx: &mut Context<'_>,
+        pump: &Pump,
+        client: &C,
+        server: &S,
+    ) -> Poll<PumpEnd> {
+        let (by, watch): (_, fn(&C, &S) -> _) = match (pump.up.is_closed(), pump.down.is_closed()) {
+            (true, false) => (Role::Client, |client, _| reset(client)),
+            (false, true) => (Role::Server, |_, server| reset(server)),
+            _ => return Poll::Pending,
+        };
+        if !std::mem::replace(&mut self.watching, true) {
+            self.reset = watch(client, server);
+        }
+        match &mut self.reset {
+            Some(reset) => reset.as_mut().poll(cx).map(|()| PumpEnd::Broken { by }),
+            None => Poll::Pending,
         }
     }
 }

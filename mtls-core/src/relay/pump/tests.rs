@@ -342,3 +342,35 @@ async fn reset_by_either_end_resets_the_other() {
         assert_eq!(pumping.await.expect("an end"), PumpEnd::Broken { by });
     }
 }
+
+#[tokio::test]
+async fn reset_after_a_half_close_reaches_the_other_too() {
+    for by in [Role::Client, Role::Server] {
+        let sockets = Sockets::new().await;
+        let pumping = relay(
+            sockets.client_end,
+            sockets.server_end,
+            &Arc::new(Pipes::new(1)),
+        );
+        let (mut breaks, mut stays) = match by {
+            Role::Client => (sockets.client, sockets.server),
+            Role::Server => (sockets.server, sockets.client),
+        };
+        breaks.shutdown().await.expect("a connection");
+        assert_eq!(stays.read(&mut [0]).await.expect("the end"), 0);
+        abort(&breaks);
+        drop(breaks);
+        assert_eq!(pumping.await.expect("an end"), PumpEnd::Broken { by });
+        let error = async {
+            loop {
+                if let Err(error) = stays.write(&[0]).await {
+                    return error;
+                }
+                yield_now().await;
+            }
+        };
+        let error = timeout(HOUR, error).await.expect("soon");
+        let reset = std::io::ErrorKind::ConnectionReset;
+        assert!([reset, std::io::ErrorKind::BrokenPipe].contains(&error.kind()));
+    }
+}
