@@ -8,7 +8,8 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   mtls-client connect --brief example.org:443
       what you type goes to the server, what it sends comes back; Ctrl-D ends your side
-  printf 'GET / HTTP/1.0\\r\\nHost: example.org\\r\\n\\r\\n' | mtls-client connect example.org:443
+  printf 'GET / HTTP/1.0\\r\\nHost: example.org\\r\\n\\r\\n' |
+      mtls-client connect --ignore-eof example.org:443
       a request by hand; nothing of it is sent before the verdict
   mtls-client connect --alpn imap --side if:wwan0 --require-independent mail.example.org:993
       another protocol, over two networks
@@ -45,6 +46,13 @@ pub(crate) struct Connect {
     /// The server's name in TLS and in its certificate, where HOST is an address
     #[arg(long, value_name = "NAME")]
     pub(crate) servername: Option<String>,
+
+    /// Do not tell the server that standard input has ended; go on until the server ends
+    ///
+    /// For servers that take a client which has ended for one that has gone, as many web servers
+    /// do.
+    #[arg(long, conflicts_with = "no_stdin")]
+    pub(crate) ignore_eof: bool,
 
     /// Send nothing, and receive until the server ends; standard input is left alone
     #[arg(short = 'N', long)]

@@ -16,7 +16,11 @@ Examples:
   mtls-client paths --primary if:wlan0 --side if:wwan0 --side socks5h://127.0.0.1:1080 example.org
       these paths alone; with --all the others too
   mtls-client paths --require-independent --json example.org
-      one object; exit status 111 where no second path is independent";
+      one object; exit status 111 where no second path is independent
+
+The exit status is 6, 7 or 28 where the primary path does not lead there, 111 where a path of
+--side does not, and 112 where no side verifier greets over it. Paths that are only found change
+nothing. To greet is no proof: `check` verifies.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Paths {

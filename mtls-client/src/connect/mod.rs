@@ -18,7 +18,7 @@ use crate::client::{Client, Whose};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::messages::{self, Messages, Reports};
-use crate::options::{Connect, Settings, UsageError};
+use crate::options::{Connect, Sending, Settings, UsageError};
 
 /// How long a server may take to hear that nobody reads any more.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -63,10 +63,12 @@ async fn pipe_standard_streams(
     command: &Connect,
     settings: &Settings,
 ) -> Result<(), Failure> {
-    let stdin = command.sends.then(standard::input).transpose();
+    let sends = command.sending != Sending::Nothing;
+    let stdin = sends.then(standard::input).transpose();
     let stdin = stdin.map_err(|error| unreadable(&error))?;
     let stdout = standard::output().map_err(|error| unwritable(&error))?;
-    let waits_for_keys = command.sends && !settings.silent && std::io::stdin().is_terminal();
+    let waits_for_keys =
+        command.sending == Sending::All && !settings.silent && std::io::stdin().is_terminal();
     let tell_end = || {
         standard::close_output();
         if waits_for_keys {
@@ -78,7 +80,7 @@ async fn pipe_standard_streams(
     };
     let (from_server, to_server) = tokio::io::split(stream.into_inner());
     let mut pipe = Pipe::new(from_server, to_server);
-    pipe.run(stdin, stdout, tell_end)
+    pipe.run(stdin, command.sending, stdout, tell_end)
         .await
         .map_err(|broken| explain(&broken, &command.target))?;
     // Where nobody reads any more, or nothing was sent, the server has not heard of an end yet.
@@ -90,15 +92,23 @@ fn explain(broken: &Broken, target: &Endpoint) -> Failure {
     match broken {
         Broken::Stdin(error) => unreadable(error),
         Broken::Stdout(error) => unwritable(error),
-        Broken::CutShort { received, error } => Failure::new(
-            Exit::Receive,
-            "receive-error",
-            format!(
-                "the connection to {target} broke off after {received} bytes: {}. What came may \
-                 be cut short; ask for it again.",
+        Broken::CutShort {
+            received,
+            told_end,
+            error,
+        } => {
+            let advice = match (received, told_end) {
+                (0, true) => {
+                    "Some servers answer nobody who has ended: --ignore-eof does not tell them."
+                }
+                _ => "What came may be cut short; ask for it again.",
+            };
+            let message = format!(
+                "the connection to {target} broke off after {received} bytes: {}. {advice}",
                 cause(error)
-            ),
-        ),
+            );
+            Failure::new(Exit::Receive, "receive-error", message)
+        }
         Broken::NotSent { accepted, error } => Failure::new(
             Exit::Send,
             "send-error",

@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::options::Sending;
+
 /// How much is under way in each direction, beside what TLS and the system hold.
 const BUFFER: usize = 64 * 1024;
 
@@ -32,6 +34,8 @@ pub(super) enum Broken {
     /// (RFC 8446, section 6.1).
     CutShort {
         received: u64,
+        /// The server knew that standard input had ended.
+        told_end: bool,
         error: io::Error,
     },
     /// The server took no more, after its own data had come to a proper end.
@@ -51,30 +55,36 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
 
     /// Carries `stdin` to the server, and what the server sends to `stdout`. The end of `stdin`
     /// is told to the server, by TLS and by TCP, and the end of the server's data drops `stdout`
-    /// and calls `at_end`; neither ends the other direction. Without `stdin` nothing is sent, and
-    /// the end of the server's data ends it all.
+    /// and calls `at_end`; neither ends the other direction. Without `stdin` nothing is sent.
+    /// Where the end of `stdin` is not to be told, or there is none, the end of the server's data
+    /// ends it all.
     pub(super) async fn run(
         &mut self,
         stdin: Option<impl AsyncRead + Unpin>,
+        sending: Sending,
         stdout: impl AsyncWrite + Unpin,
         at_end: impl FnOnce(),
     ) -> Result<Ending, Broken> {
-        let mut sending = std::pin::pin!(send(stdin, &mut self.to_server));
-        let mut receiving = std::pin::pin!(receive(&mut self.from_server, stdout));
+        let mut outward = std::pin::pin!(send(stdin, sending, &mut self.to_server));
+        let mut inward = std::pin::pin!(receive(&mut self.from_server, stdout));
         let (sent, received) = tokio::select! {
-            received = &mut receiving => (None, received),
-            sent = &mut sending => match sent {
+            received = &mut inward => (None, received),
+            sent = &mut outward => match sent {
                 Err(Unsent::Stdin(error)) => return Err(Broken::Stdin(error)),
-                sent => (Some(sent), receiving.await),
+                sent => (Some(sent), inward.await),
             },
         };
-        if received? == Ending::NobodyReads {
+        let told_end = sending == Sending::All && matches!(sent, Some(Ok(())));
+        let received = received.map_err(|undelivered| undelivered.because(told_end))?;
+        if received == Ending::NobodyReads {
             return Ok(Ending::NobodyReads);
         }
         at_end();
-        let sent = match sent {
-            Some(sent) => sent,
-            None => sending.await,
+        let sent = match (sent, sending) {
+            (Some(sent), _) => sent,
+            // The server has ended, and that ends it.
+            (None, Sending::WithoutEnd) => return Ok(Ending::BothEnded),
+            (None, _) => outward.await,
         };
         match sent {
             Ok(()) => Ok(Ending::BothEnded),
@@ -93,6 +103,7 @@ enum Unsent {
 /// A `stdin` that breaks is not ended in order: the server must not take a part for the whole.
 async fn send(
     stdin: Option<impl AsyncRead + Unpin>,
+    sending: Sending,
     server: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), Unsent> {
     let Some(mut stdin) = stdin else {
@@ -105,14 +116,35 @@ async fn send(
             Ok(len) => len,
             Err(error) => return Err(Unsent::Stdin(error)),
         };
-        let sent = match len {
-            0 => server.shutdown().await,
-            _ => write(server, &buffer[..len]).await,
-        };
-        match sent {
-            Ok(()) if len == 0 => return Ok(()),
-            Ok(()) => accepted += len as u64,
-            Err(error) => return Err(Unsent::Server { accepted, error }),
+        if len == 0 {
+            if sending == Sending::All {
+                // Who does not take the end alone has lost nothing.
+                let _ = server.shutdown().await;
+            }
+            return Ok(());
+        }
+        if let Err(error) = write(server, &buffer[..len]).await {
+            return Err(Unsent::Server { accepted, error });
+        }
+        accepted += len as u64;
+    }
+}
+
+/// Why something did not come through.
+enum Undelivered {
+    Stdout(io::Error),
+    CutShort { received: u64, error: io::Error },
+}
+
+impl Undelivered {
+    fn because(self, told_end: bool) -> Broken {
+        match self {
+            Self::Stdout(error) => Broken::Stdout(error),
+            Self::CutShort { received, error } => Broken::CutShort {
+                received,
+                told_end,
+                error,
+            },
         }
     }
 }
@@ -120,7 +152,7 @@ async fn send(
 async fn receive(
     server: &mut (impl AsyncRead + Unpin),
     mut stdout: impl AsyncWrite + Unpin,
-) -> Result<Ending, Broken> {
+) -> Result<Ending, Undelivered> {
     let mut buffer = vec![0; BUFFER];
     let mut received = 0;
     loop {
@@ -129,7 +161,7 @@ async fn receive(
             Err(error) => {
                 // What came before is good.
                 let _ = stdout.flush().await;
-                return Err(Broken::CutShort { received, error });
+                return Err(Undelivered::CutShort { received, error });
             }
         };
         received += len as u64;
@@ -141,7 +173,7 @@ async fn receive(
             Ok(()) if len == 0 => return Ok(Ending::BothEnded),
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Ending::NobodyReads),
-            Err(error) => return Err(Broken::Stdout(error)),
+            Err(error) => return Err(Undelivered::Stdout(error)),
         }
     }
 }

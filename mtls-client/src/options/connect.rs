@@ -15,8 +15,17 @@ pub(crate) struct Connect {
     pub(crate) target: Endpoint,
     pub(crate) brief: bool,
     pub(crate) alpn: Vec<Vec<u8>>,
-    /// Whether standard input is sent.
-    pub(crate) sends: bool,
+    pub(crate) sending: Sending,
+}
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Standard input, and its end.
+    All,
+    /// Standard input, without its end.
+    WithoutEnd,
+    Nothing,
 }
 
 impl Connect {
@@ -36,7 +45,11 @@ impl Connect {
             target,
             brief: typed.brief,
             alpn: protocols.collect::<Result<_, _>>()?,
-            sends: !typed.no_stdin,
+            sending: match (typed.no_stdin, typed.ignore_eof) {
+                (true, _) => Sending::Nothing,
+                (false, true) => Sending::WithoutEnd,
+                (false, false) => Sending::All,
+            },
         })
     }
 }

@@ -15,7 +15,7 @@ use crate::args::{self, Cli};
 use crate::exit::Exit;
 
 pub(crate) use self::check::Check;
-pub(crate) use self::connect::Connect;
+pub(crate) use self::connect::{Connect, Sending};
 pub(crate) use self::get::{Get, Output, Page, Payload, Piece, Place, Show};
 pub(crate) use self::paths::Paths;
 pub(crate) use self::proxy::Proxy;

@@ -487,6 +487,39 @@ async fn without_standard_input_the_server_has_the_last_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_not_told_does_not_end_the_connection() {
+    let mut lab = Lab::new();
+    // As many web servers do: who has ended is taken for one who has gone.
+    let server = lab
+        .server(&[], |mut stream| async move {
+            let mut line = vec![0; TYPED.len()];
+            let _ = stream.read_exact(&mut line).await;
+            let more = tokio::time::timeout(Duration::from_millis(300), stream.read_u8());
+            if more.await.is_err() {
+                let _ = stream.write_all(b"an answer").await;
+                let _ = stream.shutdown().await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .await;
+    let target = server.to_string();
+    let run = lab.pipe(TYPED, &["--ignore-eof", &target]).await;
+    assert_eq!(run.exits_with(0).stdout, "an answer");
+    let run = lab.pipe(TYPED, &[&target]).await.exits_with(56);
+    run.complains_of(&["--ignore-eof"]);
+    // The server's end is the end, whatever may still be typed.
+    let mut child = lab
+        .connect(&["--ignore-eof", &target])
+        .spawn()
+        .expect("to run");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(TYPED.as_bytes()).await.expect("a reader");
+    let run = end_of(child).await.exits_with(0);
+    assert_eq!(run.stdout, "an answer");
+    drop(stdin);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pipe_ends_when_its_time_is_over() {
     let mut lab = Lab::new();
     let silent = lab
