@@ -103,6 +103,8 @@ mod first_hello;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "tokio")]
+pub mod observer;
+#[cfg(feature = "tokio")]
 pub mod path;
 #[cfg(feature = "tokio")]
 mod places;

@@ -93,6 +93,8 @@ pub enum Error {
     NoListener,
     /// The passthrough's target is the passthrough.
     TargetIsSelf(SocketAddr),
+    /// The status page would be open to other machines.
+    StatusInTheOpen(SocketAddr),
     /// A bound of zero.
     ZeroLimit(&'static str),
     /// The library refused the settings.
@@ -106,10 +108,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// 2 for a configuration that is wrong, as for a command line; else 1.
+    /// 2 for options that are wrong, as clap has it; else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::from(2),
+            Self::Config(_) | Self::StatusInTheOpen(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -169,6 +171,10 @@ impl fmt::Display for Error {
                 f,
                 "the target {address} is where the passthrough itself listens; name the server that \
                  is behind it"
+            ),
+            Self::StatusInTheOpen(address) => write!(
+                f,
+                "--status {address} is open to others: take a loopback address, or say --unsafe-status"
             ),
             Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
             Self::Multipath(error) => error.fmt(f),

@@ -36,14 +36,16 @@ mod web;
 
 pub use cli::{
     Cli, Command, CommandLineError, ConfigCommand, ConfigError, HttpArgs, IdentityArgs, LimitArgs,
-    ListenArgs, PassthroughArgs, PolicyArgs, ServeArgs, TargetArgs, TerminateArgs, TlsServerArgs,
-    TunnelArgs, run,
+    ListenArgs, PassthroughArgs, PolicyArgs, ServeArgs, StatusArgs, TargetArgs, TerminateArgs,
+    TlsServerArgs, TunnelArgs, run,
 };
 pub use error::Error;
 pub use passthrough::{
     Passthrough, PassthroughOptions, PassthroughWatch, TargetHealth, TunnelLimits, Tunnels,
 };
-pub use service::{Connection, Drained, Handler, Limits, Server, ServerOptions, Stopping};
+pub use service::{
+    Connection, Drained, Handler, Limits, OpenConnections, Server, ServerOptions, Stopping,
+};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};
 pub use web::{
     Download, Files, FilesBody, FilesOptions, HttpLimits, Peer, Respond, Site, Target, TargetError,

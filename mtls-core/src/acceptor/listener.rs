@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::door::{Attendant, Door, SilentPlace, Takes};
 use super::{MultipathAcceptor, Opening};
 use crate::error::{Error, InvalidMessage};
+use crate::observer::Event;
 use crate::stream::ServerStream;
 
 /// How many verified streams may wait for the application.
@@ -188,16 +189,19 @@ where
         silent: SilentPlace,
     ) -> Result<(), Error> {
         let acceptor = &self.acceptor;
+        let failed = |error: &Error| acceptor.tell(&Event::Failed(error));
         match (acceptor.open(stream).await?, takes) {
             (Opening::Side(io, received), _) => {
                 drop(silent);
                 acceptor.side(io, peer, received).run().await
             }
-            (Opening::Tls(_), Takes::SidesOnly) => Err(InvalidMessage::TlsOnSideListener.into()),
+            (Opening::Tls(_), Takes::SidesOnly) => {
+                Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
+            }
             (Opening::Tls(hello), Takes::Both) => {
                 drop(silent);
                 let patience = acceptor.inner.settings.handshake_timeout;
-                let _turn = self.door.turn(patience).await?;
+                let _turn = self.door.turn(patience).await.inspect_err(failed)?;
                 let stream = acceptor.handshake(*hello, peer).await?;
                 // Nobody takes it when the listener is gone.
                 let _ = self.ready.send((stream, peer)).await;

@@ -22,6 +22,7 @@ use self::service::SideService;
 use self::tls::{ReadHello, TlsSettings};
 use crate::error::{ApiMisuse, Error, InvalidMessage, TimedOut};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::observer::Event;
 use crate::policy::Policy;
 use crate::proto::frame::GREETING;
 use crate::stream::ServerStream;
@@ -236,11 +237,30 @@ impl MultipathAcceptor {
     {
         timeout(self.inner.settings.handshake_timeout, open(io))
             .await
-            .map_err(|_| Error::TimedOut(TimedOut::ClientHello))?
+            .unwrap_or(Err(Error::TimedOut(TimedOut::ClientHello)))
+            .inspect_err(|error| self.tell(&Event::Failed(error)))
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        self.inner.sides.tell(event);
     }
 
     #[tracing::instrument(name = "multipath_accept", level = "debug", skip_all, fields(%peer))]
     async fn handshake<IO>(
+        &self,
+        hello: ReadHello<IO>,
+        peer: SocketAddr,
+    ) -> Result<ServerStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.shake_hands(hello, peer)
+            .await
+            .inspect(|stream| self.inner.sides.passed(|| Some(stream.verdict())))
+            .inspect_err(|error| self.tell(&Event::Failed(error)))
+    }
+
+    async fn shake_hands<IO>(
         &self,
         hello: ReadHello<IO>,
         peer: SocketAddr,

@@ -10,16 +10,19 @@ use tokio::sync::oneshot;
 
 use super::side::{Evicted, SidePlace};
 use crate::error::{ApiMisuse, Error, non_zero_durations};
+use crate::observer::{Event, Observer};
 use crate::places::{PlaceId, PlaceLimits, Places};
 use crate::proto::binding::{Association, Bindings, Nonce};
 use crate::proto::server::{HandshakeKeys, ServerLimits};
 use crate::registry::{MemoryRegistry, PendingRegistry, Registration, RegistryKey, ServiceId};
 use crate::rustls_io;
+use crate::verdict::Verdict;
 
 /// One service's registry, and the bounds of its side connections.
 pub(crate) struct SideService {
     pub(super) registry: Arc<dyn PendingRegistry>,
     pub(super) settings: SideSettings,
+    observer: Option<Arc<dyn Observer>>,
     places: Mutex<Places<oneshot::Sender<()>>>,
     random: &'static dyn SecureRandom,
 }
@@ -38,6 +41,7 @@ pub(crate) struct SideSettings {
 pub(crate) struct SideServiceBuilder {
     pub(crate) settings: SideSettings,
     pub(crate) registry: Option<Arc<dyn PendingRegistry>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) places: PlaceLimits,
 }
 
@@ -60,6 +64,7 @@ impl Default for SideServiceBuilder {
                 stranger_timeout: Duration::from_secs(15),
             },
             registry: None,
+            observer: None,
             places: PlaceLimits {
                 total: 16_384,
                 per_peer: 256,
@@ -99,6 +104,7 @@ impl SideServiceBuilder {
                 .registry
                 .unwrap_or_else(|| Arc::new(MemoryRegistry::default())),
             settings: self.settings,
+            observer: self.observer,
             places: Mutex::new(Places::new(self.places)),
             random,
         })
@@ -121,8 +127,26 @@ impl SideService {
             Ok(registration) => Some(Arc::from(registration)),
             Err(error) => {
                 tracing::warn!(%association, %error, "handshake not registered");
+                self.tell(&Event::NotRegistered(error));
                 None
             }
+        }
+    }
+
+    /// Tells the observer, if there is one.
+    pub(crate) fn tell(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(event);
+        }
+    }
+
+    /// Tells the observer that the policy lets a connection pass.
+    pub(crate) fn passed(&self, verdict: impl FnOnce() -> Option<Verdict>) {
+        // The verdict is a copy, which nobody pays for whom nobody watches.
+        if let Some(observer) = &self.observer
+            && let Some(verdict) = verdict()
+        {
+            observer.observe(&Event::Passed(&verdict));
         }
     }
 
@@ -137,6 +161,7 @@ impl SideService {
         let entered = self.lock().enter(peer.ip(), false, evict)?;
         // Dropping the sender of the one who was evicted tells it.
         drop(entered.evicted);
+        self.tell(&Event::SideOpened);
         let place = SidePlace {
             service: Arc::clone(self),
             id: entered.id,
@@ -150,6 +175,7 @@ impl SideService {
 
     pub(super) fn leave(&self, place: PlaceId) {
         self.lock().leave(place);
+        self.tell(&Event::SideClosed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Places<oneshot::Sender<()>>> {
@@ -169,6 +195,12 @@ macro_rules! side_service_setters {
             registry: std::sync::Arc<dyn crate::registry::PendingRegistry>,
         ) -> Self {
             self.side.registry = Some(registry);
+            self
+        }
+
+        /// Who is told what happens. Default: nobody.
+        pub fn observer(mut self, observer: std::sync::Arc<dyn crate::observer::Observer>) -> Self {
+            self.side.observer = Some(observer);
             self
         }
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::service::SideService;
 use crate::error::{Error, InvalidMessage};
+use crate::observer::Event;
 use crate::places::PlaceId;
 use crate::proto::binding::Association;
 use crate::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
@@ -71,6 +72,7 @@ where
     pub async fn run(self) -> Result<(), Error> {
         let Some((place, evicted)) = self.service.enter(self.peer) else {
             tracing::debug!("no place for another side connection");
+            self.service.tell(&Event::SideRefused);
             return refuse(self.io).await;
         };
         let driver = Driver {
@@ -85,10 +87,11 @@ where
             idle_at: Instant::now() + self.service.settings.stranger_timeout,
             service: &self.service,
         };
-        tokio::select! {
+        let result = tokio::select! {
             result = driver.run(&self.received) => result,
             _ = evicted => Ok(()),
-        }
+        };
+        result.inspect_err(|error| self.service.tell(&Event::SideFailed(error)))
     }
 }
 
@@ -202,9 +205,10 @@ where
     /// Takes bytes from the client.
     async fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let now = Instant::now().into_std();
-        let verifier = &mut self.verifier;
+        let (verifier, service) = (&mut self.verifier, self.service);
         let mut last = None;
         let read = self.reader.read(bytes, |frame| {
+            service.tell(&Event::FrameReceived(&frame.body));
             verifier.handle_frame(&frame, now);
             last = Some(frame.association);
         });
@@ -213,6 +217,7 @@ where
             if let Some(association) = last {
                 let code = RejectCode::Malformed;
                 let body = FrameBody::Reject { code };
+                self.service.tell(&Event::FrameSent(&body));
                 Frame { association, body }.encode(&mut self.outgoing);
             }
             // Why, as far as it can be said; then the connection ends, whether that arrived or not.
@@ -266,12 +271,14 @@ where
                 }
                 ServerEvent::Forget(association) => self.lookups.forget(association),
                 ServerEvent::Confirmed(confirmation) => {
+                    self.service.tell(&Event::Confirmed);
                     let peer = self.peer;
                     let confirmed = ConfirmedSide { confirmation, peer };
                     self.service.registry.confirm(service, confirmed).await;
                     self.become_known();
                 }
                 ServerEvent::Disputed(dispute) => {
+                    self.service.tell(&Event::Disputed);
                     tracing::warn!(association = %dispute.association, "wrong value on a side connection");
                     self.service.registry.dispute(service, dispute).await;
                 }
@@ -295,6 +302,7 @@ where
 
     async fn flush(&mut self) -> Result<(), Error> {
         while let Some(frame) = self.verifier.poll_transmit() {
+            self.service.tell(&Event::FrameSent(&frame.body));
             frame.encode(&mut self.outgoing);
         }
         if self.outgoing.is_empty() {

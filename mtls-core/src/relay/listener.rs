@@ -14,6 +14,7 @@ use super::server::{RelayAccepted, ServerRelay};
 use crate::acceptor::door::{Attendant, Door, SilentPlace, Takes};
 use crate::acceptor::{Incoming, ListenerLimits};
 use crate::error::{Error, InvalidMessage};
+use crate::observer::Event;
 use crate::path::{Dial, Path};
 
 /// Accepts connections of which some are for the target and some are side connections, and serves
@@ -131,13 +132,15 @@ where
         takes: Takes,
         silent: SilentPlace,
     ) -> Result<(), Error> {
+        let sides = &self.relay.inner.sides;
+        let failed = |error: &Error| sides.tell(&Event::Failed(error));
         match (self.relay.accept(stream, peer).await?, takes) {
             (RelayAccepted::Side(side), _) => {
                 drop(silent);
                 side.run().await
             }
             (RelayAccepted::Tunnel(_), Takes::SidesOnly) => {
-                Err(InvalidMessage::TlsOnSideListener.into())
+                Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
             }
             (RelayAccepted::Tunnel(tunnel), Takes::Both) => {
                 drop(silent);

@@ -19,6 +19,7 @@ use super::socket::{abort, as_tcp};
 use crate::acceptor::judge::Judge;
 use crate::error::{Error, InvalidMessage, TimedOut};
 use crate::first_hello::FirstHello;
+use crate::observer::Event;
 use crate::path::Dial;
 use crate::policy::Policy;
 use crate::proto::binding::Role;
@@ -68,6 +69,7 @@ where
 
     /// Gives the tunnel up before it has begun.
     pub(super) fn refuse(self, error: Error) -> TunnelReport {
+        self.relay.inner.sides.tell(&Event::Failed(&error));
         self.monitor.failed(error)
     }
 
@@ -88,8 +90,11 @@ where
             first,
             monitor,
         } = self;
+        let sides = &relay.inner.sides;
         let Ok(_permit) = relay.inner.tunnels.try_acquire() else {
-            return monitor.failed(Error::TimedOut(TimedOut::Busy));
+            let busy = Error::TimedOut(TimedOut::Busy);
+            sides.tell(&Event::Failed(&busy));
+            return monitor.failed(busy);
         };
         let opening = Opening {
             inner: &relay.inner,
@@ -103,6 +108,7 @@ where
         match opened {
             Ok((mut server, pump)) => {
                 drop(turn);
+                sides.passed(|| monitor.report().verdict);
                 monitor.relaying();
                 let means = Means {
                     counters: monitor.counters(),
@@ -118,6 +124,7 @@ where
                 if !matches!(error, Error::Dial(_)) {
                     abort(&client);
                 }
+                sides.tell(&Event::Failed(&error));
                 monitor.failed(error)
             }
         }

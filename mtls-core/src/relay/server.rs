@@ -16,6 +16,7 @@ use crate::acceptor::SideConnection;
 use crate::acceptor::service::{SideService, SideServiceBuilder, side_service_setters};
 use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::observer::Event;
 use crate::path::{Dial, Endpoint, Path};
 use crate::policy::Policy;
 use crate::proto::binding::Binding;
@@ -131,7 +132,8 @@ impl<D: Dial> ServerRelay<D> {
         let first = timeout(self.inner.settings.handshake_timeout, First::read(&mut io));
         let first = first
             .await
-            .map_err(|_| Error::TimedOut(TimedOut::ClientHello))??;
+            .unwrap_or(Err(Error::TimedOut(TimedOut::ClientHello)))
+            .inspect_err(|error| self.inner.sides.tell(&Event::Failed(error)))?;
         Ok(match first {
             First::Side(received) => {
                 let sides = Arc::clone(&self.inner.sides);

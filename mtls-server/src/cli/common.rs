@@ -8,7 +8,8 @@ use std::time::Duration;
 use mtls_core::Policy;
 
 use super::time::{duration, positive};
-use crate::service::Limits;
+use crate::error::Error;
+use crate::service::{Limits, Program};
 use crate::web::HttpLimits;
 
 const POLICIES: &str = "\
@@ -71,6 +72,18 @@ pub struct IdentityArgs {
     pub client_ca: Option<PathBuf>,
 }
 
+/// The status page, as typed.
+#[derive(Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Answer here for the state by plain HTTP: /status, /metrics, /healthz and /readyz
+    #[arg(long, value_name = "IP:PORT")]
+    pub status: Option<SocketAddr>,
+
+    /// Let --status be an address that others reach: they can read who is served and how
+    #[arg(long, requires = "status")]
+    pub unsafe_status: bool,
+}
+
 /// The bounds of every service, as typed.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Bounds")]
@@ -95,6 +108,27 @@ pub struct HttpArgs {
     /// After how long without a byte a connection is closed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub idle_timeout: Duration,
+}
+
+impl StatusArgs {
+    /// What can be told to be wrong without serving.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.status {
+            Some(address) if !address.ip().is_loopback() && !self.unsafe_status => {
+                Err(Error::StatusInTheOpen(address))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the page, if there is to be one.
+    pub(super) async fn open(&self, program: &mut Program) -> Result<(), Error> {
+        self.check()?;
+        match self.status {
+            Some(address) => program.open_status(address).await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl LimitArgs {

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use crate::error::Error;
 use crate::service::start_log;
 
-pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs};
+pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
 pub use passthrough::{PassthroughArgs, TunnelArgs};
 pub use serve::ServeArgs;

@@ -39,8 +39,9 @@ impl ServeArgs {
 
     /// What can be told to be wrong without serving.
     pub(super) fn check(&self) -> Vec<Error> {
-        let checks = [self.server.check(), self.files().map(drop)];
-        checks.into_iter().filter_map(Result::err).collect()
+        let files = self.files().map(drop);
+        let checks = self.server.check().into_iter().chain([files]);
+        checks.filter_map(Result::err).collect()
     }
 
     fn files(&self) -> Result<Files, Error> {

@@ -2,10 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
-use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs};
+use mtls_core::observer::Observer;
+use serde_json::json;
+
+use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 use crate::error::Error;
-use crate::service::{Program, Server, ServerOptions, say};
+use crate::service::{Monitor, Program, Server, ServerOptions, say};
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
 use crate::web::{Respond, Site};
 
@@ -24,6 +28,10 @@ pub struct TlsServerArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
 
+    /// The status page.
+    #[command(flatten)]
+    pub status: StatusArgs,
+
     /// The bounds.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -37,15 +45,28 @@ impl TlsServerArgs {
     /// Serves until a signal ends it. What it does is said for each address: "serving /srv/www".
     pub(super) async fn serve(self, does: &str, respond: impl Respond) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
+        self.status.open(&mut program).await?;
+        let monitor = Arc::clone(program.monitor());
         let source = self.identity.source(&self.listen)?;
         let options = ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
             limits: self.limits.limits(),
+            observer: Some(Arc::clone(&monitor) as Arc<dyn Observer>),
+            registry: Some(monitor.registry()),
             ..ServerOptions::new(source.load()?, self.policy.policy)
         };
+        monitor.certificate_ends(options.tls.identity.not_after());
         let site = Site::new(respond, &self.http.limits());
         let server = Server::bind(options, site).await?;
+        let open = server.open_connections();
+        monitor.count_open(move || open.count());
+        monitor.about(json!({
+            "does": does,
+            "policy": self.policy.policy.to_string(),
+            "listen": server.local_addrs(),
+            "side_listen": server.side_addrs(),
+        }));
         for address in server.local_addrs() {
             let policy = self.policy.policy;
             say(format_args!(
@@ -59,7 +80,8 @@ impl TlsServerArgs {
         let _dev = match source {
             TlsSource::Files(reloader) => {
                 let (acceptor, hangup) = (server.acceptor().clone(), program.hangup());
-                program.background(reloader.run(acceptor, hangup, say_reloaded));
+                let done = move |cause, reloaded: Reloaded| note_reload(&monitor, cause, &reloaded);
+                program.background(reloader.run(acceptor, hangup, done));
                 None
             }
             TlsSource::Dev(dev, _) => {
@@ -74,8 +96,8 @@ impl TlsServerArgs {
     }
 
     /// What can be told to be wrong without serving.
-    pub(super) fn check(&self) -> Result<(), Error> {
-        self.identity.check()
+    pub(super) fn check(&self) -> [Result<(), Error>; 2] {
+        [self.status.check(), self.identity.check()]
     }
 }
 
@@ -126,16 +148,20 @@ impl IdentityArgs {
     }
 }
 
-fn say_reloaded(cause: Cause, reloaded: Reloaded) {
+fn note_reload(monitor: &Monitor, cause: Cause, reloaded: &Reloaded) {
+    monitor.reloaded(matches!(reloaded, Reloaded::Fresh(_)));
     let why = match cause {
         Cause::Asked => "SIGHUP",
         Cause::Changed => "the files have changed",
     };
     match reloaded {
-        Reloaded::Fresh(tls) => say(format_args!(
-            "{why}: new connections get the certificate that ends {}",
-            tls.identity.ends()
-        )),
+        Reloaded::Fresh(tls) => {
+            monitor.certificate_ends(tls.identity.not_after());
+            say(format_args!(
+                "{why}: new connections get the certificate that ends {}",
+                tls.identity.ends()
+            ));
+        }
         Reloaded::Kept(error) => say(format_args!(
             "{why}: nothing was reloaded, the certificate from before stays in use: {error}"
         )),

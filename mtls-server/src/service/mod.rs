@@ -3,17 +3,20 @@
 
 mod incoming;
 mod log;
+mod monitor;
 pub(crate) mod open_files;
 mod options;
 pub(crate) mod program;
 mod server;
+mod status;
 mod stop;
 
 pub use options::{Limits, ServerOptions};
-pub use server::{Connection, Drained, Handler, Server};
+pub use server::{Connection, Drained, Handler, OpenConnections, Server};
 pub(crate) use stop::Stop;
 pub use stop::Stopping;
 
 pub(crate) use incoming::Sockets;
 pub(crate) use log::start_log;
+pub(crate) use monitor::Monitor;
 pub(crate) use program::{Program, say};

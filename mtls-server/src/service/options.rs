@@ -1,10 +1,14 @@
 //! What a server is told.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use mtls_core::{ListenerLimits, Policy};
+use mtls_core::observer::Observer;
+use mtls_core::registry::PendingRegistry;
+use mtls_core::{ListenerLimits, MultipathAcceptor, Policy};
 
+use crate::error::Error;
 use crate::tls::ServerTls;
 
 /// How to serve TLS.
@@ -21,6 +25,10 @@ pub struct ServerOptions {
     pub side_listen: Vec<SocketAddr>,
     /// The bounds.
     pub limits: Limits,
+    /// Who is told what happens. Default: nobody.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Where pending handshakes are kept. Default: a registry of its own.
+    pub registry: Option<Arc<dyn PendingRegistry>>,
 }
 
 impl ServerOptions {
@@ -32,7 +40,20 @@ impl ServerOptions {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
             limits: Limits::default(),
+            observer: None,
+            registry: None,
         }
+    }
+
+    pub(super) fn acceptor(&self) -> Result<MultipathAcceptor, Error> {
+        let mut builder = MultipathAcceptor::builder(self.tls.config()?, self.policy);
+        if let Some(observer) = &self.observer {
+            builder = builder.observer(Arc::clone(observer));
+        }
+        if let Some(registry) = &self.registry {
+            builder = builder.registry(Arc::clone(registry));
+        }
+        Ok(builder.build()?)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Drained;
+use super::monitor::{Monitor, Stage};
+use super::status::StatusPage;
 use crate::error::Error;
 
 /// A service whose sockets are bound.
@@ -20,8 +23,8 @@ pub(crate) trait Service {
     fn run(self, shutdown: impl Future<Output = ()>) -> impl Future<Output = Drained>;
 }
 
-/// What a long-running command does beside its service: it obeys signals, and runs what is to run
-/// in the background.
+/// What a long-running command does beside its service: it obeys signals, answers for the service's
+/// status, and runs what is to run in the background.
 ///
 /// Begin it before anything else, so that a signal that comes early is not lost; then bind the
 /// service, announce it with [`say`], and [`run`](Self::run) it.
@@ -30,6 +33,7 @@ pub(crate) struct Program {
     shutdown_timeout: Duration,
     /// What SIGHUP asks to read its files anew.
     reload: Option<Arc<Notify>>,
+    monitor: Arc<Monitor>,
     /// Ends with the program.
     background: JoinSet<()>,
 }
@@ -41,8 +45,22 @@ impl Program {
             signals: Signals::new().map_err(Error::Runtime)?,
             shutdown_timeout,
             reload: None,
+            monitor: Monitor::new(),
             background: JoinSet::new(),
         })
+    }
+
+    /// What the service has to tell of what happens.
+    pub(crate) fn monitor(&self) -> &Arc<Monitor> {
+        &self.monitor
+    }
+
+    /// Opens the status page.
+    pub(crate) async fn open_status(&mut self, address: SocketAddr) -> Result<(), Error> {
+        let page = StatusPage::bind(address, Arc::clone(&self.monitor)).await?;
+        say(format_args!("status on http://{}/status", page.address()));
+        self.background(page.run());
+        Ok(())
     }
 
     /// Runs beside the service for as long as that runs.
@@ -57,6 +75,8 @@ impl Program {
 
     /// Runs the service to its end.
     pub(crate) async fn run(mut self, service: impl Service) -> Result<(), Error> {
+        let monitor = Arc::clone(&self.monitor);
+        monitor.enter(Stage::Ready);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = service.run(async {
             // The sender going away means the same.
@@ -64,6 +84,7 @@ impl Program {
         });
         let until_second_signal = async {
             let name = self.until_end().await;
+            monitor.enter(Stage::Draining);
             say(format_args!(
                 "{name}: what is open may finish within {:?}; a second signal ends at once",
                 self.shutdown_timeout

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mtls_core::{MultipathAcceptor, MultipathListener, ServerStream};
@@ -47,8 +48,34 @@ pub struct Server<H> {
     sockets: Sockets,
     side_sockets: Sockets,
     limits: Limits,
+    open: OpenConnections,
     stop: Stop,
     stopping: Stopping,
+}
+
+/// Counts the connections of a server that are open, the handshake done. Clones count the same.
+#[derive(Clone, Debug, Default)]
+pub struct OpenConnections(Arc<AtomicUsize>);
+
+impl OpenConnections {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn enter(&self) -> OpenConnection {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(self.clone())
+    }
+}
+
+/// One of them, until it is dropped.
+struct OpenConnection(OpenConnections);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How a service came to its end.
@@ -72,7 +99,7 @@ impl<H: Handler> Server<H> {
         if limits.connections == 0 {
             return Err(Error::ZeroLimit("connections"));
         }
-        let acceptor = MultipathAcceptor::builder(options.tls.config()?, options.policy).build()?;
+        let acceptor = options.acceptor()?;
         if options.listen.is_empty() {
             return Err(Error::NoListener);
         }
@@ -83,6 +110,7 @@ impl<H: Handler> Server<H> {
             sockets: Sockets::bind(&options.listen, stopping.clone()).await?,
             side_sockets: Sockets::bind(&options.side_listen, stopping.clone()).await?,
             limits,
+            open: OpenConnections::default(),
             stop,
             stopping,
         })
@@ -92,6 +120,11 @@ impl<H: Handler> Server<H> {
     /// certificates into use.
     pub fn acceptor(&self) -> &MultipathAcceptor {
         &self.acceptor
+    }
+
+    /// How many connections are open, while it runs too.
+    pub fn open_connections(&self) -> OpenConnections {
+        self.open.clone()
     }
 
     /// The first address for TLS and side connections.
@@ -126,6 +159,7 @@ impl<H: Handler> Server<H> {
                 self.limits.connections.min(Semaphore::MAX_PERMITS),
             )),
             connections: JoinSet::new(),
+            open: self.open,
         };
         serving
             .run(shutdown, self.stop, self.limits.shutdown_timeout)
@@ -146,6 +180,7 @@ struct Serving<H> {
     stopping: Stopping,
     permits: Arc<Semaphore>,
     connections: JoinSet<()>,
+    open: OpenConnections,
 }
 
 impl<H: Handler> Serving<H> {
@@ -198,8 +233,10 @@ impl<H: Handler> Serving<H> {
             peer: arrived.peer,
             stopping: self.stopping.clone(),
         };
+        let open = self.open.enter();
         self.connections.spawn(async move {
             handler.handle(connection).await;
+            drop(open);
             drop(arrived.permit);
         });
     }

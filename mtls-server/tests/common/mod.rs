@@ -185,6 +185,15 @@ impl Running {
         address_after(&line, "side connections too on ")
     }
 
+    /// Where the status page is.
+    pub(crate) fn status_address(&self) -> SocketAddr {
+        let line = self
+            .said
+            .iter()
+            .find(|line| line.contains("status on http://"));
+        address_after(line.expect("a status page"), "status on http://")
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)
     }

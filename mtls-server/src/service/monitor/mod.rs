@@ -1,0 +1,171 @@
+//! What is counted while a service runs, and what of it is told.
+
+mod metrics;
+mod report;
+mod tally;
+mod times;
+mod tokens;
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use mtls_core::observer::{Event, Observer};
+use mtls_core::registry::MemoryRegistry;
+
+use self::metrics::{Direction, FrameLabels, Metrics, ReasonLabels, VerdictLabels};
+
+/// Watches one service: an acceptor or a relay tells it what happens, and the status page asks it.
+///
+/// Give it to the builder of the acceptor or relay as the `observer`, with its
+/// [`registry`](Self::registry), and tell it what is [`open`](Self::count_open).
+pub(crate) struct Monitor {
+    started: Instant,
+    stage: AtomicU8,
+    registry: Arc<MemoryRegistry>,
+    open: OnceLock<Box<OpenCount>>,
+    /// What the service says of itself, for the status page.
+    about: OnceLock<serde_json::Value>,
+    metrics: Metrics,
+}
+
+type OpenCount = dyn Fn() -> usize + Send + Sync;
+
+/// Where a service stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    Starting = 0,
+    Ready = 1,
+    Draining = 2,
+}
+
+impl Monitor {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            stage: AtomicU8::new(Stage::Starting as u8),
+            registry: Arc::new(MemoryRegistry::default()),
+            open: OnceLock::new(),
+            about: OnceLock::new(),
+            metrics: Metrics::new(),
+        })
+    }
+
+    /// Where the service has to keep its pending handshakes, so that they can be counted.
+    pub(crate) fn registry(&self) -> Arc<MemoryRegistry> {
+        Arc::clone(&self.registry)
+    }
+
+    /// How to learn how many connections are open. Said once.
+    pub(crate) fn count_open(&self, open: impl Fn() -> usize + Send + Sync + 'static) {
+        let _ = self.open.set(Box::new(open));
+    }
+
+    /// What the status page says of the service: where it listens, say. Said once.
+    pub(crate) fn about(&self, about: serde_json::Value) {
+        let _ = self.about.set(about);
+    }
+
+    /// When the certificate in use ends, in seconds since 1970-01-01 UTC.
+    pub(crate) fn certificate_ends(&self, not_after: Option<i64>) {
+        self.metrics
+            .certificate_not_after
+            .set(not_after.unwrap_or(0));
+    }
+
+    /// The certificate's files were read again, with this success.
+    pub(crate) fn reloaded(&self, fresh: bool) {
+        let reason = if fresh { "fresh" } else { "kept" };
+        self.metrics.reloads.count(ReasonLabels { reason });
+    }
+
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Relaxed) {
+            0 => Stage::Starting,
+            1 => Stage::Ready,
+            _ => Stage::Draining,
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.open.get().map_or(0, |open| open())
+    }
+
+    fn passed(&self, verdict: &mtls_core::Verdict) {
+        self.metrics.connections.count(VerdictLabels {
+            verdict: verdict.outcome.as_str(),
+            reason: verdict.outcome.reason().unwrap_or("none"),
+            binding: verdict.binding().map_or("none", |binding| binding.as_str()),
+        });
+        if let Some(tls) = verdict.times.tls {
+            self.metrics.handshake_times.observe(tls);
+        }
+        if let Some(done) = verdict.times.verdict {
+            self.metrics.verdict_times.observe(done);
+        }
+    }
+
+    fn frame(&self, direction: Direction, body: &mtls_core::proto::frame::FrameBody) {
+        let (kind, code) = tokens::frame(body);
+        self.metrics.side_frames.count(FrameLabels {
+            direction,
+            kind,
+            code,
+        });
+    }
+}
+
+impl Observer for Monitor {
+    fn observe(&self, event: &Event<'_>) {
+        let metrics = &self.metrics;
+        let fault = |reason| metrics.side_faults.count(ReasonLabels { reason });
+        match event {
+            Event::Passed(verdict) => self.passed(verdict),
+            Event::Failed(error) => metrics.failures.count(ReasonLabels {
+                reason: tokens::failure(error),
+            }),
+            Event::NotRegistered(error) => metrics.unregistered.count(ReasonLabels {
+                reason: tokens::unregistered(*error),
+            }),
+            Event::SideOpened => {
+                metrics.side_connections.inc();
+                metrics.side_open.inc();
+            }
+            Event::SideClosed => {
+                metrics.side_open.dec();
+            }
+            Event::SideRefused => fault("no-place"),
+            Event::SideFailed(error) => fault(tokens::side_fault(error)),
+            Event::FrameReceived(body) => self.frame(Direction::Received, body),
+            Event::FrameSent(body) => self.frame(Direction::Sent, body),
+            Event::Disputed => fault("wrong-value"),
+            Event::Confirmed => {
+                metrics.confirmations.inc();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor")
+            .field("stage", &self.stage())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stage {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Counters by labels that can be listed, as those of `prometheus_client` cannot.
+
+use std::collections::BTreeSet;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+/// One counter for each set of labels that has come. Labels come from fixed words, so that there
+/// is a bound on how many there are.
+#[derive(Debug)]
+pub(super) struct Tally<L> {
+    family: Family<L, Counter>,
+    seen: Mutex<BTreeSet<L>>,
+}
+
+impl<L: Clone + Eq + Hash + Ord> Tally<L> {
+    pub(super) fn new() -> Self {
+        Self {
+            family: Family::default(),
+            seen: Mutex::new(BTreeSet::new()),
+        }
+    }
+
+    /// What the registry of `prometheus_client` takes.
+    pub(super) fn family(&self) -> Family<L, Counter> {
+        self.family.clone()
+    }
+
+    pub(super) fn count(&self, labels: L) {
+        if let Some(counter) = self.family.get(&labels) {
+            counter.inc();
+            return;
+        }
+        self.family.get_or_create(&labels).inc();
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(labels);
+    }
+
+    /// All that has come, in order.
+    pub(super) fn list(&self) -> Vec<(L, u64)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter()
+            .map(|labels| {
+                let count = self.family.get(labels).map_or(0, |counter| counter.get());
+                (labels.clone(), count)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,108 @@
+//! The words by which things are counted: lower-case, joined by `-`, and a bounded number of them.
+
+use mtls_core::proto::error::FrameError;
+use mtls_core::proto::frame::{FrameBody, RejectCode};
+use mtls_core::registry::RegisterError;
+use mtls_core::{Error, InvalidMessage, TimedOut};
+use rustls::AlertDescription;
+
+/// Why a connection came to nothing.
+pub(super) fn failure(error: &Error) -> &'static str {
+    match error {
+        Error::Dial(_) => "target-unreachable",
+        Error::Tls(error) => tls(error),
+        Error::NotSmkex(_) => "not-smkex",
+        Error::InvalidMessage(message) => match message {
+            InvalidMessage::EndedEarly => "ended-early",
+            InvalidMessage::NeitherTlsNorSide(_) => "neither-tls-nor-side",
+            InvalidMessage::TlsOnSideListener => "tls-on-side-listener",
+            _ => "invalid-message",
+        },
+        Error::Disputed(_) => "disputed",
+        Error::Unverified(unverified) => unverified.reason.as_str(),
+        Error::TimedOut(timed_out) => match timed_out {
+            TimedOut::ClientHello => "timed-out-client-hello",
+            TimedOut::Handshake => "timed-out-handshake",
+            TimedOut::Deadline => "timed-out-deadline",
+            TimedOut::Busy => "busy",
+            _ => "timed-out",
+        },
+        Error::Io(_) => "io",
+        _ => "other",
+    }
+}
+
+fn tls(error: &rustls::Error) -> &'static str {
+    use rustls::Error::{
+        AlertReceived, InvalidCertificate, InvalidMessage, NoCertificatesPresented,
+        PeerIncompatible, PeerMisbehaved,
+    };
+    match error {
+        AlertReceived(
+            AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown,
+        ) => "tls-client-distrusts-certificate",
+        AlertReceived(_) => "tls-alert-received",
+        PeerIncompatible(_) => "tls-incompatible",
+        PeerMisbehaved(_) => "tls-misbehaved",
+        NoCertificatesPresented => "tls-no-client-certificate",
+        InvalidCertificate(_) => "tls-invalid-client-certificate",
+        InvalidMessage(_) => "tls-invalid-message",
+        _ => "tls-other",
+    }
+}
+
+/// Why a handshake was not registered.
+pub(super) fn unregistered(error: RegisterError) -> &'static str {
+    match error {
+        RegisterError::Taken => "taken",
+        RegisterError::Full { .. } => "full",
+        RegisterError::Unavailable => "registry-unavailable",
+        _ => "other",
+    }
+}
+
+/// What was wrong on a side connection.
+pub(super) fn side_fault(error: &Error) -> &'static str {
+    match error {
+        Error::InvalidMessage(InvalidMessage::Side(error)) => match error {
+            FrameError::NotTheGreeting => "not-the-greeting",
+            FrameError::UnknownType(_) => "unknown-type",
+            FrameError::TooLong { .. } => "too-long",
+            FrameError::MissingField { .. } => "missing-field",
+            FrameError::TrailingBytes { .. } => "trailing-bytes",
+            FrameError::UnknownBinding(_) => "unknown-binding",
+            FrameError::UnknownCode(_) => "unknown-code",
+            FrameError::Truncated { .. } => "truncated",
+            _ => "invalid-frame",
+        },
+        Error::Io(_) => "io",
+        _ => "other",
+    }
+}
+
+/// A frame's kind, and the code of a Reject.
+pub(super) fn frame(body: &FrameBody) -> (&'static str, &'static str) {
+    match body {
+        FrameBody::Open { .. } => ("open", "none"),
+        FrameBody::Proof { .. } => ("proof", "none"),
+        FrameBody::Confirm { .. } => ("confirm", "none"),
+        FrameBody::Done => ("done", "none"),
+        FrameBody::Reject { code } => ("reject", reject(*code)),
+    }
+}
+
+fn reject(code: RejectCode) -> &'static str {
+    match code {
+        RejectCode::Unknown => "unknown",
+        RejectCode::EarlyWaitExpired => "early-wait-expired",
+        RejectCode::Busy => "busy",
+        RejectCode::RegistryUnavailable => "registry-unavailable",
+        RejectCode::NoCommonBinding => "no-common-binding",
+        RejectCode::Malformed => "malformed",
+        RejectCode::WrongValue => "wrong-value",
+        RejectCode::NotTls13 => "not-tls13",
+    }
+}
