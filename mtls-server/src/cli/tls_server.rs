@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 use crate::error::Error;
+use crate::service::notify;
 use crate::service::{Monitor, Program, Server, ServerOptions, say};
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
 use crate::web::{Respond, Site};
@@ -149,6 +150,9 @@ impl IdentityArgs {
 }
 
 fn note_reload(monitor: &Monitor, cause: Cause, reloaded: &Reloaded) {
+    if cause == Cause::Asked {
+        notify::ready();
+    }
     monitor.reloaded(matches!(reloaded, Reloaded::Fresh(_)));
     let why = match cause {
         Cause::Asked => "SIGHUP",

@@ -4,6 +4,7 @@
 mod incoming;
 mod log;
 mod monitor;
+pub(crate) mod notify;
 pub(crate) mod open_files;
 mod options;
 pub(crate) mod program;

@@ -11,9 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::Drained;
 use super::monitor::{Monitor, Stage};
 use super::status::StatusPage;
+use super::{Drained, notify};
 use crate::error::Error;
 
 /// A service whose sockets are bound.
@@ -68,7 +68,7 @@ impl Program {
         self.background.spawn(task);
     }
 
-    /// What is told when SIGHUP comes.
+    /// What is told when SIGHUP comes. Say [`notify::ready`] when that is done.
     pub(crate) fn hangup(&mut self) -> Arc<Notify> {
         Arc::clone(self.reload.get_or_insert_default())
     }
@@ -77,6 +77,10 @@ impl Program {
     pub(crate) async fn run(mut self, service: impl Service) -> Result<(), Error> {
         let monitor = Arc::clone(&self.monitor);
         monitor.enter(Stage::Ready);
+        if let Some(wanted_every) = notify::watchdog() {
+            self.background(notify::stay_alive(wanted_every));
+        }
+        notify::ready();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = service.run(async {
             // The sender going away means the same.
@@ -85,6 +89,7 @@ impl Program {
         let until_second_signal = async {
             let name = self.until_end().await;
             monitor.enter(Stage::Draining);
+            notify::stopping();
             say(format_args!(
                 "{name}: what is open may finish within {:?}; a second signal ends at once",
                 self.shutdown_timeout
@@ -106,10 +111,16 @@ impl Program {
     /// Obeys signals until one of them says to end, and names that one.
     async fn until_end(&mut self) -> &'static str {
         loop {
-            match (self.signals.next().await, &self.reload) {
-                (Told::End(name), _) => return name,
-                (Told::Reload, Some(reload)) => reload.notify_one(),
-                (Told::Reload, None) => say(format_args!("SIGHUP: there is nothing to reload")),
+            match self.signals.next().await {
+                Told::End(name) => return name,
+                Told::Reload => notify::reloading(),
+            }
+            match &self.reload {
+                Some(reload) => reload.notify_one(),
+                None => {
+                    say(format_args!("SIGHUP: there is nothing to reload"));
+                    notify::ready();
+                }
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,10 +68,7 @@ impl Reloader {
                 _ = look.tick() => false,
             };
             let files = self.files.clone();
-            // They may lie on a disk that is slow, or gone.
-            let Ok(now) = spawn_blocking(move || files.fingerprints()).await else {
-                continue;
-            };
+            let now = blocking(move || files.fingerprints()).await;
             let cause = match (asked, self.changes.look(now.clone())) {
                 (true, _) => Cause::Asked,
                 (false, true) => Cause::Changed,
@@ -80,13 +78,20 @@ impl Reloader {
                 self.changes = Changes::since(now);
             }
             let (files, acceptor) = (self.files.clone(), acceptor.clone());
-            let reloaded = spawn_blocking(move || reload(&files, &acceptor)).await;
-            match reloaded {
-                Ok(Ok(tls)) => done(cause, Reloaded::Fresh(tls)),
-                Ok(Err(error)) => done(cause, Reloaded::Kept(error)),
-                Err(error) => tracing::error!(%error, "a reload failed; what was there stays"),
+            match blocking(move || reload(&files, &acceptor)).await {
+                Ok(tls) => done(cause, Reloaded::Fresh(tls)),
+                Err(error) => done(cause, Reloaded::Kept(error)),
             }
         }
+    }
+}
+
+/// Files may lie on a disk that is slow, or gone.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        // Nobody aborts it, so it has panicked.
+        Err(error) => resume_unwind(error.into_panic()),
     }
 }
 

@@ -1,0 +1,76 @@
+//! What the service manager is told.
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+
+use common::{HUNG, Running, Site};
+use rustix::process::Signal;
+
+/// A service manager's socket.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn start(site: &Site, more: &[&str], watchdog_us: Option<&str>) -> (Self, Running) {
+        let path = site.root.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_read_timeout(Some(HUNG)).expect("a timeout");
+        let mut command = site.command(&["--listen", "127.0.0.1:0"]);
+        command.args(more).env("NOTIFY_SOCKET", &path);
+        command
+            .env_remove("WATCHDOG_PID")
+            .env_remove("WATCHDOG_USEC");
+        if let Some(watchdog) = watchdog_us {
+            command.env("WATCHDOG_USEC", watchdog);
+        }
+        (Self(socket), Running::start(command))
+    }
+
+    fn told(&self) -> String {
+        let mut buffer = [0; 512];
+        let length = self.0.recv(&mut buffer).expect("a message");
+        common::text(&buffer[..length])
+    }
+}
+
+#[test]
+fn manager_hears_of_the_start_of_reloads_and_of_the_end() {
+    let site = Site::new();
+    let (manager, mut server) = Manager::start(&site, &[], None);
+    assert_eq!(manager.told(), "READY=1\n");
+    for content in [None, Some("nonsense")] {
+        if let Some(content) = content {
+            std::fs::write(site.pem("server.pem"), content).expect("to write");
+        }
+        server.signal(Signal::HUP);
+        let told = manager.told();
+        assert!(told.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{told}");
+        assert_eq!(manager.told(), "READY=1\n");
+        server.wait_for("SIGHUP: ");
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(manager.told(), "STOPPING=1\n");
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[test]
+fn manager_gets_signs_of_life_where_it_wants_them() {
+    let site = Site::new();
+    let (manager, server) = Manager::start(&site, &[], Some("20000"));
+    let told: Vec<String> = (0..4).map(|_| manager.told()).collect();
+    let beats = told.iter().filter(|told| *told == "WATCHDOG=1\n");
+    assert_eq!(beats.count(), 3, "{told:?}");
+    assert!(told.contains(&"READY=1\n".to_owned()), "{told:?}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[test]
+fn manager_that_is_gone_is_no_reason_to_stop() {
+    let site = Site::new();
+    let mut command = site.command(&["--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", site.root.path().join("nobody"));
+    let server = Running::start(command);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().0.code(), Some(0));
+}
