@@ -39,9 +39,9 @@ impl ServeArgs {
 
     /// What can be told to be wrong without serving.
     pub(super) fn check(&self) -> Vec<Error> {
-        let files = self.files().map(drop);
-        let checks = self.server.check().into_iter().chain([files]);
-        checks.filter_map(Result::err).collect()
+        let mut wrong = self.server.check();
+        wrong.extend(self.files().err());
+        wrong
     }
 
     fn files(&self) -> Result<Files, Error> {

@@ -79,8 +79,9 @@ impl TerminateArgs {
 
     /// What can be told to be wrong without serving.
     pub(super) fn check(&self) -> Vec<Error> {
-        let checks = [self.server.check(), self.terminate().map(drop)];
-        checks.into_iter().filter_map(Result::err).collect()
+        let mut wrong = self.server.check();
+        wrong.extend(self.terminate().err());
+        wrong
     }
 
     fn terminate(&self) -> Result<Terminate, Error> {

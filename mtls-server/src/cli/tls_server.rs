@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use mtls_core::MultipathAcceptor;
 use mtls_core::observer::Observer;
 use serde_json::json;
 
 use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 use crate::error::Error;
-use crate::service::notify;
-use crate::service::{Monitor, Program, Server, ServerOptions, say};
+use crate::service::{Handler, Monitor, Program, Server, ServerOptions, notify, say};
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
 use crate::web::{Respond, Site};
 
@@ -47,29 +47,44 @@ impl TlsServerArgs {
     pub(super) async fn serve(self, does: &str, respond: impl Respond) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.status.open(&mut program).await?;
-        let monitor = Arc::clone(program.monitor());
         let source = self.identity.source(&self.listen)?;
-        let options = ServerOptions {
+        let options = self.options(source.load()?, program.monitor());
+        let site = Site::new(respond, &self.http.limits());
+        let server = Server::bind(options, site).await?;
+        self.show(does, &server, program.monitor());
+        self.announce(does, &server);
+        // For as long as its CA's file is to stay.
+        let _dev = source.keep(server.acceptor(), server.local_addr(), &mut program);
+        program.run(server).await
+    }
+
+    fn options(&self, tls: ServerTls, monitor: &Arc<Monitor>) -> ServerOptions {
+        monitor.certificate_ends(tls.identity.not_after());
+        ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
             limits: self.limits.limits(),
-            observer: Some(Arc::clone(&monitor) as Arc<dyn Observer>),
+            observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
             registry: Some(monitor.registry()),
-            ..ServerOptions::new(source.load()?, self.policy.policy)
-        };
-        monitor.certificate_ends(options.tls.identity.not_after());
-        let site = Site::new(respond, &self.http.limits());
-        let server = Server::bind(options, site).await?;
+            ..ServerOptions::new(tls, self.policy.policy)
+        }
+    }
+
+    /// Lets the status page show the server.
+    fn show<H: Handler>(&self, does: &str, server: &Server<H>, monitor: &Monitor) {
         let open = server.open_connections();
         monitor.count_open(move || open.count());
         monitor.about(json!({
             "does": does,
-            "policy": self.policy.policy.to_string(),
+            "policy": self.policy.policy,
             "listen": server.local_addrs(),
             "side_listen": server.side_addrs(),
         }));
+    }
+
+    fn announce<H: Handler>(&self, does: &str, server: &Server<H>) {
+        let policy = self.policy.policy;
         for address in server.local_addrs() {
-            let policy = self.policy.policy;
             say(format_args!(
                 "{does} on https://{address}/ (policy {policy})"
             ));
@@ -77,28 +92,12 @@ impl TlsServerArgs {
         for address in server.side_addrs() {
             say(format_args!("side connections too on {address}"));
         }
-        // For as long as its CA's file is to stay.
-        let _dev = match source {
-            TlsSource::Files(reloader) => {
-                let (acceptor, hangup) = (server.acceptor().clone(), program.hangup());
-                let done = move |cause, reloaded: Reloaded| note_reload(&monitor, cause, &reloaded);
-                program.background(reloader.run(acceptor, hangup, done));
-                None
-            }
-            TlsSource::Dev(dev, _) => {
-                let command = client_command(server.local_addr(), dev.ca_file());
-                say(format_args!(
-                    "certificates for this run only; try:\n  {command}"
-                ));
-                Some(dev)
-            }
-        };
-        program.run(server).await
     }
 
     /// What can be told to be wrong without serving.
-    pub(super) fn check(&self) -> [Result<(), Error>; 2] {
-        [self.status.check(), self.identity.check()]
+    pub(super) fn check(&self) -> Vec<Error> {
+        let checks = [self.status.check(), self.identity.check()];
+        checks.into_iter().filter_map(Result::err).collect()
     }
 }
 
@@ -116,6 +115,31 @@ impl TlsSource {
                 client_ca: client_ca.clone(),
                 ..dev.identity().clone().into()
             }),
+        }
+    }
+
+    /// Keeps what was read from files up to date; says how to trust what was made for this run.
+    fn keep(
+        self,
+        acceptor: &MultipathAcceptor,
+        address: SocketAddr,
+        program: &mut Program,
+    ) -> Option<Box<DevIdentity>> {
+        match self {
+            Self::Files(reloader) => {
+                let (acceptor, hangup) = (acceptor.clone(), program.hangup());
+                let monitor = Arc::clone(program.monitor());
+                let done = move |cause, reloaded: Reloaded| note_reload(&monitor, cause, &reloaded);
+                program.background(reloader.run(acceptor, hangup, done));
+                None
+            }
+            Self::Dev(dev, _) => {
+                let command = client_command(address, dev.ca_file());
+                say(format_args!(
+                    "certificates for this run only; try:\n  {command}"
+                ));
+                Some(dev)
+            }
         }
     }
 }

@@ -111,6 +111,8 @@ pub(crate) fn client_config(pki: &Pki, identity: Option<&Leaf>) -> Arc<ClientCon
 pub(crate) fn connector(pki: &Pki, identity: Option<&Leaf>) -> MultipathConnector {
     MultipathConnector::builder(client_config(pki, identity), Policy::Require)
         .side(NetworkPath::system())
+        .deadline(HUNG)
+        .handshake_timeout(HUNG)
         .build()
         .expect("a connector")
 }
