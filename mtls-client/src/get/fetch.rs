@@ -137,7 +137,7 @@ impl<'a> Fetch<'a> {
         self.facts.url_effective = url.to_string();
         self.facts.method = ask.method.to_string();
         let upload = self.upload(ask)?;
-        let stream = self.connect(url, first).await?;
+        let stream = self.connect(url).await?;
         self.facts.asked = self.started.elapsed();
         self.facts.upload = upload.watch();
         let body = match ask.with_body {
@@ -153,13 +153,12 @@ impl<'a> Fetch<'a> {
         Ok(answer??)
     }
 
-    async fn connect(
-        &mut self,
-        url: &HttpsUrl,
-        first: bool,
-    ) -> Result<ClientStream<TcpStream>, Stop> {
+    async fn connect(&mut self, url: &HttpsUrl) -> Result<ClientStream<TcpStream>, Stop> {
         let start = self.started.elapsed();
-        let whose = if first { Whose::First } else { Whose::Another };
+        let whose = match self.command.pages.first() {
+            Some(page) if page.url.endpoint() == url.endpoint() => Whose::First,
+            _ => Whose::Another,
+        };
         let (attempt, stream) = self.client.connect(url.endpoint(), whose, self.until).await;
         let facts = &mut self.facts;
         facts.exit = facts.exit.or_worse(attempt.exit());

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::patient::Patient;
 use super::payload::Upload;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -39,6 +40,7 @@ pub(super) async fn ask(
     let tls = stream.into_inner();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut tasks = JoinSet::new();
+    let (tls, broken) = Patient::new(tls);
     let io = TokioIo::new(tls);
     let form = if is_h2 { Form::Absolute } else { Form::Origin };
     let mut request = request(url, fields, form, upload)?;
@@ -59,7 +61,7 @@ pub(super) async fn ask(
         Err(error) => {
             let error = cause(error, &mut tasks).await;
             let failure = watch.failure();
-            Err(failure.unwrap_or_else(|| no_response(url, &error, watch.sent())))
+            Err(failure.unwrap_or_else(|| no_response(url, &error, broken.reason())))
         }
     }
 }
@@ -90,7 +92,7 @@ pub(super) fn broken_off(url: &HttpsUrl, error: &hyper::Error) -> Failure {
     Failure::new(exit, token, incomplete(url, &chain(error)))
 }
 
-fn no_response(url: &HttpsUrl, error: &hyper::Error, sent: u64) -> Failure {
+fn no_response(url: &HttpsUrl, error: &hyper::Error, broken: Option<&str>) -> Failure {
     let reason = chain(error);
     if wants_a_certificate(&reason) {
         let message = format!(
@@ -100,26 +102,20 @@ fn no_response(url: &HttpsUrl, error: &hyper::Error, sent: u64) -> Failure {
         );
         return Failure::new(Exit::Receive, "client-certificate-refused", message);
     }
+    if let Some(reason) = broken {
+        let message = format!(
+            "{} closed the connection before it had taken the whole request: {reason}. It may not \
+             allow that much; ask its operator.",
+            url.endpoint()
+        );
+        return Failure::new(Exit::Send, "send-error", message);
+    }
     if error.is_incomplete_message() && io_error(error).is_none() {
         let message = format!(
             "{} closed the connection without an answer. Try again, or ask the server's operator.",
             url.endpoint()
         );
         return Failure::new(Exit::EmptyReply, "empty-reply", message);
-    }
-    let is_reset = |error: &io::Error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
-        )
-    };
-    if sent > 0 && io_error(error).is_some_and(is_reset) {
-        let message = format!(
-            "{} took no more than {sent} bytes of the request: {reason}. It may not allow that \
-             much; ask its operator.",
-            url.endpoint()
-        );
-        return Failure::new(Exit::Send, "send-error", message);
     }
     Failure::new(Exit::Receive, "receive-error", incomplete(url, &reason))
 }

@@ -4,6 +4,7 @@ mod facts;
 mod fetch;
 mod fields;
 mod http;
+mod patient;
 mod payload;
 mod progress;
 mod redirect;

@@ -1,5 +1,6 @@
 //! What was typed after `get`, and what it means.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -59,13 +60,24 @@ pub(crate) struct Payload {
 }
 
 /// A piece of a request's body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
     Bytes(Bytes),
     /// Sent as it is read.
     Whole(Place),
     /// Without CR, LF and NUL.
     Stripped(Place),
+}
+
+/// Without the bytes, which may be secret.
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Whole(place) => f.debug_tuple("Whole").field(place).finish(),
+            Self::Stripped(place) => f.debug_tuple("Stripped").field(place).finish(),
+        }
+    }
 }
 
 /// Where bytes come from.
@@ -113,7 +125,7 @@ fn pages(typed: &args::Get) -> Result<Vec<Page>, UsageError> {
     let mut outputs = typed.output.iter();
     let mut pages = Vec::with_capacity(typed.urls.len());
     for text in &typed.urls {
-        let wrong = |error: &dyn std::fmt::Display| UsageError::new("URL", error);
+        let wrong = |error: &dyn fmt::Display| UsageError::new("URL", error);
         let mut url = HttpsUrl::parse(text).map_err(|error| wrong(&error))?;
         if let Some(name) = typed.upload_file.as_deref().and_then(Path::file_name) {
             url.name_file(&name.to_string_lossy());
@@ -224,7 +236,7 @@ fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
 fn write_out(typed: Option<&str>) -> Result<Template, UsageError> {
     use std::io::Read;
 
-    let wrong = |reason: &dyn std::fmt::Display| UsageError::new("--write-out", reason);
+    let wrong = |reason: &dyn fmt::Display| UsageError::new("--write-out", reason);
     let Some(text) = typed else {
         return Ok(Template::default());
     };

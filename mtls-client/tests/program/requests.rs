@@ -316,6 +316,17 @@ async fn several_pages_are_fetched_in_their_order_and_the_worst_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_side_endpoint_is_for_the_first_page_s_host_alone() {
+    let mut lab = Lab::new();
+    let (site, other) = (lab.site().await.to_string(), lab.site().await);
+    // Asked for the second host's handshake, the first one's would know nothing of it.
+    let (page, elsewhere) = (format!("https://{site}/"), format!("https://{other}/"));
+    let typed = ["-s", "--side-endpoint", &site, &page, &elsewhere, &page];
+    let run = lab.get(&typed).await.exits_with(0);
+    assert_eq!(run.stdout, crate::site::PAGE.repeat(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_can_have_the_name_that_its_url_ends_with() {
     let mut lab = Lab::new();
     let site = lab.site().await;
@@ -325,7 +336,7 @@ async fn a_file_can_have_the_name_that_its_url_ends_with() {
     command.args(["get", "-fsSL", "-O", "--cacert", &lab.ca()]);
     command.args([
         format!("https://{site}/big?a/b"),
-        format!("https://{site}/to/%2e%2e/to?/verdict"),
+        format!("https://{site}/to/%2e%2e/to?/"),
     ]);
     Run::of({
         command.current_dir(&dir);
@@ -341,7 +352,7 @@ async fn a_file_can_have_the_name_that_its_url_ends_with() {
     assert_eq!(names, ["big", "to"]);
     assert_eq!(
         std::fs::read_to_string(format!("{dir}/to")).unwrap(),
-        "verified\n"
+        crate::site::PAGE
     );
     let run = lab.get(&["-O", &format!("https://{site}/")]).await;
     run.exits_with(2).complains_of(&["--output FILE"]);
