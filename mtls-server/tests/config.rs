@@ -245,6 +245,19 @@ fn check_says_that_nothing_is_wrong() {
 }
 
 #[test]
+fn configuration_in_the_documentation_is_right() {
+    let site = Site::new();
+    let shipped = include_str!("../../docs/deploy/mtls-server.toml");
+    let here = shipped
+        .replace("/srv/www", &site.www().display().to_string())
+        .replace("/etc/mtls-server/tls", &site.pem("").display().to_string())
+        .replace("# side-listen", "side-listen");
+    assert!(here.contains("side-listen"));
+    let output = check(&write(&site, &here));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
 fn check_names_everything_that_is_wrong() {
     let site = Site::new();
     let (cert, rogue) = (site.pem("server.pem"), site.pem("rogue.key"));
