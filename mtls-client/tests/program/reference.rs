@@ -5,7 +5,15 @@ use std::process::Command;
 
 use crate::lab::{Lab, Run, has};
 
-const COMMANDS: [&str; 6] = ["get", "check", "connect", "proxy", "completions", "man"];
+const COMMANDS: [&str; 7] = [
+    "get",
+    "check",
+    "connect",
+    "paths",
+    "proxy",
+    "completions",
+    "man",
+];
 
 /// The long options in a text.
 fn options(text: &str) -> BTreeSet<String> {
