@@ -111,7 +111,8 @@ impl Command {
         match self {
             Self::Serve(args) => args.check(),
             Self::Terminate(args) => args.check(),
-            Self::Passthrough(_) | Self::Config(_) => Vec::new(),
+            Self::Passthrough(args) => args.check(),
+            Self::Config(_) => Vec::new(),
         }
     }
 }

@@ -1,15 +1,18 @@
 //! `mtls-server passthrough`.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
+use mtls_core::observer::Observer;
 use mtls_core::path::Endpoint;
+use serde_json::json;
 
-use super::common::{ListenArgs, PolicyArgs};
+use super::common::{ListenArgs, PolicyArgs, StatusArgs};
 use super::time::{duration, positive};
 use crate::error::Error;
 use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
-use crate::service::{Program, open_files, say};
+use crate::service::{Monitor, Program, open_files, say};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +52,10 @@ pub struct PassthroughArgs {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub health_interval: Duration,
 
+    /// The status page.
+    #[command(flatten)]
+    pub status: StatusArgs,
+
     /// The bounds.
     #[command(flatten)]
     pub limits: TunnelArgs,
@@ -77,21 +84,43 @@ pub struct TunnelArgs {
 
 impl PassthroughArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let program = Program::begin(self.limits.shutdown_timeout)?;
+        let mut program = Program::begin(self.limits.shutdown_timeout)?;
+        self.status.open(&mut program).await?;
         // Each tunnel has two sockets.
         open_files::allow(self.limits.max_tunnels.get().saturating_mul(2));
-        let passthrough = Passthrough::bind(self.options()).await?;
+        let passthrough = Passthrough::bind(self.options(program.monitor())).await?;
+        self.show(&passthrough, program.monitor());
         self.announce(&passthrough);
         program.run(passthrough).await
     }
 
-    fn options(&self) -> PassthroughOptions {
+    /// What can be told to be wrong without serving.
+    pub(super) fn check(&self) -> Vec<Error> {
+        self.status.check().err().into_iter().collect()
+    }
+
+    /// Lets the status page show the passthrough.
+    fn show(&self, passthrough: &Passthrough, monitor: &Monitor) {
+        let watch = passthrough.watch();
+        monitor.in_front_of(watch.clone());
+        monitor.count_open(move || watch.open());
+        monitor.about(json!({
+            "does": format!("passing through to {}", self.target),
+            "policy": self.policy.policy,
+            "listen": passthrough.local_addrs(),
+            "side_listen": passthrough.side_addrs(),
+        }));
+    }
+
+    fn options(&self, monitor: &Arc<Monitor>) -> PassthroughOptions {
         PassthroughOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
             send_proxy: self.send_proxy,
             health_interval: self.health_interval,
             limits: self.limits.limits(),
+            observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
+            registry: Some(monitor.registry()),
             ..PassthroughOptions::new(self.target.clone(), self.policy.policy)
         }
     }

@@ -9,7 +9,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mtls_core::observer::Observer;
 use mtls_core::path::{Endpoint, Host, Path};
+use mtls_core::registry::PendingRegistry;
 use mtls_core::relay::{RelayListener, ServerRelay};
 use mtls_core::{ListenerLimits, Policy};
 use tokio::time::timeout;
@@ -21,7 +23,7 @@ use self::health::Health;
 use self::tally::Tally;
 use crate::error::Error;
 use crate::service::program::Service;
-use crate::service::{Drained, Sockets, Stop};
+use crate::service::{Backend, Drained, Sockets, Stop};
 
 /// How to stand in front of a server.
 #[derive(Clone, Debug)]
@@ -42,6 +44,10 @@ pub struct PassthroughOptions {
     pub health_interval: Duration,
     /// The bounds.
     pub limits: TunnelLimits,
+    /// Who is told what happens. Default: nobody.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// Where handshakes wait for their side connections. Default: a registry of its own.
+    pub registry: Option<Arc<dyn PendingRegistry>>,
 }
 
 /// The bounds of a passthrough.
@@ -72,6 +78,8 @@ impl PassthroughOptions {
             send_proxy: false,
             health_interval: Duration::from_secs(5),
             limits: TunnelLimits::default(),
+            observer: None,
+            registry: None,
         }
     }
 }
@@ -120,6 +128,12 @@ impl Passthrough {
             .deadline(limits.deadline)
             .tunnel_idle_timeout(limits.idle_timeout)
             .max_tunnels(limits.tunnels);
+        if let Some(observer) = options.observer {
+            relay = relay.observer(observer);
+        }
+        if let Some(registry) = options.registry {
+            relay = relay.registry(registry);
+        }
         if options.send_proxy {
             relay = relay.preamble(proxy_protocol::header);
         }
@@ -206,9 +220,29 @@ impl PassthroughWatch {
         self.health.state()
     }
 
+    /// How many tunnels are open.
+    pub fn open(&self) -> usize {
+        self.tally.open()
+    }
+
     /// The tunnels: how many, with which verdicts, and how many bytes.
     pub fn tunnels(&self) -> Tunnels {
         self.tally.tunnels()
+    }
+}
+
+impl Backend for PassthroughWatch {
+    fn up(&self) -> Option<bool> {
+        self.target().up
+    }
+
+    fn bytes(&self) -> (u64, u64) {
+        let tunnels = self.tunnels();
+        (tunnels.bytes_to_server, tunnels.bytes_to_client)
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::json!({ "health": self.target(), "tunnels": self.tunnels() })
     }
 }
 

@@ -74,6 +74,10 @@ impl Tally {
         }
     }
 
+    pub(super) fn open(&self) -> usize {
+        self.lock().open.len()
+    }
+
     pub(super) fn tunnels(&self) -> Tunnels {
         let inner = self.lock();
         let mut tunnels = inner.ended.clone();
@@ -107,11 +111,6 @@ impl Drop for Counted {
 }
 
 impl Tunnels {
-    /// How many are open.
-    pub fn open_in_all(&self) -> u64 {
-        self.open.values().sum()
-    }
-
     fn add(&mut self, report: &TunnelReport) {
         let ends = self.ended.entry(verdict(report)).or_default();
         *ends.entry(end(report.stage)).or_default() += 1;

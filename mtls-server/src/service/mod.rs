@@ -19,5 +19,5 @@ pub use stop::Stopping;
 
 pub(crate) use incoming::Sockets;
 pub(crate) use log::start_log;
-pub(crate) use monitor::Monitor;
+pub(crate) use monitor::{Backend, Monitor};
 pub(crate) use program::{Program, say};

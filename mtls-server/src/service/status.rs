@@ -141,11 +141,14 @@ impl Answering {
 
     fn ready(&self) -> Response<Full<Bytes>> {
         let stage = self.monitor.stage();
-        let status = match stage {
-            Stage::Ready => StatusCode::OK,
-            Stage::Starting | Stage::Draining => StatusCode::SERVICE_UNAVAILABLE,
+        let (status, word) = match stage {
+            Stage::Ready if self.monitor.backend_is_down() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "target-down")
+            }
+            Stage::Ready => (StatusCode::OK, stage.as_str()),
+            Stage::Starting | Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, stage.as_str()),
         };
-        response(status, TEXT, format!("{}\n", stage.as_str()))
+        response(status, TEXT, format!("{word}\n"))
     }
 }
 

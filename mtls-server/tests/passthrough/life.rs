@@ -1,6 +1,7 @@
 //! From the start to the end: bad options, a target that is down, bounds, and signals.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mtls_core::proto::frame::GREETING;
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{Site, binary, get, text};
+use crate::common::{HUNG, Site, binary, get, text};
 use crate::world::*;
 
 #[test]
@@ -113,6 +114,79 @@ async fn target_that_is_down_closes_cleanly_is_said_once_and_recovers() {
     drop(site);
 }
 
+/// A page of the status address: its status and its body.
+async fn page(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("to write");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.expect("a status"), body.to_owned())
+}
+
+/// Asks until it is so: what is counted may be counted a moment later.
+async fn wait_for(address: SocketAddr, pointer: &str, expected: serde_json::Value) {
+    let asking = async {
+        loop {
+            let (_, body) = page(address, "/status").await;
+            let status: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            if status.pointer(pointer) == Some(&expected) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let told = tokio::time::timeout(HUNG, asking).await;
+    told.unwrap_or_else(|_| panic!("{pointer} is not {expected}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_tells_the_targets_health_and_the_tunnels_by_verdict() {
+    let site = Site::new();
+    let Some(nginx) = nginx(&site, "", "").await else {
+        return;
+    };
+    let status = free_address();
+    let options = ["--health-interval", "1s", "--status", &status.to_string()];
+    let mut through = passthrough(nginx.address, &options);
+    wait_for(status, "/backend/health/up", true.into()).await;
+    assert_eq!(page(status, "/readyz").await, (200, "ready\n".to_owned()));
+
+    let verified = site.connect(through.address).await;
+    wait_for(status, "/backend/tunnels/open/verified", 1.into()).await;
+    wait_for(status, "/connections/open", 1.into()).await;
+    drop(verified);
+    wait_for(status, "/connections/open", 0.into()).await;
+    let mut plain = TcpStream::connect(through.address)
+        .await
+        .expect("a connection");
+    plain.write_all(b"plain\r\n\r\n").await.expect("to write");
+    plain.read_to_end(&mut Vec::new()).await.expect("an answer");
+    drop(plain);
+    wait_for(status, "/backend/tunnels/reasons/not-tls", 1.into()).await;
+    let (_, metrics) = page(status, "/metrics").await;
+    for part in [
+        "multipath_tls_connections_total{verdict=\"verified\",reason=\"none\",binding=\"hello\"} 1",
+        "multipath_tls_connections_total{verdict=\"unverified\",reason=\"not-tls\",binding=\"none\"} 1",
+        "multipath_tls_target_up 1",
+        "multipath_tls_target_sent_bytes_total ",
+    ] {
+        assert!(metrics.contains(part), "{part}: {metrics}");
+    }
+
+    drop(nginx);
+    through.wait_for("cannot be reached");
+    wait_for(status, "/backend/health/up", false.into()).await;
+    let down = (503, "target-down\n".to_owned());
+    assert_eq!(page(status, "/readyz").await, down);
+    assert_eq!(page(status, "/healthz").await.0, 200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_tunnel_more_than_allowed_is_refused_and_the_others_stay() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -148,7 +222,7 @@ async fn one_tunnel_more_than_allowed_is_refused_and_the_others_stay() {
             }
         }
     };
-    let accepted = tokio::time::timeout(crate::common::HUNG, accepted).await;
+    let accepted = tokio::time::timeout(HUNG, accepted).await;
     accepted.expect("a place").expect("a connection");
 }
 

@@ -6,7 +6,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
 };
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -81,6 +81,15 @@ pub(super) struct Now {
     pub(super) waiting: usize,
     pub(super) ready: bool,
     pub(super) uptime_seconds: f64,
+    pub(super) backend: Option<BackendNow>,
+}
+
+/// The same of what the service stands in front of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BackendNow {
+    pub(super) up: bool,
+    /// To it, and from it.
+    pub(super) bytes: (u64, u64),
 }
 
 impl Metrics {
@@ -208,13 +217,33 @@ impl Collector for Now {
         )?;
         gauge(
             "ready",
-            "1 while it serves, 0 before and while it drains",
+            "1 while it serves; 0 before, while it drains, and while its target is down",
             f64::from(u8::from(self.ready)),
         )?;
         gauge(
             "uptime_seconds",
             "Time since the start",
             self.uptime_seconds,
+        )?;
+        let Some(backend) = self.backend else {
+            return Ok(());
+        };
+        gauge(
+            "target_up",
+            "1 while the target takes connections",
+            f64::from(u8::from(backend.up)),
+        )?;
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)
+        };
+        let (to, from) = backend.bytes;
+        counter("target_sent_bytes", "Bytes passed on to the target", to)?;
+        counter(
+            "target_received_bytes",
+            "Bytes passed on from the target",
+            from,
         )
     }
 }

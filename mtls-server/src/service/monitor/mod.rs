@@ -26,10 +26,23 @@ pub(crate) struct Monitor {
     open: OnceLock<Box<OpenCount>>,
     /// What the service says of itself, for the status page.
     about: OnceLock<serde_json::Value>,
+    backend: OnceLock<Box<dyn Backend>>,
     metrics: Metrics,
 }
 
 type OpenCount = dyn Fn() -> usize + Send + Sync;
+
+/// What a service stands in front of.
+pub(crate) trait Backend: Send + Sync + 'static {
+    /// Whether it takes connections, as of the last look; without it a service is not ready.
+    fn up(&self) -> Option<bool>;
+
+    /// How many bytes it was sent, and how many it has sent.
+    fn bytes(&self) -> (u64, u64);
+
+    /// What the status page says of it: fields beside its own.
+    fn status(&self) -> serde_json::Value;
+}
 
 /// Where a service stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +61,7 @@ impl Monitor {
             registry: Arc::new(MemoryRegistry::default()),
             open: OnceLock::new(),
             about: OnceLock::new(),
+            backend: OnceLock::new(),
             metrics: Metrics::new(),
         })
     }
@@ -65,6 +79,17 @@ impl Monitor {
     /// What the status page says of the service: where it listens, say. Said once.
     pub(crate) fn about(&self, about: serde_json::Value) {
         let _ = self.about.set(about);
+    }
+
+    /// What the service stands in front of. Said once.
+    pub(crate) fn in_front_of(&self, backend: impl Backend) {
+        let _ = self.backend.set(Box::new(backend));
+    }
+
+    /// It stands in front of something that does not take connections.
+    pub(crate) fn backend_is_down(&self) -> bool {
+        let backend = self.backend.get();
+        backend.and_then(|backend| backend.up()) == Some(false)
     }
 
     /// When the certificate in use ends, in seconds since 1970-01-01 UTC.

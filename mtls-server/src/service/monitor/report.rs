@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::metrics::{Direction, Now, ReasonLabels};
+use super::metrics::{BackendNow, Direction, Now, ReasonLabels};
 use super::tally::Tally;
 use super::{Monitor, Stage};
 
@@ -41,6 +41,7 @@ impl Monitor {
                 "faults": by_reason(&metrics.side_faults),
             },
             "certificate": self.certificate(),
+            "backend": self.backend.get().map(|backend| backend.status()),
         })
     }
 
@@ -49,7 +50,11 @@ impl Monitor {
             open: self.open(),
             pending: self.registry.handshakes(),
             waiting: self.registry.waits(),
-            ready: self.stage() == Stage::Ready,
+            ready: self.stage() == Stage::Ready && !self.backend_is_down(),
+            backend: self.backend.get().map(|backend| BackendNow {
+                up: backend.up() == Some(true),
+                bytes: backend.bytes(),
+            }),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
         }
     }
