@@ -56,11 +56,11 @@ pub struct Cli {
     pub command: Command,
 
     /// Say more on standard error; twice for everything. RUST_LOG says it in detail
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 901)]
     pub verbose: u8,
 
     /// Take options from this TOML file; what is typed, and the environment, go before it
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, display_order = 900)]
     pub config: Option<PathBuf>,
 }
 
