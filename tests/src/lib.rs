@@ -34,6 +34,8 @@
 pub mod attacker;
 pub mod bench;
 pub mod demo;
+pub mod dice;
+pub mod link;
 mod loot;
 pub mod matrix;
 pub mod model;

@@ -181,15 +181,16 @@ impl Namespace {
         let thread = std::thread::spawn(move || {
             // A thread's children are where it is, so those of the runtime are, too.
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?
-                .block_on(future())
+            run_to_end(future)
         });
         Ok(Inside(thread))
     }
 
-    fn sysctl(&self, setting: &str) -> Result {
+    /// Sets a kernel setting of it, such as `net.ipv4.ip_forward=1`.
+    ///
+    /// # Errors
+    /// What `sysctl` says.
+    pub fn sysctl(&self, setting: &str) -> Result {
         run(
             "ip",
             &["netns", "exec", &self.name, "sysctl", "-qw", setting],
@@ -201,6 +202,22 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         let _ = run("ip", &["netns", "delete", &self.name]);
     }
+}
+
+/// Runs a future as [`Namespace::spawn`] does, but where this thread is.
+pub fn spawn_here<T, F>(future: impl FnOnce() -> F + Send + 'static) -> Inside<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    Inside(std::thread::spawn(move || run_to_end(future)))
+}
+
+fn run_to_end<T, F: Future<Output = Result<T>>>(future: impl FnOnce() -> F) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future())
 }
 
 /// What runs in a namespace.

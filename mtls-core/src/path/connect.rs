@@ -55,7 +55,7 @@ impl Dialler {
         deadline
             .bound(
                 DialStage::Connecting,
-                connect_any(&self.binding(), addresses),
+                connect_any(&self.binding(), addresses, self.settings.fast_open),
             )
             .await
     }
@@ -290,19 +290,35 @@ fn bind_device<S>(_socket: &S, _name: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Sends the SYN with the first bytes, where the system knows the server's cookie. A system that
+/// cannot do so connects as ever.
+#[cfg(target_os = "linux")]
+fn defer_syn(socket: &TcpSocket) {
+    use nix::sys::socket::{setsockopt, sockopt::TcpFastOpenConnect};
+    if let Err(error) = setsockopt(socket, TcpFastOpenConnect, &true) {
+        tracing::debug!(%error, "no TCP Fast Open");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn defer_syn(_: &TcpSocket) {}
+
 /// Tries the addresses one beside the other, each [`ATTEMPT_DELAY`] after the one before or as
 /// soon as one fails (RFC 8305, section 5). The first connection wins; where none comes about, the
 /// first failure tells.
 async fn connect_any(
     binding: &Binding,
     addresses: Vec<SocketAddr>,
+    fast_open: bool,
 ) -> Result<Connected, DialFailure> {
+    // Such a connection is there before the peer has answered, so it would win over all others.
+    let fast_open = fast_open && addresses.len() == 1;
     let mut queue = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut failure = None;
     loop {
         if let Some(address) = queue.next() {
-            attempts.push(connect_one(binding, address));
+            attempts.push(connect_one(binding, address, fast_open));
         }
         let more = !queue.as_slice().is_empty();
         tokio::select! {
@@ -321,8 +337,15 @@ fn no_address() -> DialFailure {
     DialFailure::Other(Arc::new(error))
 }
 
-async fn connect_one(binding: &Binding, address: SocketAddr) -> Result<Connected, DialFailure> {
+async fn connect_one(
+    binding: &Binding,
+    address: SocketAddr,
+    fast_open: bool,
+) -> Result<Connected, DialFailure> {
     let socket = binding.tcp_socket(address)?;
+    if fast_open {
+        defer_syn(&socket);
+    }
     match socket.connect(address).await {
         Ok(stream) => Ok((stream, address)),
         Err(error) => Err(DialFailure::Connect {

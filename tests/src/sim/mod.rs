@@ -234,6 +234,12 @@ impl Client {
             .fold(builder, |b, side| b.side(side))
     }
 
+    /// The path of the TLS connection.
+    #[must_use]
+    pub fn primary(&self) -> &SimPath {
+        &self.primary
+    }
+
     /// The configuration of plain TLS and of the connectors.
     pub fn config_mut(&mut self) -> &mut ClientConfig {
         Arc::make_mut(&mut self.config)

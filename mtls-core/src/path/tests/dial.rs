@@ -252,3 +252,35 @@ fn a_dial_can_be_spawned_and_a_path_can_be_an_object() {
     spawnable(&path.dial(&"127.0.0.1:1".parse().unwrap()));
     assert_eq!(path.describe(), PathKind::Direct);
 }
+
+#[tokio::test]
+async fn a_dial_that_may_open_fast_carries_bytes_as_any_other() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (listener, address) = listen("127.0.0.1:0").await;
+    let path = Path::system().fast_open(true);
+    // The first fetches a cookie, where the system gives any.
+    for _ in 0..3 {
+        let mut dialed = dial(&path, &address.to_string()).await.unwrap();
+        assert!(dialed.stream.nodelay().unwrap());
+        dialed.stream.write_all(b"first").await.unwrap();
+        let (mut accepted, peer) = listener.accept().await.unwrap();
+        assert_eq!(dialed.local, Some(peer));
+        let mut first = [0; 5];
+        accepted.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"first");
+    }
+}
+
+#[tokio::test]
+async fn several_addresses_are_tried_though_a_dial_may_open_fast() {
+    let (listener, address) = listen("127.0.0.1:0").await;
+    // Nobody listens at the first one, and a connection that is not made yet cannot win.
+    let path = Path::system()
+        .fast_open(true)
+        .resolve(name("two.test"), address.port(), ip("127.0.0.99"))
+        .resolve(name("two.test"), address.port(), ip("127.0.0.1"));
+    let to = format!("two.test:{}", address.port());
+    let dialed = dial(&path, &to).await.unwrap();
+    assert_eq!(dialed.peer, Some(address));
+    listener.accept().await.unwrap();
+}
