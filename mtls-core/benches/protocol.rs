@@ -1,26 +1,18 @@
 //! Frames, the exporter, the two machines, and handshakes in memory.
 
+mod common;
+
 use std::hint::black_box;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use mtls_certs::Pki;
-use mtls_core::proto::binding::{Association, Bindings, Role, Value, Values};
-use mtls_core::proto::client::{ClientOutcome, ClientVerifier, Peer, TlsVersion};
+use mtls_core::proto::binding::{Association, Role, Value, Values};
 use mtls_core::proto::exporter::ExporterSecret;
-use mtls_core::proto::frame::{Frame, FrameBody, FrameReader, GREETING};
-use mtls_core::proto::hello::HelloTap;
-use mtls_core::proto::server::{
-    HandshakeKeys, Lookup, RegistrationId, ServerLimits, ServerVerifier,
-};
-use rustls::client::Resumption;
+use mtls_core::proto::frame::Frame;
+use mtls_core::proto::server::HandshakeKeys;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
-use rustls::{
-    ClientConfig, ClientConnection, ConnectionCommon, KeyLog, RootCertStore, ServerConfig,
-    ServerConnection,
-};
+
+use common::{Ends, Machines, open};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -31,18 +23,8 @@ fn main() {
     criterion.final_summary();
 }
 
-fn open() -> Frame {
-    Frame {
-        association: Association([1; Association::LEN]),
-        body: FrameBody::Open {
-            nonce_c: [2; 32],
-            bindings: Bindings::ALL,
-        },
-    }
-}
-
 fn frames(criterion: &mut Criterion) {
-    let frame = open();
+    let frame = open(1);
     let mut encoded = Vec::new();
     frame.encode(&mut encoded);
     criterion.bench_function("frame/encode", |bencher| {
@@ -70,7 +52,7 @@ fn exporter(criterion: &mut Criterion) {
             });
         });
     }
-    let ends = Ends::new();
+    let ends = ends();
     let (client, _) = ends.plain();
     criterion.bench_function("exporter/rustls", |bencher| {
         bencher.iter(|| {
@@ -99,7 +81,7 @@ fn verification(criterion: &mut Criterion) {
 }
 
 fn handshakes(criterion: &mut Criterion) {
-    let ends = Ends::new();
+    let ends = ends();
     let mut group = criterion.benchmark_group("handshake");
     group.bench_function("plain", |bencher| bencher.iter(|| black_box(ends.plain())));
     group.bench_function("multipath", |bencher| {
@@ -108,211 +90,9 @@ fn handshakes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Both machines of one verification, and the readers between them.
-struct Machines {
-    association: Association,
-    client: ClientVerifier,
-    server: ServerVerifier,
-    at_client: FrameReader,
-    at_server: FrameReader,
-    now: Instant,
-}
-
-impl Machines {
-    fn new(association: Association) -> Self {
-        let now = Instant::now();
-        let mut client = ClientVerifier::new(association, Bindings::ALL);
-        client.handle_link([5; 32]);
-        client.set_deadline(now + Duration::from_secs(3));
-        let mut machines = Self {
-            association,
-            client,
-            server: ServerVerifier::new(ServerLimits::default()),
-            at_client: FrameReader::new(),
-            at_server: FrameReader::new(),
-            now,
-        };
-        machines.send(GREETING.to_vec());
-        machines
-    }
-
-    fn send(&mut self, mut bytes: Vec<u8>) {
-        while let Some(frame) = self.client.poll_transmit() {
-            frame.encode(&mut bytes);
-        }
-        let (server, now) = (&mut self.server, self.now);
-        self.at_server
-            .read(&bytes, |frame| server.handle_frame(&frame, now))
-            .expect("frames");
-    }
-
-    /// The server answers the Open.
-    fn prove(&mut self, keys: &HandshakeKeys) {
-        while self.server.poll_event().is_some() {}
-        let found = Lookup::Found {
-            registration: RegistrationId(1),
-            keys,
-        };
-        self.server
-            .handle_lookup(self.association, &found, [6; 32], self.now);
-        let mut bytes = GREETING.to_vec();
-        while let Some(frame) = self.server.poll_transmit() {
-            frame.encode(&mut bytes);
-        }
-        let client = &mut self.client;
-        client.handle_peer(Peer::Greeted);
-        self.at_client
-            .read(&bytes, |frame| client.handle_frame(&frame, [7; 32]))
-            .expect("frames");
-    }
-
-    /// The client has the keys, checks the Proof and confirms.
-    fn check(&mut self, values: impl FnOnce(&mtls_core::proto::binding::SideContext) -> Values) {
-        self.client.handle_tls_complete(TlsVersion::Tls13, [8; 32]);
-        let check = self.client.poll_check().expect("a Proof to check");
-        self.client.handle_values(&values(&check.context));
-        assert!(matches!(self.client.outcome(), ClientOutcome::Verified(_)));
-        self.send(Vec::new());
-    }
-
-    fn confirmed(&mut self) -> bool {
-        let event = self.server.poll_event();
-        assert!(
-            matches!(
-                event,
-                Some(mtls_core::proto::server::ServerEvent::Confirmed(_))
-            ),
-            "{event:?}"
-        );
-        true
-    }
-}
-
-/// Configurations of both ends, without tickets.
-struct Ends {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-    name: ServerName<'static>,
-}
-
-impl Ends {
-    fn new() -> Self {
-        let pki = Pki::new(&["localhost"]).expect("a pki");
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(pki.ca.cert_der()).expect("a root");
-        let mut client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        client.resumption = Resumption::disabled();
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(pki.server.chain_der(), pki.server.key_der())
-            .expect("a certificate");
-        server.send_tls13_tickets = 0;
-        Self {
-            client: Arc::new(client),
-            server: Arc::new(server),
-            name: "localhost".try_into().expect("a DNS name"),
-        }
-    }
-
-    fn plain(&self) -> (ClientConnection, ServerConnection) {
-        let mut client =
-            ClientConnection::new(Arc::clone(&self.client), self.name.clone()).expect("a client");
-        let mut server = ServerConnection::new(Arc::clone(&self.server)).expect("a server");
-        deliver(&mut server, &output(&mut client));
-        deliver(&mut client, &output(&mut server));
-        deliver(&mut server, &output(&mut client));
-        assert!(!client.is_handshaking() && !server.is_handshaking());
-        (client, server)
-    }
-
-    /// The same with what both drivers do beside: copies of the configurations, taps, a captured
-    /// secret, and the verification.
-    fn multipath(&self) -> (ClientConnection, ServerConnection) {
-        let client_config = ClientConfig::clone(&self.client);
-        let secret = Arc::new(Secret::default());
-        let mut server_config = ServerConfig::clone(&self.server);
-        server_config.key_log = Arc::clone(&secret) as Arc<dyn KeyLog>;
-        let mut client =
-            ClientConnection::new(Arc::new(client_config), self.name.clone()).expect("a client");
-        let mut server = ServerConnection::new(Arc::new(server_config)).expect("a server");
-        let (mut client_tap, mut server_tap) = (HelloTap::new(), HelloTap::new());
-
-        let hello = output(&mut client);
-        client_tap.client_bytes(&hello).expect("a hello");
-        server_tap.client_bytes(&hello).expect("a hello");
-        let association = client_tap.association().expect("a hello");
-        let mut machines = Machines::new(association);
-        deliver(&mut server, &hello);
-        let flight = output(&mut server);
-        server_tap.server_bytes(&flight).expect("a hello");
-        let keys = HandshakeKeys::Tls13 {
-            exporter: secret.take(),
-            hello: server_tap.hello().map(|hello| hello.hello_hash),
-        };
-        machines.prove(&keys);
-        client_tap.server_bytes(&flight).expect("a hello");
-        deliver(&mut client, &flight);
-        machines.check(|context| {
-            let export = |role: Role| {
-                let context = Some(context.as_bytes().as_slice());
-                let label = role.exporter_label();
-                Value(
-                    client
-                        .export_keying_material([0; Value::LEN], label, context)
-                        .expect("a complete handshake"),
-                )
-            };
-            Values {
-                server: export(Role::Server),
-                client: export(Role::Client),
-            }
-        });
-        deliver(&mut server, &output(&mut client));
-        assert!(machines.confirmed());
-        assert!(!client.is_handshaking() && !server.is_handshaking());
-        (client, server)
-    }
-}
-
-fn output<D>(connection: &mut ConnectionCommon<D>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while connection.wants_write() {
-        connection.write_tls(&mut bytes).expect("memory");
-    }
-    bytes
-}
-
-fn deliver<D>(connection: &mut ConnectionCommon<D>, mut bytes: &[u8])
-where
-    D: rustls::SideData,
-{
-    while !bytes.is_empty() {
-        connection.read_tls(&mut bytes).expect("memory");
-        connection.process_new_packets().expect("a good handshake");
-    }
-}
-
-#[derive(Debug, Default)]
-struct Secret(Mutex<Option<Vec<u8>>>);
-
-impl Secret {
-    fn take(&self) -> Option<ExporterSecret> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.and_then(|secret| ExporterSecret::new(&secret))
-    }
-}
-
-impl KeyLog for Secret {
-    fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
-        if label == "EXPORTER_SECRET" {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret.to_vec());
-        }
-    }
+/// Both ends as they are by default.
+fn ends() -> Ends {
+    let pki = Pki::new(&["localhost"]).expect("a pki");
+    let (chain, key) = (pki.server.chain_der(), pki.server.key_der());
+    Ends::new(aws_lc_rs::default_provider(), pki.ca.cert_der(), chain, key)
 }

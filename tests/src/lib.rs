@@ -35,6 +35,7 @@ pub mod attacker;
 pub mod bench;
 pub mod demo;
 pub mod dice;
+pub mod latency;
 pub mod link;
 mod loot;
 pub mod matrix;

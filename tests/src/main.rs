@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mtls_lab::bench::{self, BenchArgs};
 use mtls_lab::demo::{self, DemoArgs};
+use mtls_lab::latency::{self, LatencyArgs};
 use mtls_lab::matrix::{self, MatrixArgs};
 
 /// Multipath TLS in the laboratory.
@@ -20,6 +21,7 @@ enum Command {
     Demo(DemoArgs),
     Bench(BenchArgs),
     Matrix(MatrixArgs),
+    Latency(LatencyArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,5 +29,6 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Matrix(args) => matrix::run(&args),
+        Command::Latency(args) => latency::run(&args),
     }
 }

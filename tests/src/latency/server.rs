@@ -1,0 +1,189 @@
+//! The server's end: one thread with all listeners, and one with the relay.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use mtls_certs::Pki;
+use mtls_core::path::Endpoint;
+use mtls_core::relay::{RelayListener, ServerRelay};
+use mtls_core::smkex::SmkexServer;
+use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+use super::meter::Meter;
+use super::noise::NoiseStream;
+use super::place::{End, Place};
+use super::raw_key;
+use super::talk::{answer, answer_noise};
+use crate::netns::Inside;
+use crate::{Result, tls};
+
+/// Where the listeners are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Addresses {
+    pub(super) tcp: SocketAddr,
+    pub(super) noise: SocketAddr,
+    pub(super) tls: SocketAddr,
+    pub(super) raw_key: SocketAddr,
+    pub(super) smkex: SocketAddr,
+    pub(super) multipath: SocketAddr,
+}
+
+/// A thread that runs until this is dropped or stopped.
+pub(super) struct Running<T> {
+    pub(super) about: T,
+    pub(super) meter: Meter,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Inside<()>,
+}
+
+impl<T: Send + 'static> Running<T> {
+    /// Starts a host at one end: `set_up` says what is to be known of it, and what it does.
+    pub(super) async fn start<S, W>(
+        place: &Place,
+        end: End,
+        set_up: impl FnOnce() -> S + Send + 'static,
+    ) -> Result<Self>
+    where
+        S: Future<Output = Result<(T, W)>>,
+        W: Future<Output = ()>,
+    {
+        let (ready, is_ready) = oneshot::channel();
+        let (stop, stops) = oneshot::channel::<()>();
+        let thread = place.spawn(end, move || async move {
+            let (about, work) = set_up().await?;
+            let _ = ready.send((about, Meter::here()));
+            tokio::select! {
+                () = work => {}
+                _ = stops => {}
+            }
+            Ok(())
+        })?;
+        match is_ready.await {
+            Ok((about, meter)) => Ok(Self {
+                about,
+                meter,
+                stop: Some(stop),
+                thread,
+            }),
+            Err(_) => match thread.join().await {
+                Err(error) => Err(error),
+                Ok(()) => Err("a host has ended".into()),
+            },
+        }
+    }
+
+    /// Ends it.
+    pub(super) async fn stop(mut self) -> Result {
+        drop(self.stop.take());
+        self.thread.join().await
+    }
+}
+
+/// Starts everything that listens, but for the relay.
+pub(super) async fn start(place: &Place, pki: &Pki) -> Result<Running<Addresses>> {
+    let ip = place.server();
+    let tls = Arc::new(tls::server_config(&pki.server, tls::provider())?);
+    let raw_key = Arc::new(raw_key::server_config(tls::provider())?);
+    Running::start(place, End::Server, move || async move {
+        let multipath = MultipathAcceptor::builder(Arc::clone(&tls), Policy::Require).build()?;
+        let smkex = SmkexServer::new().acceptor()?.build()?;
+        let listeners = Listeners::bind(ip).await?;
+        let addresses = listeners.addresses()?;
+        let [tcp, noise, tls_at, raw_key_at, smkex_at, multipath_at] = listeners.0;
+        Ok((addresses, async move {
+            tokio::join!(
+                each(tcp, answer),
+                each(noise, |tcp| async {
+                    answer_noise(NoiseStream::respond(tcp).await?).await
+                }),
+                serve_tls(tls_at, tls),
+                serve_tls(raw_key_at, raw_key),
+                serve_multipath(smkex_at, smkex),
+                serve_multipath(multipath_at, multipath),
+            );
+        }))
+    })
+    .await
+}
+
+/// Starts the relay in front of the listener of plain TLS.
+pub(super) async fn start_relay(place: &Place, target: SocketAddr) -> Result<Running<SocketAddr>> {
+    let ip = place.server();
+    Running::start(place, End::Server, move || async move {
+        let relay = ServerRelay::builder(Endpoint::from(target), Policy::Require).build()?;
+        let listener = TcpListener::bind((ip, 0)).await?;
+        let address = listener.local_addr()?;
+        let mut relaying = RelayListener::new(relay, ListenerLimits::default(), |_, _| {});
+        relaying.add(listener);
+        Ok((address, async move {
+            let _relaying = relaying;
+            std::future::pending().await
+        }))
+    })
+    .await
+}
+
+struct Listeners([TcpListener; 6]);
+
+impl Listeners {
+    async fn bind(ip: IpAddr) -> Result<Self> {
+        let bind = || TcpListener::bind((ip, 0));
+        Ok(Self([
+            bind().await?,
+            bind().await?,
+            bind().await?,
+            bind().await?,
+            bind().await?,
+            bind().await?,
+        ]))
+    }
+
+    fn addresses(&self) -> Result<Addresses> {
+        let [tcp, noise, tls, raw_key, smkex, multipath] = &self.0;
+        Ok(Addresses {
+            tcp: tcp.local_addr()?,
+            noise: noise.local_addr()?,
+            tls: tls.local_addr()?,
+            raw_key: raw_key.local_addr()?,
+            smkex: smkex.local_addr()?,
+            multipath: multipath.local_addr()?,
+        })
+    }
+}
+
+/// Serves every connection in a task of its own.
+async fn each<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = Result> + Send + 'static,
+{
+    loop {
+        let Ok((tcp, _)) = listener.accept().await else {
+            continue;
+        };
+        // A client that fails says so itself.
+        if tcp.set_nodelay(true).is_ok() {
+            tokio::spawn(serve(tcp));
+        }
+    }
+}
+
+async fn serve_tls(listener: TcpListener, config: Arc<ServerConfig>) {
+    let acceptor = TlsAcceptor::from(config);
+    each(listener, |tcp| {
+        let accepting = acceptor.accept(tcp);
+        async { answer(accepting.await?).await }
+    })
+    .await;
+}
+
+async fn serve_multipath(listener: TcpListener, acceptor: MultipathAcceptor) {
+    let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
+    loop {
+        let (stream, _) = listener.accept().await;
+        tokio::spawn(answer(stream));
+    }
+}
