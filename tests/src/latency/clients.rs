@@ -9,6 +9,7 @@ use mtls_core::path::{Endpoint, Path};
 use mtls_core::relay::ClientRelay;
 use mtls_core::smkex::SmkexClient;
 use mtls_core::{MultipathConnector, Policy};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,11 +17,10 @@ use tokio_rustls::TlsConnector;
 
 use super::noise::NoiseStream;
 use super::place::{End, Place};
-use super::raw_key;
 use super::series::Series;
 use super::server::{Addresses, Running};
 use super::talk::{ask, ask_noise};
-use crate::{Result, tls};
+use crate::{Result, raw_keys, tls};
 
 /// More than any round trip here: no verification fails for its time.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -66,7 +66,9 @@ impl Clients {
         Ok(Self {
             name: ServerName::from(addresses.tls.ip()),
             addresses,
-            raw_key: TlsConnector::from(Arc::new(raw_key::client_config(tls::provider())?)),
+            raw_key: TlsConnector::from(Arc::new(raw_keys::client_config(
+                aws_lc_rs::default_provider(),
+            )?)),
             smkex: [smkex(Duration::ZERO)?, smkex(POOLED)?],
             fresh: multipath(side.clone(), Duration::ZERO)?,
             fast_open: multipath(side.clone().fast_open(true), Duration::ZERO)?,

@@ -16,7 +16,6 @@ mod measure;
 mod meter;
 mod noise;
 mod place;
-mod raw_key;
 pub mod report;
 mod series;
 mod server;
@@ -100,7 +99,7 @@ fn write_all(args: &LatencyArgs, taken: &[Taken]) -> Result {
     let text = text(taken, &all);
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
-    fs::write(args.out.join("latency.md"), &text)?;
+    fs::write(args.out.join("latency.md"), head(args) + &text)?;
     let file = |name: &str| File::create(args.out.join(name)).map(BufWriter::new);
     let mut samples = file("samples.csv")?;
     report::write_samples(&mut samples, taken)?;
@@ -115,6 +114,23 @@ fn write_all(args: &LatencyArgs, taken: &[Taken]) -> Result {
         args.out.display()
     )?;
     Ok(())
+}
+
+/// How the tables were made, for those who read them elsewhere.
+fn head(args: &LatencyArgs) -> String {
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let build = if cfg!(debug_assertions) {
+        "a debug build"
+    } else {
+        "a release build"
+    };
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!(
+        "# Latency tables\n\nMade by `mtls-lab {}` with {build}, on {processors} processors, seed \
+         {}. What the columns mean: [performance](../performance.md#latency-over-two-links).\n\n",
+        words.join(" "),
+        args.seed
+    )
 }
 
 fn text(taken: &[Taken], all: &[Vec<Row>]) -> String {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mtls_certs::Pki;
+use mtls_certs::{Authority, KeyAlgorithm, Pki};
 use mtls_core::path::Endpoint;
 use mtls_core::relay::{RelayListener, ServerRelay};
 use mtls_core::smkex::SmkexServer;
@@ -16,10 +16,9 @@ use tokio_rustls::TlsAcceptor;
 use super::meter::Meter;
 use super::noise::NoiseStream;
 use super::place::{End, Place};
-use super::raw_key;
 use super::talk::{answer, answer_noise};
 use crate::netns::Inside;
-use crate::{Result, tls};
+use crate::{Result, raw_keys, tls};
 
 /// Where the listeners are.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +86,9 @@ impl<T: Send + 'static> Running<T> {
 pub(super) async fn start(place: &Place, pki: &Pki) -> Result<Running<Addresses>> {
     let ip = place.server();
     let tls = Arc::new(tls::server_config(&pki.server, tls::provider())?);
-    let raw_key = Arc::new(raw_key::server_config(tls::provider())?);
+    // SMKEX's servers have keys of Ed25519, too.
+    let ed25519 = Authority::with_algorithm("raw key", KeyAlgorithm::Ed25519)?;
+    let raw_key = Arc::new(raw_keys::server_config(&ed25519.issue(&[ip.to_string()])?)?);
     Running::start(place, End::Server, move || async move {
         let multipath = MultipathAcceptor::builder(Arc::clone(&tls), Policy::Require).build()?;
         let smkex = SmkexServer::new().acceptor()?.build()?;
