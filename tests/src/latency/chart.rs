@@ -240,6 +240,8 @@ where
             area.draw(&Text::new(value, (ratio, y), text(14.0)))?;
         }
     }
+    let note = "ratio of medians: to TLS 1.3; SMKEX: to the raw key";
+    area.draw(&Text::new(note, (px(4.0), y + px(38.0)), text(12.0)))?;
     Ok(())
 }
 
