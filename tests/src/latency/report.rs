@@ -158,7 +158,13 @@ fn line(row: &Row, round_trips: &RoundTrips) -> Vec<String> {
     } = row;
     let compared = series.baseline() != *series;
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
-    let reached = |aim: f64| if ratio.value <= aim { "✓" } else { "✗" };
+    let sure = |aim: f64| !(ratio.low..=ratio.high).contains(&aim);
+    let reached = |aim: f64| match (ratio.value <= aim, sure(aim)) {
+        (true, true) => "✓",
+        (true, false) => "✓?",
+        (false, true) => "✗",
+        (false, false) => "✗?",
+    };
     vec![
         series.title().to_owned(),
         format!("{:.3}", times.median()),
