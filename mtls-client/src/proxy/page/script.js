@@ -126,7 +126,10 @@ function row(connection) {
   const made = { item, details, badge, word, why, count, when, body: null, kind: null };
   details.addEventListener("toggle", () => {
     const current = connections.get(connection.id);
-    if (details.open && current) unfold(made, current);
+    if (details.open && current) {
+      unfold(made, current);
+      history.replaceState(null, "", "#" + connection.id);
+    }
   });
   return made;
 }
@@ -392,7 +395,19 @@ async function poll() {
   filters(news.totals);
   alarm();
   render();
+  reveal();
   live("on", "live");
+}
+
+// `#ID` opens one connection: a link that can be kept, as long as the history has it.
+let wanted = location.hash.slice(1);
+
+function reveal() {
+  const made = wanted && rows.get(Number(wanted));
+  if (!made) return;
+  wanted = "";
+  made.details.open = true;
+  made.item.scrollIntoView({ block: "nearest" });
 }
 
 async function run() {
