@@ -117,7 +117,8 @@ impl Cell {
 
     /// The attempt that tells most.
     pub(super) fn worst(&self) -> Option<&Attempt> {
-        self.attempts.iter().max_by_key(|attempt| attempt.result)
+        // The first of those that are equally bad.
+        self.attempts.iter().rev().max_by_key(|attempt| attempt.result)
     }
 }
 
