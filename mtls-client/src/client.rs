@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mtls_core::path::{Endpoint, Path};
+use mtls_core::smkex::SmkexClient;
 use mtls_core::{
     ClientStream, ConnectorBuilder, Error, Evidence, MultipathConnector, Outcome, Verdict,
 };
@@ -56,14 +57,20 @@ impl<'a> Client<'a> {
         settings: &'a Settings,
         protocols: Vec<Vec<u8>>,
     ) -> Result<Self, UsageError> {
-        let config = client_config(settings, protocols)?;
-        let build = |builder: ConnectorBuilder<Path>| {
-            let built = builder.build();
-            built.map_err(|error| UsageError::new("settings", error))
+        let trust = Trust::new(settings, protocols)?;
+        let build = |side_endpoint: Option<&Endpoint>| {
+            let builder = side_endpoint.into_iter().cloned().fold(
+                connector(settings, &trust)?,
+                ConnectorBuilder::side_endpoint,
+            );
+            builder.build()
         };
-        let elsewhere = build(connector(settings, &config))?;
+        let build = |side_endpoint| {
+            build(side_endpoint).map_err(|error| UsageError::new("settings", error))
+        };
+        let elsewhere = build(None)?;
         let first_host = match &settings.side_endpoint {
-            Some(endpoint) => build(connector(settings, &config).side_endpoint(endpoint.clone()))?,
+            Some(endpoint) => build(Some(endpoint))?,
             None => elsewhere.clone(),
         };
         Ok(Self {
@@ -150,16 +157,45 @@ impl Attempt {
     }
 }
 
-fn connector(settings: &Settings, config: &Arc<ClientConfig>) -> ConnectorBuilder<Path> {
-    let builder = MultipathConnector::builder(Arc::clone(config), settings.policy)
+/// What a server has to show.
+enum Trust {
+    Certificate(Arc<ClientConfig>),
+    AnyRawKey(Vec<Vec<u8>>),
+}
+
+impl Trust {
+    fn new(settings: &Settings, protocols: Vec<Vec<u8>>) -> Result<Self, UsageError> {
+        Ok(match settings.smkex {
+            true => Self::AnyRawKey(protocols),
+            false => Self::Certificate(client_config(settings, protocols)?),
+        })
+    }
+
+    fn connector(&self, settings: &Settings) -> Result<ConnectorBuilder<Path>, Error> {
+        match self {
+            Self::Certificate(config) => {
+                let config = Arc::clone(config);
+                Ok(MultipathConnector::builder(config, settings.policy))
+            }
+            Self::AnyRawKey(protocols) => {
+                let protocols: Vec<_> = protocols.iter().map(Vec::as_slice).collect();
+                SmkexClient::new().alpn(&protocols).connector()
+            }
+        }
+    }
+}
+
+fn connector(settings: &Settings, trust: &Trust) -> Result<ConnectorBuilder<Path>, Error> {
+    let builder = trust
+        .connector(settings)?
         .primary(settings.primary.clone())
         .bindings(settings.bindings)
         .require_independent(settings.require_independent)
         .deadline(settings.deadline);
     let sides = settings.sides.iter().cloned();
     let builder = sides.fold(builder, ConnectorBuilder::side);
-    match settings.connect_timeout {
+    Ok(match settings.connect_timeout {
         Some(timeout) => builder.handshake_timeout(timeout),
         None => builder,
-    }
+    })
 }

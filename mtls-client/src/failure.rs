@@ -4,8 +4,8 @@ use std::fmt;
 
 use mtls_core::path::{DialError, DialFailureClass, Endpoint};
 use mtls_core::proto::client::SideFailure;
-use mtls_core::{Error, Reason, TimedOut, Unverified};
-use rustls::CertificateError;
+use mtls_core::{Error, NotSmkex, Reason, TimedOut, Unverified};
+use rustls::{AlertDescription, CertificateError};
 
 use crate::exit::Exit;
 use crate::options::Settings;
@@ -37,6 +37,10 @@ impl Failure {
         match error {
             Error::Dial(error) => primary_dial(error, &path),
             Error::Tls(rustls::Error::InvalidCertificate(reason)) => not_trusted(reason, to, &path),
+            Error::NotSmkex(NotSmkex::Server(error)) => not_smkex(error, to, &path),
+            Error::Tls(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
+                nothing_in_common(to, &path)
+            }
             Error::Tls(error) => tls_failed(error, to, &path),
             Error::Io(error) => tls_failed(error, to, &path),
             Error::TimedOut(what) => {
@@ -112,6 +116,22 @@ fn not_trusted(reason: &CertificateError, to: &Endpoint, path: &str) -> Failure 
 fn tls_failed(error: &dyn fmt::Display, to: &Endpoint, path: &str) -> Failure {
     let message = format!(
         "TLS with {to} failed over {path}: {error}. Check that a TLS server listens there."
+    );
+    Failure::new(Exit::Tls, "tls-failed", message)
+}
+
+fn not_smkex(error: &rustls::Error, to: &Endpoint, path: &str) -> Failure {
+    let message = format!(
+        "{to} does not speak SMKEX over {path} ({error}): it shows a certificate, or has nothing \
+         in common with this client. Leave --smkex away."
+    );
+    Failure::new(Exit::Tls, "not-smkex", message)
+}
+
+fn nothing_in_common(to: &Endpoint, path: &str) -> Failure {
+    let message = format!(
+        "TLS with {to} failed over {path}: the server refused the handshake (handshake_failure). \
+         It has nothing in common with this client; one without a certificate wants --smkex."
     );
     Failure::new(Exit::Tls, "tls-failed", message)
 }

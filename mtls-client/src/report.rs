@@ -47,12 +47,16 @@ pub(crate) fn alarm(attempt: &Attempt, evidence: &Evidence, style: Style) -> Str
     );
     if let Some(leaf) = evidence.chain.first() {
         let unknown = || "(unreadable)".to_owned();
-        let _ = writeln!(text, "The certificate that came over the primary path:");
-        for (label, value) in [
+        let raw = leaf.spki_sha256.as_ref() == Some(&leaf.sha256);
+        let what = if raw { "raw public key" } else { "certificate" };
+        let _ = writeln!(text, "The {what} that came over the primary path:");
+        let named = |(label, _): &(&str, _)| !raw || *label == "public key";
+        let shown = [
             ("subject", &leaf.subject),
             ("issuer", &leaf.issuer),
             ("public key", &leaf.spki_sha256),
-        ] {
+        ];
+        for (label, value) in shown.into_iter().filter(named) {
             let value = value
                 .clone()
                 .map_or_else(unknown, |value| printable(&value));
@@ -163,6 +167,9 @@ fn tls_line(tls: &TlsReport) -> String {
         tls.key_exchange.as_deref(),
         tls.handshake,
         tls.alpn.as_deref(),
+        tls.server_key
+            .filter(|key| *key == "raw-public-key")
+            .map(|_| "any raw public key (SMKEX: no name was checked)"),
     ];
     printable(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }

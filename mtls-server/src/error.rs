@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use mtls_core::Policy;
+
 use crate::cli::ConfigError;
 use crate::web::TargetError;
 
@@ -95,6 +97,8 @@ pub enum Error {
     TargetIsSelf(SocketAddr),
     /// The status page would be open to other machines.
     StatusInTheOpen(SocketAddr),
+    /// `--smkex` with another policy than `require`.
+    SmkexPolicy(Policy),
     /// A bound of zero.
     ZeroLimit(&'static str),
     /// The library refused the settings.
@@ -111,7 +115,7 @@ impl Error {
     /// 2 for options that are wrong, as clap has it; else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::StatusInTheOpen(_) => ExitCode::from(2),
+            Self::Config(_) | Self::StatusInTheOpen(_) | Self::SmkexPolicy(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -175,6 +179,11 @@ impl fmt::Display for Error {
             Self::StatusInTheOpen(address) => write!(
                 f,
                 "--status {address} is open to others: take a loopback address, or say --unsafe-status"
+            ),
+            Self::SmkexPolicy(policy) => write!(
+                f,
+                "--smkex: without certificates the policy is `require` and cannot be `{policy}`: \
+                 leave --policy away"
             ),
             Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
             Self::Multipath(error) => error.fmt(f),

@@ -44,7 +44,8 @@ pub use passthrough::{
     Passthrough, PassthroughOptions, PassthroughWatch, TargetHealth, TunnelLimits, Tunnels,
 };
 pub use service::{
-    Connection, Drained, Handler, Limits, OpenConnections, Server, ServerOptions, Stopping,
+    Authentication, Connection, Drained, Handler, Limits, OpenConnections, Server, ServerOptions,
+    Stopping,
 };
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};
 pub use web::{

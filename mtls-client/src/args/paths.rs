@@ -121,6 +121,7 @@ impl Paths {
             system_roots: false,
             cert: None,
             key: None,
+            smkex: false,
             connect_timeout: self.connect_timeout,
             max_time: self.max_time,
             json: self.json,

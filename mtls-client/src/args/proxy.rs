@@ -43,6 +43,7 @@ QUIC (HTTP/3) does not go through such a proxy, and early data (0-RTT) is refuse
     mut_arg("system_roots", |arg| arg.hide(true)),
     mut_arg("cert", |arg| arg.hide(true)),
     mut_arg("key", |arg| arg.hide(true)),
+    mut_arg("smkex", |arg| arg.hide(true)),
     mut_arg("max_time", |arg| arg.hide(true)),
 )]
 pub(crate) struct Proxy {

@@ -91,6 +91,16 @@ pub(crate) struct Shared {
     #[arg(long, value_name = "FILE", requires = "cert", help_heading = "TLS")]
     pub(crate) key: Option<PathBuf>,
 
+    /// Do without certificates (SMKEX): take any key of the server's, and let the side paths alone
+    /// say that nobody is in between; the policy is `require`
+    ///
+    /// The server needs --smkex too. No name is checked, and nothing is left against attackers on
+    /// all paths who work together.
+    #[arg(
+        long, conflicts_with_all = ["cacert", "system_roots", "cert", "key"], help_heading = "TLS"
+    )]
+    pub(crate) smkex: bool,
+
     /// How long a path may take to connect, and then TLS to complete [default: 5s, and 10s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Times")]
     pub(crate) connect_timeout: Option<Duration>,

@@ -87,6 +87,7 @@ pub(crate) fn understand(cli: Cli) -> Result<Command, UsageError> {
             Command::Paths(paths, settings)
         }
         args::Command::Proxy(typed) => {
+            Proxy::refuse_smkex(&typed)?;
             let settings = Settings::understand(&typed.shared)?;
             Command::Proxy(Proxy::understand(&typed, &settings)?, settings)
         }

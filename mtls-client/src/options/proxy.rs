@@ -20,7 +20,17 @@ pub(crate) struct Proxy {
     pub(crate) shutdown_timeout: Duration,
 }
 
+const TRUST: &str = "the proxy ends no TLS connection; say to the programs behind it whom to trust";
+
 impl Proxy {
+    /// Before anything that it would change.
+    pub(super) fn refuse_smkex(typed: &args::Proxy) -> Result<(), UsageError> {
+        match typed.shared.smkex {
+            true => Err(UsageError::new("--smkex", TRUST)),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn understand(typed: &args::Proxy, settings: &Settings) -> Result<Self, UsageError> {
         refuse_what_does_not_apply(typed, settings)?;
         let public = typed
@@ -61,8 +71,6 @@ fn patterns(option: &'static str, typed: &[String]) -> Result<Vec<Pattern>, Usag
 
 /// Options of the other commands that would promise what a proxy cannot do.
 fn refuse_what_does_not_apply(typed: &args::Proxy, settings: &Settings) -> Result<(), UsageError> {
-    const TRUST: &str =
-        "the proxy ends no TLS connection; say to the programs behind it whom to trust";
     let refuse = |option, reason| Err(UsageError::new(option, reason));
     if typed.shared.cacert.is_some() {
         return refuse("--cacert", TRUST);

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) evidence_dir: Option<PathBuf>,
     pub(crate) roots: Roots,
     pub(crate) identity: Option<Identity>,
+    /// No certificates; the policy is `Require` then.
+    pub(crate) smkex: bool,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) max_time: Option<Duration>,
     pub(crate) json: bool,
@@ -62,19 +64,20 @@ impl Settings {
             }
         };
         let side_endpoint = typed.side_endpoint.as_deref().map(str::parse).transpose();
-        let policy = typed.policy.parse();
+        let policy = policy(typed)?;
         Ok(Self {
             primary: path("--primary", &typed.primary)?,
             sides,
             side_endpoint: side_endpoint
                 .map_err(|error| UsageError::new("--side-endpoint", error))?,
-            policy: policy.map_err(|error| UsageError::new("--policy", error))?,
+            policy,
             require_independent: typed.require_independent,
             deadline: typed.deadline,
             bindings: bindings(typed.binding.as_deref()),
             evidence_dir: typed.evidence_dir.clone(),
             roots: roots(typed),
             identity: identity(typed),
+            smkex: typed.smkex,
             connect_timeout: typed.connect_timeout,
             max_time: typed.max_time,
             json: typed.json,
@@ -117,6 +120,21 @@ impl Adaptation {
             Some(timeout) => path.connect_timeout(timeout),
             None => path,
         }
+    }
+}
+
+fn policy(typed: &Shared) -> Result<Policy, UsageError> {
+    let policy = typed.policy.parse();
+    let policy = policy.map_err(|error| UsageError::new("--policy", error))?;
+    match (typed.smkex, policy) {
+        (false, _) | (true, Policy::Require) => Ok(policy),
+        (true, policy) => Err(UsageError::new(
+            "--smkex",
+            format_args!(
+                "without certificates the policy is `require` and cannot be `{policy}`; leave \
+                 --policy away"
+            ),
+        )),
     }
 }
 

@@ -13,6 +13,7 @@ mod proxy;
 mod reference;
 mod requests;
 mod site;
+mod smkex;
 mod streams;
 mod terminal;
 mod verdicts;

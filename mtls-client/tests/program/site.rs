@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mtls_core::smkex::SmkexServer;
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -124,6 +125,28 @@ impl Lab {
         let acceptor = MultipathAcceptor::builder(config, Policy::Prefer)
             .build()
             .expect("an acceptor");
+        self.attend(acceptor, primary, side, handle);
+    }
+
+    /// One without a certificate.
+    pub(crate) async fn smkex_site(&mut self) -> SocketAddr {
+        let acceptor = SmkexServer::new().alpn(BOTH).acceptor();
+        let acceptor = acceptor.and_then(|builder| builder.build());
+        let primary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = primary.local_addr().expect("an address");
+        self.attend(acceptor.expect("an acceptor"), primary, None, pages);
+        address
+    }
+
+    fn attend<F>(
+        &mut self,
+        acceptor: MultipathAcceptor,
+        primary: TcpListener,
+        side: Option<TcpListener>,
+        handle: impl Fn(ServerStream<TcpStream>) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut listener = MultipathListener::new(acceptor, primary, ListenerLimits::default());
         if let Some(side) = side {
             listener.add_side(side);

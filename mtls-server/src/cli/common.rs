@@ -46,7 +46,7 @@ pub struct IdentityArgs {
         long,
         value_name = "FILE",
         requires = "key",
-        required_unless_present = "dev"
+        required_unless_present_any = ["dev", "smkex"]
     )]
     pub cert: Option<PathBuf>,
 
@@ -55,7 +55,7 @@ pub struct IdentityArgs {
         long,
         value_name = "FILE",
         requires = "cert",
-        required_unless_present = "dev"
+        required_unless_present_any = ["dev", "smkex"]
     )]
     pub key: Option<PathBuf>,
 
@@ -70,6 +70,14 @@ pub struct IdentityArgs {
     /// Demand certificates of these authorities from clients (mutual TLS inside multipath TLS)
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
+
+    /// Do without certificates (SMKEX): show a raw public key that is made at the start, and
+    /// require that clients verify over their side paths (--policy require)
+    ///
+    /// Clients need --smkex too. They check no name, and nothing is left against attackers on all
+    /// of a client's paths who work together.
+    #[arg(long, conflicts_with_all = ["cert", "key", "dev", "dev_ca", "client_ca"])]
+    pub smkex: bool,
 }
 
 /// The status page, as typed.

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use mtls_core::MultipathAcceptor;
 use mtls_core::observer::Observer;
+use mtls_core::{MultipathAcceptor, Policy};
 use serde_json::json;
 
 use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
@@ -16,6 +16,7 @@ use crate::web::{Respond, Site};
 
 /// The options of a server that ends TLS, as typed.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("policy", |arg| arg.default_value_if("smkex", "true", "require")))]
 pub struct TlsServerArgs {
     /// Where to listen.
     #[command(flatten)]
@@ -46,9 +47,10 @@ impl TlsServerArgs {
     /// Serves until a signal ends it. What it does is said for each address: "serving /srv/www".
     pub(super) async fn serve(self, does: &str, respond: impl Respond) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
+        self.check_policy()?;
         self.status.open(&mut program).await?;
         let source = self.identity.source(&self.listen)?;
-        let options = self.options(source.load()?, program.monitor());
+        let options = self.options(&source, program.monitor())?;
         let site = Site::new(respond, &self.http.limits());
         let server = Server::bind(options, site).await?;
         self.show(does, &server, program.monitor());
@@ -58,16 +60,15 @@ impl TlsServerArgs {
         program.run(server).await
     }
 
-    fn options(&self, tls: ServerTls, monitor: &Arc<Monitor>) -> ServerOptions {
-        monitor.certificate_ends(tls.identity.not_after());
-        ServerOptions {
+    fn options(&self, source: &TlsSource, monitor: &Arc<Monitor>) -> Result<ServerOptions, Error> {
+        Ok(ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
             limits: self.limits.limits(),
             observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
             registry: Some(monitor.registry()),
-            ..ServerOptions::new(tls, self.policy.policy)
-        }
+            ..source.options(self.policy.policy, monitor)?
+        })
     }
 
     /// Lets the status page show the server.
@@ -96,8 +97,19 @@ impl TlsServerArgs {
 
     /// What can be told to be wrong without serving.
     pub(super) fn check(&self) -> Vec<Error> {
-        let checks = [self.status.check(), self.identity.check()];
+        let checks = [
+            self.check_policy(),
+            self.status.check(),
+            self.identity.check(),
+        ];
         checks.into_iter().filter_map(Result::err).collect()
+    }
+
+    fn check_policy(&self) -> Result<(), Error> {
+        match (self.identity.smkex, self.policy.policy) {
+            (false, _) | (true, Policy::Require) => Ok(()),
+            (true, policy) => Err(Error::SmkexPolicy(policy)),
+        }
     }
 }
 
@@ -105,17 +117,21 @@ impl TlsServerArgs {
 enum TlsSource {
     Files(Box<Reloader>),
     Dev(Box<DevIdentity>, Option<ClientCa>),
+    Smkex,
 }
 
 impl TlsSource {
-    fn load(&self) -> Result<ServerTls, Error> {
-        match self {
-            Self::Files(reloader) => reloader.load(),
-            Self::Dev(dev, client_ca) => Ok(ServerTls {
+    fn options(&self, policy: Policy, monitor: &Monitor) -> Result<ServerOptions, Error> {
+        let tls = match self {
+            Self::Files(reloader) => reloader.load()?,
+            Self::Dev(dev, client_ca) => ServerTls {
                 client_ca: client_ca.clone(),
                 ..dev.identity().clone().into()
-            }),
-        }
+            },
+            Self::Smkex => return Ok(ServerOptions::smkex()),
+        };
+        monitor.certificate_ends(tls.identity.not_after());
+        Ok(ServerOptions::new(tls, policy))
     }
 
     /// Keeps what was read from files up to date; says how to trust what was made for this run.
@@ -133,6 +149,14 @@ impl TlsSource {
                 program.background(reloader.run(acceptor, hangup, done));
                 None
             }
+            Self::Smkex => {
+                let url = client_url(address);
+                say(format_args!(
+                    "no certificate, any client verifies over its side paths (SMKEX); try:\n  \
+                     mtls-client get --smkex {url}"
+                ));
+                None
+            }
             Self::Dev(dev, _) => {
                 let command = client_command(address, dev.ca_file());
                 say(format_args!(
@@ -146,6 +170,9 @@ impl TlsSource {
 
 impl IdentityArgs {
     fn source(&self, listen: &ListenArgs) -> Result<TlsSource, Error> {
+        if self.smkex {
+            return Ok(TlsSource::Smkex);
+        }
         if let Some(files) = self.files() {
             return Ok(TlsSource::Files(Box::new(Reloader::new(files))));
         }
@@ -155,7 +182,7 @@ impl IdentityArgs {
         Ok(TlsSource::Dev(Box::new(dev), client_ca))
     }
 
-    /// `None` with --dev.
+    /// `None` with --dev and --smkex.
     fn files(&self) -> Option<TlsFiles> {
         Some(TlsFiles {
             cert: self.cert.clone()?,
@@ -197,10 +224,14 @@ fn note_reload(monitor: &Monitor, cause: Cause, reloaded: &Reloaded) {
 }
 
 fn client_command(address: SocketAddr, ca_file: &Path) -> String {
+    let url = client_url(address);
+    format!("mtls-client get {url} --cacert {}", ca_file.display())
+}
+
+fn client_url(address: SocketAddr) -> String {
     let port = address.port();
-    let url = match address.ip() {
+    match address.ip() {
         ip if ip.is_loopback() || ip.is_unspecified() => format!("https://localhost:{port}/"),
         _ => format!("https://{address}/"),
-    };
-    format!("mtls-client get {url} --cacert {}", ca_file.display())
+    }
 }

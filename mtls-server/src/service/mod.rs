@@ -12,7 +12,7 @@ mod server;
 mod status;
 mod stop;
 
-pub use options::{Limits, ServerOptions};
+pub use options::{Authentication, Limits, ServerOptions};
 pub use server::{Connection, Drained, Handler, OpenConnections, Server};
 pub(crate) use stop::Stop;
 pub use stop::Stopping;

@@ -6,19 +6,45 @@ use std::time::Duration;
 
 use mtls_core::observer::Observer;
 use mtls_core::registry::PendingRegistry;
-use mtls_core::{ListenerLimits, MultipathAcceptor, Policy};
+use mtls_core::smkex::SmkexServer;
+use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy};
 
 use crate::error::Error;
-use crate::tls::ServerTls;
+use crate::tls::{ALPN, ServerTls};
+
+/// How the two ends of a connection are authenticated.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Authentication {
+    /// By certificates, and by the side protocol as far as the policy demands it.
+    Certificates {
+        /// What the server shows in its handshakes, and demands of clients.
+        tls: ServerTls,
+        /// What to do with connections that are not verified.
+        policy: Policy,
+    },
+    /// By the side protocol alone, which is always required ([`mtls_core::smkex`]). The server
+    /// shows a raw public key that is made when it starts.
+    Smkex,
+}
+
+impl Authentication {
+    fn acceptor(&self) -> Result<AcceptorBuilder, Error> {
+        Ok(match self {
+            Self::Certificates { tls, policy } => {
+                MultipathAcceptor::builder(tls.config()?, *policy)
+            }
+            Self::Smkex => SmkexServer::new().alpn(&ALPN).acceptor()?,
+        })
+    }
+}
 
 /// How to serve TLS.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// What it shows in its handshakes, and demands of clients.
-    pub tls: ServerTls,
-    /// What to do with connections that are not verified.
-    pub policy: Policy,
+    /// What it shows, and what it insists on.
+    pub authentication: Authentication,
     /// Where to listen for TLS and side connections. Default: 127.0.0.1, port 8443.
     pub listen: Vec<SocketAddr>,
     /// Where to listen for side connections only. Default: nowhere.
@@ -34,9 +60,18 @@ pub struct ServerOptions {
 impl ServerOptions {
     /// The defaults of everything that has one. An [`Identity`](crate::Identity) alone will do.
     pub fn new(tls: impl Into<ServerTls>, policy: Policy) -> Self {
+        let tls = tls.into();
+        Self::authenticated(Authentication::Certificates { tls, policy })
+    }
+
+    /// The same without a certificate.
+    pub fn smkex() -> Self {
+        Self::authenticated(Authentication::Smkex)
+    }
+
+    fn authenticated(authentication: Authentication) -> Self {
         Self {
-            tls: tls.into(),
-            policy,
+            authentication,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
             limits: Limits::default(),
@@ -46,7 +81,7 @@ impl ServerOptions {
     }
 
     pub(super) fn acceptor(&self) -> Result<MultipathAcceptor, Error> {
-        let mut builder = MultipathAcceptor::builder(self.tls.config()?, self.policy);
+        let mut builder = self.authentication.acceptor()?;
         if let Some(observer) = &self.observer {
             builder = builder.observer(Arc::clone(observer));
         }

@@ -15,4 +15,4 @@ pub use roots::{roots_from_file, system_roots};
 pub use server_tls::ServerTls;
 
 pub(crate) use reload::{Cause, Reloaded, Reloader};
-pub(crate) use server_tls::{HTTP_2, TlsFiles};
+pub(crate) use server_tls::{ALPN, HTTP_2, TlsFiles};

@@ -13,7 +13,7 @@ use crate::error::Error;
 /// The ALPN name of HTTP/2 (RFC 9113, section 3.1).
 pub(crate) const HTTP_2: &[u8] = b"h2";
 /// The application protocols that are offered (ALPN), the preferred one first.
-const ALPN: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
+pub(crate) const ALPN: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
 
 /// What a server shows in its handshakes, and what it demands of clients.
 #[derive(Clone, Debug)]

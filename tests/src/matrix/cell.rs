@@ -118,7 +118,10 @@ impl Cell {
     /// The attempt that tells most.
     pub(super) fn worst(&self) -> Option<&Attempt> {
         // The first of those that are equally bad.
-        self.attempts.iter().rev().max_by_key(|attempt| attempt.result)
+        self.attempts
+            .iter()
+            .rev()
+            .max_by_key(|attempt| attempt.result)
     }
 }
 

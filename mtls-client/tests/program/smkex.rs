@@ -1,0 +1,99 @@
+//! Connections without certificates.
+
+use crate::lab::Lab;
+use crate::site::PAGE;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_fetched_without_a_certificate() {
+    let mut lab = Lab::new();
+    let site = lab.smkex_site().await;
+    let url = format!("https://{site}/");
+    let run = lab.run(["get", "--smkex", &url]).await.exits_with(0);
+    assert_eq!(run.stdout, PAGE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_says_that_no_name_was_checked() {
+    let mut lab = Lab::new();
+    let site = lab.smkex_site().await.to_string();
+    let run = lab.run(["check", "--smkex", &site]).await.exits_with(0);
+    assert!(run.stdout.contains("VERIFIED"), "{}", run.stdout);
+    assert!(run.stdout.contains("no name was checked"), "{}", run.stdout);
+    let run = lab.run(["check", "--smkex", "--json", &site]).await;
+    let line = &run.exits_with(0).json()[0];
+    assert_eq!(line["verdict"], "verified");
+    assert_eq!(line["tls"]["server_key"], "raw-public-key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_needs_no_certificate_either() {
+    let mut lab = Lab::new();
+    let site = lab.smkex_site().await.to_string();
+    let typed = [
+        "connect",
+        "--smkex",
+        "--no-stdin",
+        "--brief",
+        "--max-time",
+        "1s",
+        &site,
+    ];
+    let run = lab.run(typed).await;
+    assert!(run.stderr.contains("VERIFIED"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interception_shows_the_raw_key() {
+    let mut lab = Lab::new();
+    let site = lab.smkex_site().await.to_string();
+    let other = lab.smkex_site().await.to_string();
+    let typed = ["check", "--smkex", "--side-endpoint", &other, &site];
+    let run = lab.run(typed).await.exits_with(110);
+    assert!(
+        run.stderr.contains("The raw public key that came over"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_end_says_what_the_other_lacks() {
+    let mut lab = Lab::new();
+    let with = lab.site().await.to_string();
+    let without = lab.smkex_site().await.to_string();
+    let run = lab.run(["check", "--smkex", &with]).await.exits_with(35);
+    assert!(
+        run.stderr.contains("does not speak SMKEX"),
+        "{}",
+        run.stderr
+    );
+    let run = lab.check(&[&without]).await.exits_with(35);
+    assert!(run.stderr.contains("wants --smkex"), "{}", run.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_go_with_it_is_refused() {
+    let lab = Lab::new();
+    let ca = lab.ca();
+    for (typed, part) in [
+        (
+            &["check", "--smkex", "--policy", "prefer", "a.test"][..],
+            "cannot be `prefer`",
+        ),
+        (
+            &["check", "--smkex", "--policy", "observe", "a.test"],
+            "cannot be `observe`",
+        ),
+        (&["check", "--smkex", "--cacert", &ca, "a.test"], "--cacert"),
+        (
+            &["check", "--smkex", "--system-roots", "a.test"],
+            "--system-roots",
+        ),
+        (&["check", "--smkex", "--cert", &ca, "a.test"], "--cert"),
+        (&["proxy", "--smkex"], "the proxy ends no TLS connection"),
+    ] {
+        let run = lab.run(typed).await.exits_with(2);
+        assert!(run.stderr.contains("--smkex"), "{}", run.stderr);
+        assert!(run.stderr.contains(part), "{}", run.stderr);
+    }
+}

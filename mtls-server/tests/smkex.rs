@@ -1,0 +1,85 @@
+//! A server without a certificate.
+
+mod common;
+
+use std::process::Command;
+
+use common::{HUNG, Running, Site, binary, get, text, verdict_of};
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::smkex::SmkexClient;
+use mtls_core::{Error, MultipathConnector, NotSmkex, Policy};
+use tokio::time::timeout;
+
+fn command(site: &Site, more: &[&str]) -> Command {
+    let mut command = binary();
+    command.arg("serve").arg(site.www()).arg("--smkex");
+    command.args(["--listen", "127.0.0.1:0"]).args(more);
+    command
+}
+
+fn connector() -> MultipathConnector {
+    SmkexClient::new()
+        .alpn(&[b"http/1.1"])
+        .connector()
+        .expect("a provider with TLS 1.3")
+        .side(Path::system())
+        .build()
+        .expect("a connector")
+}
+
+#[tokio::test]
+async fn a_client_that_takes_any_key_is_served_and_verified() {
+    let site = Site::new();
+    let mut server = Running::start(command(&site, &[]));
+    server.wait_for("mtls-client get --smkex https://localhost:");
+    assert!(server.said()[0].contains("(policy require)"));
+    let to = Endpoint::from(server.address);
+    let mut stream = connector().connect(&to).await.expect("a verified stream");
+    assert_eq!(stream.verdict().tls.server_key, Some("raw-public-key"));
+    let response = get(&mut stream, "/sub/file.txt").await;
+    assert!(response.ends_with("a file"), "{response}");
+    assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+}
+
+#[tokio::test]
+async fn a_client_of_certificates_is_refused() {
+    let site = Site::new();
+    let server = Running::start(command(&site, &[]));
+    let to = Endpoint::from(server.address);
+    let refused = timeout(HUNG, site.connector().connect(&to)).await;
+    let refused = refused.expect("an end");
+    assert!(matches!(refused, Err(Error::Tls(_))), "{refused:?}");
+    let connector = MultipathConnector::builder(site.client_config(), Policy::Observe)
+        .side(Path::system())
+        .build()
+        .expect("a connector");
+    assert!(connector.connect(&to).await.is_err(), "nor another policy");
+}
+
+#[tokio::test]
+async fn a_client_of_raw_keys_is_refused_by_a_server_of_certificates() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let refused = connector().connect(&Endpoint::from(server.address)).await;
+    assert!(
+        matches!(refused, Err(Error::NotSmkex(NotSmkex::Server(_)))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_does_not_go_with_it_is_refused_with_status_2() {
+    let site = Site::new();
+    for (more, part) in [
+        (&["--policy", "prefer"][..], "cannot be `prefer`"),
+        (&["--policy", "observe"], "cannot be `observe`"),
+        (&["--cert", "x", "--key", "y"], "--cert"),
+        (&["--dev"], "--dev"),
+        (&["--client-ca", "x"], "--client-ca"),
+    ] {
+        let output = command(&site, more).output().expect("to run");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {said}");
+        assert!(said.contains("--smkex") && said.contains(part), "{said}");
+    }
+}
