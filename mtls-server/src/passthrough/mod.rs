@@ -84,6 +84,26 @@ impl PassthroughOptions {
     }
 }
 
+impl PassthroughOptions {
+    fn relay(&self) -> Result<ServerRelay, Error> {
+        let limits = &self.limits;
+        let mut relay = ServerRelay::builder(self.target.clone(), self.policy)
+            .deadline(limits.deadline)
+            .tunnel_idle_timeout(limits.idle_timeout)
+            .max_tunnels(limits.tunnels);
+        if let Some(observer) = &self.observer {
+            relay = relay.observer(Arc::clone(observer));
+        }
+        if let Some(registry) = &self.registry {
+            relay = relay.registry(Arc::clone(registry));
+        }
+        if self.send_proxy {
+            relay = relay.preamble(proxy_protocol::header);
+        }
+        Ok(relay.build()?)
+    }
+}
+
 impl Default for TunnelLimits {
     fn default() -> Self {
         Self {
@@ -122,30 +142,17 @@ impl Passthrough {
         if options.health_interval.is_zero() {
             return Err(Error::ZeroLimit("health_interval"));
         }
-        let path = Path::system();
-        let mut relay = ServerRelay::builder(options.target.clone(), options.policy)
-            .path(path.clone())
-            .deadline(limits.deadline)
-            .tunnel_idle_timeout(limits.idle_timeout)
-            .max_tunnels(limits.tunnels);
-        if let Some(observer) = options.observer {
-            relay = relay.observer(observer);
-        }
-        if let Some(registry) = options.registry {
-            relay = relay.registry(registry);
-        }
-        if options.send_proxy {
-            relay = relay.preamble(proxy_protocol::header);
-        }
+        let relay = options.relay()?;
         let (stop, stopping) = Stop::new();
         let sockets = Sockets::bind(&options.listen, stopping.clone()).await?;
         let side_sockets = Sockets::bind(&options.side_listen, stopping.clone()).await?;
         refuse_loop(&options.target, &sockets)?;
         refuse_loop(&options.target, &side_sockets)?;
         let greeting = options.send_proxy.then(proxy_protocol::local_header);
-        let health = Health::new(options.target, path, options.health_interval, greeting);
+        let (path, interval) = (Path::system(), options.health_interval);
+        let health = Health::new(options.target, path, interval, greeting);
         Ok(Self {
-            relay: relay.build()?,
+            relay,
             sockets,
             side_sockets,
             limits,

@@ -15,9 +15,9 @@ pub(crate) fn allow(sockets: usize) {
     };
     let raised = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
     limit.current = Some(raised);
-    let allowed = match setrlimit(Resource::Nofile, limit) {
-        Ok(()) => raised,
-        Err(_) => current,
+    let allowed = match raised > current && setrlimit(Resource::Nofile, limit).is_ok() {
+        true => raised,
+        false => current,
     };
     if allowed < needed {
         tracing::warn!(
