@@ -8,6 +8,7 @@
 //! included.
 
 mod clients;
+mod http;
 mod measure;
 mod progress;
 mod relay;
@@ -24,6 +25,7 @@ use mtls_core::path::Path;
 use serde::Serialize;
 
 use self::clients::Clients;
+pub use self::http::HttpArgs;
 use self::measure::Plan;
 pub use self::relay::RelayArgs;
 use self::report::Report;
@@ -68,6 +70,8 @@ pub struct BenchArgs {
 pub enum OtherBench {
     /// The relays against HAProxy in TCP mode, socat and none.
     Relay(RelayArgs),
+    /// Requests per second and latency of mtls-server's HTTP, against plain axum.
+    Http(HttpArgs),
 }
 
 /// What is measured.
@@ -89,8 +93,10 @@ impl Kind {
 /// Runs the benchmark and prints its report.
 #[must_use]
 pub fn run(args: &BenchArgs) -> ExitCode {
-    if let Some(OtherBench::Relay(args)) = &args.other {
-        return relay::run(args);
+    match &args.other {
+        Some(OtherBench::Relay(args)) => return relay::run(args),
+        Some(OtherBench::Http(args)) => return http::run(args),
+        None => {}
     }
     if cfg!(debug_assertions) {
         let _ = writeln!(io::stderr(), "note: this is no release build");

@@ -1,0 +1,108 @@
+//! Headless Chromium, as people's browsers do, and load from h2load.
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use common::{Running, Site, text, tool};
+
+/// What Chromium makes of a page, and what it complains of; `None` where it is not installed.
+fn browse(server: &Running, path: &str) -> Option<(String, String)> {
+    let profile = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new("chromium");
+    command.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        // The test's authority is no one's but the test's.
+        "--ignore-certificate-errors",
+        "--enable-logging=stderr",
+        "--dump-dom",
+    ]);
+    command.arg(format!("--user-data-dir={}", profile.path().display()));
+    command.arg(server.url(path)).stdin(Stdio::null());
+    match command.output() {
+        Ok(output) => Some((text(&output.stdout), text(&output.stderr))),
+        Err(error) => {
+            eprintln!("skipped: chromium is not installed: {error}");
+            None
+        }
+    }
+}
+
+/// The page's own policy must not keep its style or its icon away.
+fn assert_nothing_was_refused(complaints: &str) {
+    for part in ["Content Security Policy", "Refused to"] {
+        assert!(!complaints.contains(part), "{complaints}");
+    }
+}
+
+#[test]
+fn chromium_shows_what_its_connection_is() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let Some((page, complaints)) = browse(&server, "/.multipath") else {
+        return;
+    };
+    assert!(
+        page.contains("<h1>Not verified</h1>"),
+        "{page} {complaints}"
+    );
+    assert!(page.contains("Carries TLS 1.3"), "{page}");
+    assert!(page.contains("<dd class=\"address\">h2</dd>"), "{page}");
+    assert_nothing_was_refused(&complaints);
+}
+
+#[test]
+fn chromium_shows_a_directory() {
+    let site = Site::new();
+    std::fs::write(site.www().join("sub/<img src=x onerror=alert(1)>"), "").expect("to write");
+    let server = site.serve(&["--index"]);
+    let Some((page, complaints)) = browse(&server, "/sub/") else {
+        return;
+    };
+    let link = "<a href=\"./file.txt\"><bdi>file.txt</bdi></a>";
+    assert!(page.contains(link), "{page} {complaints}");
+    assert!(
+        page.contains("<bdi>&lt;img src=x onerror=alert(1)&gt;</bdi>"),
+        "{page}"
+    );
+    assert_nothing_was_refused(&complaints);
+}
+
+#[test]
+fn chromium_shows_an_error_as_a_page() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let Some((page, complaints)) = browse(&server, "/missing") else {
+        return;
+    };
+    assert!(
+        page.contains("<p class=\"status\">404</p>"),
+        "{page} {complaints}"
+    );
+    assert_nothing_was_refused(&complaints);
+}
+
+#[test]
+fn many_requests_at_once_are_all_answered() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let url = server.url("/sub/file.txt");
+    // Without the option it speaks HTTP/2.
+    for version in [&[][..], &["--h1"][..]] {
+        let load = ["-n", "2000", "-c", "20", "-m", "10", &url];
+        let Some(output) = tool("h2load", &[version, &load].concat(), "") else {
+            return;
+        };
+        let report = text(&output.stdout);
+        let all = "2000 total, 2000 started, 2000 done, 2000 succeeded, 0 failed, 0 errored";
+        assert!(report.contains(all), "{report}");
+    }
+}
