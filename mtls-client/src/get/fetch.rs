@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::facts::Facts;
-use super::fields::OfBody;
 use super::http::{self, Exchange};
 use super::payload::{Payload, Upload, Watch};
 use super::progress::Progress;
@@ -22,7 +21,7 @@ use crate::client::{Client, Whose};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::messages::{self, Messages};
-use crate::options::{Get, Output, Page, Show};
+use crate::options::{Get, OfBody, Output, Page, Show};
 use crate::target::{HttpsUrl, TargetError};
 
 /// How many redirects are followed.

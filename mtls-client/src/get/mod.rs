@@ -2,7 +2,6 @@
 
 mod facts;
 mod fetch;
-mod fields;
 mod http;
 mod patient;
 mod payload;
@@ -17,15 +16,11 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::messages::{self, Messages, Reports};
-use crate::options::{Get, Settings, UsageError};
+use crate::options::{Get, Settings, Stream, Template, UsageError};
 
 use self::facts::Facts;
 use self::fetch::Fetch;
 use self::payload::Payload;
-use self::write_out::Stream;
-
-pub(crate) use self::fields::Fields;
-pub(crate) use self::write_out::Template;
 
 /// Fetches one page after the other.
 pub(crate) async fn get(command: &Get, settings: &Settings) -> Result<Exit, UsageError> {
@@ -56,10 +51,7 @@ pub(crate) async fn get(command: &Get, settings: &Settings) -> Result<Exit, Usag
 }
 
 fn write_out(template: &Template, facts: &Facts) -> Result<(), Failure> {
-    if template.is_empty() {
-        return Ok(());
-    }
-    for (stream, text) in template.tell(facts) {
+    for (stream, text) in write_out::told(template, facts) {
         match stream {
             Stream::Stdout => messages::print(&text).map_err(|error| not_written(&error))?,
             // Whoever does not read standard error need not.

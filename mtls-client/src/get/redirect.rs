@@ -1,17 +1,6 @@
 //! What is asked for after a redirect (RFC 9110, section 15.4).
 
-use hyper::header::{
-    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, HeaderName,
-};
 use hyper::{Method, StatusCode};
-
-/// Fields that describe a body: they go where it goes (RFC 9110, section 15.4, 4.).
-pub(super) const OF_THE_BODY: [HeaderName; 4] = [
-    CONTENT_ENCODING,
-    CONTENT_LANGUAGE,
-    CONTENT_LOCATION,
-    CONTENT_TYPE,
-];
 
 /// A method, and whether the request carries the body.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use hyper::Method;
 
 use crate::args;
-use crate::get::{Fields, Template};
-use crate::options::{Settings, UsageError};
+use crate::options::{Fields, Settings, Template, UsageError};
 use crate::target::HttpsUrl;
 
 /// How large a file with `--write-out`'s format may be.

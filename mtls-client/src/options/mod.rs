@@ -4,10 +4,13 @@
 
 mod check;
 mod connect;
+mod fields;
 mod get;
 mod paths;
 mod proxy;
+mod rules;
 mod settings;
+mod template;
 
 use std::fmt;
 
@@ -16,10 +19,13 @@ use crate::exit::Exit;
 
 pub(crate) use self::check::Check;
 pub(crate) use self::connect::{Connect, Sending};
+pub(crate) use self::fields::{Fields, OfBody};
 pub(crate) use self::get::{Get, Output, Page, Payload, Piece, Place, Show};
 pub(crate) use self::paths::Paths;
 pub(crate) use self::proxy::Proxy;
+pub(crate) use self::rules::{Pattern, Rules};
 pub(crate) use self::settings::{Identity, Roots, Settings};
+pub(crate) use self::template::{Fact, Stream, Template, TemplatePiece};
 
 /// What to do.
 #[derive(Debug)]

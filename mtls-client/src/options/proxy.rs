@@ -6,8 +6,7 @@ use std::time::Duration;
 use mtls_core::proto::binding::Binding;
 
 use crate::args;
-use crate::options::{Settings, UsageError};
-use crate::proxy::{Pattern, Rules};
+use crate::options::{Pattern, Rules, Settings, UsageError};
 
 /// A proxy to run.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ mod listen;
 mod page;
 mod presented;
 mod reception;
-mod rules;
 mod words;
 
 use std::net::SocketAddr;
@@ -32,9 +31,7 @@ use self::history::History;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::messages;
-use crate::options::{self, Settings, UsageError};
-
-pub(crate) use self::rules::{Pattern, Rules};
+use crate::options::{self, Rules, Settings, UsageError};
 
 /// How many second looks are taken at a time.
 const LOOKS: usize = 4;

@@ -2,7 +2,13 @@
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::redirect::OF_THE_BODY;
+/// Fields that describe a body: they go where it goes (RFC 9110, section 15.4, 4.).
+const OF_THE_BODY: [HeaderName; 4] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LOCATION,
+    header::CONTENT_TYPE,
+];
 
 /// Fields that frame messages or govern the connection: the program's own.
 const RESERVED: [HeaderName; 6] = [
