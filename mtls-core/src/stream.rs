@@ -11,7 +11,7 @@ use tokio_rustls::{client, server};
 
 use crate::evidence::Evidence;
 use crate::proto::binding::channel_binding_label;
-use crate::registry::Registration;
+use crate::registry::{Registration, SideStatus};
 use crate::verdict::{Outcome, Verdict, Verified};
 
 /// A `tokio_rustls` stream and what is known of its verification.
@@ -57,20 +57,28 @@ impl VerdictHandle {
     /// The verdict as of now.
     pub fn get(&self) -> Verdict {
         let mut verdict = Verdict::clone(&self.reached);
-        let Some(registration) = &self.registration else {
-            return verdict;
-        };
-        let status = registration.status();
-        let tells_more = match &verdict.outcome {
+        if let Some(status) = self.news() {
+            verdict.take_status(&status);
+        }
+        verdict
+    }
+
+    /// The verdict's outcome as of now: cheap enough to ask for with every request.
+    pub fn outcome(&self) -> Outcome {
+        let told = self.news().and_then(|status| Outcome::told_by(&status));
+        told.unwrap_or_else(|| self.reached.outcome.clone())
+    }
+
+    /// What side connections have said that the verdict does not know.
+    fn news(&self) -> Option<SideStatus> {
+        let status = self.registration.as_ref()?.status();
+        let tells_more = match &self.reached.outcome {
             Outcome::Unverified(_) => true,
             // Another side path may confirm later; none takes its confirmation back.
             Outcome::Verified(verified) => status.confirmations.len() > verified.sides().len(),
             Outcome::Intercepted(_) => false,
         };
-        if tells_more {
-            verdict.take_status(&status);
-        }
-        verdict
+        tells_more.then_some(status)
     }
 }
 

@@ -364,6 +364,18 @@ fn milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result
 }
 
 impl Outcome {
+    /// What side connections have said to a server; `None` where they have said nothing.
+    pub(crate) fn told_by(status: &SideStatus) -> Option<Self> {
+        let sides = &status.confirmations;
+        let proofs = sides.iter().map(|side| side.confirmation.proof()).collect();
+        match Verified::new(proofs) {
+            Some(verified) => Some(Self::Verified(verified)),
+            None if status.disputed => Some(Self::Intercepted(InterceptionReason::WrongValue)),
+            None if status.opened => Some(Self::Unverified(Reason::NotConfirmed)),
+            None => None,
+        }
+    }
+
     /// `verified`, `unverified` or `intercepted`.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -394,14 +406,11 @@ impl Verdict {
 
     /// Brings a server's verdict up to what its side connections have said.
     pub(crate) fn take_status(&mut self, status: &SideStatus) {
-        let sides = &status.confirmations;
-        let proofs = sides.iter().map(|side| side.confirmation.proof()).collect();
-        self.outcome = match Verified::new(proofs) {
-            Some(verified) => Outcome::Verified(verified),
-            None if status.disputed => Outcome::Intercepted(InterceptionReason::WrongValue),
-            None if status.opened => Outcome::Unverified(Reason::NotConfirmed),
-            None => return,
+        let Some(outcome) = Outcome::told_by(status) else {
+            return;
         };
+        self.outcome = outcome;
+        let sides = &status.confirmations;
         self.paths.retain(|path| path.role == PathRole::Primary);
         self.paths.extend(sides.iter().map(|side| PathReport {
             peer: Some(side.peer),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::HeaderValue;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
@@ -19,7 +20,7 @@ use mtls_core::VerdictHandle;
 use tokio::io::AsyncWriteExt;
 
 use super::idle::Watched;
-use super::verdict_field::{VERDICT_FIELD, verdict_field};
+use super::verdict_field::{VERDICT_FIELD, VerdictField, verdict_field};
 use super::verdict_page;
 use crate::service::{Connection, Handler};
 use crate::tls::HTTP_2;
@@ -54,10 +55,17 @@ pub struct Peer {
     pub local: Option<SocketAddr>,
     /// What is known of its connection, as of now whenever it is asked.
     pub verdict: VerdictHandle,
+    field: VerdictField,
     takeover: Takeover,
 }
 
 impl Peer {
+    /// The value of [`VERDICT_FIELD`] as of now: a side connection may have confirmed since the last
+    /// request.
+    pub(crate) fn verdict_field(&self) -> HeaderValue {
+        self.field.of(self.verdict.outcome())
+    }
+
     /// Goes on with the connection when HTTP has given it up (RFC 9110, section 7.8); a second
     /// call takes the place of the first.
     pub(crate) fn take_over(&self, tunnel: impl Future<Output = ()> + Send + 'static) {
@@ -152,11 +160,12 @@ impl<R: Respond> Handler for Site<R> {
             Some(HTTP_2) => &self.http2,
             _ => &self.http1,
         };
-        tracing::debug!(peer = %address, verdict = ?verdict_field(&verdict.get()), "connection");
+        tracing::debug!(peer = %address, verdict = ?verdict_field(&verdict.outcome()), "connection");
         let peer = Peer {
             address,
             local: tls.get_ref().0.local_addr().ok(),
             verdict,
+            field: VerdictField::default(),
             takeover: Takeover::default(),
         };
         let takeover = peer.takeover.clone();
@@ -222,8 +231,7 @@ impl<R: Respond> Talk<R> {
         if let (Some(upgrade), false) = (upgrade, switches(&response)) {
             self.peer.take_over(close(upgrade));
         }
-        // Asked for now, since a side connection may have confirmed since the last response.
-        let value = verdict_field(&self.peer.verdict.get());
+        let value = self.peer.verdict_field();
         response.headers_mut().insert(VERDICT_FIELD, value);
         Ok(response)
     }

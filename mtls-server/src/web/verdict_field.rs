@@ -1,7 +1,9 @@
 //! The field that tells a client what the server knows of its connection.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use hyper::header::{HeaderName, HeaderValue};
-use mtls_core::{Outcome, Verdict};
+use mtls_core::Outcome;
 
 /// `Multipath-Verdict`.
 pub const VERDICT_FIELD: HeaderName = HeaderName::from_static("multipath-verdict");
@@ -15,8 +17,8 @@ pub const VERDICT_FIELD: HeaderName = HeaderName::from_static("multipath-verdict
 ///
 /// A server that does not hold connections back may learn more later: the value is of this
 /// moment.
-pub fn verdict_field(verdict: &Verdict) -> HeaderValue {
-    let value = match &verdict.outcome {
+pub fn verdict_field(outcome: &Outcome) -> HeaderValue {
+    let value = match outcome {
         Outcome::Verified(verified) => format!(
             "verified; binding={}; sides={}",
             verified.binding().as_str(),
@@ -29,4 +31,22 @@ pub fn verdict_field(verdict: &Verdict) -> HeaderValue {
         ),
     };
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("unverified"))
+}
+
+/// The field of one connection, written anew when the verdict changes and not for every response.
+#[derive(Clone, Debug, Default)]
+pub(super) struct VerdictField(Arc<Mutex<Option<(Outcome, HeaderValue)>>>);
+
+impl VerdictField {
+    pub(super) fn of(&self, outcome: Outcome) -> HeaderValue {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some((same, value)) if *same == outcome => value.clone(),
+            _ => {
+                let value = verdict_field(&outcome);
+                *kept = Some((outcome, value.clone()));
+                value
+            }
+        }
+    }
 }

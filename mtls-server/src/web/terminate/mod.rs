@@ -29,7 +29,6 @@ use self::health::Health;
 use super::idle::Activity;
 use super::media::Media;
 use super::pages::Problem;
-use super::verdict_field::verdict_field;
 use super::{Peer, Respond};
 use crate::error::Error;
 
@@ -160,7 +159,7 @@ impl Terminate {
     fn rewrite(&self, parts: &mut Parts, peer: &Peer) -> Result<(), Failure> {
         let about = About {
             client: peer.address,
-            verdict: verdict_field(&peer.verdict.get()),
+            verdict: peer.verdict_field(),
         };
         to_target(parts, &about, self.target.http2()).map_err(Failure::Unfit)?;
         let path = parts.uri.path_and_query();
