@@ -5,6 +5,7 @@ mod common;
 use common::{HUNG, Site, get, read_head, send_get, verdict_of};
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::{ClientStream, Error, MultipathConnector, Policy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -118,4 +119,19 @@ async fn the_verdict_is_that_of_the_moment_of_the_response() {
         .expect("a verified stream");
     // The server goes on when the first side path has confirmed; the second follows.
     until_verdict(&mut stream, "verified; binding=exporter; sides=2").await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_still_gets_its_answer() {
+    let site = Site::new();
+    let server = site.serve(&["--policy", "require"]);
+    let mut stream = site.connect(server.address).await;
+    send_get(&mut stream, "/sub/file.txt", "close").await;
+    stream.shutdown().await.expect("to say so");
+    let mut response = String::new();
+    let reading = stream.read_to_string(&mut response);
+    let read = timeout(HUNG, reading).await.expect("an answer in time");
+    read.expect("a whole answer");
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    assert!(response.ends_with("a file"), "{response}");
 }

@@ -133,6 +133,8 @@ impl<R: Respond> Site<R> {
         let mut http = auto::Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
+            // A client may have said all that it has to say: `printf … | mtls-client connect`.
+            .half_close(true)
             .header_read_timeout(limits.header_timeout.max(least));
         http.http2()
             .timer(TokioTimer::new())
