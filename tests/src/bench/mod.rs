@@ -15,7 +15,7 @@ mod relay;
 mod report;
 mod server;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 
@@ -98,16 +98,39 @@ pub fn run(args: &BenchArgs) -> ExitCode {
         Some(OtherBench::Http(args)) => return http::run(args),
         None => {}
     }
+    show(args.json, measured(args))
+}
+
+/// What a benchmark found.
+trait Findings: Serialize {
+    /// Writes them as a table, for people.
+    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()>;
+}
+
+impl Findings for Report {
+    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()> {
+        self.table(out, bold)
+    }
+}
+
+fn show(json: bool, measured: Result<impl Findings, Error>) -> ExitCode {
     if cfg!(debug_assertions) {
         let _ = writeln!(io::stderr(), "note: this is no release build");
     }
-    let printed = measured(args).and_then(|report| Ok(print(args, &report)?));
-    match printed {
+    match measured.and_then(|findings| Ok(print(json, &findings)?)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: the benchmark failed: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn print(json: bool, findings: &impl Findings) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match json {
+        true => writeln!(out, "{}", serde_json::to_string(findings)?),
+        false => findings.tell(&mut out, io::stdout().is_terminal()),
     }
 }
 
@@ -122,12 +145,4 @@ fn measured(args: &BenchArgs) -> Result<Report, Error> {
     // In a task, as in a program with many connections: what runs as the runtime's root is woken by
     // a system call, even from its own thread.
     runtime.block_on(runtime.spawn(async move { plan.run(&clients).await }))?
-}
-
-fn print(args: &BenchArgs, report: &Report) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string(report)?),
-        false => report.table(&mut out, io::stdout().is_terminal()),
-    }
 }

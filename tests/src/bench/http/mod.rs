@@ -9,7 +9,7 @@ mod client;
 mod report;
 mod server;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, StdoutLock};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ use serde::Serialize;
 use self::client::{Client, Sample};
 use self::report::{Report, Row};
 use self::server::Servers;
-use super::Error;
+use super::{Error, Findings};
 
 /// Measures requests per second and latency of mtls-server's HTTP, against plain axum
 ///
@@ -95,16 +95,12 @@ const CASES: [(Content, Mode); 4] = [
 /// Runs the benchmark and prints its report.
 #[must_use]
 pub(super) fn run(args: &HttpArgs) -> ExitCode {
-    if cfg!(debug_assertions) {
-        let _ = writeln!(io::stderr(), "note: this is no release build");
-    }
-    let printed = measured(args).and_then(|report| Ok(print(args, &report)?));
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: the benchmark failed: {error}");
-            ExitCode::FAILURE
-        }
+    super::show(args.json, measured(args))
+}
+
+impl Findings for Report {
+    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()> {
+        self.table(out, bold)
     }
 }
 
@@ -146,12 +142,4 @@ async fn measure(args: &HttpArgs, client: &Client) -> Result<Report, Error> {
             .map(|(case, samples)| Row::new(*case, samples))
             .collect(),
     })
-}
-
-fn print(args: &HttpArgs, report: &Report) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string(report)?),
-        false => report.table(&mut out, io::stdout().is_terminal()),
-    }
 }

@@ -13,7 +13,7 @@ mod report;
 mod server;
 mod worker;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, StdoutLock};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
 
@@ -26,7 +26,7 @@ use self::measure::Plan;
 use self::middle::Middles;
 use self::report::Report;
 use self::server::Server;
-use super::Error;
+use super::{Error, Findings};
 
 /// Measures the relays on the loopback, against HAProxy in TCP mode, socat and none.
 ///
@@ -91,16 +91,12 @@ impl Kind {
 /// Runs the benchmark and prints its report.
 #[must_use]
 pub(super) fn run(args: &RelayArgs) -> ExitCode {
-    if cfg!(debug_assertions) {
-        let _ = writeln!(io::stderr(), "note: this is no release build");
-    }
-    let printed = measured(args).and_then(|report| Ok(print(args, &report)?));
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: the benchmark failed: {error}");
-            ExitCode::FAILURE
-        }
+    super::show(args.json, measured(args))
+}
+
+impl Findings for Report {
+    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()> {
+        self.table(out, bold)
     }
 }
 
@@ -114,12 +110,4 @@ fn measured(args: &RelayArgs) -> Result<Report, Error> {
         .enable_all()
         .build()?
         .block_on(plan.run(&clients))
-}
-
-fn print(args: &RelayArgs, report: &Report) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string(report)?),
-        false => report.table(&mut out, io::stdout().is_terminal()),
-    }
 }
