@@ -3,11 +3,13 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, SecureRandom};
 use rustls::server::ResolvesServerCertUsingSni;
 use rustls::{KeyLog, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -18,6 +20,10 @@ use crate::proto::error::HelloError;
 use crate::proto::exporter::ExporterSecret;
 use crate::proto::server::HandshakeKeys;
 use crate::rustls_io::{feed, take_output};
+
+/// How long a client that is refused may take to go, and how much of what it sends is read.
+const LINGER: Duration = Duration::from_secs(1);
+const MAX_UNREAD: u64 = 64 * 1024;
 
 /// The label of RFC 8446's exporter secret in a key log.
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
@@ -136,8 +142,23 @@ where
         let accept = self
             .placeholder
             .accept_with(self.io, |place| *place = connection);
-        Ok(accept.await?)
+        match accept.into_fallible().await {
+            Ok(tls) => Ok(tls),
+            Err((error, io)) => {
+                let _ = timeout(LINGER, say_goodbye(io)).await;
+                Err(error.into())
+            }
+        }
     }
+}
+
+/// Ends a connection so that the alert arrives. A client of TLS 1.3 may have sent its request
+/// already, and a socket that is closed with bytes unread takes back what it has sent.
+async fn say_goodbye<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) -> std::io::Result<()> {
+    io.shutdown().await?;
+    let mut rest = (&mut io).take(MAX_UNREAD);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 /// A key log that keeps one secret, and hands everything that the caller's own wants to that.
