@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use mtls_core::proto::binding::{Association, Binding, Bindings, HelloHash, Value, Values};
+use mtls_core::proto::binding::{
+    Association, Binding, Bindings, HelloHash, SideSecret, SideSecrets, Value,
+};
 use mtls_core::proto::client::{ClientOutcome, ClientVerifier, Peer, TlsVersion};
 use mtls_core::proto::frame::{Frame, FrameBody, RejectCode};
 use mtls_core::proto::server::{
@@ -79,10 +81,7 @@ fuzz_target!(|run: Run| {
             ..ServerLimits::default()
         }),
         client_hellos: HelloHash([1; 32]),
-        keys: HandshakeKeys::Tls13 {
-            exporter: None,
-            hello: Some(server_hellos),
-        },
+        keys: HandshakeKeys::Tls13(SideSecrets::from_hello(&server_hellos)),
         now: Instant::now(),
         nonces: 0,
         to_server: Vec::new(),
@@ -151,7 +150,7 @@ impl Stage {
 
     fn collect(&mut self) {
         if let Some(check) = self.client.poll_check() {
-            let values = Values::from_hello(&self.client_hellos, &check.context);
+            let values = SideSecret::from_hello(&self.client_hellos).values(&check.context);
             self.client.handle_values(&values);
         }
         self.to_server

@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use gungraun::prelude::*;
-use mtls_core::proto::binding::{Association, HelloHash, Values};
-use mtls_core::proto::exporter::ExporterSecret;
+use mtls_core::proto::binding::{Association, HelloHash, SideSecret, SideSecrets};
 use mtls_core::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use mtls_core::proto::server::{HandshakeKeys, ServerLimits, ServerVerifier};
 use mtls_core::registry::{
@@ -54,24 +53,24 @@ fn handshake_with_verification(ends: Ends) -> (Ends, (ClientConnection, ServerCo
     (ends, connected)
 }
 
-fn secret() -> ExporterSecret {
-    ExporterSecret::new(&[3; 48]).expect("a length of a hash")
+fn secret() -> SideSecret {
+    SideSecret::new([3; 32])
 }
 
 fn keys(number: u64) -> HandshakeKeys {
-    HandshakeKeys::Tls13 {
+    HandshakeKeys::Tls13(SideSecrets {
         exporter: Some(secret()),
-        hello: Some(HelloHash([number as u8; 32])),
-    }
+        ..SideSecrets::from_hello(&HelloHash([number as u8; 32]))
+    })
 }
 
 #[library_benchmark]
 #[bench::machines((keys(0), secret()))]
-fn verification(parts: (HandshakeKeys, ExporterSecret)) -> (HandshakeKeys, bool) {
+fn verification(parts: (HandshakeKeys, SideSecret)) -> (HandshakeKeys, bool) {
     let (keys, secret) = black_box(parts);
     let mut machines = Machines::new(Association([1; Association::LEN]));
     machines.prove(&keys);
-    machines.check(|context| Values::from_exporter(&secret, context));
+    machines.check(&secret);
     (keys, machines.confirmed())
 }
 

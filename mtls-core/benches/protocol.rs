@@ -6,8 +6,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use mtls_certs::Pki;
-use mtls_core::proto::binding::{Association, Role, Value, Values};
-use mtls_core::proto::exporter::ExporterSecret;
+use mtls_core::proto::binding::{Association, SideSecret, SideSecrets};
 use mtls_core::proto::frame::Frame;
 use mtls_core::proto::server::HandshakeKeys;
 use rustls::crypto::aws_lc_rs;
@@ -41,15 +40,10 @@ fn frames(criterion: &mut Criterion) {
 }
 
 fn exporter(criterion: &mut Criterion) {
-    let label = Role::Server.exporter_label();
     for (name, len) in [("exporter/sha256", 32), ("exporter/sha384", 48)] {
-        let secret = ExporterSecret::new(&vec![3; len]).expect("a length of a hash");
+        let secret = vec![3; len];
         criterion.bench_function(name, |bencher| {
-            let mut out = [0; Value::LEN];
-            bencher.iter(|| {
-                secret.export(label, black_box(&[4; 32]), &mut out);
-                black_box(&out);
-            });
+            bencher.iter(|| SideSecret::from_exporter_secret(black_box(&secret)));
         });
     }
     let ends = ends();
@@ -57,7 +51,7 @@ fn exporter(criterion: &mut Criterion) {
     criterion.bench_function("exporter/rustls", |bencher| {
         bencher.iter(|| {
             client
-                .export_keying_material([0; Value::LEN], label, Some(black_box(&[4; 32])))
+                .export_keying_material([0; SideSecret::LEN], SideSecret::exporter_label(), None)
                 .expect("a complete handshake")
         });
     });
@@ -65,16 +59,16 @@ fn exporter(criterion: &mut Criterion) {
 
 /// All of a verification but TLS: frames are encoded and read again at the other end.
 fn verification(criterion: &mut Criterion) {
-    let keys = HandshakeKeys::Tls13 {
-        exporter: ExporterSecret::new(&[3; 48]),
+    let secret = SideSecret::new([3; 32]);
+    let keys = HandshakeKeys::Tls13(SideSecrets {
+        exporter: Some(secret.clone()),
         hello: None,
-    };
-    let secret = ExporterSecret::new(&[3; 48]).expect("a length of a hash");
+    });
     criterion.bench_function("verification/machines", |bencher| {
         bencher.iter(|| {
             let mut machines = Machines::new(Association([1; Association::LEN]));
             machines.prove(&keys);
-            machines.check(|context| Values::from_exporter(&secret, context));
+            machines.check(&secret);
             black_box(machines.confirmed());
         });
     });

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion};
 use futures_util::FutureExt;
-use mtls_core::proto::binding::{Association, HelloHash};
-use mtls_core::proto::exporter::ExporterSecret;
+use mtls_core::proto::binding::{Association, HelloHash, SideSecret, SideSecrets};
 use mtls_core::proto::server::{HandshakeKeys, Patience};
 use mtls_core::registry::{
     Asker, LookupReply, MemoryRegistry, MemoryRegistryLimits, PendingRegistry, Registration,
@@ -97,10 +96,10 @@ fn key(number: u64) -> RegistryKey {
 
 /// As large as a server's are.
 fn keys(number: u64) -> HandshakeKeys {
-    HandshakeKeys::Tls13 {
-        exporter: ExporterSecret::new(&[number as u8; 48]),
-        hello: Some(HelloHash([number as u8; 32])),
-    }
+    HandshakeKeys::Tls13(SideSecrets {
+        exporter: Some(SideSecret::new([number as u8; 32])),
+        ..SideSecrets::from_hello(&HelloHash([number as u8; 32]))
+    })
 }
 
 /// The bytes of this process that are in memory; `None` where `/proc` does not say.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::poll;
-use mtls_core::proto::binding::{Association, Binding, Bindings, HelloHash, SideContext};
+use mtls_core::proto::binding::{
+    Association, Binding, Bindings, HelloHash, SideContext, SideSecrets,
+};
 use mtls_core::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
 use mtls_core::registry::{
     Asker, ConfirmedSide, LookupReply, MemoryRegistry, MemoryRegistryLimits, PendingRegistry,
@@ -90,10 +92,7 @@ impl Pair {
 
     async fn register(&mut self, association: Association) {
         let number = u8::try_from(self.primaries.len()).expect("a short walk");
-        let keys = HandshakeKeys::Tls13 {
-            exporter: None,
-            hello: Some(HelloHash([number; 32])),
-        };
+        let keys = HandshakeKeys::Tls13(SideSecrets::from_hello(&HelloHash([number; 32])));
         let held = self.real.register(key(association), keys).await.ok();
         assert_eq!(self.model.register(association, number), held.is_some());
         let id = match held {

@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mtls_core::proto::binding::{Association, Bindings, Role, Value, Values};
+use mtls_core::proto::binding::{Association, Bindings, SideSecret, SideSecrets};
 use mtls_core::proto::client::{ClientOutcome, ClientVerifier, Peer, TlsVersion};
-use mtls_core::proto::exporter::ExporterSecret;
 use mtls_core::proto::frame::{Frame, FrameBody, FrameReader, GREETING};
 use mtls_core::proto::hello::HelloTap;
 use mtls_core::proto::server::{
@@ -90,13 +89,10 @@ impl Machines {
     }
 
     /// The client has the keys, checks the Proof and confirms.
-    pub(crate) fn check(
-        &mut self,
-        values: impl FnOnce(&mtls_core::proto::binding::SideContext) -> Values,
-    ) {
+    pub(crate) fn check(&mut self, secret: &SideSecret) {
         self.client.handle_tls_complete(TlsVersion::Tls13, [8; 32]);
         let check = self.client.poll_check().expect("a Proof to check");
-        self.client.handle_values(&values(&check.context));
+        self.client.handle_values(&secret.values(&check.context));
         assert!(matches!(self.client.outcome(), ClientOutcome::Verified(_)));
         self.send(Vec::new());
     }
@@ -168,9 +164,9 @@ impl Ends {
     /// secret, and the verification.
     pub(crate) fn multipath(&self) -> (ClientConnection, ServerConnection) {
         let client_config = ClientConfig::clone(&self.client);
-        let secret = Arc::new(Secret::default());
+        let capture = Arc::new(Capture::default());
         let mut server_config = ServerConfig::clone(&self.server);
-        server_config.key_log = Arc::clone(&secret) as Arc<dyn KeyLog>;
+        server_config.key_log = Arc::clone(&capture) as Arc<dyn KeyLog>;
         let mut client =
             ClientConnection::new(Arc::new(client_config), self.name.clone()).expect("a client");
         let mut server = ServerConnection::new(Arc::new(server_config)).expect("a server");
@@ -184,28 +180,17 @@ impl Ends {
         deliver(&mut server, &hello);
         let flight = output(&mut server);
         server_tap.server_bytes(&flight).expect("a hello");
-        let keys = HandshakeKeys::Tls13 {
-            exporter: secret.take(),
-            hello: server_tap.hello().map(|hello| hello.hello_hash),
-        };
+        let keys = HandshakeKeys::Tls13(SideSecrets {
+            exporter: capture.take(),
+            hello: server_tap.hello().map(|hello| hello.side_secret()),
+        });
         machines.prove(&keys);
         client_tap.server_bytes(&flight).expect("a hello");
         deliver(&mut client, &flight);
-        machines.check(|context| {
-            let export = |role: Role| {
-                let context = Some(context.as_bytes().as_slice());
-                let label = role.exporter_label();
-                Value(
-                    client
-                        .export_keying_material([0; Value::LEN], label, context)
-                        .expect("a complete handshake"),
-                )
-            };
-            Values {
-                server: export(Role::Server),
-                client: export(Role::Client),
-            }
-        });
+        let exported = client
+            .export_keying_material([0; SideSecret::LEN], SideSecret::exporter_label(), None)
+            .expect("a complete handshake");
+        machines.check(&SideSecret::new(exported));
         deliver(&mut server, &output(&mut client));
         assert!(machines.confirmed());
         assert!(!client.is_handshaking() && !server.is_handshaking());
@@ -232,19 +217,19 @@ where
 }
 
 #[derive(Debug, Default)]
-struct Secret(Mutex<Option<Vec<u8>>>);
+struct Capture(Mutex<Option<SideSecret>>);
 
-impl Secret {
-    fn take(&self) -> Option<ExporterSecret> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        kept.and_then(|secret| ExporterSecret::new(&secret))
+impl Capture {
+    fn take(&self) -> Option<SideSecret> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-impl KeyLog for Secret {
+impl KeyLog for Capture {
     fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
         if label == "EXPORTER_SECRET" {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(secret.to_vec());
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+                SideSecret::from_exporter_secret(secret);
         }
     }
 }

@@ -15,9 +15,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::error::{Error, InvalidMessage};
 use crate::first_hello::{FirstHello, READ_BUFFER};
-use crate::proto::binding::Association;
+use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::error::HelloError;
-use crate::proto::exporter::ExporterSecret;
 use crate::proto::server::HandshakeKeys;
 use crate::rustls_io::{feed, take_output};
 
@@ -77,9 +76,9 @@ impl TlsSettings {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let keys = Arc::new(CaptureExporter::new(Arc::clone(&self.config.key_log)));
+        let capture = Arc::new(CaptureExporter::new(Arc::clone(&self.config.key_log)));
         let mut config = self.config.clone();
-        config.key_log = Arc::clone(&keys) as Arc<dyn KeyLog>;
+        config.key_log = Arc::clone(&capture) as Arc<dyn KeyLog>;
         let mut connection = ServerConnection::new(Arc::new(config))?;
         let ReadHello { mut io, hello } = hello;
         let FirstHello {
@@ -96,11 +95,11 @@ impl TlsSettings {
                 return Err(error);
             }
             let tapped = tap.server_bytes(&output);
-            let registers = match (tapped, keys.take()) {
-                (_, Some(exporter)) => Some(HandshakeKeys::Tls13 {
+            let registers = match (tapped, capture.take()) {
+                (_, Some(exporter)) => Some(HandshakeKeys::Tls13(SideSecrets {
                     exporter: Some(exporter),
-                    hello: tap.hello().map(|hello| hello.hello_hash),
-                }),
+                    hello: tap.hello().map(|hello| hello.side_secret()),
+                })),
                 (Err(HelloError::NotTls13 { .. }), None) => Some(HandshakeKeys::Older),
                 (_, None) => None,
             };
@@ -161,10 +160,12 @@ async fn say_goodbye<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) -> std::io:
     Ok(())
 }
 
-/// A key log that keeps one secret, and hands everything that the caller's own wants to that.
+/// A key log that exports the side secret from the exporter secret, and passes everything that the
+/// caller's own key log wants to that. The exporter secret itself, from which every exported value
+/// can be computed, is not kept.
 struct CaptureExporter {
     callers: Arc<dyn KeyLog>,
-    secret: Mutex<Option<ExporterSecret>>,
+    secret: Mutex<Option<SideSecret>>,
 }
 
 impl CaptureExporter {
@@ -175,7 +176,7 @@ impl CaptureExporter {
         }
     }
 
-    fn take(&self) -> Option<ExporterSecret> {
+    fn take(&self) -> Option<SideSecret> {
         self.secret
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -193,7 +194,7 @@ impl KeyLog for CaptureExporter {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
         if label == EXPORTER_SECRET {
             *self.secret.lock().unwrap_or_else(PoisonError::into_inner) =
-                ExporterSecret::new(secret);
+                SideSecret::from_exporter_secret(secret);
         }
         if self.callers.will_log(label) {
             self.callers.log(label, client_random, secret);

@@ -267,8 +267,8 @@ impl<D: Dial> Inner<D> {
         times.tls = Some(started.elapsed());
         sides.look().await?;
         let (_, connection) = complete.tls.get_ref();
-        let keys = complete.keys.with(connection);
-        sides.settle(tls::version(connection), &keys).await?;
+        let version = tls::version(connection);
+        sides.settle(version, &complete.secrets).await?;
         times.verdict = Some(started.elapsed());
         Judge {
             settings: &self.paths.settings,

@@ -11,11 +11,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::tickets::Quarantine;
-use super::verify::SideKeys;
 use crate::error::Error;
-use crate::proto::binding::{Association, Binding, HelloHash, Role, Value, Values};
-use crate::proto::client::{Check, TlsVersion};
-use crate::proto::hello::HelloTap;
+use crate::proto::binding::{Association, SideSecret, SideSecrets};
+use crate::proto::client::TlsVersion;
+use crate::proto::hello::{Hello, HelloTap};
 use crate::rustls_io::{feed, take_output};
 
 /// rustls counts tickets, and keeps this many of one server.
@@ -42,14 +41,8 @@ pub(super) struct ClientHello {
 /// A complete handshake.
 pub(super) struct Complete<IO> {
     pub(super) tls: TlsStream<IO>,
-    pub(super) keys: ClientKeys,
+    pub(super) secrets: SideSecrets,
     pub(super) quarantine: Option<Arc<Quarantine>>,
-}
-
-/// What the values of both bindings are computed from, beside the connection itself.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ClientKeys {
-    hello: Option<HelloHash>,
 }
 
 impl TlsSettings {
@@ -121,15 +114,15 @@ impl ClientHello {
         io.write_all(&self.first_flight).await?;
         io.flush().await?;
         self.exchange_hellos(&mut io).await?;
-        let hello = self.tap.hello().map(|hello| hello.hello_hash);
+        let hello = self.tap.hello();
         let connection = self.connection;
         let tls = self
             .placeholder
             .connect_with(self.name, io, |place| *place = connection)
             .await?;
         Ok(Complete {
+            secrets: side_secrets(tls.get_ref().1, hello),
             tls,
-            keys: ClientKeys { hello },
             quarantine: self.quarantine,
         })
     }
@@ -166,43 +159,17 @@ impl ClientHello {
     }
 }
 
-impl ClientKeys {
-    /// All that the values of both bindings are computed from.
-    pub(super) fn with(self, connection: &ClientConnection) -> ConnectionKeys<'_> {
-        ConnectionKeys {
-            connection,
-            keys: self,
-        }
+/// The side secrets of a complete handshake. An older version than TLS 1.3 has none: its exporter
+/// does not bind the whole transcript.
+fn side_secrets(tls: &ClientConnection, hello: Option<Hello>) -> SideSecrets {
+    if version(tls) == TlsVersion::Older {
+        return SideSecrets::default();
     }
-}
-
-/// A connection whose handshake is complete, and its hellos.
-pub(super) struct ConnectionKeys<'a> {
-    connection: &'a ClientConnection,
-    keys: ClientKeys,
-}
-
-impl SideKeys for ConnectionKeys<'_> {
-    fn values(&self, check: &Check) -> Option<Values> {
-        match check.binding {
-            Binding::Hello => self
-                .keys
-                .hello
-                .map(|hello| Values::from_hello(&hello, &check.context)),
-            Binding::Exporter => {
-                let export = |role: Role| {
-                    let context = Some(check.context.as_bytes().as_slice());
-                    self.connection
-                        .export_keying_material([0; Value::LEN], role.exporter_label(), context)
-                        .ok()
-                        .map(Value)
-                };
-                Some(Values {
-                    server: export(Role::Server)?,
-                    client: export(Role::Client)?,
-                })
-            }
-        }
+    let export =
+        tls.export_keying_material([0; SideSecret::LEN], SideSecret::exporter_label(), None);
+    SideSecrets {
+        exporter: export.ok().map(SideSecret::new),
+        hello: hello.map(|hello| hello.side_secret()),
     }
 }
 

@@ -13,8 +13,8 @@ use super::pool::Pool;
 use super::side::{SideEvent, SideLink};
 use crate::error::Error;
 use crate::path::{Dial, DialError, Endpoint};
-use crate::proto::binding::{Association, Binding, Bindings, HelloHash, Nonce, Values};
-use crate::proto::client::{Check, ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
+use crate::proto::binding::{Association, Bindings, Nonce, SideSecrets};
+use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
 use crate::rustls_io;
 
 /// The side paths of one connection.
@@ -36,22 +36,6 @@ pub(crate) struct SideShared<'a, D> {
 impl<D> SideShared<'_, D> {
     fn nonce(&self) -> Result<Nonce, Error> {
         rustls_io::nonce(self.random)
-    }
-}
-
-/// What values are computed from, once the handshake is complete.
-pub(crate) trait SideKeys {
-    /// The values that the machine asked for; `None` where this end has not got them.
-    fn values(&self, check: &Check) -> Option<Values>;
-}
-
-/// All that a relay without keys has.
-impl SideKeys for Option<HelloHash> {
-    fn values(&self, check: &Check) -> Option<Values> {
-        match check.binding {
-            Binding::Hello => self.map(|hello| Values::from_hello(&hello, &check.context)),
-            Binding::Exporter => None,
-        }
     }
 }
 
@@ -131,7 +115,7 @@ impl<'a, D: Dial> Sides<'a, D> {
     pub(crate) async fn settle(
         &mut self,
         version: TlsVersion,
-        keys: &impl SideKeys,
+        secrets: &SideSecrets,
     ) -> Result<(), Error> {
         for path in &mut self.paths {
             path.verifier
@@ -141,7 +125,7 @@ impl<'a, D: Dial> Sides<'a, D> {
         poll_fn(|cx| {
             let turned = self.poll_turn(cx);
             for path in &mut self.paths {
-                path.check(keys);
+                path.check(secrets);
             }
             match turned {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -229,9 +213,9 @@ impl SidePath {
         Ok(())
     }
 
-    fn check(&mut self, keys: &impl SideKeys) {
+    fn check(&mut self, secrets: &SideSecrets) {
         if let Some(check) = self.verifier.poll_check() {
-            match keys.values(&check) {
+            match secrets.values(check.binding, &check.context) {
                 Some(values) => self.verifier.handle_values(&values),
                 None => self.verifier.handle_no_values(),
             }

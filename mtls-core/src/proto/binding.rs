@@ -4,13 +4,17 @@
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
-use super::exporter::ExporterSecret;
+use super::exporter::tls_exporter;
 
 const ASSOCIATION_LABEL: &[u8] = b"mtls/1 association";
 const CONTEXT_LABEL: &[u8] = b"mtls/1 side";
+const HELLO_LABEL: &[u8] = b"mtls/1 hello";
+const EXPORTER_LABEL: &[u8] = b"EXPERIMENTAL-multipath-tls/1";
 const CHANNEL_BINDING_LABEL: &[u8] = b"EXPERIMENTAL-multipath-tls/1 binding";
 
 /// Names one TLS handshake on a side connection: the first 16 bytes of a labelled hash of the
@@ -148,7 +152,7 @@ impl SideContext {
     }
 }
 
-/// Who says a value. The labels are load-bearing: without them an attacker on the side path
+/// The sender of a value. The labels are load-bearing: without them an attacker on the side path
 /// alone could answer a client with its own value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -159,15 +163,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The label of RFC 8446, section 7.5, for this role's exporter value.
-    pub fn exporter_label(self) -> &'static [u8] {
-        match self {
-            Self::Server => b"EXPERIMENTAL-multipath-tls/1 server",
-            Self::Client => b"EXPERIMENTAL-multipath-tls/1 client",
-        }
-    }
-
-    fn hello_label(self) -> &'static [u8] {
+    fn label(self) -> &'static [u8] {
         match self {
             Self::Server => b"mtls/1 server",
             Self::Client => b"mtls/1 client",
@@ -226,42 +222,126 @@ impl fmt::Debug for Value {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HelloHash(pub [u8; 32]);
 
+/// `side_secret`: the 32 bytes from which the values of one handshake and one binding are computed,
+/// for every side path (`docs/protocol.md`, section 4.2).
+///
+/// It answers the side protocol and nothing else: neither the TLS keys nor any other exported value
+/// can be computed from it. Zeroized on drop; not printable.
+#[derive(Clone)]
+pub struct SideSecret(Zeroizing<[u8; Self::LEN]>);
+
+impl SideSecret {
+    /// Length in bytes.
+    pub const LEN: usize = 32;
+
+    /// The label under which a TLS stack exports the secret of the exporter binding: 32 bytes, with
+    /// an empty context (RFC 8446, section 7.5).
+    pub fn exporter_label() -> &'static [u8] {
+        EXPORTER_LABEL
+    }
+
+    /// Takes a secret that a TLS stack exported under [`exporter_label`](Self::exporter_label), or
+    /// one that [`as_bytes`](Self::as_bytes) gave out.
+    pub fn new(secret: [u8; Self::LEN]) -> Self {
+        Self(Zeroizing::new(secret))
+    }
+
+    /// Exports the secret of the exporter binding from `exporter_secret`, for ends whose TLS stack
+    /// does not export yet: a server with its first flight. The length of `exporter_secret` tells
+    /// the hash of the cipher suite, SHA-256 (32 bytes) or SHA-384 (48 bytes).
+    ///
+    /// `None` for any other length.
+    pub fn from_exporter_secret(exporter_secret: &[u8]) -> Option<Self> {
+        let mut secret = Self::new([0; Self::LEN]);
+        tls_exporter(exporter_secret, EXPORTER_LABEL, &[], &mut *secret.0)?;
+        Some(secret)
+    }
+
+    /// The secret of the hello binding.
+    pub fn from_hello(hello: &HelloHash) -> Self {
+        let digest = Sha256::new()
+            .chain_update(HELLO_LABEL)
+            .chain_update(hello.0)
+            .finalize();
+        Self::new(digest.into())
+    }
+
+    /// The bytes, for a registry outside of this process.
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
+    /// The values of both roles for one side path.
+    pub fn values(&self, context: &SideContext) -> Values {
+        let keyed =
+            Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes keys of every length");
+        let value = |role: Role| {
+            let mac = keyed
+                .clone()
+                .chain_update(role.label())
+                .chain_update(context.as_bytes());
+            Value(mac.finalize().into_bytes().into())
+        };
+        Values {
+            server: value(Role::Server),
+            client: value(Role::Client),
+        }
+    }
+}
+
+impl fmt::Debug for SideSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SideSecret(..)")
+    }
+}
+
+/// The side secrets that one end holds of a TLS 1.3 handshake, one for each binding that it can
+/// compute.
+#[derive(Clone, Debug, Default)]
+pub struct SideSecrets {
+    /// For the exporter binding; `None` at a relay, which holds no TLS keys.
+    pub exporter: Option<SideSecret>,
+    /// For the hello binding; `None` where the hellos could not be read.
+    pub hello: Option<SideSecret>,
+}
+
+impl SideSecrets {
+    /// The secrets of an end that holds no TLS keys.
+    pub fn from_hello(hello: &HelloHash) -> Self {
+        Self {
+            exporter: None,
+            hello: Some(SideSecret::from_hello(hello)),
+        }
+    }
+
+    /// The secret of one binding.
+    pub fn get(&self, binding: Binding) -> Option<&SideSecret> {
+        match binding {
+            Binding::Hello => self.hello.as_ref(),
+            Binding::Exporter => self.exporter.as_ref(),
+        }
+    }
+
+    /// The bindings that this end can compute.
+    pub fn bindings(&self) -> Bindings {
+        let bits = [Binding::Hello, Binding::Exporter]
+            .into_iter()
+            .filter(|binding| self.get(*binding).is_some())
+            .fold(0, |bits, binding| bits | binding as u8);
+        Bindings(bits)
+    }
+
+    /// The values of both roles for one side path; `None` where this end lacks the secret.
+    pub fn values(&self, binding: Binding, context: &SideContext) -> Option<Values> {
+        Some(self.get(binding)?.values(context))
+    }
+}
+
 /// The values of both roles for one side path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Values {
-    /// What the server sends in Proof.
+    /// Sent by the server in Proof.
     pub server: Value,
-    /// What the client sends in Confirm.
+    /// Sent by the client in Confirm.
     pub client: Value,
-}
-
-impl Values {
-    /// The values of the hello binding.
-    pub fn from_hello(hello: &HelloHash, context: &SideContext) -> Self {
-        let value = |role: Role| {
-            let digest = Sha256::new()
-                .chain_update(role.hello_label())
-                .chain_update(context.as_bytes())
-                .chain_update(hello.0)
-                .finalize();
-            Value(digest.into())
-        };
-        Self {
-            server: value(Role::Server),
-            client: value(Role::Client),
-        }
-    }
-
-    /// The values of the exporter binding, from the exporter secret itself.
-    pub fn from_exporter(secret: &ExporterSecret, context: &SideContext) -> Self {
-        let value = |role: Role| {
-            let mut value = [0; Value::LEN];
-            secret.export(role.exporter_label(), context.as_bytes(), &mut value);
-            Value(value)
-        };
-        Self {
-            server: value(Role::Server),
-            client: value(Role::Client),
-        }
-    }
 }

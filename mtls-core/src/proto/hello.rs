@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use self::messages::{ClientHello, ServerHello};
 use self::records::{Event, Records};
-use super::binding::{Association, HelloHash, Role};
+use super::binding::{Association, HelloHash, Role, SideSecret};
 use super::error::HelloError;
 use super::limits::MAX_HELLO_BYTES;
 
@@ -57,6 +57,13 @@ pub struct Hello {
     pub association: Association,
     /// What both ends compare.
     pub hello_hash: HelloHash,
+}
+
+impl Hello {
+    /// The secret of the hello binding.
+    pub fn side_secret(&self) -> SideSecret {
+        SideSecret::from_hello(&self.hello_hash)
+    }
 }
 
 /// The message that the handshake needs next.

@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::binding::{
-    Association, Binding, Bindings, HelloHash, Nonce, SideContext, Value, Values,
-};
+use super::binding::{Association, Binding, Bindings, Nonce, SideContext, SideSecrets, Value};
 use super::client::SideProof;
-use super::exporter::ExporterSecret;
 use super::frame::{Frame, FrameBody, RejectCode};
 
 /// Answers the verifications that one side connection carries (`docs/protocol.md`, section 5.8).
@@ -110,7 +107,7 @@ pub enum Lookup<'a> {
     Found {
         /// Which registration of the handshake this is.
         registration: RegistrationId,
-        /// What its values are computed from.
+        /// The secrets that its values are computed from.
         keys: &'a HandshakeKeys,
     },
     /// No such handshake.
@@ -121,51 +118,13 @@ pub enum Lookup<'a> {
     Unavailable,
 }
 
-/// What the server keeps of a handshake, to compute values from.
-///
-/// Not printable: it holds the exporter secret, which is zeroized on drop.
-#[derive(Clone)]
+/// A registered handshake: what a server keeps of it to compute values from.
+#[derive(Clone, Debug)]
 pub enum HandshakeKeys {
     /// A TLS 1.3 handshake.
-    Tls13 {
-        /// For the exporter binding; `None` at relays.
-        exporter: Option<ExporterSecret>,
-        /// For the hello binding.
-        hello: Option<HelloHash>,
-    },
-    /// An older version, which cannot be verified.
+    Tls13(SideSecrets),
+    /// A handshake of an older version, which cannot be verified.
     Older,
-}
-
-impl core::fmt::Debug for HandshakeKeys {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Tls13 { .. } => "HandshakeKeys::Tls13(..)",
-            Self::Older => "HandshakeKeys::Older",
-        })
-    }
-}
-
-impl HandshakeKeys {
-    fn bindings(&self) -> Bindings {
-        let Self::Tls13 { exporter, hello } = self else {
-            return Bindings(0);
-        };
-        let bit = |present, binding| if present { binding as u8 } else { 0 };
-        Bindings(bit(exporter.is_some(), Binding::Exporter) | bit(hello.is_some(), Binding::Hello))
-    }
-
-    fn values(&self, binding: Binding, context: &SideContext) -> Option<Values> {
-        match (self, binding) {
-            (Self::Tls13 { exporter, .. }, Binding::Exporter) => exporter
-                .as_ref()
-                .map(|secret| Values::from_exporter(secret, context)),
-            (Self::Tls13 { hello, .. }, Binding::Hello) => {
-                hello.as_ref().map(|hash| Values::from_hello(hash, context))
-            }
-            (Self::Older, _) => None,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -270,18 +229,18 @@ impl ServerVerifier {
         keys: &HandshakeKeys,
         nonce_s: Nonce,
     ) -> Result<ExchangeState, RejectCode> {
-        if matches!(keys, HandshakeKeys::Older) {
+        let HandshakeKeys::Tls13(secrets) = keys else {
             return Err(RejectCode::NotTls13);
-        }
+        };
         let Question {
             nonce_c, offered, ..
         } = *question;
-        let available = Bindings(keys.bindings().0 & self.limits.bindings.0);
+        let available = Bindings(secrets.bindings().0 & self.limits.bindings.0);
         let binding = offered
             .strongest_common(available)
             .ok_or(RejectCode::NoCommonBinding)?;
         let context = SideContext::new(&association, &nonce_c, offered, &nonce_s, binding);
-        let values = keys
+        let values = secrets
             .values(binding, &context)
             .ok_or(RejectCode::NoCommonBinding)?;
         self.send(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, poll};
 
 use super::*;
-use crate::proto::binding::{Binding, Bindings, HelloHash, SideContext};
+use crate::proto::binding::{Binding, Bindings, HelloHash, SideContext, SideSecrets};
 
 fn key(byte: u8) -> RegistryKey {
     RegistryKey {
@@ -16,10 +16,7 @@ fn key(byte: u8) -> RegistryKey {
 }
 
 fn keys() -> HandshakeKeys {
-    HandshakeKeys::Tls13 {
-        exporter: None,
-        hello: Some(HelloHash([0; 32])),
-    }
+    HandshakeKeys::Tls13(SideSecrets::from_hello(&HelloHash([0; 32])))
 }
 
 fn asker(last: u8) -> Asker {

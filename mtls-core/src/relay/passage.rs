@@ -22,7 +22,7 @@ use crate::first_hello::FirstHello;
 use crate::observer::Event;
 use crate::path::Dial;
 use crate::policy::Policy;
-use crate::proto::binding::Role;
+use crate::proto::binding::{Role, SideSecrets};
 use crate::proto::frame::GREETING;
 use crate::proto::server::HandshakeKeys;
 use crate::registry::Registration;
@@ -234,8 +234,8 @@ impl<D: Dial> Opening<'_, D> {
         let mut unsent = exchange.into_unsent();
         let (keys, unfit) = match hellos {
             Hellos::Tls13(hash) => {
-                let (exporter, hello) = (None, Some(hash));
-                (Some(HandshakeKeys::Tls13 { exporter, hello }), None)
+                let secrets = SideSecrets::from_hello(&hash);
+                (Some(HandshakeKeys::Tls13(secrets)), None)
             }
             Hellos::Older => (Some(HandshakeKeys::Older), Some(Reason::NotTls13)),
             Hellos::Unusable(error) => (None, Some(Reason::Hello(error))),

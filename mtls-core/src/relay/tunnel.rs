@@ -22,7 +22,7 @@ use crate::error::{Error, TimedOut};
 use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::path::{Dial, Endpoint};
 use crate::policy::Policy;
-use crate::proto::binding::Association;
+use crate::proto::binding::{Association, SideSecrets};
 use crate::proto::client::TlsVersion;
 use crate::stream::VerdictHandle;
 use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport};
@@ -421,7 +421,8 @@ async fn settle<D: Dial>(
         // Nobody knows what such a handshake is; there is nothing to ask about it.
         Hellos::Unusable(_) => return Ok(PrimaryTls::default()),
     };
-    sides.settle(version, &hash).await?;
+    let secrets = hash.as_ref().map(SideSecrets::from_hello);
+    sides.settle(version, &secrets.unwrap_or_default()).await?;
     let report = TlsReport {
         version: hash.map(|_| "TLSv1.3".to_owned()),
         ..TlsReport::default()

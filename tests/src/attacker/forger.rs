@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mtls_core::proto::binding::{
-    Association, Binding, Bindings, HelloHash, Nonce, SideContext, Value, Values,
+    Association, Binding, Bindings, HelloHash, Nonce, SideContext, SideSecret, Value,
 };
 use mtls_core::proto::frame::{Frame, FrameBody, FrameReader, GREETING};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -80,7 +80,7 @@ fn proof(
     };
     let context = SideContext::new(association, &nonce_c, offered, &NONCE, binding);
     let value = match hello {
-        Some(hello) => Values::from_hello(&hello, &context).server,
+        Some(hello) => SideSecret::from_hello(&hello).values(&context).server,
         None => Value([0x5e; Value::LEN]),
     };
     FrameBody::Proof {
@@ -112,7 +112,7 @@ async fn confirm(
     }) = side.next().await?
     {
         let context = SideContext::new(&association, &NONCE, offered, &nonce_s, binding);
-        let value = Values::from_hello(&hello, &context).client;
+        let value = SideSecret::from_hello(&hello).values(&context).client;
         let body = FrameBody::Confirm { value };
         side.send(&[Frame { association, body }]).await?;
     }

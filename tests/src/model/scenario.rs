@@ -76,8 +76,7 @@ impl Moves {
 /// changed code would differ. What it stands for is said with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutant {
-    /// `Role::exporter_label` and `Role::hello_label` return the same label for both roles. Made
-    /// by giving both ends the client's value for both.
+    /// `Role::label` returns the same label for both roles. Made by giving both ends the client's value for both.
     UnlabelledRoles,
     /// Values are computed from the two randoms instead of the transcript. Made where the
     /// transcript is hashed; an attacker can choose its randoms freely, which the model always

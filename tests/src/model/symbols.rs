@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use mtls_core::proto::binding::{Association, Binding, HelloHash, Nonce, SideContext, Values};
+use mtls_core::proto::binding::{
+    Association, Binding, HelloHash, Nonce, SideContext, SideSecret, SideSecrets, Values,
+};
 use mtls_core::proto::client::TlsVersion;
-use mtls_core::proto::exporter::ExporterSecret;
 use mtls_core::proto::server::HandshakeKeys;
 use sha2::{Digest, Sha256};
 
@@ -118,10 +119,7 @@ impl Transcript {
     pub fn keys(&self, mutant: Option<Mutant>) -> HandshakeKeys {
         match self.version {
             TlsVersion::Older => HandshakeKeys::Older,
-            TlsVersion::Tls13 => HandshakeKeys::Tls13 {
-                exporter: Some(self.exporter(mutant)),
-                hello: Some(self.hello(mutant)),
-            },
+            TlsVersion::Tls13 => HandshakeKeys::Tls13(self.secrets(mutant)),
         }
     }
 
@@ -132,22 +130,21 @@ impl Transcript {
         context: &SideContext,
         mutant: Option<Mutant>,
     ) -> Values {
-        let mut values = match binding {
-            Binding::Hello => Values::from_hello(&self.hello(mutant), context),
-            Binding::Exporter => Values::from_exporter(&self.exporter(mutant), context),
-        };
+        let secrets = self.secrets(mutant);
+        let mut values = secrets
+            .values(binding, context)
+            .expect("both secrets are there");
         if mutant == Some(Mutant::UnlabelledRoles) {
             values.server = values.client;
         }
         values
     }
 
-    fn hello(&self, mutant: Option<Mutant>) -> HelloHash {
-        HelloHash(self.digest(b"hello", mutant))
-    }
-
-    fn exporter(&self, mutant: Option<Mutant>) -> ExporterSecret {
-        ExporterSecret::new(&self.digest(b"exporter", mutant)).expect("32 bytes are a secret")
+    fn secrets(&self, mutant: Option<Mutant>) -> SideSecrets {
+        SideSecrets {
+            exporter: Some(SideSecret::new(self.digest(b"exporter", mutant))),
+            ..SideSecrets::from_hello(&HelloHash(self.digest(b"hello", mutant)))
+        }
     }
 
     fn digest(&self, label: &[u8], mutant: Option<Mutant>) -> [u8; 32] {

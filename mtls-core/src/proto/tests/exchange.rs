@@ -183,7 +183,7 @@ fn reflected_and_swapped_frames_do_not_verify() {
     };
     let (nonce_s, binding) = ([4; 32], Binding::Hello);
     let context = SideContext::new(&association(), &nonce_c, bindings, &nonce_s, binding);
-    let values = Values::from_hello(&HelloHash([1; 32]), &context);
+    let values = SideSecret::from_hello(&HelloHash([1; 32])).values(&context);
     let reflected = Frame {
         association: association(),
         body: FrameBody::Proof {
@@ -268,19 +268,18 @@ fn a_binding_that_was_not_offered_is_refused() {
 
 #[test]
 fn the_exporter_is_chosen_where_both_have_it() {
-    let secret = ExporterSecret::new(&[5; 32]).expect("a secret");
+    let secret = SideSecret::new([5; 32]);
     let mut pair = Pair::new();
-    pair.keys = HandshakeKeys::Tls13 {
+    pair.keys = HandshakeKeys::Tls13(SideSecrets {
         exporter: Some(secret.clone()),
-        hello: Some(HelloHash([1; 32])),
-    };
+        ..SideSecrets::from_hello(&HelloHash([1; 32]))
+    });
     pair.deliver_to_server();
     pair.found();
     pair.deliver_to_client();
     pair.tls_complete();
     let check = pair.client.poll_check().expect("a check");
     assert_eq!(check.binding, Binding::Exporter);
-    pair.client
-        .handle_values(&Values::from_exporter(&secret, &check.context));
+    pair.client.handle_values(&secret.values(&check.context));
     assert!(matches!(pair.client.outcome(), ClientOutcome::Verified(_)));
 }

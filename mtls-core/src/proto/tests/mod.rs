@@ -4,17 +4,17 @@ mod endings;
 mod exchange;
 mod frames;
 mod server;
+mod values;
 
 use std::time::{Duration, Instant};
 
 use super::binding::{
-    Association, Binding, Bindings, HelloHash, Nonce, SideContext, Value, Values,
+    Association, Binding, Bindings, HelloHash, Nonce, SideContext, SideSecret, SideSecrets, Value,
 };
 use super::client::{
     Check, ClientOutcome, ClientVerifier, InterceptionReason, Peer, SideFailure, TlsVersion,
 };
 use super::error::{FrameError, SideMisbehaved};
-use super::exporter::ExporterSecret;
 use super::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use super::server::{
     HandshakeKeys, Lookup, Patience, RegistrationId, ServerEvent, ServerLimits, ServerVerifier,
@@ -36,10 +36,7 @@ struct Pair {
 }
 
 fn hello_keys(byte: u8) -> HandshakeKeys {
-    HandshakeKeys::Tls13 {
-        exporter: None,
-        hello: Some(HelloHash([byte; 32])),
-    }
+    HandshakeKeys::Tls13(SideSecrets::from_hello(&HelloHash([byte; 32])))
 }
 
 impl Pair {
@@ -112,7 +109,7 @@ impl Pair {
     fn check(&mut self, byte: u8) -> Option<Check> {
         let check = self.client.poll_check()?;
         assert_eq!(check.binding, Binding::Hello);
-        let values = Values::from_hello(&HelloHash([byte; 32]), &check.context);
+        let values = SideSecret::from_hello(&HelloHash([byte; 32])).values(&check.context);
         self.client.handle_values(&values);
         Some(check)
     }
