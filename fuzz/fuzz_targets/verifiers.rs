@@ -74,12 +74,11 @@ struct Stage {
 
 fuzz_target!(|run: Run| {
     let server_hellos = HelloHash([if run.same_hellos { 1 } else { 2 }; 32]);
+    let mut limits = ServerLimits::default();
+    limits.exchanges = EXCHANGES;
     let mut stage = Stage {
         client: ClientVerifier::new(association(0), Bindings::ALL),
-        server: ServerVerifier::new(ServerLimits {
-            exchanges: EXCHANGES,
-            ..ServerLimits::default()
-        }),
+        server: ServerVerifier::new(limits),
         client_hellos: HelloHash([1; 32]),
         keys: HandshakeKeys::Tls13(SideSecrets::from_hello(&server_hellos)),
         now: Instant::now(),

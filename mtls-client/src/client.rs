@@ -15,7 +15,7 @@ use crate::binding::ChannelBindings;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::{Settings, UsageError};
-use crate::roots::client_config;
+use crate::roots::{self, client_config};
 
 /// Makes connections as the command line says.
 pub(crate) struct Client<'a> {
@@ -179,7 +179,9 @@ impl Trust {
             }
             Self::AnyRawKey(protocols) => {
                 let protocols: Vec<_> = protocols.iter().map(Vec::as_slice).collect();
-                SmkexClient::new().alpn(&protocols).connector()
+                SmkexClient::new(roots::provider())
+                    .alpn(&protocols)
+                    .connector()
             }
         }
     }

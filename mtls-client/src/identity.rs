@@ -80,7 +80,6 @@ impl fmt::Display for Unreadable {
     }
 }
 
-#[cfg(unix)]
 fn warn_of_readers(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
 
@@ -95,6 +94,3 @@ fn warn_of_readers(path: &Path) {
         ));
     }
 }
-
-#[cfg(not(unix))]
-fn warn_of_readers(_: &Path) {}

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -12,6 +12,11 @@ use rustls_pki_types::pem::PemObject;
 use crate::exit::Exit;
 use crate::identity;
 use crate::options::{Roots, Settings, UsageError};
+
+/// The cryptography of all connections.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
 
 /// The configuration that the connector wraps.
 pub(crate) fn client_config(
@@ -23,7 +28,7 @@ pub(crate) fn client_config(
         Roots::System => system_roots()?,
         Roots::File(path) => roots_in(path)?,
     };
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider has suites of TLS 1.2 and 1.3");
     let builder = builder.with_root_certificates(store);

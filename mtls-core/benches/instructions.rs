@@ -130,10 +130,9 @@ fn register(registry: &MemoryRegistry, number: u64) -> Box<dyn Registration> {
 }
 
 fn pending() -> (MemoryRegistry, Held, RegistryKey, HandshakeKeys) {
-    let registry = MemoryRegistry::new(MemoryRegistryLimits {
-        tombstone: Duration::from_secs(10),
-        ..MemoryRegistryLimits::default()
-    });
+    let mut limits = MemoryRegistryLimits::default();
+    limits.tombstone = Duration::from_secs(10);
+    let registry = MemoryRegistry::new(limits);
     let held = (0..PENDING)
         .map(|number| register(&registry, number))
         .collect();

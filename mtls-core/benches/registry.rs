@@ -20,11 +20,9 @@ const PENDING: u64 = 1_000_000;
 const PAGE: u64 = 4096;
 
 fn main() {
-    let limits = MemoryRegistryLimits {
-        // What `insert` leaves is swept away by the next insertion.
-        tombstone: Duration::ZERO,
-        ..MemoryRegistryLimits::default()
-    };
+    let mut limits = MemoryRegistryLimits::default();
+    // What `insert` leaves is swept away by the next insertion.
+    limits.tombstone = Duration::ZERO;
     let registry = MemoryRegistry::new(limits);
     let mut held = Vec::with_capacity(PENDING as usize);
     let before = resident();
@@ -63,10 +61,7 @@ fn insert(criterion: &mut Criterion, registry: &MemoryRegistry) {
 }
 
 fn look_up(criterion: &mut Criterion, registry: &MemoryRegistry) {
-    let asker = Asker {
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        confirmed_before: true,
-    };
+    let asker = Asker::new(IpAddr::V4(Ipv4Addr::LOCALHOST), true);
     let mut number = 0;
     criterion.bench_function("registry/look-up at 1 M", |bencher| {
         bencher.iter(|| {

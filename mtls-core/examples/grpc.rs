@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mtls_certs::Pki;
-use mtls_core::http::{MultipathConnectInfo, MultipathHttpsConnector, RequireVerified};
+use mtls_core::axum::MultipathConnectInfo;
+use mtls_core::hyper_client::MultipathHttpsConnector;
 use mtls_core::path::Path;
+use mtls_core::tower::RequireVerified;
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};

@@ -14,7 +14,8 @@ use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use mtls_core::Policy;
-use mtls_core::http::MultipathHttpsConnector;
+use mtls_core::VerdictHandle;
+use mtls_core::hyper_client::MultipathHttpsConnector;
 use mtls_core::path::Path;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -46,7 +47,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build(https);
 
     let response = client.get(url.parse()?).await?;
-    if let Some(verdict) = mtls_core::http::verdict(response.extensions()) {
+    if let Some(verdict) = VerdictHandle::from_extensions(response.extensions()) {
         let verdict = verdict.get();
         eprintln!("{}, {}", verdict.outcome.as_str(), verdict.independence);
     }

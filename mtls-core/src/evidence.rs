@@ -11,10 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
-use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo, X509Certificate};
 
 use crate::proto::client::InterceptionReason;
-use crate::verdict::{Outcome, Verdict, hex_sha256};
+use crate::verdict::{Verdict, hex_sha256};
 
 /// Evidence of an interception: the chain that was presented, the paths, the times. Never a
 /// secret: no key, no value, nothing from which one could be computed.
@@ -38,8 +37,9 @@ pub struct Evidence {
     pub connection: Box<Verdict>,
 }
 
-/// One certificate, or the raw public key of a SMKEX server (RFC 7250).
-#[derive(Clone, Debug, Serialize)]
+/// One certificate, or the raw public key of a SMKEX server (RFC 7250). Without the feature `x509`
+/// certificates are not parsed.
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct CertificateEvidence {
     /// The subject's distinguished name; `None` where it cannot be parsed.
@@ -139,10 +139,9 @@ impl fmt::Display for Evidence {
 }
 
 impl CertificateEvidence {
-    /// What there is to say of a certificate; nothing in it is trusted.
+    /// Describes a certificate or a raw public key. Nothing in it is trusted.
     pub fn new(der: &CertificateDer<'_>) -> Self {
-        let raw_key = SubjectPublicKeyInfo::from_der(der).is_ok_and(|(rest, _)| rest.is_empty());
-        if raw_key {
+        if is_raw_key(der) {
             return Self {
                 subject: None,
                 issuer: None,
@@ -151,19 +150,57 @@ impl CertificateEvidence {
                 pem: pem("PUBLIC KEY", der),
             };
         }
-        let parsed = X509Certificate::from_der(der).ok().map(|(_, cert)| cert);
         Self {
-            subject: parsed.as_ref().map(|cert| cert.subject().to_string()),
-            issuer: parsed.as_ref().map(|cert| cert.issuer().to_string()),
-            sha256: hex_sha256(der),
-            spki_sha256: parsed.map(|cert| hex_sha256(cert.public_key().raw)),
             pem: pem("CERTIFICATE", der),
+            sha256: hex_sha256(der),
+            ..described(der)
         }
     }
 
     fn is_raw_key(&self) -> bool {
         self.spki_sha256.as_ref() == Some(&self.sha256)
     }
+}
+
+/// Subject, issuer and public key of a certificate that can be parsed.
+#[cfg(feature = "x509")]
+fn described(der: &[u8]) -> CertificateEvidence {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return CertificateEvidence::default();
+    };
+    CertificateEvidence {
+        subject: Some(certificate.subject().to_string()),
+        issuer: Some(certificate.issuer().to_string()),
+        spki_sha256: Some(hex_sha256(certificate.public_key().raw)),
+        ..CertificateEvidence::default()
+    }
+}
+
+#[cfg(not(feature = "x509"))]
+fn described(_: &[u8]) -> CertificateEvidence {
+    CertificateEvidence::default()
+}
+
+/// Whether this is a SubjectPublicKeyInfo (RFC 7250): the first element of its first element is an
+/// object identifier. In a certificate that is a version or a serial number (RFC 5280, section 4.1).
+fn is_raw_key(der: &[u8]) -> bool {
+    const OBJECT_IDENTIFIER: u8 = 0x06;
+    let first = sequence(der).and_then(sequence).and_then(<[u8]>::first);
+    first == Some(&OBJECT_IDENTIFIER)
+}
+
+/// The contents of a DER sequence, and what follows it.
+fn sequence(der: &[u8]) -> Option<&[u8]> {
+    const SEQUENCE: u8 = 0x30;
+    let (&[tag, length], rest) = der.split_first_chunk()?;
+    // The long form of a length says how many bytes it has (X.690, section 8.1.3).
+    let length_bytes = match length {
+        0x80.. => usize::from(length & 0x7f),
+        _ => 0,
+    };
+    rest.get(length_bytes..).filter(|_| tag == SEQUENCE)
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -181,5 +218,5 @@ fn as_token<S: serde::Serializer>(
     reason: &InterceptionReason,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(Outcome::Intercepted(*reason).reason().unwrap_or_default())
+    serializer.serialize_str(reason.as_str())
 }

@@ -19,6 +19,7 @@ pub(crate) struct FirstHello {
     /// The tap that has read it.
     pub(crate) tap: HelloTap,
     /// What the tap said: with an error, there is no complete ClientHello.
+    #[cfg_attr(not(feature = "relay"), expect(dead_code))]
     pub(crate) tapped: Result<(), HelloError>,
 }
 

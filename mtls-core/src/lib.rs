@@ -87,21 +87,57 @@
 //! - [`proto`] is the side protocol as state machines without I/O, for other drivers. It is all
 //!   that is left without the default feature `tokio`.
 //!
+//! # Features
+//!
+//! | Feature | Default | Adds |
+//! |---|---|---|
+//! | `tokio` | yes | connector, acceptor, streams, paths and SMKEX; without it only [`proto`] is left |
+//! | `aws-lc-rs` | yes | the aws-lc-rs provider of rustls, with hybrid post-quantum key exchange |
+//! | `ring` | | the *ring* provider of rustls |
+//! | `fips` | | the FIPS 140 module of aws-lc-rs; building it needs Go and CMake |
+//! | `dns` | | name resolution over a bound path ([`path::Path::interface`], [`path::Path::source`]) |
+//! | `route` | | the interface of an unbound path, by which its independence is known |
+//! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |
+//! | `relay` | | [`relay`]s for clients and servers that do not know the side protocol |
+//! | `hyper-client` | | [`hyper_client`]: a connector for hyper-util's client |
+//! | `axum` | | [`axum`]: a listener for `axum::serve` |
+//! | `tower` | | [`tower`]: a layer that demands verified connections |
+//!
+//! Without `dns`, a bound path reaches addresses only, and a name is an error. Without `route`, the
+//! independence of two unbound paths is *unknown*, which is never independent.
+//!
+//! The library names no cryptographic provider: it takes the one in the caller's configuration. A
+//! program with another provider than aws-lc-rs turns the default features off, since rustls's
+//! `ClientConfig::builder()` panics where two are linked:
+//!
+//! ```toml
+//! mtls-core = { version = "0.1", default-features = false, features = ["tokio", "ring"] }
+//! ```
+//!
+//! The library needs Linux, except for [`proto`].
+//!
 //! The protocol is specified in `docs/protocol.md`, whose sections the documentation here names.
 //! What it protects against, and what it cannot, is in `docs/threat-model.md`.
 
+#[cfg(all(feature = "tokio", not(target_os = "linux")))]
+compile_error!("mtls-core needs Linux; elsewhere build it with `default-features = false`");
+
 #[cfg(feature = "tokio")]
 mod acceptor;
+#[cfg(feature = "axum")]
+pub mod axum;
 #[cfg(feature = "tokio")]
 mod connector;
 #[cfg(feature = "tokio")]
 mod error;
 #[cfg(feature = "tokio")]
 mod evidence;
+#[cfg(any(feature = "axum", feature = "hyper-client", feature = "tower"))]
+mod extensions;
 #[cfg(feature = "tokio")]
 mod first_hello;
-#[cfg(feature = "http")]
-pub mod http;
+#[cfg(feature = "hyper-client")]
+pub mod hyper_client;
 #[cfg(feature = "tokio")]
 pub mod observer;
 #[cfg(feature = "tokio")]
@@ -113,7 +149,7 @@ mod policy;
 pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod registry;
-#[cfg(feature = "tokio")]
+#[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "tokio")]
 mod rustls_io;
@@ -121,6 +157,8 @@ mod rustls_io;
 pub mod smkex;
 #[cfg(feature = "tokio")]
 mod stream;
+#[cfg(feature = "tower")]
+pub mod tower;
 #[cfg(feature = "tokio")]
 mod verdict;
 
@@ -130,7 +168,7 @@ pub use acceptor::{
     SideConnection,
 };
 #[cfg(feature = "tokio")]
-pub use connector::{ConnectorBuilder, MAX_TICKET_SERVERS, MultipathConnector};
+pub use connector::{ConnectorBuilder, MultipathConnector};
 #[cfg(feature = "tokio")]
 pub use error::{ApiMisuse, Error, InvalidMessage, NotSmkex, TimedOut, Unverified};
 #[cfg(feature = "tokio")]
@@ -140,9 +178,7 @@ pub use policy::{Policy, UnknownPolicy};
 #[cfg(feature = "tokio")]
 pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
 #[cfg(feature = "tokio")]
-pub use verdict::{
-    Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified, interception_token,
-};
+pub use verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
 
 /// Compiles the code in the pages for readers.
 #[cfg(doctest)]

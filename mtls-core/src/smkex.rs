@@ -34,6 +34,8 @@
 //! # The whole use
 //!
 //! ```
+//! use std::sync::Arc;
+//!
 //! use mtls_core::path::{Endpoint, Path};
 //! use mtls_core::smkex::{SmkexClient, SmkexServer};
 //! use mtls_core::{ListenerLimits, MultipathListener};
@@ -44,7 +46,8 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let tcp = TcpListener::bind("127.0.0.1:0").await?;
 //! let address = tcp.local_addr()?;
-//! let acceptor = SmkexServer::new().acceptor()?.build()?;
+//! let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+//! let acceptor = SmkexServer::new(Arc::clone(&provider)).acceptor()?.build()?;
 //! let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
 //! let server = tokio::spawn(async move {
 //!     let (mut stream, _peer) = listener.accept().await;
@@ -52,7 +55,7 @@
 //!     stream.shutdown().await
 //! });
 //!
-//! let connector = SmkexClient::new()
+//! let connector = SmkexClient::new(provider)
 //!     .connector()?
 //!     .side(Path::source("127.0.0.2".parse()?)?)
 //!     .build()?;
@@ -72,8 +75,8 @@
 //! ```compile_fail,E0599
 //! # use mtls_core::Policy;
 //! # use mtls_core::smkex::SmkexClient;
-//! # fn main() -> Result<(), mtls_core::Error> {
-//! SmkexClient::new().connector()?.policy(Policy::Observe);
+//! # fn wrap(provider: std::sync::Arc<rustls::crypto::CryptoProvider>) -> Result<(), mtls_core::Error> {
+//! SmkexClient::new(provider).connector()?.policy(Policy::Observe);
 //! # Ok(())
 //! # }
 //! ```
@@ -84,7 +87,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key,
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer,
@@ -133,18 +136,13 @@ pub struct SmkexServer {
 }
 
 impl SmkexClient {
-    /// With the cryptography of aws-lc-rs, and no application protocols.
-    pub fn new() -> Self {
+    /// A configuration without application protocols. The provider must be able to verify Ed25519,
+    /// which the servers of this module sign with.
+    pub fn new(provider: Arc<CryptoProvider>) -> Self {
         Self {
-            provider: Arc::new(aws_lc_rs::default_provider()),
+            provider,
             protocols: Vec::new(),
         }
-    }
-
-    /// Other cryptography. It must be able to verify Ed25519, which this module's servers sign with.
-    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = provider;
-        self
     }
 
     /// The application protocols on offer (ALPN), in the order of preference.
@@ -172,18 +170,13 @@ impl SmkexClient {
 }
 
 impl SmkexServer {
-    /// With the cryptography of aws-lc-rs, and no application protocols.
-    pub fn new() -> Self {
+    /// A configuration without application protocols. The provider must be able to sign with
+    /// Ed25519.
+    pub fn new(provider: Arc<CryptoProvider>) -> Self {
         Self {
-            provider: Arc::new(aws_lc_rs::default_provider()),
+            provider,
             protocols: Vec::new(),
         }
-    }
-
-    /// Other cryptography. It must be able to sign with Ed25519.
-    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.provider = provider;
-        self
     }
 
     /// The application protocols that are spoken (ALPN), in the order of preference.
@@ -208,18 +201,6 @@ impl SmkexServer {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(MultipathAcceptor::builder(Arc::new(config), Policy::Require).smkex())
-    }
-}
-
-impl Default for SmkexClient {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Default for SmkexServer {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -312,6 +293,8 @@ impl ServerCertVerifier for AnyRawKey {
 
 #[cfg(test)]
 mod tests {
+    use rustls::crypto::aws_lc_rs;
+
     use super::*;
 
     #[test]

@@ -12,7 +12,6 @@ use crate::path::{Dialed, Independence, PathKind};
 use crate::proto::binding::{Association, Binding};
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::error::HelloError;
-use crate::proto::frame::RejectCode;
 use crate::registry::SideStatus;
 
 /// Everything that is known of one connection's verification. Never a bool: look at
@@ -105,7 +104,7 @@ impl Reason {
     /// A token for programs: lower-case words joined by `-`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Side(failure) => side_failure_token(failure),
+            Self::Side(failure) => failure.as_str(),
             Self::NotIndependent => "not-independent",
             Self::NoSideConnection => "no-side-connection",
             Self::NotConfirmed => "not-confirmed",
@@ -115,36 +114,6 @@ impl Reason {
             Self::EarlyData => "early-data",
             Self::Hello(_) => "unusable-hello",
         }
-    }
-}
-
-fn side_failure_token(failure: SideFailure) -> &'static str {
-    match failure {
-        SideFailure::Unreachable => "side-unreachable",
-        SideFailure::NoGreeting => "no-greeting",
-        SideFailure::Silent => "side-silent",
-        SideFailure::Closed => "side-closed",
-        SideFailure::Rejected(code) => match code {
-            RejectCode::Unknown => "rejected-unknown",
-            RejectCode::EarlyWaitExpired => "rejected-early-wait-expired",
-            RejectCode::Busy => "rejected-busy",
-            RejectCode::RegistryUnavailable => "rejected-registry-unavailable",
-            RejectCode::NoCommonBinding => "rejected-no-common-binding",
-            RejectCode::Malformed => "rejected-malformed",
-            RejectCode::WrongValue => "rejected-wrong-value",
-            RejectCode::NotTls13 => "rejected-not-tls13",
-        },
-        SideFailure::Misbehaved(_) => "side-misbehaved",
-        SideFailure::Interception(reason) => interception_token(reason),
-    }
-}
-
-/// A token for programs, as [`Reason::as_str`].
-pub fn interception_token(reason: InterceptionReason) -> &'static str {
-    match reason {
-        InterceptionReason::WrongValue => "wrong-value",
-        InterceptionReason::UnknownHandshake => "unknown-handshake",
-        InterceptionReason::Downgrade => "downgrade",
     }
 }
 
@@ -164,47 +133,6 @@ impl fmt::Display for Reason {
             ),
             Self::Hello(error) => error.fmt(f),
         }
-    }
-}
-
-impl fmt::Display for SideFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable => f.write_str("no connection to the side endpoint"),
-            Self::NoGreeting => {
-                f.write_str("connected, but the server does not speak the side protocol there")
-            }
-            Self::Silent => f.write_str("the side endpoint greeted and then fell silent"),
-            Self::Closed => f.write_str("the side endpoint greeted and then closed"),
-            Self::Rejected(code) => write!(f, "the side endpoint refused: {code}"),
-            Self::Misbehaved(what) => write!(f, "the side endpoint sent {what}"),
-            Self::Interception(reason) => reason.fmt(f),
-        }
-    }
-}
-
-impl fmt::Display for RejectCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unknown => "it does not know this handshake",
-            Self::EarlyWaitExpired => "the handshake did not reach it in time",
-            Self::Busy => "it is busy",
-            Self::RegistryUnavailable => "its registry does not answer",
-            Self::NoCommonBinding => "it has none of the bindings that were offered",
-            Self::Malformed => "it could not make sense of the request",
-            Self::WrongValue => "it found this client's value wrong",
-            Self::NotTls13 => "the handshake was not TLS 1.3",
-        })
-    }
-}
-
-impl fmt::Display for InterceptionReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WrongValue => "the proof from the side path belongs to another TLS handshake",
-            Self::UnknownHandshake => "the server never saw this TLS handshake",
-            Self::Downgrade => "the two ends hold handshakes of different TLS versions",
-        })
     }
 }
 
@@ -390,7 +318,7 @@ impl Outcome {
         match self {
             Self::Verified(_) => None,
             Self::Unverified(reason) => Some(reason.as_str()),
-            Self::Intercepted(reason) => Some(interception_token(*reason)),
+            Self::Intercepted(reason) => Some(reason.as_str()),
         }
     }
 }

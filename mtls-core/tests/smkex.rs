@@ -26,7 +26,7 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn client() -> ConnectorBuilder<Path> {
-    SmkexClient::new()
+    SmkexClient::new(provider())
         .connector()
         .expect("a connector")
         .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path"))
@@ -56,7 +56,9 @@ async fn serve(acceptor: MultipathAcceptor) -> SocketAddr {
 }
 
 async fn smkex_server() -> SocketAddr {
-    let acceptor = SmkexServer::new().acceptor().expect("an acceptor");
+    let acceptor = SmkexServer::new(provider())
+        .acceptor()
+        .expect("an acceptor");
     serve(acceptor.build().expect("settings that can be")).await
 }
 
@@ -110,10 +112,10 @@ async fn both_ends_verify_without_a_certificate() {
 
 #[tokio::test]
 async fn application_protocols_are_agreed_on() {
-    let server = SmkexServer::new().alpn(&[b"h2", b"http/1.1"]);
+    let server = SmkexServer::new(provider()).alpn(&[b"h2", b"http/1.1"]);
     let acceptor = server.acceptor().expect("an acceptor");
     let address = serve(acceptor.build().expect("settings that can be")).await;
-    let connector = SmkexClient::new()
+    let connector = SmkexClient::new(provider())
         .alpn(&[b"http/1.1"])
         .connector()
         .expect("a connector")
@@ -151,7 +153,9 @@ async fn tickets_cannot_be_turned_on() {
 
 #[tokio::test]
 async fn a_server_never_gives_out_a_connection_without_a_side() {
-    let acceptor = SmkexServer::new().acceptor().expect("an acceptor");
+    let acceptor = SmkexServer::new(provider())
+        .acceptor()
+        .expect("an acceptor");
     let acceptor = acceptor.deadline(Duration::from_millis(50));
     let (address, said) = accept_one(acceptor.build().expect("settings that can be")).await;
     // A client whose side connections end elsewhere.
@@ -225,7 +229,9 @@ async fn a_server_with_a_certificate_is_told_apart() {
 async fn a_client_that_wants_a_certificate_is_told_apart_at_both_ends() {
     let pki = Pki::new(&["127.0.0.1"]).expect("a pki");
     let (config, _) = certificates(&pki);
-    let acceptor = SmkexServer::new().acceptor().expect("an acceptor");
+    let acceptor = SmkexServer::new(provider())
+        .acceptor()
+        .expect("an acceptor");
     let (address, said) = accept_one(acceptor.build().expect("settings that can be")).await;
     let connector = MultipathConnector::builder(config, Policy::Observe)
         .side(Path::system())

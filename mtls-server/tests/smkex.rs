@@ -3,11 +3,13 @@
 mod common;
 
 use std::process::Command;
+use std::sync::Arc;
 
 use common::{HUNG, Running, Site, binary, get, text, verdict_of};
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::smkex::SmkexClient;
 use mtls_core::{Error, MultipathConnector, NotSmkex, Policy};
+use rustls::crypto::aws_lc_rs;
 use tokio::time::timeout;
 
 fn command(site: &Site, more: &[&str]) -> Command {
@@ -18,7 +20,7 @@ fn command(site: &Site, more: &[&str]) -> Command {
 }
 
 fn connector() -> MultipathConnector {
-    SmkexClient::new()
+    SmkexClient::new(Arc::new(aws_lc_rs::default_provider()))
         .alpn(&[b"http/1.1"])
         .connector()
         .expect("a provider with TLS 1.3")

@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::Result;
 use crate::tasks::{Listening, Tasks};
 use crate::victim::PAGE_SECRET;
+use crate::{Result, tls};
 
 /// The longest request that the server reads, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
@@ -148,7 +148,7 @@ impl Server {
         let builder = match setup.speaks {
             Speaks::Nothing => None,
             Speaks::Multipath(policy) => Some(MultipathAcceptor::builder(Arc::clone(&tls), policy)),
-            Speaks::Smkex => Some(SmkexServer::new().acceptor()?),
+            Speaks::Smkex => Some(SmkexServer::new(tls::provider()).acceptor()?),
         };
         let (address, running) = match builder {
             None => {

@@ -8,9 +8,7 @@ use std::time::Duration;
 use mtls_core::path::{Endpoint, Host, HostName, Path};
 use mtls_core::relay::ClientRelay;
 use mtls_core::smkex::SmkexClient;
-use mtls_core::{
-    ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy, interception_token,
-};
+use mtls_core::{ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,8 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::Result;
 use crate::world::HOST;
+use crate::{Result, tls};
 
 /// What only the server may read.
 pub const REQUEST_SECRET: &str = "session=canary-of-the-client";
@@ -126,7 +124,7 @@ impl Victim {
     /// When the settings cannot be.
     pub fn relay(&self, policy: Policy) -> Result<ClientRelay> {
         let (sides, endpoint) = self.sides();
-        let mut builder = ClientRelay::builder(policy)
+        let mut builder = ClientRelay::builder(&tls::provider(), policy)
             .primary(lead(self.primary_path.clone(), self.primary))
             .side_endpoint(endpoint)
             .deadline(PATIENCE);
@@ -158,7 +156,7 @@ impl Victim {
     pub fn connector(&self, policy: Policy) -> Result<ConnectorBuilder<Path>> {
         let (sides, endpoint) = self.sides();
         let builder = match self.smkex {
-            true => SmkexClient::new().connector()?,
+            true => SmkexClient::new(tls::provider()).connector()?,
             false => MultipathConnector::builder(Arc::clone(&self.config), policy),
         };
         let mut builder = builder
@@ -238,7 +236,7 @@ pub fn describe<IO>(result: &Result<ClientStream<IO>, Error>) -> String {
             }
         }
         Err(Error::Interception(evidence)) => {
-            format!("refused: {}", interception_token(evidence.reason))
+            format!("refused: {}", evidence.reason.as_str())
         }
         Err(Error::Unverified(unverified)) => format!("refused: {}", unverified.reason.as_str()),
         Err(other) => other.to_string(),

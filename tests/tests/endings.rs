@@ -131,10 +131,9 @@ struct ByHand {
 
 impl ByHand {
     async fn new(world: &World) -> Result<(Self, SocketAddr)> {
-        let registry = MemoryRegistry::new(MemoryRegistryLimits {
-            tombstone: Duration::from_millis(50),
-            ..MemoryRegistryLimits::default()
-        });
+        let mut limits = MemoryRegistryLimits::default();
+        limits.tombstone = Duration::from_millis(50);
+        let registry = MemoryRegistry::new(limits);
         let acceptor =
             MultipathAcceptor::builder(Arc::new(world.server_config()?), Policy::Require)
                 .registry(Arc::new(registry.clone()))

@@ -56,13 +56,11 @@ async fn the_models_registry_follows_the_real_one() {
 
 impl Pair {
     fn new() -> Self {
-        let limits = MemoryRegistryLimits {
-            handshakes: 2,
-            tombstone: TOMBSTONE,
-            waits: 2,
-            waits_per_peer: 2,
-            ..MemoryRegistryLimits::default()
-        };
+        let mut limits = MemoryRegistryLimits::default();
+        limits.handshakes = 2;
+        limits.tombstone = TOMBSTONE;
+        limits.waits = 2;
+        limits.waits_per_peer = 2;
         Self {
             real: MemoryRegistry::new(limits),
             model: Registry::new(RegistryLimits {
@@ -201,15 +199,13 @@ impl Pair {
         let before = self.confirmations();
         let nonce = [0; 32];
         let context = SideContext::new(&association, &nonce, Bindings::ALL, &nonce, Binding::Hello);
-        let confirmed = ConfirmedSide {
-            confirmation: Confirmation {
-                association,
-                registration,
-                binding: Binding::Hello,
-                context,
-            },
-            peer: ([192, 0, 2, 1], 443).into(),
+        let confirmation = Confirmation {
+            association,
+            registration,
+            binding: Binding::Hello,
+            context,
         };
+        let confirmed = ConfirmedSide::new(confirmation, ([192, 0, 2, 1], 443).into());
         let held = self.primaries[number].held.is_some();
         let full = self.primaries[number]
             .held
@@ -277,7 +273,7 @@ impl Pair {
             }
             LookupReply::Unknown => Answer::Unknown,
             LookupReply::Busy => Answer::Busy,
-            LookupReply::Unavailable => panic!("a registry in memory is always there"),
+            other => panic!("a registry in memory is always there: {other:?}"),
         }
     }
 }
@@ -291,10 +287,7 @@ fn key(association: Association) -> RegistryKey {
 
 fn asker(connection: usize, confirmed_before: bool) -> Asker {
     let last = u8::try_from(connection).expect("a few");
-    Asker {
-        peer: IpAddr::from([192, 0, 2, last]),
-        confirmed_before,
-    }
+    Asker::new(IpAddr::from([192, 0, 2, last]), confirmed_before)
 }
 
 /// xorshift64*: the walks are the same in every run.

@@ -3,17 +3,14 @@
 
 use std::io;
 
-#[cfg(unix)]
 use tokio::fs::File;
 
-#[cfg(unix)]
 pub(super) fn input() -> io::Result<File> {
     use std::os::fd::AsFd;
     let stdin = io::stdin().as_fd().try_clone_to_owned()?;
     Ok(File::from_std(stdin.into()))
 }
 
-#[cfg(unix)]
 pub(super) fn output() -> io::Result<File> {
     use std::os::fd::AsFd;
     let stdout = io::stdout().as_fd().try_clone_to_owned()?;
@@ -21,7 +18,6 @@ pub(super) fn output() -> io::Result<File> {
 }
 
 /// Lets whoever reads standard output see its end, once the stream of [`output`] is dropped.
-#[cfg(unix)]
 pub(super) fn close_output() {
     // A descriptor that is really closed would be the next file's that opens.
     let closed = std::fs::File::options()
@@ -32,16 +28,3 @@ pub(super) fn close_output() {
         tracing::debug!(%error, "standard output stays open to the end");
     }
 }
-
-#[cfg(not(unix))]
-pub(super) fn input() -> io::Result<tokio::io::Stdin> {
-    Ok(tokio::io::stdin())
-}
-
-#[cfg(not(unix))]
-pub(super) fn output() -> io::Result<tokio::io::Stdout> {
-    Ok(tokio::io::stdout())
-}
-
-#[cfg(not(unix))]
-pub(super) fn close_output() {}

@@ -306,10 +306,7 @@ fn source(place: &Place, name: &Arc<str>, stripped: bool) -> io::Result<Source> 
 
 /// Another handle on standard input, without the buffer of the standard library's own.
 fn stdin() -> io::Result<File> {
-    #[cfg(unix)]
     let handle = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?;
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdin()).try_clone_to_owned()?;
     Ok(handle.into())
 }
 
@@ -338,10 +335,7 @@ fn read(mut file: &File) -> io::Result<Vec<u8>> {
 
 fn read_at(file: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; most];
-    #[cfg(unix)]
     let length = std::os::unix::fs::FileExt::read_at(file, &mut bytes, at)?;
-    #[cfg(windows)]
-    let length = std::os::windows::fs::FileExt::seek_read(file, &mut bytes, at)?;
     bytes.truncate(length);
     Ok(bytes)
 }

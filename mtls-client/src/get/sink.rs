@@ -100,9 +100,6 @@ impl<'a> Sink<'a> {
 /// Another handle on standard output, for what comes in pieces shall leave in pieces: the standard
 /// library's own keeps what has no line end yet.
 fn stdout() -> io::Result<std::fs::File> {
-    #[cfg(unix)]
     let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
-    #[cfg(windows)]
-    let handle = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
     Ok(handle.into())
 }

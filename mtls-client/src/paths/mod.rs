@@ -2,10 +2,6 @@
 
 mod findings;
 mod machine;
-#[cfg(target_os = "linux")]
-mod netlink;
-#[cfg(not(target_os = "linux"))]
-#[path = "no_netlink.rs"]
 mod netlink;
 mod pairs;
 mod probe;

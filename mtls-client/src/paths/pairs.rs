@@ -159,13 +159,12 @@ mod tests {
     use super::super::machine::{Kind, State};
 
     fn way(interface: &str, source: &str, gateway: Option<(&str, Option<&str>)>) -> Way {
+        let mut route = RouteInfo::default();
+        route.interface = Some(interface.into());
+        route.source = Some(source.parse().unwrap());
         Way {
             spec: PathKind::Interface(interface.into()),
-            route: RouteInfo {
-                interface: Some(interface.into()),
-                source: Some(source.parse().unwrap()),
-                ..RouteInfo::default()
-            },
+            route,
             next_hop: Some(NextHop {
                 gateway: gateway.map(|(ip, _)| ip.parse().unwrap()),
                 mac: gateway.and_then(|(_, mac)| mac.map(str::to_owned)),

@@ -136,11 +136,9 @@ impl Survey {
     fn way(&self, spec: PathKind, hop: &Hop, neighbours: &Neighbours) -> Option<Way> {
         let by_index = |interface: &&Interface| interface.index == hop.interface;
         let interface = self.interfaces.iter().find(by_index)?;
-        let route = RouteInfo {
-            interface: Some(interface.name.clone()),
-            source: hop.source,
-            ..RouteInfo::default()
-        };
+        let mut route = RouteInfo::default();
+        route.interface = Some(interface.name.clone());
+        route.source = hop.source;
         Some(Way {
             spec,
             route,

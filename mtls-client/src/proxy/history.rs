@@ -276,9 +276,10 @@ mod tests {
     use mtls_core::{Policy, relay::ClientRelay};
 
     use super::*;
+    use crate::roots;
 
     fn monitor() -> TunnelMonitor {
-        let relay = ClientRelay::builder(Policy::Prefer)
+        let relay = ClientRelay::builder(&roots::provider(), Policy::Prefer)
             .side(Path::system())
             .build()
             .expect("a relay");

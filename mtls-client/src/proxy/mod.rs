@@ -32,6 +32,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::messages;
 use crate::options::{self, Rules, Settings, UsageError};
+use crate::roots;
 
 /// How many second looks are taken at a time.
 const LOOKS: usize = 4;
@@ -89,7 +90,7 @@ pub(crate) fn proxy(options: &options::Proxy, settings: &Settings) -> Result<Exi
 }
 
 fn relay(options: &options::Proxy, settings: &Settings) -> Result<ClientRelay, UsageError> {
-    let mut builder = ClientRelay::builder(settings.policy)
+    let mut builder = ClientRelay::builder(&roots::provider(), settings.policy)
         .primary(settings.primary.clone())
         .require_independent(settings.require_independent)
         .deadline(settings.deadline)

@@ -14,12 +14,14 @@ use std::time::Duration;
 use mtls_core::path::{Dial, Endpoint, Host, Path};
 use mtls_core::{CertificateEvidence, Evidence};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+
+use crate::roots;
 
 /// How long the second look may take in all.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -103,7 +105,7 @@ struct Eye {
 impl Eye {
     fn new() -> Self {
         Self {
-            provider: Arc::new(aws_lc_rs::default_provider()),
+            provider: roots::provider(),
             seen: Mutex::default(),
         }
     }

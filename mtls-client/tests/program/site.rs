@@ -16,6 +16,7 @@ use mtls_core::{
     ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream, VerdictHandle,
 };
 use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -134,7 +135,9 @@ impl Lab {
 
     /// One without a certificate.
     pub(crate) async fn smkex_site(&mut self) -> SocketAddr {
-        let acceptor = SmkexServer::new().alpn(BOTH).acceptor();
+        let acceptor = SmkexServer::new(Arc::new(aws_lc_rs::default_provider()))
+            .alpn(BOTH)
+            .acceptor();
         let acceptor = acceptor.and_then(|builder| builder.build());
         let primary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = primary.local_addr().expect("an address");

@@ -57,6 +57,7 @@ impl Incoming for TcpListener {
 
 /// The bounds of a [`MultipathListener`]. Zero counts as 1.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ListenerLimits {
     /// Connections that have not sent a complete ClientHello yet; the oldest makes room for a new
     /// one. Default: 16,384.

@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::proto::binding::Bindings;
 
 /// The most servers whose tickets a connector remembers.
-pub const MAX_TICKET_SERVERS: usize = 1 << 16;
+const MAX_TICKET_SERVERS: usize = 1 << 16;
 
 /// Builds a [`MultipathConnector`]. A side path has to be [added](Self::side); all else has a
 /// default.
@@ -43,7 +43,7 @@ impl<D: Dial> ConnectorBuilder<D> {
     }
 
     /// The application protocols on offer, in the order of preference.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "hyper-client")]
     pub(crate) fn alpn(mut self, protocols: &[&[u8]]) -> Result<Self, Error> {
         let config = Arc::make_mut(&mut self.config);
         if !config.alpn_protocols.is_empty() {
@@ -79,7 +79,7 @@ impl<D: Dial> ConnectorBuilder<D> {
         self
     }
 
-    /// How many servers' tickets the connector remembers, up to [`MAX_TICKET_SERVERS`], since
+    /// How many servers' tickets the connector remembers, up to 65,536, since
     /// rustls takes the memory at once; 0 turns resumption off. Default: 256.
     /// The store of the wrapped configuration is not used (`docs/protocol.md`, section 8.1).
     ///

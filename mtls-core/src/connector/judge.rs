@@ -14,9 +14,7 @@ use crate::policy::Policy;
 use crate::proto::binding::Association;
 use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
 use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
-use crate::verdict::{
-    Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified, interception_token,
-};
+use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
 
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
 pub(crate) struct Judge<'a> {
@@ -226,7 +224,7 @@ impl Judge<'_> {
         report.reused = link.is_some_and(|link| link.reused);
         report.result = Some(match side.verifier.outcome() {
             ClientOutcome::Verified(_) => "verified",
-            ClientOutcome::Failed(SideFailure::Interception(reason)) => interception_token(reason),
+            ClientOutcome::Failed(SideFailure::Interception(reason)) => reason.as_str(),
             ClientOutcome::Failed(failure) => Reason::Side(failure).as_str(),
             ClientOutcome::Pending => "pending",
         });

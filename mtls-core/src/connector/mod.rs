@@ -30,7 +30,7 @@ use crate::policy::Policy;
 use crate::stream::ClientStream;
 use crate::verdict::{PathReport, PathRole, Times};
 
-pub use builder::{ConnectorBuilder, MAX_TICKET_SERVERS};
+pub use builder::ConnectorBuilder;
 
 /// Makes TLS connections, and verifies them over side paths.
 ///

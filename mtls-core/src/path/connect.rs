@@ -7,21 +7,23 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::endpoint::{Endpoint, Host};
 use super::error::{DialError, DialFailure, DialStage, ProxyRefusal};
 use super::independence::{Route, RouteInfo};
 use super::kind::PathKind;
-use super::resolve::Resolver;
-use super::{Dialed, Settings, http_connect, route, socks5};
+#[cfg(feature = "route")]
+use super::route::interface;
+use super::socket::{SocketBinding, defer_syn, device};
+use super::{Dialed, Settings, http_connect, names, socks5};
 
 /// How many addresses of one host are tried at most.
-pub const MAX_ADDRESSES: usize = 8;
+const MAX_ADDRESSES: usize = 8;
 
 /// How long one address has before the next one is tried beside it (RFC 8305, section 5).
-pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// One dial.
 pub(super) struct Dialler {
@@ -129,8 +131,7 @@ impl Dialler {
         if let Some(addresses) = self.settings.overridden(name, to.port) {
             return Ok(addresses.to_vec());
         }
-        let resolver = Resolver::new(self.binding(), &self.settings.nameservers);
-        resolver.lookup(name).await
+        names::look_up(&self.binding(), &self.settings.nameservers, name).await
     }
 
     /// Drops what the source cannot reach, alternates the families (RFC 8305, section 4), and
@@ -156,20 +157,20 @@ impl Dialler {
         Ok(ordered.map(|ip| SocketAddr::new(ip, to.port)).collect())
     }
 
-    fn binding(&self) -> Binding {
+    fn binding(&self) -> SocketBinding {
         match &self.settings.kind {
-            PathKind::Interface(name) => Binding::Interface(name.as_str().into()),
-            PathKind::Source(ip) => Binding::Source(*ip),
-            _ => Binding::None,
+            PathKind::Interface(name) => SocketBinding::Interface(name.as_str().into()),
+            PathKind::Source(ip) => SocketBinding::Source(*ip),
+            _ => SocketBinding::None,
         }
     }
 
     fn dialed(&self, (stream, peer): Connected) -> Dialed<TcpStream> {
         let local = stream.local_addr().ok();
         let proxy = self.settings.kind.proxy().map(Endpoint::to_string);
-        let device = route::device(&stream);
+        let device = device(&stream);
         let route = Route::asked(move || RouteInfo {
-            interface: device.or_else(|| route::interface(local?, peer)),
+            interface: device.or_else(|| interface(local?, peer)),
             source: local.map(|local| local.ip()),
             proxy_address: proxy.as_ref().map(|_| peer),
             proxy,
@@ -182,6 +183,12 @@ impl Dialler {
             route,
         }
     }
+}
+
+/// Not known without the kernel's routes.
+#[cfg(not(feature = "route"))]
+fn interface(_: SocketAddr, _: SocketAddr) -> Option<String> {
+    None
 }
 
 /// A connection, and the address that took it: the system forgets it when the peer resets.
@@ -220,94 +227,11 @@ impl Deadline {
     }
 }
 
-/// What the sockets of a path are bound to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Binding {
-    /// Nothing.
-    None,
-    /// An interface.
-    Interface(Arc<str>),
-    /// A source address.
-    Source(IpAddr),
-}
-
-impl Binding {
-    /// A TCP socket for `peer` that is bound.
-    pub(super) fn tcp_socket(&self, peer: SocketAddr) -> Result<TcpSocket, DialFailure> {
-        let other = |error| DialFailure::Other(Arc::new(error));
-        let socket = if peer.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        };
-        let socket = socket.map_err(other)?;
-        socket.set_nodelay(true).map_err(other)?;
-        match self {
-            Self::None => {}
-            Self::Interface(name) => {
-                bind_device(&socket, name).map_err(|e| DialFailure::Interface {
-                    name: name.to_string(),
-                    error: e.into(),
-                })?
-            }
-            Self::Source(source) => {
-                socket
-                    .bind(SocketAddr::new(*source, 0))
-                    .map_err(|e| DialFailure::Source {
-                        source: *source,
-                        error: e.into(),
-                    })?
-            }
-        }
-        Ok(socket)
-    }
-
-    /// A UDP socket that is bound, to `local`'s port and, but for a source, to its address.
-    pub(super) fn udp_socket(&self, local: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
-        let domain = socket2::Domain::for_address(local);
-        let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
-        let local = match self {
-            Self::None => local,
-            Self::Source(source) => SocketAddr::new(*source, local.port()),
-            Self::Interface(name) => {
-                bind_device(&socket, name)?;
-                local
-            }
-        };
-        socket.bind(&local.into())?;
-        socket.set_nonblocking(true)?;
-        tokio::net::UdpSocket::from_std(socket.into())
-    }
-}
-
-#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-fn bind_device<S: std::os::fd::AsFd>(socket: &S, name: &str) -> io::Result<()> {
-    socket2::SockRef::from(socket).bind_device(Some(name.as_bytes()))
-}
-
-#[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
-fn bind_device<S>(_socket: &S, _name: &str) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Sends the SYN with the first bytes, where the system knows the server's cookie. A system that
-/// cannot do so connects as ever.
-#[cfg(target_os = "linux")]
-fn defer_syn(socket: &TcpSocket) {
-    use nix::sys::socket::{setsockopt, sockopt::TcpFastOpenConnect};
-    if let Err(error) = setsockopt(socket, TcpFastOpenConnect, &true) {
-        tracing::debug!(%error, "no TCP Fast Open");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn defer_syn(_: &TcpSocket) {}
-
 /// Tries the addresses one beside the other, each [`ATTEMPT_DELAY`] after the one before or as
 /// soon as one fails (RFC 8305, section 5). The first connection wins; where none comes about, the
 /// first failure tells.
 async fn connect_any(
-    binding: &Binding,
+    binding: &SocketBinding,
     addresses: Vec<SocketAddr>,
     fast_open: bool,
 ) -> Result<Connected, DialFailure> {
@@ -338,7 +262,7 @@ fn no_address() -> DialFailure {
 }
 
 async fn connect_one(
-    binding: &Binding,
+    binding: &SocketBinding,
     address: SocketAddr,
     fast_open: bool,
 ) -> Result<Connected, DialFailure> {

@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
 /// The longest host name, in bytes (RFC 1035, section 2.3.4, in text form).
-pub const MAX_HOST_NAME: usize = 253;
+const MAX_HOST_NAME: usize = 253;
 
 /// A host, by name or by address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +62,7 @@ impl HostName {
     /// Takes a name.
     ///
     /// # Errors
-    /// When the name is empty or longer than [`MAX_HOST_NAME`], has an empty label or another
+    /// When the name is empty or longer than 253 bytes (RFC 1035), has an empty label or another
     /// character, or ends in a number: such a name is an address in some old notation, and
     /// whether it means one depends on who reads it.
     pub fn new(name: &str) -> Result<Self, EndpointError> {
@@ -193,7 +193,7 @@ impl fmt::Display for Endpoint {
 pub enum EndpointError {
     /// There is no host.
     NoHost,
-    /// The host name has this many bytes, more than [`MAX_HOST_NAME`].
+    /// The host name has this many bytes, more than 253.
     HostTooLong(usize),
     /// A character that no host name has.
     BadCharacter {

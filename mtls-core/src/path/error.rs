@@ -11,6 +11,7 @@ use super::kind::PathKind;
 
 /// A failed dial: which path, where to, and why.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DialError {
     /// The path.
     pub via: PathKind,
@@ -21,6 +22,12 @@ pub struct DialError {
 }
 
 impl DialError {
+    /// A dial to `to` that failed over the path `via`.
+    #[must_use]
+    pub fn new(via: PathKind, to: Endpoint, reason: DialFailure) -> Self {
+        Self { via, to, reason }
+    }
+
     /// The step that failed, coarsely: what a program makes its exit status of.
     #[must_use]
     pub fn class(&self) -> DialFailureClass {

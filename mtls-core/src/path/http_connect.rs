@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use super::error::ProxyRefusal;
 
 /// The longest head of an answer that is read, in bytes.
-pub const MAX_HTTP_HEAD: usize = 8 * 1024;
+pub(super) const MAX_HTTP_HEAD: usize = 8 * 1024;
 
 /// Asks for a connection to `target`. Reads the answer's head and not a byte more: what follows
 /// is the target's.

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 /// How one connection leaves this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RouteInfo {
     /// The interface that it leaves by: the one that the path is bound to, or what the kernel
     /// answered when asked for the route. `None` when neither is known.

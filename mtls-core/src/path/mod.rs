@@ -8,13 +8,17 @@
 
 mod connect;
 mod credentials;
+#[cfg(feature = "dns")]
+mod dns;
 mod endpoint;
 mod error;
 mod http_connect;
 mod independence;
 mod kind;
-mod resolve;
+mod names;
+#[cfg(feature = "route")]
 mod route;
+mod socket;
 mod socks5;
 #[cfg(test)]
 mod tests;
@@ -32,10 +36,8 @@ use tokio::net::TcpStream;
 use connect::Dialler;
 use credentials::Credentials;
 
-pub use connect::{ATTEMPT_DELAY, MAX_ADDRESSES};
-pub use endpoint::{Endpoint, EndpointError, Host, HostName, MAX_HOST_NAME};
+pub use endpoint::{Endpoint, EndpointError, Host, HostName};
 pub use error::{DialError, DialFailure, DialFailureClass, DialStage, ProxyRefusal};
-pub use http_connect::MAX_HTTP_HEAD;
 pub use independence::{Independence, Route, RouteInfo};
 pub use kind::{PathKind, PathSpecError};
 
@@ -50,9 +52,6 @@ pub trait Dial: Send + Sync + 'static {
     /// Opens a connection. The future owns what it needs, so a task can be spawned of it;
     /// dropping it gives the attempt up.
     fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<Self::Stream>, DialError>>;
-
-    /// What kind of path this is.
-    fn describe(&self) -> PathKind;
 }
 
 impl<D: Dial + ?Sized> Dial for Arc<D> {
@@ -60,10 +59,6 @@ impl<D: Dial + ?Sized> Dial for Arc<D> {
 
     fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<D::Stream>, DialError>> {
         (**self).dial(to)
-    }
-
-    fn describe(&self) -> PathKind {
-        (**self).describe()
     }
 }
 
@@ -186,7 +181,8 @@ impl Path {
     }
 
     /// Resolves names by asking these servers over this path, instead of the system's. On a
-    /// proxied path this concerns the proxy's own name only.
+    /// proxied path this concerns the proxy's own name only. Feature `dns`.
+    #[cfg(feature = "dns")]
     #[must_use]
     pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
         self.edit().nameservers = nameservers;
@@ -255,10 +251,6 @@ impl Dial for Path {
             to: to.clone(),
         };
         Box::pin(async move { dialler.run().await })
-    }
-
-    fn describe(&self) -> PathKind {
-        self.settings.kind.clone()
     }
 }
 

@@ -1,16 +1,14 @@
 //! By which interface a connection leaves: the kernel is asked, nothing is guessed.
 
+use core::cell::RefCell;
 use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{self, Read as _};
 
-use tokio::net::TcpStream;
-
-/// The interface that a socket is bound to, by the kernel's name: the path may have been given an
-/// alternative one.
-#[cfg(target_os = "linux")]
-pub(super) fn device(stream: &TcpStream) -> Option<String> {
-    let name = socket2::SockRef::from(stream).device().ok()??;
-    String::from_utf8(name).ok()
-}
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// The interface by which packets of a connection leave whose socket is bound to none, as the
 /// kernel's routes are now. `None` when it cannot be found out.
@@ -18,9 +16,8 @@ pub(super) fn device(stream: &TcpStream) -> Option<String> {
 /// A handful of system calls, some µs; a kernel that does not answer is waited for 20 ms at most.
 /// Each thread keeps the socket that it asks with, so a thread that changes its network namespace
 /// must not have asked before.
-#[cfg(target_os = "linux")]
 pub(super) fn interface(local: SocketAddr, peer: SocketAddr) -> Option<String> {
-    match linux::by_route(local, peer) {
+    match by_route(local, peer) {
         Ok(name) => Some(name),
         Err(error) => {
             tracing::debug!(%local, %peer, %error, "no route could be looked up");
@@ -29,162 +26,137 @@ pub(super) fn interface(local: SocketAddr, peer: SocketAddr) -> Option<String> {
     }
 }
 
-/// Known on Linux only.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn device(_: &TcpStream) -> Option<String> {
-    None
+/// `AF_NETLINK` and `NETLINK_ROUTE` (`linux/netlink.h`).
+const AF_NETLINK: i32 = 16;
+const NETLINK_ROUTE: i32 = 0;
+
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+
+/// The kernel answers within the request's own system call: this is for a broken one.
+const TIMEOUT: Duration = Duration::from_millis(20);
+
+/// More than any answer about one route.
+const MAX_ANSWER: usize = 8 * 1024;
+
+thread_local! {
+    /// Making a socket and closing it costs more than all the rest.
+    static ASKER: RefCell<Option<Asker>> = const { RefCell::new(None) };
 }
 
-/// Known on Linux only.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn interface(_: SocketAddr, _: SocketAddr) -> Option<String> {
-    None
+/// A socket to ask with, one request at a time.
+struct Asker {
+    socket: Socket,
+    sequence: u32,
+    answer: Box<[u8]>,
 }
 
-#[cfg(target_os = "linux")]
-mod linux {
-    use core::cell::RefCell;
-    use core::net::SocketAddr;
-    use core::time::Duration;
-    use std::io::{self, Read as _};
+fn by_route(local: SocketAddr, peer: SocketAddr) -> io::Result<String> {
+    ASKER.with_borrow_mut(|kept| {
+        let mut asker = match kept.take() {
+            Some(asker) => asker,
+            None => Asker::open()?,
+        };
+        let len = asker.ask(local, peer)?;
+        let name = asker.name(len);
+        // One that was not answered is not kept: the answer may still be on its way.
+        *kept = Some(asker);
+        name
+    })
+}
 
-    use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-    use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
-    use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-    use socket2::{Domain, Protocol, Socket, Type};
-
-    /// `AF_NETLINK` and `NETLINK_ROUTE` (`linux/netlink.h`).
-    const AF_NETLINK: i32 = 16;
-    const NETLINK_ROUTE: i32 = 0;
-
-    /// `IPPROTO_TCP`.
-    const TCP: u8 = 6;
-
-    /// The kernel answers within the request's own system call: this is for a broken one.
-    const TIMEOUT: Duration = Duration::from_millis(20);
-
-    /// More than any answer about one route.
-    const MAX_ANSWER: usize = 8 * 1024;
-
-    thread_local! {
-        /// Making a socket and closing it costs more than all the rest.
-        static ASKER: RefCell<Option<Asker>> = const { RefCell::new(None) };
-    }
-
-    /// A socket to ask with, one request at a time.
-    struct Asker {
-        socket: Socket,
-        sequence: u32,
-        answer: Box<[u8]>,
-    }
-
-    pub(super) fn by_route(local: SocketAddr, peer: SocketAddr) -> io::Result<String> {
-        ASKER.with_borrow_mut(|kept| {
-            let mut asker = match kept.take() {
-                Some(asker) => asker,
-                None => Asker::open()?,
-            };
-            let len = asker.ask(local, peer)?;
-            let name = asker.name(len);
-            // One that was not answered is not kept: the answer may still be on its way.
-            *kept = Some(asker);
-            name
+impl Asker {
+    fn open() -> io::Result<Self> {
+        let protocol = Some(Protocol::from(NETLINK_ROUTE));
+        let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, protocol)?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            answer: vec![0; MAX_ANSWER].into(),
         })
     }
 
-    impl Asker {
-        fn open() -> io::Result<Self> {
-            let protocol = Some(Protocol::from(NETLINK_ROUTE));
-            let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, protocol)?;
-            socket.set_read_timeout(Some(TIMEOUT))?;
-            Ok(Self {
-                socket,
-                sequence: 0,
-                answer: vec![0; MAX_ANSWER].into(),
-            })
-        }
-
-        /// The length of the answer.
-        fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<usize> {
-            self.sequence = self.sequence.wrapping_add(1);
-            self.socket.send(&request(local, peer, self.sequence))?;
-            self.socket.read(&mut self.answer)
-        }
-
-        fn name(&self, len: usize) -> io::Result<String> {
-            let index = output_interface(&self.answer[..len], self.sequence)?;
-            Ok(rustix::net::netdevice::index_to_name(&self.socket, index)?)
-        }
+    /// The length of the answer.
+    fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<usize> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.send(&request(local, peer, self.sequence))?;
+        self.socket.read(&mut self.answer)
     }
 
-    /// `RTM_GETROUTE` with all that routing rules may look at (rtnetlink(7)).
-    fn request(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
-        // An IPv4 connection on an IPv6 socket is routed as IPv4.
-        let (source, destination) = (local.ip().to_canonical(), peer.ip().to_canonical());
-        let (address_family, bits) = match destination.is_ipv4() {
-            true => (AddressFamily::Inet, 32),
-            false => (AddressFamily::Inet6, 128),
-        };
-        let mut message = RouteMessage::default();
-        message.header = RouteHeader {
-            address_family,
-            destination_prefix_length: bits,
-            source_prefix_length: bits,
-            ..RouteHeader::default()
-        };
-        message.attributes = vec![
-            RouteAttribute::Destination(destination.into()),
-            RouteAttribute::Source(source.into()),
-            RouteAttribute::IpProto(TCP),
-            RouteAttribute::Sport(local.port()),
-            RouteAttribute::Dport(peer.port()),
-        ];
-        // A link-local address means nothing without its interface.
-        if let SocketAddr::V6(peer) = peer
-            && peer.scope_id() != 0
-        {
-            message
-                .attributes
-                .push(RouteAttribute::Oif(peer.scope_id()));
-        }
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST;
-        header.sequence_number = sequence;
-        let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(message));
-        let mut request = NetlinkMessage::new(header, payload);
-        request.finalize();
-        let mut out = vec![0; request.buffer_len()];
-        request.serialize(&mut out);
-        out
-    }
-
-    /// The index of the interface that the answer names.
-    pub(super) fn output_interface(answer: &[u8], sequence: u32) -> io::Result<u32> {
-        let (header, payload) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
-            .map_err(io::Error::other)?
-            .into_parts();
-        if header.sequence_number != sequence {
-            return Err(io::Error::other("an answer to another request"));
-        }
-        let route = match payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => route,
-            NetlinkPayload::Error(error) => return Err(error.to_io()),
-            _ => return Err(io::Error::other("an answer of another type")),
-        };
-        let index = route
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                RouteAttribute::Oif(index) => Some(*index),
-                _ => None,
-            });
-        index.ok_or_else(|| io::Error::other("the route names no interface"))
+    fn name(&self, len: usize) -> io::Result<String> {
+        let index = output_interface(&self.answer[..len], self.sequence)?;
+        Ok(rustix::net::netdevice::index_to_name(&self.socket, index)?)
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+/// `RTM_GETROUTE` with all that routing rules may look at (rtnetlink(7)).
+fn request(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
+    // An IPv4 connection on an IPv6 socket is routed as IPv4.
+    let (source, destination) = (local.ip().to_canonical(), peer.ip().to_canonical());
+    let (address_family, bits) = match destination.is_ipv4() {
+        true => (AddressFamily::Inet, 32),
+        false => (AddressFamily::Inet6, 128),
+    };
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family,
+        destination_prefix_length: bits,
+        source_prefix_length: bits,
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![
+        RouteAttribute::Destination(destination.into()),
+        RouteAttribute::Source(source.into()),
+        RouteAttribute::IpProto(TCP),
+        RouteAttribute::Sport(local.port()),
+        RouteAttribute::Dport(peer.port()),
+    ];
+    // A link-local address means nothing without its interface.
+    if let SocketAddr::V6(peer) = peer
+        && peer.scope_id() != 0
+    {
+        message
+            .attributes
+            .push(RouteAttribute::Oif(peer.scope_id()));
+    }
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    header.sequence_number = sequence;
+    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(message));
+    let mut request = NetlinkMessage::new(header, payload);
+    request.finalize();
+    let mut out = vec![0; request.buffer_len()];
+    request.serialize(&mut out);
+    out
+}
+
+/// The index of the interface that the answer names.
+fn output_interface(answer: &[u8], sequence: u32) -> io::Result<u32> {
+    let (header, payload) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
+        .map_err(io::Error::other)?
+        .into_parts();
+    if header.sequence_number != sequence {
+        return Err(io::Error::other("an answer to another request"));
+    }
+    let route = match payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => route,
+        NetlinkPayload::Error(error) => return Err(error.to_io()),
+        _ => return Err(io::Error::other("an answer of another type")),
+    };
+    let index = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        });
+    index.ok_or_else(|| io::Error::other("the route names no interface"))
+}
+
+#[cfg(test)]
 mod tests {
-    use super::linux::{by_route, output_interface};
+    use super::{by_route, output_interface};
 
     #[test]
     fn the_kernel_names_the_loopback_for_loopback_addresses() {

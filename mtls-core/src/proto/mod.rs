@@ -13,6 +13,7 @@ pub mod frame;
 pub mod hello;
 pub mod limits;
 pub mod server;
+mod text;
 
 #[cfg(test)]
 mod tests;

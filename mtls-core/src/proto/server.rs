@@ -23,6 +23,7 @@ pub struct ServerVerifier {
 
 /// The bounds of one side connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct ServerLimits {
     /// The bindings that this end has to offer.
     pub bindings: Bindings,

@@ -31,6 +31,7 @@ pub struct MemoryRegistry {
 
 /// The bounds of a [`MemoryRegistry`].
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct MemoryRegistryLimits {
     /// Handshakes, tombstones included. Default: 1,048,576.
     pub handshakes: usize,

@@ -50,11 +50,22 @@ pub struct RegistryKey {
 
 /// Who asks for a handshake: the registry bounds what a stranger may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Asker {
     /// The address of the side connection's peer.
     pub peer: IpAddr,
     /// Has this side connection confirmed a handshake before? What has not is evicted first.
     pub confirmed_before: bool,
+}
+
+impl Asker {
+    /// A side connection from `peer`.
+    pub fn new(peer: IpAddr, confirmed_before: bool) -> Self {
+        Self {
+            peer,
+            confirmed_before,
+        }
+    }
 }
 
 /// Keeps pending handshakes, and brings those who ask for one together with it.
@@ -110,6 +121,7 @@ pub trait Registration: fmt::Debug + Send + Sync + 'static {
 
 /// What the side connections have said about one handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SideStatus {
     /// Somebody has asked for it.
     pub opened: bool,
@@ -121,6 +133,7 @@ pub struct SideStatus {
 
 /// A side connection that has confirmed a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConfirmedSide {
     /// What it confirmed.
     pub confirmation: Confirmation,
@@ -128,11 +141,19 @@ pub struct ConfirmedSide {
     pub peer: SocketAddr,
 }
 
+impl ConfirmedSide {
+    /// A confirmation by the side connection from `peer`.
+    pub fn new(confirmation: Confirmation, peer: SocketAddr) -> Self {
+        Self { confirmation, peer }
+    }
+}
+
 /// How many confirmations of one handshake are kept: more side paths than a host has.
 pub const MAX_CONFIRMATIONS: usize = 8;
 
 /// A handshake as the registry gives it out.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Found {
     /// Which registration this is.
     pub registration: RegistrationId,
@@ -140,8 +161,16 @@ pub struct Found {
     pub keys: Arc<HandshakeKeys>,
 }
 
+impl Found {
+    /// A registration and its keys.
+    pub fn new(registration: RegistrationId, keys: Arc<HandshakeKeys>) -> Self {
+        Self { registration, keys }
+    }
+}
+
 /// What [`PendingRegistry::look_up`] found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum LookupReply {
     /// The handshake.
     Found(Found),

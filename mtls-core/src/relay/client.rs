@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::{SecureRandom, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, SecureRandom};
 
 use super::pump::{DEFAULT_PIPES, Pipes};
 use super::tunnel::Tunnel;
@@ -49,10 +49,11 @@ impl<D> fmt::Debug for ClientRelay<D> {
 }
 
 impl ClientRelay<Path> {
-    /// A relay for clients. The policy has no default: say what is insisted on. A tunnel can have
-    /// one of its own.
-    pub fn builder(policy: Policy) -> ClientRelayBuilder<Path> {
-        ClientRelayBuilder::new(policy, Path::system())
+    /// Starts a builder of a relay for clients. The relay takes its random numbers from `provider`,
+    /// and needs no other cryptography of it. The policy has no default; a tunnel can have one of
+    /// its own.
+    pub fn builder(provider: &CryptoProvider, policy: Policy) -> ClientRelayBuilder<Path> {
+        ClientRelayBuilder::new(provider.secure_random, policy, Path::system())
     }
 }
 
@@ -67,14 +68,16 @@ impl<D: Dial> ClientRelay<D> {
 #[derive(Debug)]
 #[must_use]
 pub struct ClientRelayBuilder<D> {
+    random: &'static dyn SecureRandom,
     paths: ClientPathsBuilder<D>,
     idle: Duration,
     pipes: usize,
 }
 
 impl<D: Dial> ClientRelayBuilder<D> {
-    fn new(policy: Policy, primary: D) -> Self {
+    fn new(random: &'static dyn SecureRandom, policy: Policy, primary: D) -> Self {
         Self {
+            random,
             paths: ClientPathsBuilder::new(policy, Binding::Hello, primary),
             idle: Duration::from_secs(3600),
             pipes: DEFAULT_PIPES,
@@ -85,6 +88,7 @@ impl<D: Dial> ClientRelayBuilder<D> {
     /// added before are dropped.
     pub fn primary_with<E: Dial>(self, primary: E) -> ClientRelayBuilder<E> {
         ClientRelayBuilder {
+            random: self.random,
             paths: self.paths.primary_with(primary),
             idle: self.idle,
             pipes: self.pipes,
@@ -130,7 +134,7 @@ impl<D: Dial> ClientRelayBuilder<D> {
                 paths: self.paths.build()?,
                 idle: self.idle,
                 pipes: Pipes::new(self.pipes),
-                random: aws_lc_rs::default_provider().secure_random,
+                random: self.random,
             }),
         })
     }

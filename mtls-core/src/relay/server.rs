@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, SecureRandom};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -102,9 +102,14 @@ impl<D> fmt::Debug for ServerRelay<D> {
 }
 
 impl ServerRelay<Path> {
-    /// A relay to `target`. The policy has no default: say what is insisted on.
-    pub fn builder(target: Endpoint, policy: Policy) -> ServerRelayBuilder<Path> {
-        ServerRelayBuilder::new(target, policy, Path::system())
+    /// Starts a builder of a relay to `target`. The relay takes its random numbers from
+    /// `provider`, and needs no other cryptography of it. The policy has no default.
+    pub fn builder(
+        provider: &CryptoProvider,
+        target: Endpoint,
+        policy: Policy,
+    ) -> ServerRelayBuilder<Path> {
+        ServerRelayBuilder::new(provider.secure_random, target, policy, Path::system())
     }
 }
 
@@ -171,6 +176,7 @@ impl First {
 /// Builds a [`ServerRelay`].
 #[must_use]
 pub struct ServerRelayBuilder<D> {
+    random: &'static dyn SecureRandom,
     target: Endpoint,
     path: D,
     settings: Settings,
@@ -189,10 +195,11 @@ impl<D> fmt::Debug for ServerRelayBuilder<D> {
 }
 
 impl<D: Dial> ServerRelayBuilder<D> {
-    fn new(target: Endpoint, policy: Policy, path: D) -> Self {
+    fn new(random: &'static dyn SecureRandom, target: Endpoint, policy: Policy, path: D) -> Self {
         let mut side = SideServiceBuilder::default();
         side.settings.limits.bindings = Binding::Hello.into();
         Self {
+            random,
             target,
             path,
             settings: Settings {
@@ -211,6 +218,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
     /// Dials the target another way, as a simulated network does.
     pub fn path<E: Dial>(self, path: E) -> ServerRelayBuilder<E> {
         ServerRelayBuilder {
+            random: self.random,
             target: self.target,
             path,
             settings: self.settings,
@@ -280,9 +288,7 @@ impl<D: Dial> ServerRelayBuilder<D> {
             return Err(ApiMisuse::ZeroLimit("max_tunnels").into());
         }
         self.settings.tunnels = self.settings.tunnels.min(Semaphore::MAX_PERMITS);
-        let sides = self
-            .side
-            .build(aws_lc_rs::default_provider().secure_random)?;
+        let sides = self.side.build(self.random)?;
         Ok(ServerRelay {
             inner: Arc::new(Inner {
                 target: self.target,

@@ -9,10 +9,10 @@ use http::{Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::rt::TokioExecutor;
-use mtls_core::http::{MultipathHttpsConnector, MultipathHttpsConnectorBuilder, verdict};
+use mtls_core::hyper_client::{MultipathHttpsConnector, MultipathHttpsConnectorBuilder};
 use mtls_core::path::{Endpoint, Independence, Path};
 use mtls_core::proto::binding::Binding;
-use mtls_core::{ApiMisuse, Error, MultipathConnector, Outcome, Policy, Verdict};
+use mtls_core::{ApiMisuse, Error, MultipathConnector, Outcome, Policy, Verdict, VerdictHandle};
 
 use crate::support::*;
 
@@ -23,7 +23,7 @@ fn uri(scheme: &str, address: SocketAddr) -> Uri {
 }
 
 fn verdict_of<B>(response: &http::Response<B>) -> Verdict {
-    let handle = verdict(response.extensions()).expect("a verdict");
+    let handle = VerdictHandle::from_extensions(response.extensions()).expect("a verdict");
     handle.get()
 }
 
@@ -218,7 +218,7 @@ async fn plain_http_is_refused_unless_it_is_allowed_and_never_under_require() {
     let https = schemes(&pki, Policy::Prefer).https_or_http().enable_http1();
     let client = client(https.build().expect("a connector"));
     let response = client.get(uri("http", address)).await.expect("a response");
-    assert!(verdict(response.extensions()).is_none());
+    assert!(VerdictHandle::from_extensions(response.extensions()).is_none());
     assert_eq!(body(response).await, "plain");
 }
 

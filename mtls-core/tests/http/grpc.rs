@@ -5,7 +5,7 @@
 mod example;
 
 use http::Uri;
-use mtls_core::Policy;
+use mtls_core::{Policy, VerdictHandle};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -54,7 +54,7 @@ async fn hyper_client_gives_grpc_answers_their_verdict() {
         .check(HealthCheckRequest::default())
         .await
         .expect("an answer");
-    let verdict = mtls_core::http::verdict(answer.extensions())
+    let verdict = VerdictHandle::from_extensions(answer.extensions())
         .expect("a verdict")
         .get();
     assert!(verdict.verified().is_some());

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls_core::Policy;
-use mtls_core::http::{NotVerified, RequireVerified};
+use mtls_core::tower::{NotVerified, RequireVerified};
 use tokio::net::TcpStream;
 use tower::{ServiceBuilder, ServiceExt};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use http::Uri;
-use mtls_core::http::MultipathConnectInfo;
+use mtls_core::axum::MultipathConnectInfo;
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpSocket, TcpStream};

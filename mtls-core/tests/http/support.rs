@@ -12,9 +12,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls_certs::Pki;
-use mtls_core::http::{
-    MultipathConnectInfo, MultipathHttpsConnectorBuilder, WantsProtocols1, WantsSchemes,
-};
+use mtls_core::axum::MultipathConnectInfo;
+use mtls_core::hyper_client::{MultipathHttpsConnectorBuilder, WantsProtocols1, WantsSchemes};
 use mtls_core::path::Path;
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};

@@ -6,7 +6,7 @@ use mtls_core::path::Path;
 use mtls_core::proto::binding::Binding;
 use mtls_core::relay::{ServerRelay, TunnelEnd, TunnelStage};
 use mtls_core::{MultipathConnector, Policy};
-use rustls::crypto::aws_lc_rs::kx_group::SECP256R1;
+use rustls::crypto::aws_lc_rs::{self, kx_group::SECP256R1};
 use tokio::io::AsyncWriteExt;
 
 use crate::world::*;
@@ -134,10 +134,14 @@ async fn hellos_split_at_every_byte_verify_through_both_relays() {
         let tcp = bind([127, 0, 0, 1], 0).await;
         let plain = address(&tcp);
         let _counts = plain_server(&world.server, tcp).await;
-        let server_relay = ServerRelay::builder(plain.into(), Policy::Require)
-            .path(Dribbling(Path::system()))
-            .build()
-            .expect("a relay");
+        let server_relay = ServerRelay::builder(
+            &aws_lc_rs::default_provider(),
+            plain.into(),
+            Policy::Require,
+        )
+        .path(Dribbling(Path::system()))
+        .build()
+        .expect("a relay");
         let (passthrough, mut monitors) = passthrough(server_relay).await;
         let relay = client_relay(Policy::Require)
             .primary_with(Dribbling(Path::system()))

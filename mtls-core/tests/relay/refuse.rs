@@ -261,10 +261,14 @@ async fn requiring_passthrough_gives_its_target_nothing_of_a_client_without_side
     let plain = address(&tcp);
     let mut counts = plain_server(&world.server, tcp).await;
     for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
-        let relay = ServerRelay::builder(plain.into(), policy)
-            .deadline(SOON)
-            .build()
-            .expect("a relay");
+        let relay = ServerRelay::builder(
+            &rustls::crypto::aws_lc_rs::default_provider(),
+            plain.into(),
+            policy,
+        )
+        .deadline(SOON)
+        .build()
+        .expect("a relay");
         let (passthrough, mut monitors) = passthrough(relay).await;
         let tcp = tokio::net::TcpStream::connect(passthrough)
             .await

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mtls_certs::Pki;
-use mtls_core::path::{Dial, DialError, Dialed, Endpoint, HostName, Path, PathKind};
+use mtls_core::path::{Dial, DialError, Dialed, Endpoint, HostName, Path};
 use mtls_core::relay::{
     ClientRelay, ClientRelayBuilder, RelayListener, ServerRelay, TunnelMonitor, TunnelReport,
 };
@@ -182,13 +182,13 @@ pub(crate) async fn passthrough<D: Dial>(
 }
 
 pub(crate) fn server_relay(to: SocketAddr, policy: Policy) -> ServerRelay {
-    ServerRelay::builder(to.into(), policy)
+    ServerRelay::builder(&aws_lc_rs::default_provider(), to.into(), policy)
         .build()
         .expect("a relay")
 }
 
 pub(crate) fn client_relay(policy: Policy) -> ClientRelayBuilder<Path> {
-    ClientRelay::builder(policy)
+    ClientRelay::builder(&aws_lc_rs::default_provider(), policy)
 }
 
 /// A client's end of a tunnel that has begun, and its coming report.
@@ -285,9 +285,5 @@ impl Dial for Dribbling {
             })
         }
         .boxed()
-    }
-
-    fn describe(&self) -> PathKind {
-        self.0.describe()
     }
 }

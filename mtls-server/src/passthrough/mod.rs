@@ -24,6 +24,7 @@ use self::tally::Tally;
 use crate::error::Error;
 use crate::service::program::Service;
 use crate::service::{Backend, Drained, Sockets, Stop};
+use crate::tls::provider;
 
 /// How to stand in front of a server.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ impl PassthroughOptions {
 impl PassthroughOptions {
     fn relay(&self) -> Result<ServerRelay, Error> {
         let limits = &self.limits;
-        let mut relay = ServerRelay::builder(self.target.clone(), self.policy)
+        let mut relay = ServerRelay::builder(&provider(), self.target.clone(), self.policy)
             .deadline(limits.deadline)
             .tunnel_idle_timeout(limits.idle_timeout)
             .max_tunnels(limits.tunnels);

@@ -10,7 +10,7 @@ use mtls_core::smkex::SmkexServer;
 use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy};
 
 use crate::error::Error;
-use crate::tls::{ALPN, ServerTls};
+use crate::tls::{ALPN, ServerTls, provider};
 
 /// How the two ends of a connection are authenticated.
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ impl Authentication {
             Self::Certificates { tls, policy } => {
                 MultipathAcceptor::builder(tls.config()?, *policy)
             }
-            Self::Smkex => SmkexServer::new().alpn(&ALPN).acceptor()?,
+            Self::Smkex => SmkexServer::new(provider()).alpn(&ALPN).acceptor()?,
         })
     }
 }

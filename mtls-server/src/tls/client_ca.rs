@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
@@ -37,10 +36,10 @@ impl ClientCa {
                 .map_err(|error| unusable(error.to_string()))?;
         }
         let authorities = roots.len();
-        let provider = Arc::new(default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|error| unusable(error.to_string()))?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::provider())
+                .build()
+                .map_err(|error| unusable(error.to_string()))?;
         Ok(Self {
             authorities,
             verifier,

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::InconsistentKeys;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ResolvesServerCert;
@@ -33,7 +32,7 @@ impl Identity {
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, Error> {
-        let certified = CertifiedKey::from_der(chain, key, &default_provider()).map_err(
+        let certified = CertifiedKey::from_der(chain, key, &super::provider()).map_err(
             |error| match error {
                 rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
                     Error::KeyMismatch

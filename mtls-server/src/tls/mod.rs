@@ -1,5 +1,9 @@
 //! What a TLS server is known by: its certificates and keys, and those it asks of clients.
 
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+
 mod client_ca;
 mod dev;
 mod identity;
@@ -16,3 +20,8 @@ pub use server_tls::ServerTls;
 
 pub(crate) use reload::{Cause, Reloaded, Reloader};
 pub(crate) use server_tls::{ALPN, HTTP_2, TlsFiles};
+
+/// The cryptography of all connections.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}

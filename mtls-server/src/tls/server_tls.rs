@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::WebPkiClientVerifier;
 
 use super::{ClientCa, Identity};
@@ -49,7 +48,7 @@ impl ServerTls {
             Some(client_ca) => client_ca.verifier(),
             None => WebPkiClientVerifier::no_client_auth(),
         };
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ServerConfig::builder_with_provider(super::provider())
             .with_safe_default_protocol_versions()
             .map_err(Error::Identity)?
             .with_client_cert_verifier(verifier)

@@ -11,6 +11,7 @@ use mtls_core::path::{Endpoint, HostName, Path};
 use mtls_core::proto::binding::Binding;
 use mtls_core::relay::{ClientRelay, TunnelReport};
 use mtls_core::{Error, MultipathConnector, Policy};
+use rustls::crypto::aws_lc_rs;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -153,7 +154,7 @@ impl Drop for LocalProxy {
 
 /// Verifies by the hello binding, whatever the client is.
 pub(crate) async fn local_proxy(to: SocketAddr) -> LocalProxy {
-    let relay = ClientRelay::builder(Policy::Require)
+    let relay = ClientRelay::builder(&aws_lc_rs::default_provider(), Policy::Require)
         .side(Path::system())
         .build()
         .expect("a relay");
@@ -261,7 +262,7 @@ pub(crate) fn large_file(path: PathBuf, megabytes: usize) -> PathBuf {
 
 /// SHA-256 of a file, by OpenSSL's provider of rustls's own.
 pub(crate) fn checksum(path: &std::path::Path) -> Vec<u8> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let provider = aws_lc_rs::default_provider();
     let suite = provider.cipher_suites.iter().find_map(|suite| match suite {
         rustls::SupportedCipherSuite::Tls13(suite) => {
             let hash = suite.common.hash_provider;

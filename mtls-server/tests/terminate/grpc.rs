@@ -1,7 +1,7 @@
 //! A gRPC call through `terminate`.
 
 use mtls_core::Policy;
-use mtls_core::http::MultipathHttpsConnector;
+use mtls_core::hyper_client::MultipathHttpsConnector;
 use mtls_core::path::Path;
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;

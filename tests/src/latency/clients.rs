@@ -59,7 +59,9 @@ impl Clients {
                 .build()
         };
         let smkex = |idle| {
-            let builder = SmkexClient::new().connector()?.side(side.clone());
+            let builder = SmkexClient::new(tls::provider())
+                .connector()?
+                .side(side.clone());
             let builder = builder.deadline(DEADLINE).handshake_timeout(DEADLINE);
             builder.side_idle_timeout(idle).build()
         };
@@ -123,7 +125,7 @@ impl Clients {
 pub(super) async fn start_relay(place: &Place, target: SocketAddr) -> Result<Running<SocketAddr>> {
     let side = place.side()?;
     Running::start(place, End::Client, move || async move {
-        let relay = ClientRelay::builder(Policy::Require)
+        let relay = ClientRelay::builder(&tls::provider(), Policy::Require)
             .side(side)
             .side_idle_timeout(POOLED)
             .deadline(DEADLINE)

@@ -91,7 +91,7 @@ pub(super) async fn start(place: &Place, pki: &Pki) -> Result<Running<Addresses>
     let raw_key = Arc::new(raw_keys::server_config(&ed25519.issue(&[ip.to_string()])?)?);
     Running::start(place, End::Server, move || async move {
         let multipath = MultipathAcceptor::builder(Arc::clone(&tls), Policy::Require).build()?;
-        let smkex = SmkexServer::new().acceptor()?.build()?;
+        let smkex = SmkexServer::new(tls::provider()).acceptor()?.build()?;
         let listeners = Listeners::bind(ip).await?;
         let addresses = listeners.addresses()?;
         let [tcp, noise, tls_at, raw_key_at, smkex_at, multipath_at] = listeners.0;
@@ -115,7 +115,8 @@ pub(super) async fn start(place: &Place, pki: &Pki) -> Result<Running<Addresses>
 pub(super) async fn start_relay(place: &Place, target: SocketAddr) -> Result<Running<SocketAddr>> {
     let ip = place.server();
     Running::start(place, End::Server, move || async move {
-        let relay = ServerRelay::builder(Endpoint::from(target), Policy::Require).build()?;
+        let relay = ServerRelay::builder(&tls::provider(), Endpoint::from(target), Policy::Require)
+            .build()?;
         let listener = TcpListener::bind((ip, 0)).await?;
         let address = listener.local_addr()?;
         let mut relaying = RelayListener::new(relay, ListenerLimits::default(), |_, _| {});

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mtls_core::path::Endpoint;
 use mtls_core::proto::binding::{Binding, Bindings};
 use mtls_core::relay::{RelayListener, ServerRelay};
-use mtls_core::{Error, ListenerLimits, Policy, interception_token};
+use mtls_core::{Error, ListenerLimits, Policy};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -169,9 +169,13 @@ impl Site {
 
 /// A relay in front of the server, which knows nothing of it.
 async fn relay(world: &World, server: &Server) -> Result<(SocketAddr, RelayListener)> {
-    let relay = ServerRelay::builder(Endpoint::from(server.address()), Policy::Require)
-        .deadline(PATIENCE)
-        .build()?;
+    let relay = ServerRelay::builder(
+        &provider(),
+        Endpoint::from(server.address()),
+        Policy::Require,
+    )
+    .deadline(PATIENCE)
+    .build()?;
     let tcp = TcpListener::bind(SocketAddr::new(world.ip(RELAY), 0)).await?;
     let front = tcp.local_addr()?;
     let mut listener = RelayListener::new(relay, ListenerLimits::default(), |_, _| {});
@@ -194,10 +198,9 @@ impl Visit {
     /// There is no connection.
     fn without(error: &Error) -> Self {
         match error {
-            Error::Interception(evidence) => Self::Refused(format!(
-                "intercepted: {}",
-                interception_token(evidence.reason)
-            )),
+            Error::Interception(evidence) => {
+                Self::Refused(format!("intercepted: {}", evidence.reason.as_str()))
+            }
             Error::Unverified(unverified) => {
                 Self::Refused(format!("not verified: {}", unverified.reason.as_str()))
             }

@@ -89,11 +89,9 @@ impl Server {
         registry: RegistryLimits,
         mutant: Option<Mutant>,
     ) -> Self {
-        let limits = ServerLimits {
-            bindings,
-            exchanges: Connection::MAX_EXCHANGES,
-            ..ServerLimits::default()
-        };
+        let mut limits = ServerLimits::default();
+        limits.bindings = bindings;
+        limits.exchanges = Connection::MAX_EXCHANGES;
         Self {
             mutant,
             handshakes: Vec::new(),

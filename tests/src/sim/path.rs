@@ -35,10 +35,9 @@ impl Dial for SimPath {
         async move {
             let connected = Instant::now() + rtt;
             let port = to.port;
-            let failed = |error| DialError {
-                via: PathKind::Direct,
-                to,
-                reason: DialFailure::Other(Arc::new(error)),
+            let failed = |error| {
+                let reason = DialFailure::Other(Arc::new(error));
+                DialError::new(PathKind::Direct, to, reason)
             };
             let stream = TcpStream::connect((entrance, port)).await.map_err(failed)?;
             // turmoil completes a connect when the SYN arrives: its answer has a way to go.
@@ -56,10 +55,6 @@ impl Dial for SimPath {
             })
         }
         .boxed()
-    }
-
-    fn describe(&self) -> PathKind {
-        PathKind::Direct
     }
 }
 

@@ -35,7 +35,6 @@ async fn a_direct_dial_tells_its_addresses_and_route() {
     assert_eq!(dialed.route.source, Some(ip("127.0.0.1")));
     assert_eq!(dialed.route.proxy, None);
     assert!(dialed.stream.nodelay().unwrap());
-    #[cfg(target_os = "linux")]
     assert_eq!(dialed.route.interface.as_deref(), Some("lo"));
 }
 
@@ -50,7 +49,6 @@ async fn the_peer_sees_the_source_of_the_path() {
     assert!(dialed.stream.nodelay().unwrap());
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_socket_of_an_interface_path_is_bound_to_it() {
     let (_listener, address) = listen("127.0.0.1:0").await;
@@ -63,7 +61,6 @@ async fn the_socket_of_an_interface_path_is_bound_to_it() {
     assert_eq!(dialed.route.interface.as_deref(), Some("lo"));
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn loopback_connections_are_compared_by_what_they_are() {
     let (_listener, address) = listen("127.0.0.1:0").await;
@@ -87,7 +84,6 @@ async fn loopback_connections_are_compared_by_what_they_are() {
     }
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn an_interface_that_does_not_exist_is_named() {
     let (_listener, address) = listen("127.0.0.1:0").await;
@@ -250,7 +246,6 @@ fn a_dial_can_be_spawned_and_a_path_can_be_an_object() {
     let path: std::sync::Arc<dyn super::super::Dial<Stream = tokio::net::TcpStream>> =
         std::sync::Arc::new(Path::system());
     spawnable(&path.dial(&"127.0.0.1:1".parse().unwrap()));
-    assert_eq!(path.describe(), PathKind::Direct);
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::{dial, name, read, refusal, send, serve_one};
-use crate::path::{Dial as _, DialFailure, DialStage, MAX_HTTP_HEAD, Path, ProxyRefusal};
+use crate::path::http_connect::MAX_HTTP_HEAD;
+use crate::path::{Dial as _, DialFailure, DialStage, Path, ProxyRefusal};
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\nVia: test\r\n\r\n";
 

@@ -1,7 +1,6 @@
 //! Moves the bytes of a tunnel, both ways, until it ends.
 
 mod flow;
-#[cfg_attr(not(target_os = "linux"), path = "no_kernel.rs")]
 mod kernel;
 
 use std::future::poll_fn;

@@ -1,7 +1,6 @@
 //! The words by which things are counted: lower-case, joined by `-`, and a bounded number of them.
 
-use mtls_core::proto::error::FrameError;
-use mtls_core::proto::frame::{FrameBody, RejectCode};
+use mtls_core::proto::frame::FrameBody;
 use mtls_core::registry::RegisterError;
 use mtls_core::{Error, InvalidMessage, TimedOut};
 use rustls::AlertDescription;
@@ -67,17 +66,7 @@ pub(super) fn unregistered(error: RegisterError) -> &'static str {
 /// What was wrong on a side connection.
 pub(super) fn side_fault(error: &Error) -> &'static str {
     match error {
-        Error::InvalidMessage(InvalidMessage::Side(error)) => match error {
-            FrameError::NotTheGreeting => "not-the-greeting",
-            FrameError::UnknownType(_) => "unknown-type",
-            FrameError::TooLong { .. } => "too-long",
-            FrameError::MissingField { .. } => "missing-field",
-            FrameError::TrailingBytes { .. } => "trailing-bytes",
-            FrameError::UnknownBinding(_) => "unknown-binding",
-            FrameError::UnknownCode(_) => "unknown-code",
-            FrameError::Truncated { .. } => "truncated",
-            _ => "invalid-frame",
-        },
+        Error::InvalidMessage(InvalidMessage::Side(error)) => error.as_str(),
         Error::Io(_) => "io",
         _ => "other",
     }
@@ -85,24 +74,9 @@ pub(super) fn side_fault(error: &Error) -> &'static str {
 
 /// A frame's kind, and the code of a Reject.
 pub(super) fn frame(body: &FrameBody) -> (&'static str, &'static str) {
-    match body {
-        FrameBody::Open { .. } => ("open", "none"),
-        FrameBody::Proof { .. } => ("proof", "none"),
-        FrameBody::Confirm { .. } => ("confirm", "none"),
-        FrameBody::Done => ("done", "none"),
-        FrameBody::Reject { code } => ("reject", reject(*code)),
-    }
-}
-
-fn reject(code: RejectCode) -> &'static str {
-    match code {
-        RejectCode::Unknown => "unknown",
-        RejectCode::EarlyWaitExpired => "early-wait-expired",
-        RejectCode::Busy => "busy",
-        RejectCode::RegistryUnavailable => "registry-unavailable",
-        RejectCode::NoCommonBinding => "no-common-binding",
-        RejectCode::Malformed => "malformed",
-        RejectCode::WrongValue => "wrong-value",
-        RejectCode::NotTls13 => "not-tls13",
-    }
+    let code = match body {
+        FrameBody::Reject { code } => code.as_str(),
+        _ => "none",
+    };
+    (body.as_str(), code)
 }

@@ -23,6 +23,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::target::{Target, Via};
+use crate::tls::provider;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -108,8 +109,7 @@ impl Service<Uri> for Dialer {
 }
 
 fn tls_connector(roots: RootCertStore) -> Result<TlsConnector, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use super::server::Addresses;
 use super::worker::{Worker, bind};
 use super::{Error, Kind};
+use crate::tls;
 
 /// How long another program may take to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -142,7 +143,7 @@ impl Middles {
         } else {
             256
         };
-        let relay = ServerRelay::builder(Endpoint::from(to), Policy::Prefer)
+        let relay = ServerRelay::builder(&tls::provider(), Endpoint::from(to), Policy::Prefer)
             .max_pipes(pipes)
             .build()?;
         self.worker(kind, |listener| async move {
@@ -155,7 +156,7 @@ impl Middles {
     }
 
     fn proxy(&mut self, to: SocketAddr) -> Result<(), Error> {
-        let relay = ClientRelay::builder(Policy::Require)
+        let relay = ClientRelay::builder(&tls::provider(), Policy::Require)
             .side(Path::system())
             .build()?;
         self.worker(Kind::ProxyVerified, move |listener| async move {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use ::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
-use ::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 

@@ -4,16 +4,15 @@ use std::fmt;
 use std::io;
 use std::task::{Context, Poll};
 
-use ::http::Uri;
-use ::http::uri::Scheme;
 use futures_util::future::BoxFuture;
+use http::Uri;
+use http::uri::Scheme;
 use hyper::rt;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tower_service::Service;
 
 use super::BoxError;
-use super::builder::{MultipathHttpsConnectorBuilder, WantsTlsConfig};
 use super::handover::Handover;
 use super::stream::MultipathHttpsStream;
 use crate::connector::{MultipathConnector, server_name};
@@ -23,7 +22,8 @@ use crate::policy::Policy;
 
 /// Connects hyper-util's client: HTTPS with multipath TLS (never mutual TLS).
 ///
-/// Every response carries the verdict on its connection ([`super::verdict`] finds it). One
+/// Every response carries the verdict on its connection
+/// ([`VerdictHandle::from_extensions`](crate::VerdictHandle::from_extensions) finds it). One
 /// connector, and so one client, has one policy: the pool gives a request any connection to its
 /// host, and none may be weaker than another. Under [`Policy::Prefer`] a connection that was not
 /// verified serves the request that it was made for and no other, so that the next one tries again;
@@ -60,13 +60,6 @@ pub(super) enum Schemes {
 enum Target {
     Https(Endpoint),
     Http(Endpoint),
-}
-
-impl MultipathHttpsConnector {
-    /// The first step of the builder.
-    pub fn builder() -> MultipathHttpsConnectorBuilder<WantsTlsConfig> {
-        MultipathHttpsConnectorBuilder::new()
-    }
 }
 
 impl<H, D: Dial> MultipathHttpsConnector<H, D> {

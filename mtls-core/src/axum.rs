@@ -1,4 +1,7 @@
-//! The listener for axum.
+//! Multipath TLS for axum. Feature `axum`.
+//!
+//! [`MultipathListener`](crate::MultipathListener) is an [`axum::serve::Listener`], and
+//! [`MultipathConnectInfo`] tells a handler the client's address and the verdict.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +25,7 @@ use crate::stream::{ServerStream, VerdictHandle};
 /// use axum::Router;
 /// use axum::extract::ConnectInfo;
 /// use axum::routing::get;
-/// use mtls_core::http::MultipathConnectInfo;
+/// use mtls_core::axum::MultipathConnectInfo;
 /// use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
 /// use tokio::net::TcpListener;
 ///

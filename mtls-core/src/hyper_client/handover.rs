@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::stream::MultipathHttpsStream;
+use super::stream::{Held, MultipathHttpsStream};
 use crate::policy::Policy;
 use crate::stream::ClientStream;
 
@@ -68,12 +68,6 @@ impl Handover {
         });
         Held { _sender: held }
     }
-}
-
-/// The place is kept while this is.
-#[derive(Debug)]
-pub(super) struct Held {
-    _sender: oneshot::Sender<()>,
 }
 
 #[cfg(test)]

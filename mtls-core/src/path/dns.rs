@@ -1,4 +1,4 @@
-//! Names to addresses: the system's resolver on an unbound path, one of its own on a bound one.
+//! DNS over a bound path, so that the question takes the same way as the connection.
 
 use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
@@ -14,87 +14,43 @@ use hickory_resolver::net::runtime::{
     RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime,
 };
 use hickory_resolver::system_conf::read_system_conf;
+use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpStream, UdpSocket};
 
-use super::connect::Binding;
 use super::endpoint::HostName;
-use super::error::DialFailure;
+use super::socket::{SocketBinding, bind_device};
 
 /// Where systemd-resolved names the servers that its loopback stub asks.
-#[cfg(target_os = "linux")]
 const RESOLVED_UPSTREAMS: &str = "/run/systemd/resolve/resolv.conf";
 
-/// Resolves names for one path. It keeps no answers, as the system's does not, and reads the
-/// system's settings for each lookup, so that it follows a host that changes networks.
-pub(super) struct Resolver<'a> {
-    binding: Binding,
-    nameservers: &'a [SocketAddr],
-}
-
-impl<'a> Resolver<'a> {
-    /// A resolver whose sockets are bound; without nameservers it asks the system's.
-    pub(super) fn new(binding: Binding, nameservers: &'a [SocketAddr]) -> Self {
-        Self {
-            binding,
-            nameservers,
-        }
-    }
-
-    /// The addresses of a name, at least one.
-    pub(super) async fn lookup(&self, name: &HostName) -> Result<Vec<IpAddr>, DialFailure> {
-        let (resolver, result) = if self.binding == Binding::None && self.nameservers.is_empty() {
-            ("asked the system's resolver".into(), by_system(name).await)
-        } else {
-            self.by_dns(name).await
-        };
-        let failed = |reason| DialFailure::Resolve {
-            name: name.as_str().into(),
-            resolver,
-            reason,
-        };
-        match (result, &self.binding) {
-            (Ok(addresses), &Binding::Source(source)) if addresses.is_empty() => {
-                Err(DialFailure::NoUsableAddress {
-                    host: name.as_str().into(),
-                    source,
-                })
-            }
-            (Ok(addresses), _) if addresses.is_empty() => Err(failed("it has no address".into())),
-            (Ok(addresses), _) => Ok(addresses),
-            (Err(reason), _) => Err(failed(reason)),
-        }
-    }
-
-    /// Who was asked, and the answer.
-    async fn by_dns(&self, name: &HostName) -> (String, Result<Vec<IpAddr>, String>) {
-        let (binding, set) = (self.binding.clone(), self.nameservers.to_vec());
-        // The settings and the hosts file are read from disk.
-        let build = tokio::task::spawn_blocking(move || build(binding, &set));
-        let (described, resolver) = match build.await {
-            Ok(Ok(built)) => built,
-            Ok(Err(reason)) => return ("found no nameserver to ask".into(), Err(reason)),
-            Err(error) => return ("the lookup was given up".into(), Err(error.to_string())),
-        };
-        match resolver.lookup_ip(name.as_str()).await {
-            Ok(found) => (described, Ok(found.iter().collect())),
-            Err(error) if error.is_nx_domain() => (described, Err("no such name".into())),
-            Err(error) if error.is_no_records_found() => (described, Ok(Vec::new())),
-            Err(error) => (described, Err(error.to_string())),
-        }
-    }
-}
-
-async fn by_system(name: &HostName) -> Result<Vec<IpAddr>, String> {
-    match tokio::net::lookup_host((name.as_str(), 0)).await {
-        Ok(found) => Ok(found.map(|address| address.ip()).collect()),
-        Err(error) => Err(error.to_string()),
+/// Describes the servers that are asked, and returns their answer. Without nameservers those of
+/// the system are asked. Nothing is cached, as the system's resolver caches nothing, and the
+/// system's settings are read for each lookup, so that a host may change networks.
+pub(super) async fn look_up(
+    binding: &SocketBinding,
+    nameservers: &[SocketAddr],
+    name: &HostName,
+) -> (String, Result<Vec<IpAddr>, String>) {
+    let (binding, set) = (binding.clone(), nameservers.to_vec());
+    // The settings and the hosts file are read from disk.
+    let build = tokio::task::spawn_blocking(move || build(binding, &set));
+    let (described, resolver) = match build.await {
+        Ok(Ok(built)) => built,
+        Ok(Err(reason)) => return ("found no nameserver to ask".into(), Err(reason)),
+        Err(error) => return ("the lookup was given up".into(), Err(error.to_string())),
+    };
+    match resolver.lookup_ip(name.as_str()).await {
+        Ok(found) => (described, Ok(found.iter().collect())),
+        Err(error) if error.is_nx_domain() => (described, Err("no such name".into())),
+        Err(error) if error.is_no_records_found() => (described, Ok(Vec::new())),
+        Err(error) => (described, Err(error.to_string())),
     }
 }
 
 type BoundResolver = hickory_resolver::Resolver<BoundProvider>;
 
 /// A resolver, and who it will ask, in words.
-fn build(binding: Binding, set: &[SocketAddr]) -> Result<(String, BoundResolver), String> {
+fn build(binding: SocketBinding, set: &[SocketAddr]) -> Result<(String, BoundResolver), String> {
     let (config, mut options) = match set {
         [] => system_settings(&binding)?,
         set => (with_nameservers(set), ResolverOpts::default()),
@@ -105,9 +61,9 @@ fn build(binding: Binding, set: &[SocketAddr]) -> Result<(String, BoundResolver)
     options.use_hosts_file = ResolveHosts::Always;
     options.cache_size = 0;
     options.ip_strategy = match binding {
-        Binding::Source(IpAddr::V4(_)) => LookupIpStrategy::Ipv4Only,
-        Binding::Source(IpAddr::V6(_)) => LookupIpStrategy::Ipv6Only,
-        Binding::None | Binding::Interface(_) => LookupIpStrategy::Ipv6AndIpv4,
+        SocketBinding::Source(IpAddr::V4(_)) => LookupIpStrategy::Ipv4Only,
+        SocketBinding::Source(IpAddr::V6(_)) => LookupIpStrategy::Ipv6Only,
+        SocketBinding::None | SocketBinding::Interface(_) => LookupIpStrategy::Ipv6AndIpv4,
     };
     let provider = BoundProvider {
         binding,
@@ -120,7 +76,7 @@ fn build(binding: Binding, set: &[SocketAddr]) -> Result<(String, BoundResolver)
 
 type SystemSettings = (ResolverConfig, ResolverOpts);
 
-fn system_settings(binding: &Binding) -> Result<SystemSettings, String> {
+fn system_settings(binding: &SocketBinding) -> Result<SystemSettings, String> {
     let system = read_system_conf().map_err(|error| error.to_string())?;
     if binding.is_on_loopback() {
         return Ok(system);
@@ -146,15 +102,9 @@ fn without_stubs(
     })
 }
 
-#[cfg(target_os = "linux")]
 fn resolved_upstreams() -> Option<SystemSettings> {
     let text = std::fs::read(RESOLVED_UPSTREAMS).ok()?;
     hickory_resolver::system_conf::parse_resolv_conf(text).ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn resolved_upstreams() -> Option<SystemSettings> {
-    None
 }
 
 /// `None` when no server is left.
@@ -176,7 +126,7 @@ fn with_nameservers(set: &[SocketAddr]) -> ResolverConfig {
     ResolverConfig::from_parts(None, Vec::new(), set.iter().map(server).collect())
 }
 
-fn describe(config: &ResolverConfig, binding: &Binding) -> String {
+fn describe(config: &ResolverConfig, binding: &SocketBinding) -> String {
     let servers: Vec<_> = config
         .name_servers()
         .iter()
@@ -184,13 +134,30 @@ fn describe(config: &ResolverConfig, binding: &Binding) -> String {
         .collect();
     let servers = servers.join(", ");
     match binding {
-        Binding::None => format!("asked {servers}"),
-        Binding::Interface(name) => format!("asked {servers} through the interface `{name}`"),
-        Binding::Source(source) => format!("asked {servers} from {source}"),
+        SocketBinding::None => format!("asked {servers}"),
+        SocketBinding::Interface(name) => format!("asked {servers} through the interface `{name}`"),
+        SocketBinding::Source(source) => format!("asked {servers} from {source}"),
     }
 }
 
-impl Binding {
+impl SocketBinding {
+    /// A UDP socket that is bound, to `local`'s port and, but for a source, to its address.
+    fn udp_socket(&self, local: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
+        let domain = Domain::for_address(local);
+        let socket = Socket::new(domain, Type::DGRAM, None)?;
+        let local = match self {
+            Self::None => local,
+            Self::Source(source) => SocketAddr::new(*source, local.port()),
+            Self::Interface(name) => {
+                bind_device(&socket, name)?;
+                local
+            }
+        };
+        socket.bind(&local.into())?;
+        socket.set_nonblocking(true)?;
+        tokio::net::UdpSocket::from_std(socket.into())
+    }
+
     /// Whether servers on the loopback are asked over this very path.
     fn is_on_loopback(&self) -> bool {
         match self {
@@ -212,7 +179,7 @@ impl Binding {
 /// Gives the resolver sockets that are bound as the path's are.
 #[derive(Clone)]
 struct BoundProvider {
-    binding: Binding,
+    binding: SocketBinding,
     inner: TokioRuntimeProvider,
 }
 

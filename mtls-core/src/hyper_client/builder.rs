@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use super::connector::{MultipathHttpsConnector, OwnPrimary, Schemes};
+use super::stream::HTTP_2;
 use crate::connector::{ConnectorBuilder, MultipathConnector};
 use crate::error::Error;
 use crate::path::{Dial, Path};
 use crate::policy::Policy;
 
 const HTTP_1: &[u8] = b"http/1.1";
-pub(super) const HTTP_2: &[u8] = b"h2";
 
 /// Builds a [`MultipathHttpsConnector`] step by step: the TLS configuration, the policy and the
 /// side paths, the schemes, the protocols, and where the primary stream comes from.
@@ -22,7 +22,7 @@ pub(super) const HTTP_2: &[u8] = b"h2";
 /// use hyper_util::client::legacy::Client;
 /// use hyper_util::rt::TokioExecutor;
 /// use mtls_core::Policy;
-/// use mtls_core::http::MultipathHttpsConnectorBuilder;
+/// use mtls_core::hyper_client::MultipathHttpsConnectorBuilder;
 /// use mtls_core::path::Path;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -79,6 +79,13 @@ pub struct WantsProtocols2<D = Path>(WantsProtocols1<D>);
 pub struct WantsProtocols3<D = Path> {
     wanted: WantsProtocols1<D>,
     http1: bool,
+}
+
+impl MultipathHttpsConnector {
+    /// Starts a builder.
+    pub fn builder() -> MultipathHttpsConnectorBuilder<WantsTlsConfig> {
+        MultipathHttpsConnectorBuilder::new()
+    }
 }
 
 impl MultipathHttpsConnectorBuilder<WantsTlsConfig> {

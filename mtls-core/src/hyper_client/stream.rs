@@ -9,12 +9,14 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio_rustls::client::TlsStream;
 
-use super::builder::HTTP_2;
-use super::handover::Held;
 use crate::policy::Policy;
 use crate::stream::{ClientStream, VerdictHandle};
+
+/// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
+pub(super) const HTTP_2: &[u8] = b"h2";
 
 /// A stream to an HTTP server: of TLS with its verdict, or plain.
 ///
@@ -34,6 +36,12 @@ struct Tls<T> {
     verdict: VerdictHandle,
     reusable: bool,
     handover: Option<Held>,
+}
+
+/// The place of a connection that is being handed over; it is given up on drop.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) _sender: oneshot::Sender<()>,
 }
 
 impl<T> MultipathHttpsStream<T> {

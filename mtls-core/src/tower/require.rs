@@ -3,15 +3,18 @@
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
 
-use ::http::{Extensions, Request, Response};
 use bytes::Bytes;
 use futures_util::future::{self, FutureExt, Map, MapOk, Ready, TryFutureExt};
+use http::{Extensions, Request, Response};
 use http_body_util::{Either, Full};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::explanation::NotVerified;
-use super::{BoxError, verdict};
+use crate::stream::VerdictHandle;
+
+/// Any error, as tower passes it on.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A tower layer that demands a verified connection.
 ///
@@ -24,7 +27,7 @@ use super::{BoxError, verdict};
 /// ```
 /// use axum::Router;
 /// use axum::routing::{get, post};
-/// use mtls_core::http::RequireVerified;
+/// use mtls_core::tower::RequireVerified;
 ///
 /// let app: Router = Router::new()
 ///     .route("/pay", post(async || "paid"))
@@ -39,7 +42,7 @@ use super::{BoxError, verdict};
 ///
 /// ```
 /// use hyper_util::client::legacy::Client;
-/// use mtls_core::http::RequireVerified;
+/// use mtls_core::tower::RequireVerified;
 /// use tower::ServiceBuilder;
 ///
 /// # fn wrap<C: Clone, B>(client: Client<C, B>) {
@@ -159,7 +162,7 @@ where
 }
 
 fn check(extensions: &Extensions) -> Result<(), NotVerified> {
-    let verdict = verdict(extensions).map(|handle| handle.get());
+    let verdict = VerdictHandle::from_extensions(extensions).map(VerdictHandle::get);
     match verdict.as_ref().and_then(|verdict| verdict.verified()) {
         Some(_) => Ok(()),
         None => Err(NotVerified::new(verdict)),
