@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, PeerIncompatible};
 
-use crate::evidence::Evidence;
 use crate::path::{DialError, Independence};
 use crate::proto::client::SideFailure;
 use crate::proto::error::FrameError;
+use crate::verdict::evidence::Evidence;
 use crate::verdict::{Reason, Verdict};
 
 /// Why a connection was not made.

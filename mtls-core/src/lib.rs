@@ -123,6 +123,8 @@
 compile_error!("mtls-core needs Linux; elsewhere build it with `default-features = false`");
 
 #[cfg(feature = "tokio")]
+mod accept;
+#[cfg(feature = "tokio")]
 mod acceptor;
 #[cfg(feature = "axum")]
 pub mod axum;
@@ -131,52 +133,51 @@ mod connector;
 #[cfg(feature = "tokio")]
 mod error;
 #[cfg(feature = "tokio")]
-mod evidence;
+mod evaluate;
 #[cfg(any(feature = "axum", feature = "hyper-client", feature = "tower"))]
 mod extensions;
-#[cfg(feature = "tokio")]
-mod first_hello;
 #[cfg(feature = "hyper-client")]
 pub mod hyper_client;
 #[cfg(feature = "tokio")]
 pub mod observer;
 #[cfg(feature = "tokio")]
 pub mod path;
-#[cfg(feature = "tokio")]
-mod places;
-#[cfg(feature = "tokio")]
-mod policy;
 pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod registry;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "tokio")]
-mod rustls_io;
+mod side;
+#[cfg(feature = "tokio")]
+mod slots;
 #[cfg(feature = "tokio")]
 pub mod smkex;
 #[cfg(feature = "tokio")]
 mod stream;
+#[cfg(feature = "tokio")]
+mod tls;
 #[cfg(feature = "tower")]
 pub mod tower;
 #[cfg(feature = "tokio")]
 mod verdict;
 
 #[cfg(feature = "tokio")]
-pub use acceptor::{
-    Accepted, AcceptorBuilder, Incoming, ListenerLimits, MultipathAcceptor, MultipathListener,
-    SideConnection,
-};
+pub use accept::{Incoming, ListenerLimits};
+#[cfg(feature = "tokio")]
+pub use acceptor::{Accepted, AcceptorBuilder, MultipathAcceptor, MultipathListener};
 #[cfg(feature = "tokio")]
 pub use connector::{ConnectorBuilder, MultipathConnector};
 #[cfg(feature = "tokio")]
 pub use error::{ApiMisuse, Error, InvalidMessage, NotSmkex, TimedOut, Unverified};
 #[cfg(feature = "tokio")]
-pub use evidence::{CertificateEvidence, Evidence};
-#[cfg(feature = "tokio")]
-pub use policy::{Policy, UnknownPolicy};
+pub use side::server::connection::SideConnection;
 #[cfg(feature = "tokio")]
 pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
+#[cfg(feature = "tokio")]
+pub use verdict::evidence::{CertificateEvidence, Evidence};
+#[cfg(feature = "tokio")]
+pub use verdict::policy::{Policy, UnknownPolicy};
 #[cfg(feature = "tokio")]
 pub use verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
 

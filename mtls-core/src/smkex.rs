@@ -105,7 +105,7 @@ use crate::acceptor::{AcceptorBuilder, MultipathAcceptor};
 use crate::connector::{ConnectorBuilder, MultipathConnector};
 use crate::error::Error;
 use crate::path::Path;
-use crate::policy::Policy;
+use crate::verdict::policy::Policy;
 
 static TLS13_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 

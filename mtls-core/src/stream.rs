@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 
-use crate::evidence::Evidence;
 use crate::proto::binding::channel_binding_label;
 use crate::registry::{Registration, SideStatus};
+use crate::verdict::evidence::Evidence;
 use crate::verdict::{Outcome, Verdict, Verified};
 
 /// A `tokio_rustls` stream and what is known of its verification.
@@ -102,7 +102,7 @@ impl<S> MultipathStream<S> {
         self
     }
 
-    /// The evidence of the interception that [`Policy::Observe`](crate::policy::Policy::Observe)
+    /// The evidence of the interception that [`Policy::Observe`](crate::verdict::policy::Policy::Observe)
     /// let pass, at a client.
     pub fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_deref()

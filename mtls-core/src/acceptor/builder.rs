@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 
-use super::service::{SideServiceBuilder, side_service_setters};
-use super::tls::TlsSettings;
 use super::{Inner, MultipathAcceptor, Settings};
 use crate::error::{Error, non_zero_durations};
-use crate::policy::Policy;
 use crate::proto::binding::Bindings;
+use crate::side::server::service::{SideServiceBuilder, side_service_setters};
+use crate::tls::server::TlsSettings;
+use crate::verdict::policy::Policy;
 
 /// Builds a [`MultipathAcceptor`].
 #[derive(Debug)]

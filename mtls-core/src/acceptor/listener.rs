@@ -1,83 +1,22 @@
 //! Many handshakes at a time: concurrent, bounded, and never in the way of one another.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::door::{Attendant, Door, SilentPlace, Takes};
 use super::{MultipathAcceptor, Opening};
+use crate::accept::{Attendant, Door, Incoming, ListenerLimits, SilentPlace, Takes};
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::stream::ServerStream;
 
 /// How many verified streams may wait for the application.
 const READY: usize = 64;
-
-/// Where connections come from.
-pub trait Incoming: Send + 'static {
-    /// A connection.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
-
-    /// The next connection, and where it comes from; safe to drop.
-    ///
-    /// # Errors
-    /// What the system says; the listener pauses and goes on.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// What the system says; by default that there is no such address.
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::AddrNotAvailable.into())
-    }
-}
-
-impl Incoming for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = TcpListener::accept(self).await?;
-        // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
-        stream.set_nodelay(true)?;
-        Ok((stream, peer))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        TcpListener::local_addr(self)
-    }
-}
-
-/// The bounds of a [`MultipathListener`]. Zero counts as 1.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ListenerLimits {
-    /// Connections that have not sent a complete ClientHello yet; the oldest makes room for a new
-    /// one. Default: 16,384.
-    pub silent: usize,
-    /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 4,096.
-    pub silent_per_peer: usize,
-    /// Handshakes under way, from the complete ClientHello to the verdict. More wait their turn
-    /// for as long as a handshake may take. Default: 1,024.
-    pub handshakes: usize,
-}
-
-impl Default for ListenerLimits {
-    fn default() -> Self {
-        Self {
-            silent: 16_384,
-            silent_per_peer: 4_096,
-            handshakes: 1_024,
-        }
-    }
-}
 
 /// Accepts connections of which some are TLS and some are side connections, and gives out the
 /// streams that the policy lets pass. Dropping it ends what is under way.

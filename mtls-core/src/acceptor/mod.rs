@@ -2,12 +2,7 @@
 //! [`MultipathListener`], which runs many handshakes at a time.
 
 mod builder;
-pub(crate) mod door;
-pub(crate) mod judge;
 mod listener;
-pub(crate) mod service;
-mod side;
-mod tls;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,20 +12,20 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use self::judge::Judge;
-use self::service::SideService;
-use self::tls::{ReadHello, TlsSettings};
 use crate::error::{ApiMisuse, Error, InvalidMessage, TimedOut};
-use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::evaluate::server::Judge;
 use crate::observer::Event;
-use crate::policy::Policy;
 use crate::proto::frame::GREETING;
+use crate::side::server::connection::SideConnection;
+use crate::side::server::service::SideService;
 use crate::stream::ServerStream;
+use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::tls::server::{ReadHello, TlsSettings};
 use crate::verdict::Times;
+use crate::verdict::policy::Policy;
 
 pub use builder::AcceptorBuilder;
-pub use listener::{Incoming, ListenerLimits, MultipathListener};
-pub use side::SideConnection;
+pub use listener::MultipathListener;
 
 /// Accepts TLS connections, and answers their verifications on side connections.
 ///

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::paths::{ClientPathsBuilder, client_paths_setters};
-use super::tls::TlsSettings;
 use super::{Inner, MultipathConnector};
 use crate::error::{ApiMisuse, Error};
 use crate::path::Dial;
-use crate::policy::Policy;
 use crate::proto::binding::Bindings;
+use crate::side::client::config::{ClientPathsBuilder, client_paths_setters};
+use crate::tls::client::TlsSettings;
+use crate::verdict::policy::Policy;
 
 /// The most servers whose tickets a connector remembers.
 const MAX_TICKET_SERVERS: usize = 1 << 16;

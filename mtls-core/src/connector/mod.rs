@@ -1,13 +1,6 @@
 //! The client: [`MultipathConnector`], in the shape of `tokio_rustls::TlsConnector`.
 
 mod builder;
-pub(crate) mod judge;
-pub(crate) mod paths;
-pub(crate) mod pool;
-pub(crate) mod side;
-mod tickets;
-mod tls;
-pub(crate) mod verify;
 
 use std::fmt::Display;
 use std::future::poll_fn;
@@ -20,14 +13,14 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
-use self::judge::Judge;
-use self::paths::ClientPaths;
-use self::tls::{ClientHello, TlsSettings};
-use self::verify::{SideShared, Sides};
 use crate::error::{ApiMisuse, Error};
+use crate::evaluate::client::Judge;
 use crate::path::{Dial, Dialed, Endpoint, Host, Path, Route};
-use crate::policy::Policy;
+use crate::side::client::config::ClientPaths;
+use crate::side::client::verification::{SideShared, Sides};
 use crate::stream::ClientStream;
+use crate::tls::client::{self as tls, ClientHello, TlsSettings};
+use crate::verdict::policy::Policy;
 use crate::verdict::{PathReport, PathRole, Times};
 
 pub use builder::ConnectorBuilder;

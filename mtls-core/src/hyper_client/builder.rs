@@ -9,7 +9,7 @@ use super::stream::HTTP_2;
 use crate::connector::{ConnectorBuilder, MultipathConnector};
 use crate::error::Error;
 use crate::path::{Dial, Path};
-use crate::policy::Policy;
+use crate::verdict::policy::Policy;
 
 const HTTP_1: &[u8] = b"http/1.1";
 

@@ -18,7 +18,7 @@ use super::stream::MultipathHttpsStream;
 use crate::connector::{MultipathConnector, server_name};
 use crate::error::{ApiMisuse, Error};
 use crate::path::{Dial, Endpoint, Host, Path};
-use crate::policy::Policy;
+use crate::verdict::policy::Policy;
 
 /// Connects hyper-util's client: HTTPS with multipath TLS (never mutual TLS).
 ///

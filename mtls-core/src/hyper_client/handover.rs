@@ -9,8 +9,8 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::stream::{Held, MultipathHttpsStream};
-use crate::policy::Policy;
 use crate::stream::ClientStream;
+use crate::verdict::policy::Policy;
 
 /// How long one connection may keep the next waiting: a client that does not poll a request must
 /// not stop the others.

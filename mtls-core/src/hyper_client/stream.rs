@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio_rustls::client::TlsStream;
 
-use crate::policy::Policy;
 use crate::stream::{ClientStream, VerdictHandle};
+use crate::verdict::policy::Policy;
 
 /// The name of HTTP/2 in ALPN (RFC 9113, section 3.2).
 pub(super) const HTTP_2: &[u8] = b"h2";

@@ -18,8 +18,8 @@ use super::{
     Asker, ConfirmedSide, DEFAULT_TOMBSTONE, Found, LookupReply, MAX_CONFIRMATIONS,
     PendingRegistry, RegisterError, Registration, RegistryKey, ServiceId, SideStatus,
 };
-use crate::places::{PlaceId, PlaceLimits};
 use crate::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
+use crate::slots::{PlaceId, PlaceLimits};
 
 /// Keeps pending handshakes in memory: the default.
 ///

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use tokio::sync::oneshot;
 
 use super::{Asker, Found, LookupReply, RegistryKey};
-use crate::places::{Entered, PlaceId, PlaceLimits, Places, network_of};
+use crate::slots::{Entered, PlaceId, PlaceLimits, Places, network_of};
 
 /// Bounded in all, per peer, and per handshake and peer; who has confirmed nothing goes first.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use rustls::crypto::{CryptoProvider, SecureRandom};
 
 use super::pump::{DEFAULT_PIPES, Pipes};
 use super::tunnel::Tunnel;
-use crate::connector::paths::{ClientPaths, ClientPathsBuilder, client_paths_setters};
 use crate::error::{Error, non_zero_durations};
 use crate::path::{Dial, Endpoint, Path};
-use crate::policy::Policy;
 use crate::proto::binding::Binding;
+use crate::side::client::config::{ClientPaths, ClientPathsBuilder, client_paths_setters};
+use crate::verdict::policy::Policy;
 
 /// Verifies the TLS connections of clients that know nothing of it, with the hello binding.
 ///

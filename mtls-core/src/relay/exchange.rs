@@ -8,10 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::pump::Counters;
 use crate::error::{Error, InvalidMessage};
-use crate::first_hello::{FirstHello, READ_BUFFER};
 use crate::proto::binding::{HelloHash, Role};
 use crate::proto::error::HelloError;
 use crate::proto::hello::HelloTap;
+use crate::tls::first_hello::{FirstHello, READ_BUFFER};
 
 /// Passes each end's hellos, and nothing that follows its last one. The ServerHello itself does
 /// not pass: what is to be done before it leaves differs from relay to relay.

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use super::monitor::TunnelMonitor;
 use super::server::{RelayAccepted, ServerRelay};
-use crate::acceptor::door::{Attendant, Door, SilentPlace, Takes};
-use crate::acceptor::{Incoming, ListenerLimits};
+use crate::accept::{Attendant, Door, SilentPlace, Takes};
+use crate::accept::{Incoming, ListenerLimits};
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::path::{Dial, Path};

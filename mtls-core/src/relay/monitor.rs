@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 
 use super::pump::{Counters, PumpEnd};
 use crate::error::Error;
-use crate::evidence::Evidence;
 use crate::path::Endpoint;
-use crate::policy::Policy;
 use crate::proto::binding::{Association, Role};
 use crate::stream::VerdictHandle;
 use crate::verdict::Verdict;
+use crate::verdict::evidence::Evidence;
+use crate::verdict::policy::Policy;
 
 /// Watches one tunnel from outside, for a status page say. Clones watch the same tunnel; one that
 /// outlives it keeps its last report.

@@ -16,16 +16,16 @@ use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::{Counters, Means, Pipes, Pump, PumpEnd};
 use super::server::{ClientAddresses, First, Inner, ServerRelay};
 use super::socket::{abort, as_tcp};
-use crate::acceptor::judge::Judge;
 use crate::error::{Error, InvalidMessage, TimedOut};
-use crate::first_hello::FirstHello;
+use crate::evaluate::server::Judge;
 use crate::observer::Event;
 use crate::path::Dial;
-use crate::policy::Policy;
 use crate::proto::binding::{Role, SideSecrets};
 use crate::proto::frame::GREETING;
 use crate::proto::server::HandshakeKeys;
 use crate::registry::Registration;
+use crate::tls::first_hello::FirstHello;
+use crate::verdict::policy::Policy;
 use crate::verdict::{Reason, Times, TlsReport};
 
 /// A client's connection for the target, with its ClientHello read: [`run`](Self::run) it in a

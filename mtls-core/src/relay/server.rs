@@ -12,16 +12,16 @@ use tokio::time::timeout;
 
 use super::passage::ServerTunnel;
 use super::pump::{DEFAULT_PIPES, Pipes};
-use crate::acceptor::SideConnection;
-use crate::acceptor::service::{SideService, SideServiceBuilder, side_service_setters};
 use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
-use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::observer::Event;
 use crate::path::{Dial, Endpoint, Path};
-use crate::policy::Policy;
 use crate::proto::binding::Binding;
 use crate::proto::frame::GREETING;
+use crate::side::server::connection::SideConnection;
+use crate::side::server::service::{SideService, SideServiceBuilder, side_service_setters};
+use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::verdict::Reason;
+use crate::verdict::policy::Policy;
 
 /// Answers the verifications of a TLS 1.3 server that knows nothing of them, with the hello
 /// binding.

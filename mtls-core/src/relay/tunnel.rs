@@ -15,16 +15,16 @@ use super::exchange::{HelloExchange, Hellos, Unsent};
 use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::{Means, Pump};
 use crate::connector::Primary;
-use crate::connector::judge::{Finding, Judge, PrimaryTls};
-use crate::connector::paths::Settings;
-use crate::connector::verify::{SidePath, SideShared, Sides};
 use crate::error::{Error, TimedOut};
-use crate::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::evaluate::client::{Finding, Judge, PrimaryTls};
 use crate::path::{Dial, Endpoint};
-use crate::policy::Policy;
 use crate::proto::binding::{Association, SideSecrets};
 use crate::proto::client::TlsVersion;
+use crate::side::client::config::Settings;
+use crate::side::client::verification::{SidePath, SideShared, Sides};
 use crate::stream::VerdictHandle;
+use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport};
 
 /// A tunnel to a target, not yet open: [`run`](Self::run) it in a task.

@@ -2,20 +2,81 @@
 //! relays.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::listener::{Incoming, ListenerLimits};
 use crate::error::{Error, TimedOut};
-use crate::places::{Entered, PlaceId, PlaceLimits, Places};
+use crate::slots::{Entered, PlaceId, PlaceLimits, Places};
 
 /// How long to wait after the system could not accept, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where connections come from.
+pub trait Incoming: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection, and where it comes from; safe to drop.
+    ///
+    /// # Errors
+    /// What the system says; the listener pauses and goes on.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says; by default that there is no such address.
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::AddrNotAvailable.into())
+    }
+}
+
+impl Incoming for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, peer) = TcpListener::accept(self).await?;
+        // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
+        stream.set_nodelay(true)?;
+        Ok((stream, peer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpListener::local_addr(self)
+    }
+}
+
+/// The bounds of a [`MultipathListener`](crate::MultipathListener). Zero counts as 1.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ListenerLimits {
+    /// Connections that have not sent a complete ClientHello yet; the oldest makes room for a new
+    /// one. Default: 16,384.
+    pub silent: usize,
+    /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 4,096.
+    pub silent_per_peer: usize,
+    /// Handshakes under way, from the complete ClientHello to the verdict. More wait their turn
+    /// for as long as a handshake may take. Default: 1,024.
+    pub handshakes: usize,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            silent: 16_384,
+            silent_per_peer: 4_096,
+            handshakes: 1_024,
+        }
+    }
+}
 
 /// The bounds of those who have come in, and not yet got anywhere.
 #[derive(Debug)]

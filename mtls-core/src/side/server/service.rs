@@ -8,20 +8,20 @@ use std::time::Duration;
 use rustls::crypto::SecureRandom;
 use tokio::sync::oneshot;
 
-use super::side::{Evicted, SidePlace};
+use super::connection::{Evicted, SidePlace};
 use crate::error::{ApiMisuse, Error, non_zero_durations};
 use crate::observer::{Event, Observer};
-use crate::places::{PlaceId, PlaceLimits, Places};
 use crate::proto::binding::{Association, Bindings, Nonce};
 use crate::proto::server::{HandshakeKeys, ServerLimits};
 use crate::registry::{MemoryRegistry, PendingRegistry, Registration, RegistryKey, ServiceId};
-use crate::rustls_io;
+use crate::slots::{PlaceId, PlaceLimits, Places};
+use crate::tls::io;
 use crate::verdict::Verdict;
 
 /// One service's registry, and the bounds of its side connections.
 pub(crate) struct SideService {
-    pub(super) registry: Arc<dyn PendingRegistry>,
-    pub(super) settings: SideSettings,
+    pub(crate) registry: Arc<dyn PendingRegistry>,
+    pub(crate) settings: SideSettings,
     observer: Option<Arc<dyn Observer>>,
     places: Mutex<Places<oneshot::Sender<()>>>,
     random: &'static dyn SecureRandom,
@@ -151,12 +151,12 @@ impl SideService {
     }
 
     /// Fresh random bytes.
-    pub(super) fn nonce(&self) -> Result<Nonce, Error> {
-        rustls_io::nonce(self.random)
+    pub(crate) fn nonce(&self) -> Result<Nonce, Error> {
+        io::nonce(self.random)
     }
 
     /// A place for a side connection, given up on drop, and word of its eviction.
-    pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(SidePlace, Evicted)> {
+    pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(SidePlace, Evicted)> {
         let (evict, evicted) = oneshot::channel();
         let entered = self.lock().enter(peer.ip(), false, evict)?;
         // Dropping the sender of the one who was evicted tells it.
@@ -169,11 +169,11 @@ impl SideService {
         Some((place, evicted))
     }
 
-    pub(super) fn make_known(&self, place: PlaceId) {
+    pub(crate) fn make_known(&self, place: PlaceId) {
         self.lock().make_known(place);
     }
 
-    pub(super) fn leave(&self, place: PlaceId) {
+    pub(crate) fn leave(&self, place: PlaceId) {
         self.lock().leave(place);
         self.tell(&Event::SideClosed);
     }

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
+use super::{Verdict, hex_sha256};
 use crate::proto::client::InterceptionReason;
-use crate::verdict::{Verdict, hex_sha256};
 
 /// Evidence of an interception: the chain that was presented, the paths, the times. Never a
 /// secret: no key, no value, nothing from which one could be computed.

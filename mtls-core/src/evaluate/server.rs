@@ -9,10 +9,10 @@ use tokio_rustls::server::TlsStream;
 
 use crate::error::{Error, Unverified};
 use crate::path::Independence;
-use crate::policy::Policy;
 use crate::proto::binding::Association;
 use crate::registry::Registration;
 use crate::stream::{MultipathStream, ServerStream, VerdictHandle};
+use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
 /// Everything beside the TLS connection and its registration that a verdict is made of.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::side::{SideConnection, SideLink};
+use super::connection::{SideConnection, SideLink};
 use crate::path::{Dial, Endpoint};
 use crate::proto::binding::Association;
 

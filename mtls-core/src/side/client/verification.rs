@@ -9,13 +9,13 @@ use rustls::crypto::SecureRandom;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::connection::{SideEvent, SideLink};
 use super::pool::Pool;
-use super::side::{SideEvent, SideLink};
 use crate::error::Error;
 use crate::path::{Dial, DialError, Endpoint};
 use crate::proto::binding::{Association, Bindings, Nonce, SideSecrets};
 use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
-use crate::rustls_io;
+use crate::tls::io;
 
 /// The side paths of one connection.
 pub(crate) struct Sides<'a, D> {
@@ -35,7 +35,7 @@ pub(crate) struct SideShared<'a, D> {
 
 impl<D> SideShared<'_, D> {
     fn nonce(&self) -> Result<Nonce, Error> {
-        rustls_io::nonce(self.random)
+        io::nonce(self.random)
     }
 }
 

@@ -1,5 +1,8 @@
 //! What an endpoint learnt about one connection.
 
+pub(crate) mod evidence;
+pub(crate) mod policy;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,7 +47,7 @@ pub enum Outcome {
     /// Nothing was shown, either way.
     Unverified(Reason),
     /// One of the paths is attacked. A stream carries this only under
-    /// [`Policy::Observe`](crate::policy::Policy::Observe).
+    /// [`Policy::Observe`](crate::verdict::policy::Policy::Observe).
     Intercepted(InterceptionReason),
 }
 

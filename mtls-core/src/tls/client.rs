@@ -10,25 +10,25 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::io::{feed, take_output};
 use super::tickets::Quarantine;
 use crate::error::Error;
 use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::client::TlsVersion;
 use crate::proto::hello::{Hello, HelloTap};
-use crate::rustls_io::{feed, take_output};
 
 /// rustls counts tickets, and keeps this many of one server.
 const TICKETS_PER_SERVER: usize = 8;
 
 /// A caller's configuration, made fit: a ticket store of the connector's own, and no early data.
-pub(super) struct TlsSettings {
+pub(crate) struct TlsSettings {
     config: ClientConfig,
     tickets: Option<Arc<dyn ClientSessionStore>>,
     placeholder: TlsConnector,
 }
 
 /// A handshake whose ClientHello is ready to leave.
-pub(super) struct ClientHello {
+pub(crate) struct ClientHello {
     connection: ClientConnection,
     placeholder: TlsConnector,
     name: ServerName<'static>,
@@ -39,14 +39,14 @@ pub(super) struct ClientHello {
 }
 
 /// A complete handshake.
-pub(super) struct Complete<IO> {
-    pub(super) tls: TlsStream<IO>,
-    pub(super) secrets: SideSecrets,
-    pub(super) quarantine: Option<Arc<Quarantine>>,
+pub(crate) struct Complete<IO> {
+    pub(crate) tls: TlsStream<IO>,
+    pub(crate) secrets: SideSecrets,
+    pub(crate) quarantine: Option<Arc<Quarantine>>,
 }
 
 impl TlsSettings {
-    pub(super) fn new(config: &ClientConfig, tickets: usize) -> Self {
+    pub(crate) fn new(config: &ClientConfig, tickets: usize) -> Self {
         let mut config = config.clone();
         config.enable_early_data = false;
         let tickets = (tickets > 0).then(|| {
@@ -64,12 +64,12 @@ impl TlsSettings {
     }
 
     /// Where the configuration's provider takes random bytes from.
-    pub(super) fn random(&self) -> &'static dyn SecureRandom {
+    pub(crate) fn random(&self) -> &'static dyn SecureRandom {
         self.config.crypto_provider().secure_random
     }
 
     /// Builds the ClientHello, before any connection is up.
-    pub(super) fn client_hello(&self, name: ServerName<'static>) -> Result<ClientHello, Error> {
+    pub(crate) fn client_hello(&self, name: ServerName<'static>) -> Result<ClientHello, Error> {
         let mut config = self.config.clone();
         let quarantine = self
             .tickets
@@ -99,7 +99,7 @@ impl TlsSettings {
 }
 
 impl ClientHello {
-    pub(super) fn association(&self) -> Association {
+    pub(crate) fn association(&self) -> Association {
         self.association
     }
 
@@ -107,7 +107,7 @@ impl ClientHello {
     ///
     /// The hellos are moved by hand, so that they can be tapped; from the ServerHello on
     /// tokio-rustls does the rest, and no wrapper stays behind.
-    pub(super) async fn complete<IO>(mut self, mut io: IO) -> Result<Complete<IO>, Error>
+    pub(crate) async fn complete<IO>(mut self, mut io: IO) -> Result<Complete<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -174,7 +174,7 @@ fn side_secrets(tls: &ClientConnection, hello: Option<Hello>) -> SideSecrets {
 }
 
 /// The version that a complete handshake ended with.
-pub(super) fn version(connection: &ClientConnection) -> TlsVersion {
+pub(crate) fn version(connection: &ClientConnection) -> TlsVersion {
     match connection.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
         _ => TlsVersion::Older,

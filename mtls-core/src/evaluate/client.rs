@@ -4,16 +4,16 @@ use std::fmt::Display;
 
 use rustls::pki_types::CertificateDer;
 
-use super::paths::Settings;
-use super::tls::Complete;
-use super::verify::SidePath;
 use crate::error::{Error, Unverified};
-use crate::evidence::Evidence;
 use crate::path::{Independence, Route};
-use crate::policy::Policy;
 use crate::proto::binding::Association;
 use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
+use crate::side::client::config::Settings;
+use crate::side::client::verification::SidePath;
 use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
+use crate::tls::client::Complete;
+use crate::verdict::evidence::Evidence;
+use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
 
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
@@ -49,7 +49,7 @@ pub(crate) struct Decided {
 
 impl Judge<'_> {
     /// Hands the stream out, or says why not. Tickets are released only with a verified stream.
-    pub(super) fn judge<IO>(
+    pub(crate) fn judge<IO>(
         self,
         complete: Complete<IO>,
         sides: &[SidePath],

@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::first_hello::{FirstHello, READ_BUFFER};
+use super::io::{feed, take_output};
 use crate::error::{Error, InvalidMessage};
-use crate::first_hello::{FirstHello, READ_BUFFER};
 use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::error::HelloError;
 use crate::proto::server::HandshakeKeys;
-use crate::rustls_io::{feed, take_output};
 
 /// How long a client that is refused may take to go, and how much of what it sends is read.
 const LINGER: Duration = Duration::from_secs(1);
@@ -28,32 +28,32 @@ const MAX_UNREAD: u64 = 64 * 1024;
 const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 
 /// A caller's configuration, made fit: no early data, no half-RTT data.
-pub(super) struct TlsSettings {
+pub(crate) struct TlsSettings {
     config: ServerConfig,
     placeholder: TlsAcceptor,
 }
 
 /// A connection whose ClientHello has been read, and not processed yet. What cannot be one is left
 /// to rustls, which knows the right alert.
-pub(super) struct ReadHello<IO> {
-    pub(super) io: IO,
-    pub(super) hello: FirstHello,
+pub(crate) struct ReadHello<IO> {
+    pub(crate) io: IO,
+    pub(crate) hello: FirstHello,
 }
 
 /// A connection whose first flight is ready to leave.
-pub(super) struct FirstFlight<IO> {
+pub(crate) struct FirstFlight<IO> {
     io: IO,
     connection: ServerConnection,
     output: Vec<u8>,
     placeholder: TlsAcceptor,
     /// The handshake's name; `None` where the ClientHello could not be read.
-    pub(super) association: Option<Association>,
+    pub(crate) association: Option<Association>,
     /// What to register under it; `None` where there is nothing to compare.
-    pub(super) registers: Option<HandshakeKeys>,
+    pub(crate) registers: Option<HandshakeKeys>,
 }
 
 impl TlsSettings {
-    pub(super) fn new(config: &ServerConfig) -> Self {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
         let mut config = config.clone();
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
@@ -64,12 +64,12 @@ impl TlsSettings {
     }
 
     /// Where the configuration's provider takes random bytes from.
-    pub(super) fn random(&self) -> &'static dyn SecureRandom {
+    pub(crate) fn random(&self) -> &'static dyn SecureRandom {
         self.config.crypto_provider().secure_random
     }
 
     /// Processes the hellos of a connection up to the server's first flight.
-    pub(super) async fn first_flight<IO>(
+    pub(crate) async fn first_flight<IO>(
         &self,
         hello: ReadHello<IO>,
     ) -> Result<FirstFlight<IO>, Error>
@@ -132,7 +132,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     /// Sends the flight, says so, and completes the handshake.
-    pub(super) async fn complete(mut self, flushed: impl FnOnce()) -> Result<TlsStream<IO>, Error> {
+    pub(crate) async fn complete(mut self, flushed: impl FnOnce()) -> Result<TlsStream<IO>, Error> {
         self.io.write_all(&self.output).await?;
         self.io.flush().await?;
         drop(std::mem::take(&mut self.output));

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::pool::{Pool, PoolSettings};
 use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
 use crate::path::{Dial, Endpoint};
-use crate::policy::Policy;
 use crate::proto::binding::Bindings;
+use crate::verdict::policy::Policy;
 
 /// The paths of a client, ready for use.
 pub(crate) struct ClientPaths<D> {

@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::service::SideService;
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
-use crate::places::PlaceId;
 use crate::proto::binding::Association;
 use crate::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use crate::proto::server::{Lookup, ServerEvent, ServerVerifier};
 use crate::registry::{Asker, ConfirmedSide, LookupReply, RegistryKey};
+use crate::slots::PlaceId;
 
 /// How long a side connection may refuse to take bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -106,12 +106,12 @@ async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
 }
 
 /// A side connection's place; given up on drop.
-pub(super) struct SidePlace {
-    pub(super) service: Arc<SideService>,
-    pub(super) id: PlaceId,
+pub(crate) struct SidePlace {
+    pub(crate) service: Arc<SideService>,
+    pub(crate) id: PlaceId,
 }
 
-pub(super) type Evicted = oneshot::Receiver<()>;
+pub(crate) type Evicted = oneshot::Receiver<()>;
 
 impl Drop for SidePlace {
     fn drop(&mut self) {

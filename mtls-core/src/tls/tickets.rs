@@ -16,7 +16,7 @@ const MAX_HELD: usize = 8;
 
 /// One connection's view of the connector's store: reads go through, writes are held back until
 /// [`release`](Self::release).
-pub(super) struct Quarantine {
+pub(crate) struct Quarantine {
     store: Arc<dyn ClientSessionStore>,
     held: Mutex<Held>,
 }
@@ -33,7 +33,7 @@ enum Write {
 }
 
 impl Quarantine {
-    pub(super) fn new(store: Arc<dyn ClientSessionStore>) -> Self {
+    pub(crate) fn new(store: Arc<dyn ClientSessionStore>) -> Self {
         Self {
             store,
             held: Mutex::new(Held::Back(Vec::new())),
@@ -42,7 +42,7 @@ impl Quarantine {
 
     /// The connection was verified: what it brought enters the store, and so does what it brings
     /// from now on.
-    pub(super) fn release(&self) {
+    pub(crate) fn release(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Held::Back(writes) = std::mem::replace(&mut *held, Held::Released) {
             writes.into_iter().for_each(|write| self.apply(write));

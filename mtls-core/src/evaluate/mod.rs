@@ -1,0 +1,4 @@
+//! What each end concludes from its side connections, and whether its policy accepts that.
+
+pub(crate) mod client;
+pub(crate) mod server;

@@ -1,0 +1,4 @@
+//! The server's end: side connections, and the service that they ask.
+
+pub(crate) mod connection;
+pub(crate) mod service;

@@ -1,0 +1,7 @@
+//! Every call into rustls but those in public signatures: both ends' handshakes.
+
+pub(crate) mod client;
+pub(crate) mod first_hello;
+pub(crate) mod io;
+pub(crate) mod server;
+mod tickets;
