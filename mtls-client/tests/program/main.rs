@@ -6,6 +6,7 @@ mod connect;
 mod curl;
 mod exits;
 mod get;
+mod http;
 mod identity;
 mod lab;
 mod paths;
