@@ -2,7 +2,9 @@
 
 mod common;
 
-use std::os::unix::net::UnixDatagram;
+use std::ffi::OsStr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use common::{HUNG, Running, Site};
 use rustix::process::Signal;
@@ -11,12 +13,21 @@ use rustix::process::Signal;
 struct Manager(UnixDatagram);
 
 impl Manager {
-    fn start(site: &Site, more: &[&str], watchdog_us: Option<&str>) -> (Self, Running) {
+    fn start(site: &Site, watchdog_us: Option<&str>) -> (Self, Running) {
         let path = site.root.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
+        Self::start_on(socket, path.as_os_str(), site, watchdog_us)
+    }
+
+    fn start_on(
+        socket: UnixDatagram,
+        name: &OsStr,
+        site: &Site,
+        watchdog_us: Option<&str>,
+    ) -> (Self, Running) {
         socket.set_read_timeout(Some(HUNG)).expect("a timeout");
         let mut command = site.command(&["--listen", "127.0.0.1:0"]);
-        command.args(more).env("NOTIFY_SOCKET", &path);
+        command.env("NOTIFY_SOCKET", name);
         command
             .env_remove("WATCHDOG_PID")
             .env_remove("WATCHDOG_USEC");
@@ -36,7 +47,7 @@ impl Manager {
 #[test]
 fn manager_hears_of_the_start_of_reloads_and_of_the_end() {
     let site = Site::new();
-    let (manager, mut server) = Manager::start(&site, &[], None);
+    let (manager, mut server) = Manager::start(&site, None);
     assert_eq!(manager.told(), "READY=1\n");
     for content in [None, Some("nonsense")] {
         if let Some(content) = content {
@@ -56,12 +67,26 @@ fn manager_hears_of_the_start_of_reloads_and_of_the_end() {
 #[test]
 fn manager_gets_signs_of_life_where_it_wants_them() {
     let site = Site::new();
-    let (manager, server) = Manager::start(&site, &[], Some("20000"));
+    let (manager, server) = Manager::start(&site, Some("20000"));
     let told: Vec<String> = (0..4).map(|_| manager.told()).collect();
     let beats = told.iter().filter(|told| *told == "WATCHDOG=1\n");
     assert_eq!(beats.count(), 3, "{told:?}");
     assert!(told.contains(&"READY=1\n".to_owned()), "{told:?}");
     server.signal(Signal::TERM);
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[test]
+fn manager_is_told_by_an_abstract_socket_too() {
+    let site = Site::new();
+    let name = format!("mtls-server-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let socket = UnixDatagram::bind_addr(&address).expect("a socket");
+    let name = format!("@{name}");
+    let (manager, server) = Manager::start_on(socket, OsStr::new(&name), &site, None);
+    assert_eq!(manager.told(), "READY=1\n");
+    server.signal(Signal::TERM);
+    assert_eq!(manager.told(), "STOPPING=1\n");
     assert_eq!(server.wait().0.code(), Some(0));
 }
 

@@ -1,5 +1,12 @@
 //! Word to the service manager, as systemd takes it (sd_notify(3)). Without one nothing happens.
 
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -40,7 +47,31 @@ pub(super) async fn stay_alive(wanted_every: Duration) {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    if let Err(error) = send(&socket, states) {
         tracing::warn!(%error, "could not tell the service manager: {states:?}");
+    }
+}
+
+/// Sends one message, as `sd_notify::notify` does; version 0.5.0 of that cannot send to an abstract
+/// socket.
+fn send(socket: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
+    let address = address_of(socket)?;
+    let mut message = String::new();
+    for state in states {
+        // A String takes everything.
+        let _ = writeln!(message, "{state}");
+    }
+    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address)?;
+    Ok(())
+}
+
+/// The address that `NOTIFY_SOCKET` names: a path, or an abstract socket as `@NAME`.
+fn address_of(socket: &OsStr) -> io::Result<SocketAddr> {
+    match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(socket),
     }
 }
