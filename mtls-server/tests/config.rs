@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -237,24 +238,53 @@ fn an_argument_after_two_dashes_stays_one() {
 #[test]
 fn check_says_that_nothing_is_wrong() {
     let site = Site::new();
-    let file = complete(&site, "listen = '192.0.2.1:443'\n");
+    let file = complete(&site, "listen = '127.0.0.1:0'\n");
     let output = check(&file);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("nothing wrong: serve"));
+    let said = text(&output.stdout);
+    assert_eq!(said, format!("{}: nothing wrong: serve\n", file.display()));
     assert_eq!(text(&output.stderr), "");
 }
 
 #[test]
-fn configuration_in_the_documentation_is_right() {
+fn check_finds_addresses_that_cannot_be_listened_on() {
     let site = Site::new();
-    let shipped = include_str!("../../docs/deploy/mtls-server.toml");
-    let here = shipped
-        .replace("/srv/www", &site.www().display().to_string())
-        .replace("/etc/mtls-server/tls", &site.pem("").display().to_string())
-        .replace("# side-listen", "side-listen");
-    assert!(here.contains("side-listen"));
-    let output = check(&write(&site, &here));
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    for (more, part) in [
+        (
+            "listen = '192.0.2.1:443'",
+            "192.0.2.1:443: this machine does not have that address",
+        ),
+        (
+            "listen = ['127.0.0.1:4443', '0.0.0.0:4443']",
+            "cannot listen on both 127.0.0.1:4443 and 0.0.0.0:4443",
+        ),
+        (
+            "listen = '127.0.0.1:4443'\nside-listen = '127.0.0.1:4443'",
+            "cannot listen on both 127.0.0.1:4443",
+        ),
+        (
+            "listen = '127.0.0.1:4443'\nstatus = '127.0.0.1:4443'",
+            "cannot listen on both 127.0.0.1:4443",
+        ),
+    ] {
+        let output = check(&complete(&site, more));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more}: {said}");
+        assert!(said.contains(part), "expected {part:?}: {said}");
+    }
+}
+
+#[test]
+fn check_names_an_address_that_it_did_not_check() {
+    let site = Site::new();
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address");
+    let output = check(&complete(&site, &format!("listen = '{taken}'\n")));
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let unchecked = format!(":1: not checked: cannot listen on {taken}: it is in use already");
+    assert!(said.contains(&unchecked), "{said}");
+    assert!(said.contains("nothing wrong: serve"), "{said}");
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! The sockets that the proxy listens on.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
+use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 
 use super::{Proxy, connection};
@@ -16,11 +18,13 @@ use crate::failure::Failure;
 
 /// How long to wait when the system gives no more connections.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections that the system holds until they are accepted.
+const BACKLOG: u32 = 1024;
 
-pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
+pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
     let mut sockets = Vec::with_capacity(addresses.len());
     for address in addresses {
-        let socket = TcpListener::bind(address).await.map_err(|error| {
+        let socket = listen(*address).map_err(|error| {
             let message = format!(
                 "could not listen on {address}: {error}. Choose another address with --listen."
             );
@@ -29,6 +33,21 @@ pub(super) async fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, F
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+/// An IPv6 socket takes no IPv4 connections, so that `0.0.0.0` and `[::]` can share a port.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            set_ipv6_v6only(&socket, true)?;
+            socket
+        }
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves whoever comes, at most `most` at a time; the others wait in the system's queue.

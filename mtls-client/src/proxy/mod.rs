@@ -115,7 +115,7 @@ async fn run(
     console: Console,
 ) -> Exit {
     listen::allow_many_files(options.max_tunnels);
-    let sockets = match listen::bind(&options.listen).await {
+    let sockets = match listen::bind(&options.listen) {
         Ok(sockets) => sockets,
         Err(failure) => {
             messages::error(&failure);

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mtls_core::Policy;
-use mtls_core::http_io::HeadLimit;
 
 use super::time::{duration, positive};
 use crate::error::Error;
@@ -22,7 +21,8 @@ observe: serve everybody and report";
 /// Where to listen, as typed.
 #[derive(Debug, clap::Args)]
 pub struct ListenArgs {
-    /// Listen here for TLS and side connections; port 0 takes any that is free (repeatable)
+    /// Listen here for TLS and side connections; port 0 takes any that is free, [::] takes IPv6
+    /// connections only (repeatable)
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8443")]
     pub listen: Vec<SocketAddr>,
 
@@ -117,15 +117,14 @@ pub struct HttpArgs {
     /// After how long without a byte a connection is closed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub idle_timeout: Duration,
+}
 
-    /// Longest request line and header fields in bytes, over HTTP/1.1 and HTTP/2; more get 431
-    #[arg(
-        long,
-        value_name = "BYTES",
-        default_value_t = 32_768,
-        value_parser = clap::value_parser!(u32).range(1_024..=262_144)
-    )]
-    pub max_header_size: u32,
+impl ListenArgs {
+    /// All addresses of a command, in the order in which it binds them.
+    pub(super) fn addresses(&self, status: &StatusArgs) -> Vec<SocketAddr> {
+        let listen = self.listen.iter().chain(&self.side_listen);
+        status.status.iter().chain(listen).copied().collect()
+    }
 }
 
 impl StatusArgs {
@@ -140,10 +139,10 @@ impl StatusArgs {
     }
 
     /// Opens the page, if there is to be one.
-    pub(super) async fn open(&self, program: &mut Program) -> Result<(), Error> {
+    pub(super) fn open(&self, program: &mut Program) -> Result<(), Error> {
         self.check()?;
         match self.status {
-            Some(address) => program.open_status(address).await,
+            Some(address) => program.open_status(address),
             None => Ok(()),
         }
     }
@@ -166,7 +165,6 @@ impl HttpArgs {
         HttpLimits {
             header_timeout: self.header_timeout,
             idle_timeout: self.idle_timeout,
-            request_head: HeadLimit::new(self.max_header_size as usize),
         }
     }
 }

@@ -8,6 +8,7 @@ mod terminate;
 mod time;
 mod tls_server;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -112,6 +113,16 @@ impl Command {
             Self::Serve(args) => args.check(),
             Self::Terminate(args) => args.check(),
             Self::Passthrough(args) => args.check(),
+            Self::Config(_) => Vec::new(),
+        }
+    }
+
+    /// The addresses to listen on.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        match self {
+            Self::Serve(args) => args.server.addresses(),
+            Self::Terminate(args) => args.server.addresses(),
+            Self::Passthrough(args) => args.addresses(),
             Self::Config(_) => Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! `mtls-server passthrough`.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,9 +86,9 @@ pub struct TunnelArgs {
 impl PassthroughArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
-        self.status.open(&mut program).await?;
-        // The two ends of a tunnel.
-        open_files::allow(self.limits.max_tunnels.get(), 2, "--max-tunnels");
+        self.status.open(&mut program)?;
+        // Each tunnel has two sockets.
+        open_files::allow(self.limits.max_tunnels.get().saturating_mul(2));
         let passthrough = Passthrough::bind(self.options(program.monitor())).await?;
         self.show(&passthrough, program.monitor());
         self.announce(&passthrough);
@@ -97,6 +98,11 @@ impl PassthroughArgs {
     /// What can be told to be wrong without serving.
     pub(super) fn check(&self) -> Vec<Error> {
         self.status.check().err().into_iter().collect()
+    }
+
+    /// The addresses to listen on.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.listen.addresses(&self.status)
     }
 
     /// Lets the status page show the passthrough.

@@ -145,8 +145,8 @@ impl Passthrough {
         }
         let relay = options.relay()?;
         let (stop, stopping) = Stop::new();
-        let sockets = Sockets::bind(&options.listen, stopping.clone()).await?;
-        let side_sockets = Sockets::bind(&options.side_listen, stopping.clone()).await?;
+        let sockets = Sockets::bind(&options.listen, stopping.clone())?;
+        let side_sockets = Sockets::bind(&options.side_listen, stopping.clone())?;
         refuse_loop(&options.target, &sockets)?;
         refuse_loop(&options.target, &side_sockets)?;
         let greeting = options.send_proxy.then(proxy_protocol::local_header);

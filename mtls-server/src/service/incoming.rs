@@ -8,7 +8,7 @@ use std::task::Poll;
 use mtls_core::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Stopping;
+use super::{Stopping, listen};
 use crate::error::Error;
 
 /// Accepts on several sockets in turn, until it is told to stop; then it closes them.
@@ -22,14 +22,11 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    pub(crate) async fn bind(addresses: &[SocketAddr], stopping: Stopping) -> Result<Self, Error> {
-        let mut listeners = Vec::with_capacity(addresses.len());
-        for &address in addresses {
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|source| Error::Listen { address, source })?;
-            listeners.push(listener);
-        }
+    pub(crate) fn bind(addresses: &[SocketAddr], stopping: Stopping) -> Result<Self, Error> {
+        let listeners = addresses
+            .iter()
+            .map(|&address| listen(address).map_err(|source| Error::Listen { address, source }))
+            .collect::<Result<Vec<_>, _>>()?;
         let addresses = listeners
             .iter()
             .filter_map(|listener| listener.local_addr().ok())

@@ -2,6 +2,7 @@
 //! connections, and the loop that runs a service until a signal ends it.
 
 mod incoming;
+mod listen;
 mod log;
 mod monitor;
 pub(crate) mod notify;
@@ -18,6 +19,7 @@ pub(crate) use stop::Stop;
 pub use stop::Stopping;
 
 pub(crate) use incoming::Sockets;
+pub(crate) use listen::listen;
 pub(crate) use log::start_log;
 pub(crate) use monitor::{Backend, Monitor};
 pub(crate) use program::{Program, say};

@@ -56,8 +56,8 @@ impl Program {
     }
 
     /// Opens the status page.
-    pub(crate) async fn open_status(&mut self, address: SocketAddr) -> Result<(), Error> {
-        let page = StatusPage::bind(address, Arc::clone(&self.monitor)).await?;
+    pub(crate) fn open_status(&mut self, address: SocketAddr) -> Result<(), Error> {
+        let page = StatusPage::bind(address, Arc::clone(&self.monitor))?;
         say(format_args!("status on http://{}/status", page.address()));
         self.background(page.run());
         Ok(())

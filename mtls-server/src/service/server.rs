@@ -107,8 +107,8 @@ impl<H: Handler> Server<H> {
         Ok(Self {
             handler,
             acceptor,
-            sockets: Sockets::bind(&options.listen, stopping.clone()).await?,
-            side_sockets: Sockets::bind(&options.side_listen, stopping.clone()).await?,
+            sockets: Sockets::bind(&options.listen, stopping.clone())?,
+            side_sockets: Sockets::bind(&options.side_listen, stopping.clone())?,
             limits,
             open: OpenConnections::default(),
             stop,

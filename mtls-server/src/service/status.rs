@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::listen;
 use super::monitor::{Monitor, Stage};
 use crate::error::Error;
 
@@ -43,9 +44,9 @@ pub(crate) struct StatusPage {
 
 impl StatusPage {
     /// Binds the address.
-    pub(crate) async fn bind(address: SocketAddr, monitor: Arc<Monitor>) -> Result<Self, Error> {
+    pub(crate) fn bind(address: SocketAddr, monitor: Arc<Monitor>) -> Result<Self, Error> {
         let unusable = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(unusable)?;
+        let listener = listen(address).map_err(unusable)?;
         Ok(Self {
             address: listener.local_addr().map_err(unusable)?,
             listener,

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// After this long a test that waits is called hung.
 pub(crate) const HUNG: Duration = Duration::from_secs(60);
@@ -293,6 +293,13 @@ pub(crate) fn curl(ca: &Path, arguments: &[&str]) -> Option<Output> {
     ];
     all.extend(arguments);
     tool("curl", &all, "")
+}
+
+/// Whether this port is free for IPv6, whatever holds it for IPv4.
+pub(crate) fn is_free_for_ipv6(port: u16) -> bool {
+    let socket = TcpSocket::new_v6().expect("a socket");
+    rustix::net::sockopt::set_ipv6_v6only(&socket, true).expect("an option");
+    socket.bind((Ipv6Addr::UNSPECIFIED, port).into()).is_ok()
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

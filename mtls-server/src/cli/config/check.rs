@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Subcommand};
 
+use super::addresses;
 use super::error::{ConfigError, Problem};
-use super::file::{ConfigFile, Table};
+use super::file::ConfigFile;
 use crate::cli::Cli;
 use crate::error::Error;
 
@@ -16,8 +17,9 @@ pub enum ConfigCommand {
     /// Say what is wrong with a configuration file, without serving
     ///
     /// Each table is read as the command's options would be, without the environment, so each has
-    /// to be complete; and the certificates, keys and directories that it names are looked at. The
-    /// exit status is 2 when anything is wrong.
+    /// to be complete. The certificates, keys and directories that it names are read, and its
+    /// addresses are bound for a moment. An address that another program uses, or that needs a
+    /// privilege, is reported as not checked. The exit status is 2 when anything is wrong.
     Check {
         /// The file
         #[arg(value_name = "FILE")]
@@ -28,39 +30,53 @@ pub enum ConfigCommand {
 impl ConfigCommand {
     pub(in crate::cli) fn run(self) -> Result<(), Error> {
         let Self::Check { file } = self;
-        let tables = check(&file).map_err(Error::Config)?;
-        let fine = format!("{}: nothing wrong: {}", file.display(), tables.join(", "));
+        let checked = check(&file).map_err(Error::Config)?;
+        let mut lines: Vec<_> = checked.unchecked.iter().map(ToString::to_string).collect();
+        let tables = checked.tables.join(", ");
+        lines.push(format!("{}: nothing wrong: {tables}", file.display()));
         // The exit status tells it too.
-        let _ = writeln!(io::stdout(), "{fine}");
+        let _ = writeln!(io::stdout(), "{}", lines.join("\n"));
         Ok(())
     }
 }
 
-/// The tables of a file that has nothing wrong.
-fn check(path: &Path) -> Result<Vec<String>, Vec<ConfigError>> {
+/// What a file is that has nothing wrong.
+struct Checked {
+    tables: Vec<String>,
+    /// The addresses that could not be bound by this program at this time.
+    unchecked: Vec<ConfigError>,
+}
+
+/// Checks all tables of a file.
+fn check(path: &Path) -> Result<Checked, Vec<ConfigError>> {
     let file = ConfigFile::read(path, &Cli::command())?;
     if file.tables.is_empty() {
         return Err(vec![ConfigError::new(path, None, Problem::Empty)]);
     }
-    let errors: Vec<ConfigError> = file
-        .tables
-        .iter()
-        .flat_map(|table| check_table(&file, table))
-        .collect();
-    match errors.is_empty() {
-        true => Ok(file.tables.into_iter().map(|table| table.command).collect()),
-        false => Err(errors),
+    let (mut wrong, mut unchecked) = (Vec::new(), Vec::new());
+    for table in &file.tables {
+        match Cli::from_table(&file, table) {
+            Ok(cli) => {
+                let at = |problem| ConfigError::new(path, Some(table.line), problem);
+                let addresses = addresses::check(&cli.command.addresses());
+                let errors = cli.command.check().into_iter().chain(addresses.wrong);
+                wrong.extend(errors.map(Problem::Unusable).map(at));
+                unchecked.extend(
+                    addresses
+                        .unchecked
+                        .into_iter()
+                        .map(Problem::Unchecked)
+                        .map(at),
+                );
+            }
+            Err(error) => wrong.push(error),
+        }
     }
-}
-
-fn check_table(file: &ConfigFile, table: &Table) -> Vec<ConfigError> {
-    match Cli::from_table(file, table) {
-        Ok(cli) => cli
-            .command
-            .check()
-            .into_iter()
-            .map(|error| ConfigError::new(&file.path, Some(table.line), Problem::Unusable(error)))
-            .collect(),
-        Err(error) => vec![error],
+    match wrong.is_empty() {
+        true => Ok(Checked {
+            tables: file.tables.into_iter().map(|table| table.command).collect(),
+            unchecked,
+        }),
+        false => Err(wrong),
     }
 }

@@ -5,6 +5,7 @@
 //! conflicts and requirements hold whatever the source. The command line goes before the
 //! environment, and that before the file.
 
+mod addresses;
 mod check;
 mod environment;
 mod error;

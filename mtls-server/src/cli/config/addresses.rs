@@ -1,0 +1,64 @@
+//! Tries the addresses of a configuration.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use crate::error::Error;
+use crate::service::listen;
+
+/// What binding the addresses of one command showed.
+#[derive(Debug, Default)]
+pub(super) struct AddressCheck {
+    pub(super) wrong: Vec<Error>,
+    /// Those that another program uses, perhaps the server that runs with this configuration, and
+    /// those that need a privilege that this program does not have.
+    pub(super) unchecked: Vec<Error>,
+}
+
+/// Binds the addresses that one command binds, and closes them again. Within a runtime.
+pub(super) fn check(addresses: &[SocketAddr]) -> AddressCheck {
+    let mut check = AddressCheck::default();
+    for (index, &address) in addresses.iter().enumerate() {
+        let before = &addresses[..index];
+        if let Some(other) = before.iter().find(|other| overlap(**other, address)) {
+            check.wrong.push(Error::SameAddress(*other, address));
+        } else if let Err(source) = listen(address) {
+            let list = match source.kind() {
+                ErrorKind::AddrInUse | ErrorKind::PermissionDenied => &mut check.unchecked,
+                _ => &mut check.wrong,
+            };
+            list.push(Error::Listen { address, source });
+        }
+    }
+    check
+}
+
+/// Does listening on one keep the other from it?
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let includes = |one: SocketAddr, other: SocketAddr| {
+        one.ip() == other.ip() || one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4()
+    };
+    one.port() == other.port() && one.port() != 0 && (includes(one, other) || includes(other, one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_where_one_includes_the_other() {
+        for (one, other, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("[::1]:1", "[::]:1", true),
+            ("0.0.0.0:1", "[::]:1", false),
+            ("[::]:1", "127.0.0.1:1", false),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let parse = |text: &str| text.parse().expect("an address");
+            assert_eq!(overlap(parse(one), parse(other)), expected, "{one} {other}");
+        }
+    }
+}
