@@ -4,7 +4,9 @@ use std::fmt;
 
 use mtls_core::path::{DialError, DialFailureClass, Endpoint};
 use mtls_core::proto::client::SideFailure;
-use mtls_core::{Error, NotSmkex, Reason, TimedOut, Unverified};
+use mtls_core::{
+    Error, NotSmkex, Reason, TimedOut, Unverified, certificate_error_message, tls_error_message,
+};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::exit::Exit;
@@ -41,7 +43,7 @@ impl Failure {
             Error::Tls(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
                 nothing_in_common(to, &path)
             }
-            Error::Tls(error) => tls_failed(error, to, &path),
+            Error::Tls(error) => tls_failed(&tls_error_message(error), to, &path),
             Error::Io(error) => tls_failed(error, to, &path),
             Error::TimedOut(what) => {
                 Self::new(Exit::TimedOut, "timed-out", timed_out(*what, to, &path))
@@ -105,10 +107,11 @@ fn not_trusted(reason: &CertificateError, to: &Endpoint, path: &str) -> Failure 
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "Check the host's name."
         }
-        _ => "Tell the server's operator.",
+        _ => "The server's operator has to change it.",
     };
     let message = format!(
-        "the certificate that came from {to} over {path} is not trusted: {reason}. {advice}"
+        "the certificate that came from {to} over {path} is not trusted: {}. {advice}",
+        certificate_error_message(reason)
     );
     Failure::new(Exit::NotTrusted, "certificate-not-trusted", message)
 }
@@ -122,8 +125,9 @@ fn tls_failed(error: &dyn fmt::Display, to: &Endpoint, path: &str) -> Failure {
 
 fn not_smkex(error: &rustls::Error, to: &Endpoint, path: &str) -> Failure {
     let message = format!(
-        "{to} does not speak SMKEX over {path} ({error}): it shows a certificate, or has nothing \
-         in common with this client. Leave --smkex away."
+        "{to} does not speak SMKEX over {path} ({}): it shows a certificate, or has nothing \
+         in common with this client. Leave --smkex away.",
+        tls_error_message(error)
     );
     Failure::new(Exit::Tls, "not-smkex", message)
 }

@@ -2,81 +2,61 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use rustls_pki_types::pem::{Error, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use mtls_core::pem::{self, CertificateUse, CertificateWarning, KeyPairError};
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::SingleCertAndKey;
+use rustls_pki_types::CertificateDer;
 
 use crate::exit::Exit;
 use crate::messages;
 use crate::options::{Identity, UsageError};
 
-/// Reads the chain and the key; warns of a key that others can read.
-pub(crate) fn load(
-    identity: &Identity,
-    silent: bool,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), UsageError> {
-    let chain = chain(&identity.chain)?;
-    let key = PrivateKeyDer::from_pem_file(&identity.key).map_err(|error| {
-        let (path, option) = match identity.key == identity.chain {
-            true => (&identity.chain, "--cert"),
-            false => (&identity.key, "--key"),
-        };
-        match error {
-            Error::NoItemsFound => wrong(
-                option,
-                path,
-                &"there is no private key in it; a PEM file that is not encrypted is expected, \
-                  which --key FILE names",
-            ),
-            error => wrong(option, path, &Unreadable(error)),
-        }
+/// Reads the chain and the key, and checks that they can be used together. Warns of a key that
+/// others can read, and of a certificate that servers may refuse.
+pub(crate) fn load(identity: &Identity, silent: bool) -> Result<Arc<SingleCertAndKey>, UsageError> {
+    let chain = pem::certificates(&identity.chain).map_err(|error| wrong("--cert", error))?;
+    let key_option = match identity.key == identity.chain {
+        true => "--cert",
+        false => "--key",
+    };
+    let key = pem::private_key(&identity.key).map_err(|error| match error.problem() {
+        pem::PemProblem::Missing { .. } => wrong(
+            key_option,
+            format_args!("{error}; --key FILE names the key"),
+        ),
+        _ => wrong(key_option, error),
     })?;
+    let certified = pem::certified_key(chain, key, &aws_lc_rs::default_provider())
+        .map_err(|error| unusable(identity, key_option, &error))?;
     if !silent {
         warn_of_readers(&identity.key);
+        warn_of_certificate(&identity.chain, certified.cert.first());
     }
-    Ok((chain, key))
+    Ok(Arc::new(SingleCertAndKey::from(certified)))
 }
 
-/// The two do not fit, or not this program.
-pub(crate) fn unusable(identity: &Identity, error: &rustls::Error) -> UsageError {
-    let reason = match error {
-        rustls::Error::InconsistentKeys(_) => format!(
-            "the key in `{}` is not that of this certificate",
-            identity.key.display()
-        ),
-        error => format!("it cannot be used: {error}"),
-    };
-    wrong("--cert", &identity.chain, &reason)
-}
-
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, UsageError> {
-    let unreadable = |error| wrong("--cert", path, &Unreadable(error));
-    let pem = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-    let chain: Vec<_> = pem.collect::<Result<_, _>>().map_err(unreadable)?;
-    match chain.is_empty() {
-        true => Err(wrong(
-            "--cert",
-            path,
-            &"there is no certificate in it; a PEM file is expected",
-        )),
-        false => Ok(chain),
+fn unusable(identity: &Identity, key_option: &'static str, error: &KeyPairError) -> UsageError {
+    let (chain, key) = (identity.chain.display(), identity.key.display());
+    match error {
+        KeyPairError::Key(problem) => wrong(key_option, format_args!("{key}: {problem}")),
+        KeyPairError::Mismatch => wrong("--cert", format_args!("{chain}: {error} ({key})")),
+        error => wrong("--cert", format_args!("{chain}: {error}")),
     }
 }
 
-fn wrong(option: &'static str, path: &Path, reason: &dyn fmt::Display) -> UsageError {
-    let reason = format_args!("`{}`: {reason}", path.display());
+fn wrong(option: &'static str, reason: impl fmt::Display) -> UsageError {
     UsageError::new(option, reason).exits_with(Exit::ClientCertificate)
 }
 
-/// The library's own words for an error of the system are for programmers.
-struct Unreadable(Error);
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Error::Io(error) => error.fmt(f),
-            error => error.fmt(f),
-        }
+fn warn_of_certificate(path: &Path, certificate: Option<&CertificateDer<'_>>) {
+    let now = SystemTime::now();
+    let warnings = certificate
+        .map(|certificate| CertificateWarning::all(certificate, CertificateUse::Client, now));
+    for warning in warnings.into_iter().flatten() {
+        messages::warn(&format!("{}: {warning}", path.display()));
     }
 }
 

@@ -30,10 +30,13 @@ mod style;
 mod target;
 mod trace;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use mtls_core::pem::redact;
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -50,7 +53,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // Help that nobody reads is no failure.
-            let _ = error.print();
+            let _ = match redact(&error.render().to_string()) {
+                Cow::Borrowed(_) => error.print(),
+                Cow::Owned(text) => write!(io::stderr(), "{text}"),
+            };
             return match error.use_stderr() {
                 true => Exit::Usage.into(),
                 false => Exit::Success.into(),

@@ -1,13 +1,14 @@
 //! The TLS configuration: which CAs are trusted, which certificate is shown, and which application
 //! protocols are offered.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use mtls_core::{pem, tls_error_message};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_native_certs::ErrorKind;
 
 use crate::exit::Exit;
 use crate::identity;
@@ -35,9 +36,7 @@ pub(crate) fn client_config(
     let mut config = match &settings.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let (chain, key) = identity::load(identity, settings.silent)?;
-            let config = builder.with_client_auth_cert(chain, key);
-            config.map_err(|error| identity::unusable(identity, &error))?
+            builder.with_client_cert_resolver(identity::load(identity, settings.silent)?)
         }
     };
     config.alpn_protocols = protocols;
@@ -47,6 +46,7 @@ pub(crate) fn client_config(
 fn system_roots() -> Result<RootCertStore, UsageError> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
+        let error = readable(error);
         tracing::warn!(%error, "some of the system's CAs could not be read");
     }
     let mut store = RootCertStore::empty();
@@ -61,22 +61,24 @@ fn system_roots() -> Result<RootCertStore, UsageError> {
     }
 }
 
+/// The error without the content of the file, which the parser's own error quotes.
+fn readable(error: &rustls_native_certs::Error) -> String {
+    match &error.kind {
+        ErrorKind::Pem(_) => format!("{}: a PEM file is damaged", error.context),
+        _ => error.to_string(),
+    }
+}
+
 /// Unlike the system's, every certificate of the caller's own must make sense.
 fn roots_in(path: &Path) -> Result<RootCertStore, UsageError> {
-    let wrong = |reason: &dyn std::fmt::Display| {
-        UsageError::new("--cacert", format_args!("`{}`: {reason}", path.display()))
-            .exits_with(Exit::CaFile)
-    };
+    let wrong =
+        |reason: &dyn fmt::Display| UsageError::new("--cacert", reason).exits_with(Exit::CaFile);
     let mut store = RootCertStore::empty();
-    let pem = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
-    for certificate in pem {
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        store.add(certificate).map_err(|error| wrong(&error))?;
+    for certificate in pem::certificates(path).map_err(|error| wrong(&error))? {
+        store.add(certificate).map_err(|error| {
+            let reason = tls_error_message(&error);
+            wrong(&format_args!("{}: {reason}", path.display()))
+        })?;
     }
-    match store.is_empty() {
-        true => Err(wrong(
-            &"there is no certificate in it; a PEM file is expected",
-        )),
-        false => Ok(store),
-    }
+    Ok(store)
 }

@@ -10,6 +10,7 @@ use rustls::{AlertDescription, PeerIncompatible};
 use crate::path::{DialError, Independence};
 use crate::proto::client::SideFailure;
 use crate::proto::error::FrameError;
+use crate::tls_message::tls_error_message;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::{Reason, Verdict};
 
@@ -136,7 +137,9 @@ impl fmt::Display for Error {
                      client, or no certificate because it speaks SMKEX"
                 )
             }
-            Self::Tls(error) => write!(f, "primary path: TLS failed: {error}"),
+            Self::Tls(error) => {
+                write!(f, "primary path: TLS failed: {}", tls_error_message(error))
+            }
             Self::NotSmkex(end) => end.fmt(f),
             Self::InvalidMessage(message) => message.fmt(f),
             Self::Interception(evidence) => write!(

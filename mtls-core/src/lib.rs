@@ -81,10 +81,10 @@
 //!   its `TlsStream` unchanged. Its [`Verdict`] says what was found.
 //! - [`Error`] says why there is no connection. [`Error::Interception`] carries [`Evidence`].
 //! - [`path`] is how to dial, and how independent two paths are.
+//! - [`pem`] reads certificates and keys from files, without a key in any error.
 //! - [`smkex`] is the same without any certificate authority.
 //! - [`registry`] is where a server keeps its pending handshakes; servers behind one address need
 //!   one registry.
-//! - [`http_io`] keeps an HTTP library above a stream from losing data.
 //! - [`proto`] is the side protocol as state machines without I/O, for other drivers. It is all
 //!   that is left without the default feature `tokio`.
 //!
@@ -98,6 +98,7 @@
 //! | `fips` | | the FIPS 140 module of aws-lc-rs; building it needs Go and CMake |
 //! | `dns` | | name resolution over a bound path ([`path::Path::interface`], [`path::Path::source`]) |
 //! | `route` | | the interface of an unbound path, by which its independence is known |
+//! | `pem` | | [`pem`]: certificates and keys from files, without a key in any error |
 //! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |
 //! | `relay` | | [`relay`]s for clients and servers that do not know the side protocol |
 //! | `hyper-client` | | [`hyper_client`]: a connector for hyper-util's client |
@@ -137,14 +138,14 @@ mod error;
 mod evaluate;
 #[cfg(any(feature = "axum", feature = "hyper-client", feature = "tower"))]
 mod extensions;
-#[cfg(feature = "tokio")]
-pub mod http_io;
 #[cfg(feature = "hyper-client")]
 pub mod hyper_client;
 #[cfg(feature = "tokio")]
 pub mod observer;
 #[cfg(feature = "tokio")]
 pub mod path;
+#[cfg(feature = "pem")]
+pub mod pem;
 pub mod proto;
 #[cfg(feature = "tokio")]
 pub mod registry;
@@ -160,6 +161,8 @@ pub mod smkex;
 mod stream;
 #[cfg(feature = "tokio")]
 mod tls;
+#[cfg(feature = "tokio")]
+mod tls_message;
 #[cfg(feature = "tower")]
 pub mod tower;
 #[cfg(feature = "tokio")]
@@ -177,6 +180,8 @@ pub use error::{ApiMisuse, Error, InvalidMessage, NotSmkex, TimedOut, Unverified
 pub use side::server::connection::SideConnection;
 #[cfg(feature = "tokio")]
 pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
+#[cfg(feature = "tokio")]
+pub use tls_message::{certificate_error_message, tls_error_message};
 #[cfg(feature = "tokio")]
 pub use verdict::evidence::{CertificateEvidence, Evidence};
 #[cfg(feature = "tokio")]

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mtls_core::Policy;
+use mtls_core::pem::{KeyPairError, PemError, PemProblem};
+use mtls_core::{Policy, tls_error_message};
+use rustix::io::Errno;
 
 use crate::cli::ConfigError;
 use crate::web::TargetError;
@@ -33,28 +35,22 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
-    /// A certificate or key file cannot be read.
-    Read {
-        /// `certificate`, `key` or `client CA`.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// A certificate or key file is not the PEM that it should be.
+    /// A certificate or key file cannot be read or used.
     Pem {
-        /// `certificate`, `key` or `client CA`.
+        /// `certificate`, `key`, `client CA` or `target CA`.
         what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: rustls::pki_types::pem::Error,
+        /// The file and its problem.
+        source: PemError,
     },
-    /// The key belongs to another certificate.
-    KeyMismatch,
-    /// rustls does not take the certificate or the key.
-    Identity(rustls::Error),
+    /// A certificate and a key cannot be used together.
+    KeyPair {
+        /// The certificate and the key, if they were read from files.
+        files: Option<(PathBuf, PathBuf)>,
+        /// The problem.
+        source: KeyPairError,
+    },
+    /// rustls cannot be set up.
+    Tls(rustls::Error),
     /// rustls does not take the authorities of `--client-ca`.
     ClientCa {
         /// The file.
@@ -91,6 +87,8 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// Two addresses that cannot be listened on at the same time.
+    SameAddress(SocketAddr, SocketAddr),
     /// There is no address to listen on.
     NoListener,
     /// The passthrough's target is the passthrough.
@@ -139,17 +137,12 @@ impl fmt::Display for Error {
                 key.display(),
                 dir.display()
             ),
-            Self::Read { what, path, source } => {
-                write!(f, "cannot read the {what} {}: {source}", path.display())
-            }
-            Self::Pem { what, path, source } => write_pem(f, what, path, source),
-            Self::KeyMismatch => f.write_str(
-                "the key does not belong to the certificate; the first certificate of the file \
-                 must be the server's own",
-            ),
-            Self::Identity(error) => {
-                write!(f, "cannot use the certificate and its key: {error}")
-            }
+            Self::Pem { what, source } => match source.problem() {
+                PemProblem::Read(_) => write!(f, "cannot read the {what} {source}"),
+                _ => write!(f, "cannot use the {what} {source}"),
+            },
+            Self::KeyPair { files, source } => write_key_pair(f, files.as_ref(), source),
+            Self::Tls(error) => write!(f, "cannot set TLS up: {}", tls_error_message(error)),
             Self::ClientCa { path, reason } => {
                 write!(f, "cannot use the client CA {}: {reason}", path.display())
             }
@@ -170,6 +163,10 @@ impl fmt::Display for Error {
                 write!(f, "cannot write the CA to {}: {source}", path.display())
             }
             Self::Listen { address, source } => write_listen(f, *address, source),
+            Self::SameAddress(one, other) => write!(
+                f,
+                "cannot listen on both {one} and {other}: one includes the other; leave one out"
+            ),
             Self::NoListener => f.write_str("no address to listen on: give at least one"),
             Self::TargetIsSelf(address) => write!(
                 f,
@@ -202,27 +199,19 @@ fn write_lines(f: &mut fmt::Formatter<'_>, errors: &[ConfigError]) -> fmt::Resul
     Ok(())
 }
 
-fn write_pem(
+fn write_key_pair(
     f: &mut fmt::Formatter<'_>,
-    what: &str,
-    path: &std::path::Path,
-    source: &rustls::pki_types::pem::Error,
+    files: Option<&(PathBuf, PathBuf)>,
+    source: &KeyPairError,
 ) -> fmt::Result {
-    let path = path.display();
-    match source {
-        rustls::pki_types::pem::Error::NoItemsFound => write!(
+    match files {
+        Some((certificate, key)) => write!(
             f,
-            "{path} holds no {what} in PEM form; expected a line such as `-----BEGIN {}-----`",
-            if what == "key" {
-                "PRIVATE KEY"
-            } else {
-                "CERTIFICATE"
-            },
+            "cannot use the certificate {} and the key {}: {source}",
+            certificate.display(),
+            key.display()
         ),
-        other => write!(
-            f,
-            "{path} is damaged, no {what} could be read from it: {other}"
-        ),
+        None => write!(f, "cannot use the certificate and its key: {source}"),
     }
 }
 
@@ -245,6 +234,10 @@ fn write_listen(
             f,
             "cannot listen on {address}: not permitted; ports below 1024 need a privilege"
         ),
+        _ if source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => write!(
+            f,
+            "cannot listen on {address}: this machine has no IPv6; leave the address out"
+        ),
         _ => write!(f, "cannot listen on {address}: {source}"),
     }
 }
@@ -253,12 +246,12 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Directory { source, .. }
-            | Self::Read { source, .. }
             | Self::WriteCa { source, .. }
             | Self::Listen { source, .. }
             | Self::Runtime(source) => Some(source),
             Self::Pem { source, .. } => Some(source),
-            Self::Identity(error) => Some(error),
+            Self::KeyPair { source, .. } => Some(source),
+            Self::Tls(error) => Some(error),
             Self::Certificates(error) => Some(error),
             Self::Multipath(error) => Some(error),
             _ => None,

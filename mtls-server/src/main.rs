@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use mtls_core::pem::redact;
 use mtls_server::{Cli, run};
 
 /// 0 when the server was told to stop and has, 1 when it failed, 2 for a bad command line or
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to do when standard error is closed.
-            let _ = writeln!(io::stderr(), "mtls-server: {error}");
+            let _ = writeln!(io::stderr(), "mtls-server: {}", redact(&error.to_string()));
             error.exit_code()
         }
     }

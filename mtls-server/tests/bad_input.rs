@@ -103,10 +103,13 @@ fn unusable_certificates_and_keys_are_named() {
     );
     assert_fails(serve(&www, &www, &key, &[]), "cannot read the certificate");
     assert_fails(serve(&www, &cert, &nothing, &[]), "cannot read the key");
-    assert_fails(serve(&www, &empty, &key, &[]), "holds no certificate");
-    assert_fails(serve(&www, &cert, &empty, &[]), "holds no key");
-    assert_fails(serve(&www, &cert, &cert, &[]), "holds no key");
-    assert_fails(serve(&www, &damaged, &key, &[]), "is damaged");
+    assert_fails(serve(&www, &empty, &key, &[]), "empty.pem: it is empty");
+    assert_fails(serve(&www, &cert, &empty, &[]), "cannot use the key");
+    assert_fails(
+        serve(&www, &cert, &cert, &[]),
+        "there is no private key in it, but a certificate",
+    );
+    assert_fails(serve(&www, &damaged, &key, &[]), "it is not base64");
     assert_fails(
         serve(&www, &not_der, &key, &[]),
         "cannot use the certificate",
@@ -171,7 +174,7 @@ fn unusable_client_authorities_are_named() {
     let missing = site.root.path().join("missing.pem");
     assert_fails(client_ca(&missing), "cannot read the client CA");
     let key = site.pem("server.key");
-    assert_fails(client_ca(&key), "holds no client CA in PEM form");
+    assert_fails(client_ca(&key), "cannot use the client CA");
     let not_der = site.root.path().join("not-der.pem");
     let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     fs::write(&not_der, text).expect("to write");

@@ -14,6 +14,8 @@ mod template;
 
 use std::fmt;
 
+use mtls_core::pem::redact;
+
 use crate::args::{self, Cli};
 use crate::exit::Exit;
 
@@ -53,7 +55,7 @@ impl UsageError {
         Self {
             exit: Exit::Usage,
             argument,
-            reason: reason.to_string(),
+            reason: redact(&reason.to_string()).into_owned(),
         }
     }
 

@@ -107,7 +107,7 @@ async fn a_certificate_that_cannot_be_used_is_58_and_the_file_is_named() {
         (&["--cert", &cert, "--key", &cert], &["no private key"]),
         (
             &["--cert", &cert, "--key", &key],
-            &[&key, &cert, "is not that of"],
+            &[&key, &cert, "does not belong to"],
         ),
     ] {
         let run = lab.check(&[typed, &["a.test"]].concat()).await;

@@ -4,10 +4,12 @@ mod attacks;
 mod checks;
 mod connect;
 mod curl;
+#[path = "../../../mtls-core/tests/pem/damage.rs"]
+mod damage;
 mod exits;
 mod get;
-mod http;
 mod identity;
+mod keys;
 mod lab;
 mod paths;
 mod proxy;

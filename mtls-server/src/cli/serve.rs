@@ -51,7 +51,14 @@ impl ServeArgs {
             compress: !self.no_compression,
         };
         let files = Files::new(&self.dir, options)?;
-        if let Some(key) = &self.server.identity.key {
+        let identity = &self.server.identity;
+        // The file of the certificate may hold the key too.
+        let with_key = |file: &&PathBuf| mtls_core::pem::private_key(file).is_ok();
+        for key in identity
+            .key
+            .iter()
+            .chain(identity.cert.iter().filter(with_key))
+        {
             files.keep_out(key)?;
         }
         Ok(files)

@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use mtls_core::tls_error_message;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
-use super::pem;
+use super::certificates;
 use crate::error::Error;
 
 /// The authorities whose certificates clients must have. Without one the handshake fails.
@@ -22,18 +23,18 @@ impl ClientCa {
     /// Reads the authorities from a PEM file.
     ///
     /// # Errors
-    /// [`Error::Read`] and [`Error::Pem`] for the file, [`Error::ClientCa`] for what rustls does
-    /// not take.
+    /// [`Error::Pem`] for the file, [`Error::ClientCa`] for certificates that rustls does not
+    /// accept.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let unusable = |reason: String| Error::ClientCa {
             path: path.to_owned(),
             reason,
         };
         let mut roots = RootCertStore::empty();
-        for certificate in pem::certificates("client CA", path)? {
+        for certificate in certificates("client CA", path)? {
             roots
                 .add(certificate)
-                .map_err(|error| unusable(error.to_string()))?;
+                .map_err(|error| unusable(tls_error_message(&error)))?;
         }
         let authorities = roots.len();
         let verifier =

@@ -5,15 +5,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use rustls::InconsistentKeys;
-use rustls::pki_types::pem::PemObject;
+use mtls_core::pem::{self, CertificateUse, CertificateWarning};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use super::pem;
+use super::certificates;
 use crate::error::Error;
 
 /// A certificate chain with the key that belongs to it: that has been checked.
@@ -27,35 +27,53 @@ impl Identity {
     /// Takes a chain, the server's own certificate first, and the key of that certificate.
     ///
     /// # Errors
-    /// [`Error::KeyMismatch`], or [`Error::Identity`] for what rustls does not take.
+    /// [`Error::KeyPair`].
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, Error> {
-        let certified = CertifiedKey::from_der(chain, key, &super::provider()).map_err(
-            |error| match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    Error::KeyMismatch
-                }
-                other => Error::Identity(other),
-            },
-        )?;
+        let certified = pem::certified_key(chain, key, &super::provider()).map_err(|source| {
+            Error::KeyPair {
+                files: None,
+                source,
+            }
+        })?;
         Ok(Self {
             not_after: certified.cert.first().and_then(|leaf| not_after(leaf)),
             certified: Arc::new(certified),
         })
     }
 
-    /// Reads both from PEM files. A key that others can read is warned of in the log.
+    /// Reads both from PEM files. The log has a warning of a key that others can read, and of a
+    /// certificate that has expired, soon expires, or is not for a server.
     ///
     /// # Errors
-    /// [`Error::Read`] and [`Error::Pem`] for the files; otherwise as [`Identity::new`].
+    /// [`Error::Pem`] for one file, [`Error::KeyPair`] for both together.
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, Error> {
-        let chain = pem::certificates("certificate", certificate)?;
-        let key_der = PrivateKeyDer::from_pem_slice(&pem::read("key", key)?)
-            .map_err(pem::damaged("key", key))?;
+        let chain = certificates("certificate", certificate)?;
+        let key_der = pem::private_key(key).map_err(|source| Error::Pem {
+            what: "key",
+            source,
+        })?;
+        let identity = Self::new(chain, key_der).map_err(|error| match error {
+            Error::KeyPair { source, .. } => Error::KeyPair {
+                files: Some((certificate.to_owned(), key.to_owned())),
+                source,
+            },
+            other => other,
+        })?;
         warn_if_others_can_read(key);
-        Self::new(chain, key_der)
+        for warning in identity.warnings() {
+            tracing::warn!(certificate = %certificate.display(), "{warning}");
+        }
+        Ok(identity)
+    }
+
+    fn warnings(&self) -> Vec<CertificateWarning> {
+        let leaf = self.certified.cert.first();
+        leaf.map_or_else(Vec::new, |leaf| {
+            CertificateWarning::all(leaf, CertificateUse::Server, SystemTime::now())
+        })
     }
 
     /// When the server's own certificate ends, in seconds since 1970-01-01 UTC.

@@ -1,16 +1,20 @@
 //! What a TLS server is known by: its certificates and keys, and those it asks of clients.
 
-use std::sync::Arc;
-
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-
 mod client_ca;
 mod dev;
 mod identity;
-mod pem;
 mod reload;
 mod roots;
 mod server_tls;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mtls_core::pem;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+
+use crate::error::Error;
 
 pub use client_ca::ClientCa;
 pub use dev::DevIdentity;
@@ -20,6 +24,11 @@ pub use server_tls::ServerTls;
 
 pub(crate) use reload::{Cause, Reloaded, Reloader};
 pub(crate) use server_tls::{ALPN, HTTP_2, TlsFiles};
+
+/// The certificates of a file, of which there must be one at least.
+fn certificates(what: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    pem::certificates(file).map_err(|source| Error::Pem { what, source })
+}
 
 /// The cryptography of all connections.
 pub(crate) fn provider() -> Arc<CryptoProvider> {

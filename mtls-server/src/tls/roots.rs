@@ -2,22 +2,22 @@
 
 use std::path::Path;
 
+use mtls_core::tls_error_message;
 use rustls::RootCertStore;
 
-use super::pem;
+use super::certificates;
 use crate::error::Error;
 
 /// The authorities of a PEM file.
 ///
 /// # Errors
-/// [`Error::Read`] and [`Error::Pem`] for the file, [`Error::TargetCa`] for what rustls does not
-/// take.
+/// [`Error::Pem`] for the file, [`Error::TargetCa`] for certificates that rustls does not accept.
 pub fn roots_from_file(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates("target CA", path)? {
+    for certificate in certificates("target CA", path)? {
         roots.add(certificate).map_err(|error| Error::TargetCa {
             path: path.to_owned(),
-            reason: error.to_string(),
+            reason: tls_error_message(&error),
         })?;
     }
     Ok(roots)

@@ -50,7 +50,7 @@ impl ServerTls {
         };
         let mut config = ServerConfig::builder_with_provider(super::provider())
             .with_safe_default_protocol_versions()
-            .map_err(Error::Identity)?
+            .map_err(Error::Tls)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(self.identity.resolver());
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();

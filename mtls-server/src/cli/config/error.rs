@@ -1,9 +1,12 @@
 //! What can be wrong with a command line, its environment, and its file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use mtls_core::pem::redact;
 
 use crate::error::Error;
 
@@ -64,6 +67,8 @@ pub(super) enum Problem {
     Rejected(String),
     /// What it names cannot be used.
     Unusable(Error),
+    /// What it names could not be tried.
+    Unchecked(Error),
 }
 
 impl CommandLineError {
@@ -72,7 +77,10 @@ impl CommandLineError {
         match self {
             Self::Typed(error) => {
                 // Nothing is left to do when the output is closed.
-                let _ = error.print();
+                let _ = match redact(&error.render().to_string()) {
+                    Cow::Borrowed(_) => error.print(),
+                    Cow::Owned(text) => write!(io::stderr(), "{text}"),
+                };
                 u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
             }
             Self::Environment { variable, message } => {
@@ -154,6 +162,7 @@ impl fmt::Display for Problem {
             } => write!(f, "`{key}` must be {expected}, and not this {found}"),
             Self::Rejected(message) => f.write_str(message),
             Self::Unusable(error) => error.fmt(f),
+            Self::Unchecked(error) => write!(f, "not checked: {error}"),
         }
     }
 }

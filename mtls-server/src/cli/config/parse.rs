@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use mtls_core::pem::redact;
 
 use super::environment::{variable_of, with_environment};
 use super::error::{CommandLineError, ConfigError, Problem};
@@ -182,7 +183,7 @@ fn in_one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let lines = text.lines().take_while(|line| !line.trim().is_empty());
     let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+    redact(line.strip_prefix("error: ").unwrap_or(&line)).into_owned()
 }
 
 impl CommandLineError {
