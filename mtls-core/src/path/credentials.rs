@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::kind::{PathKind, PathSpecError};
+use super::spec::PathSpecError;
 
 /// The longest user name or password, in bytes: RFC 1929 counts them in one.
 const MAX_LEN: usize = 255;
@@ -18,6 +18,11 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
+    /// Whether the user name has a colon, which ends it in HTTP (RFC 7617, section 2).
+    pub(super) fn user_has_colon(&self) -> bool {
+        self.user.contains(&b':')
+    }
+
     /// Takes a user name and a password as they are.
     pub(super) fn new(user: &str, password: &str) -> Result<Self, PathSpecError> {
         Self::checked(user.as_bytes().to_vec(), password.as_bytes().to_vec())
@@ -29,21 +34,6 @@ impl Credentials {
             "write USER:PASSWORD@ before the host",
         ))?;
         Self::checked(percent_decode(user)?, percent_decode(password)?)
-    }
-
-    /// Whether the path's proxy can take them.
-    pub(super) fn check_for(&self, kind: &PathKind) -> Result<(), PathSpecError> {
-        match kind {
-            PathKind::Socks5(_) => Ok(()),
-            // RFC 7617, section 2: the first colon ends the user name.
-            PathKind::HttpConnect(_) if self.user.contains(&b':') => Err(
-                PathSpecError::Credentials("an HTTP proxy takes no user name with a colon"),
-            ),
-            PathKind::HttpConnect(_) => Ok(()),
-            _ => Err(PathSpecError::Credentials(
-                "this path has no proxy to take them",
-            )),
-        }
     }
 
     fn checked(user: Vec<u8>, password: Vec<u8>) -> Result<Self, PathSpecError> {

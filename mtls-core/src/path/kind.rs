@@ -7,13 +7,8 @@ use core::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::credentials::Credentials;
-use super::endpoint::{Endpoint, EndpointError};
-
-/// The longest interface name, in bytes (`IFNAMSIZ` less its final zero).
-const MAX_INTERFACE_NAME: usize = 15;
-
-/// The forms that a path is written in.
-const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT";
+use super::endpoint::Endpoint;
+use super::spec::{FORMS, MAX_INTERFACE_NAME, PathSpecError};
 
 /// How a path leaves this host. Displayed, parsed and serialized as the programs write it:
 /// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`.
@@ -39,6 +34,20 @@ impl PathKind {
         match self {
             Self::Socks5(proxy) | Self::HttpConnect(proxy) => Some(proxy),
             Self::Direct | Self::Interface(_) | Self::Source(_) => None,
+        }
+    }
+
+    /// Whether the path's proxy can take these.
+    pub(super) fn check(&self, credentials: &Credentials) -> Result<(), PathSpecError> {
+        match self {
+            Self::Socks5(_) => Ok(()),
+            Self::HttpConnect(_) if credentials.user_has_colon() => Err(
+                PathSpecError::Credentials("an HTTP proxy takes no user name with a colon"),
+            ),
+            Self::HttpConnect(_) => Ok(()),
+            _ => Err(PathSpecError::Credentials(
+                "this path has no proxy to take them",
+            )),
         }
     }
 }
@@ -103,7 +112,7 @@ pub(super) fn parse(text: &str) -> Result<(PathKind, Option<Credentials>), PathS
     let proxy = proxy.parse().map_err(PathSpecError::Proxy)?;
     let kind = make(proxy);
     if let Some(credentials) = &credentials {
-        credentials.check_for(&kind)?;
+        kind.check(credentials)?;
     }
     Ok((kind, credentials))
 }
@@ -151,65 +160,5 @@ fn without_secret(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, rest)) => format!("…@{}", rest.escape_debug()),
         None => text.escape_debug().to_string(),
-    }
-}
-
-/// Why a text is no path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PathSpecError {
-    /// None of the forms.
-    UnknownForm(String),
-    /// A proxy of another kind.
-    UnknownScheme(String),
-    /// `socks5://` says that names are resolved here, where the primary path's attacker sees them.
-    Socks5ResolvesHere,
-    /// Not the name of an interface.
-    InterfaceName(String),
-    /// Not an address of a host.
-    SourceAddress(String),
-    /// The proxy's `HOST:PORT` is wrong.
-    Proxy(EndpointError),
-    /// The user name or password of the proxy is wrong; never shown.
-    Credentials(&'static str),
-    /// Something that has no place here.
-    Unexpected(&'static str),
-}
-
-impl fmt::Display for PathSpecError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownForm(text) => write!(f, "`{text}` is not a path; write one of {FORMS}"),
-            Self::UnknownScheme(scheme) => {
-                write!(
-                    f,
-                    "`{scheme}://` is not a kind of proxy known here; write one of {FORMS}"
-                )
-            }
-            Self::Socks5ResolvesHere => f.write_str(
-                "`socks5://` would resolve names on this host; write `socks5h://HOST:PORT`, \
-                 with which the proxy resolves them",
-            ),
-            Self::InterfaceName(name) => write!(
-                f,
-                "`{name}` is not an interface name (1 to {MAX_INTERFACE_NAME} bytes, no space, \
-                 `/` or `:`); write `if:NAME`"
-            ),
-            Self::SourceAddress(text) => {
-                write!(f, "`{text}` is not an address of a host; write `src:IP`")
-            }
-            Self::Proxy(error) => write!(f, "the proxy's address is wrong: {error}"),
-            Self::Credentials(what) => write!(f, "the proxy's credentials are wrong: {what}"),
-            Self::Unexpected(what) => write!(f, "{what} cannot stand here"),
-        }
-    }
-}
-
-impl std::error::Error for PathSpecError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Proxy(error) => Some(error),
-            _ => None,
-        }
     }
 }

@@ -20,6 +20,7 @@ mod names;
 mod route;
 mod socket;
 mod socks5;
+mod spec;
 #[cfg(test)]
 mod tests;
 
@@ -39,7 +40,8 @@ use credentials::Credentials;
 pub use endpoint::{Endpoint, EndpointError, Host, HostName};
 pub use error::{DialError, DialFailure, DialFailureClass, DialStage, ProxyRefusal};
 pub use independence::{Independence, Route, RouteInfo};
-pub use kind::{PathKind, PathSpecError};
+pub use kind::PathKind;
+pub use spec::PathSpecError;
 
 /// How long a [`Path`] may take to connect, unless told otherwise.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -175,7 +177,7 @@ impl Path {
     /// an HTTP proxy also when the user name has a colon.
     pub fn credentials(mut self, user: &str, password: &str) -> Result<Self, PathSpecError> {
         let credentials = Credentials::new(user, password)?;
-        credentials.check_for(&self.settings.kind)?;
+        self.settings.kind.check(&credentials)?;
         self.edit().credentials = Some(Arc::new(credentials));
         Ok(self)
     }

@@ -7,16 +7,15 @@ use std::time::Duration;
 use rustls::crypto::{CryptoProvider, SecureRandom};
 
 use super::pump::{DEFAULT_PIPES, Pipes};
-use super::tunnel::Tunnel;
 use crate::error::{Error, non_zero_durations};
-use crate::path::{Dial, Endpoint, Path};
+use crate::path::{Dial, Path};
 use crate::proto::binding::Binding;
 use crate::side::client::config::{ClientPaths, ClientPathsBuilder, client_paths_setters};
 use crate::verdict::policy::Policy;
 
 /// Verifies the TLS connections of clients that know nothing of it, with the hello binding.
 ///
-/// For each [`Tunnel`] it dials the target over the primary path, taps the hellos, and **holds the
+/// For each [`Tunnel`](super::Tunnel) it dials the target over the primary path, taps the hellos, and **holds the
 /// server's flight back until the proof checks**: a man in the middle gets a ClientHello (two, if
 /// he sends a HelloRetryRequest) and never an answer to his ServerHello. Clones share the side
 /// connections.
@@ -54,13 +53,6 @@ impl ClientRelay<Path> {
     /// its own.
     pub fn builder(provider: &CryptoProvider, policy: Policy) -> ClientRelayBuilder<Path> {
         ClientRelayBuilder::new(provider.secure_random, policy, Path::system())
-    }
-}
-
-impl<D: Dial> ClientRelay<D> {
-    /// A tunnel to `target`; nothing is dialled yet.
-    pub fn tunnel(&self, target: Endpoint) -> Tunnel<D> {
-        Tunnel::new(self.clone(), target)
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::monitor::TunnelMonitor;
-use super::server::{RelayAccepted, ServerRelay};
+use super::accept::RelayAccepted;
+use super::server::ServerRelay;
 use crate::accept::{Attendant, Door, SilentPlace, Takes};
 use crate::accept::{Incoming, ListenerLimits};
 use crate::error::{Error, InvalidMessage};

@@ -9,8 +9,10 @@
 //! raises SIGPIPE, which the Rust runtime has ignored since before `main`: a program that restores
 //! its default action would be ended by it, and should set `max_pipes(0)`.
 
+mod accept;
 mod client;
 mod exchange;
+mod first;
 mod listener;
 mod monitor;
 mod passage;
@@ -19,9 +21,10 @@ mod server;
 mod socket;
 mod tunnel;
 
+pub use accept::RelayAccepted;
 pub use client::{ClientRelay, ClientRelayBuilder};
 pub use listener::RelayListener;
 pub use monitor::{TunnelBytes, TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
 pub use passage::ServerTunnel;
-pub use server::{ClientAddresses, RelayAccepted, ServerRelay, ServerRelayBuilder};
+pub use server::{ClientAddresses, ServerRelay, ServerRelayBuilder};
 pub use tunnel::{PolicyByName, Tunnel};

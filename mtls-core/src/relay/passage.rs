@@ -12,16 +12,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::exchange::{HelloExchange, Hellos, send};
+use super::first::First;
 use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::{Counters, Means, Pipes, Pump, PumpEnd};
-use super::server::{ClientAddresses, First, Inner, ServerRelay};
+use super::server::{ClientAddresses, Inner, ServerRelay};
 use super::socket::{abort, as_tcp};
-use crate::error::{Error, InvalidMessage, TimedOut};
+use crate::error::{Error, TimedOut};
 use crate::evaluate::server::Judge;
 use crate::observer::Event;
 use crate::path::Dial;
 use crate::proto::binding::{Role, SideSecrets};
-use crate::proto::frame::GREETING;
 use crate::proto::server::HandshakeKeys;
 use crate::registry::Registration;
 use crate::tls::first_hello::FirstHello;
@@ -158,7 +158,6 @@ impl<D: Dial> Opening<'_, D> {
         let hello = match first {
             First::Hello(hello) => *hello,
             First::Unfit(received, reason) => return self.pass_unfit(received, reason).await,
-            First::Side(_) => return Err(InvalidMessage::NeitherTlsNorSide(GREETING[0]).into()),
         };
         let met = timeout_at(self.handshake_end(), self.meet(client, hello)).await;
         let mut met = met.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;

@@ -6,21 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, SecureRandom};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use super::passage::ServerTunnel;
 use super::pump::{DEFAULT_PIPES, Pipes};
-use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
-use crate::observer::Event;
+use crate::error::{ApiMisuse, Error, non_zero_durations};
 use crate::path::{Dial, Endpoint, Path};
 use crate::proto::binding::Binding;
-use crate::proto::frame::GREETING;
-use crate::side::server::connection::SideConnection;
 use crate::side::server::service::{SideService, SideServiceBuilder, side_service_setters};
-use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
-use crate::verdict::Reason;
 use crate::verdict::policy::Policy;
 
 /// Answers the verifications of a TLS 1.3 server that knows nothing of them, with the hello
@@ -66,23 +58,6 @@ pub(super) struct Settings {
     pub(super) tunnels: usize,
 }
 
-/// What a client turned out to want.
-#[derive(Debug)]
-pub enum RelayAccepted<D: Dial, IO> {
-    /// A connection for the target: [`ServerTunnel::run`] it in a task.
-    Tunnel(Box<ServerTunnel<D, IO>>),
-    /// A side connection: [`SideConnection::run`] it in a task.
-    Side(SideConnection<IO>),
-}
-
-/// What a client began with.
-pub(super) enum First {
-    Hello(Box<FirstHello>),
-    /// Bytes that cannot be verified, and why.
-    Unfit(Vec<u8>, Reason),
-    Side(Vec<u8>),
-}
-
 impl<D> Clone for ServerRelay<D> {
     fn clone(&self) -> Self {
         Self {
@@ -114,62 +89,9 @@ impl ServerRelay<Path> {
 }
 
 impl<D: Dial> ServerRelay<D> {
-    /// Takes a connection from `peer`: one for the target, or a side connection, by its first
-    /// byte. A connection for the target is returned when its ClientHello is complete.
-    ///
-    /// Never await this in line in an accept loop: a silent client would stop everybody. Use
-    /// [`RelayListener`](super::RelayListener), or a bounded number of tasks.
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::InvalidMessage`] and [`Error::Io`] for a client that sends
-    /// nothing to go by.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime with its time driver.
-    pub async fn accept<IO>(
-        &self,
-        mut io: IO,
-        peer: SocketAddr,
-    ) -> Result<RelayAccepted<D, IO>, Error>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let first = timeout(self.inner.settings.handshake_timeout, First::read(&mut io));
-        let first = first
-            .await
-            .unwrap_or(Err(Error::TimedOut(TimedOut::ClientHello)))
-            .inspect_err(|error| self.inner.sides.tell(&Event::Failed(error)))?;
-        Ok(match first {
-            First::Side(received) => {
-                let sides = Arc::clone(&self.inner.sides);
-                RelayAccepted::Side(SideConnection::new(sides, io, peer, received))
-            }
-            first => {
-                RelayAccepted::Tunnel(Box::new(ServerTunnel::new(self.clone(), io, peer, first)))
-            }
-        })
-    }
-
     /// How many tunnels are open.
     pub fn tunnels(&self) -> usize {
         self.inner.settings.tunnels - self.inner.tunnels.available_permits()
-    }
-}
-
-impl First {
-    async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Self, Error> {
-        let received = read_some(io).await?;
-        match received.first() {
-            Some(&TLS_HANDSHAKE) => {}
-            Some(first) if *first == GREETING[0] => return Ok(Self::Side(received)),
-            _ => return Ok(Self::Unfit(received, Reason::NotTls)),
-        }
-        let hello = FirstHello::read(io, received).await?;
-        Ok(match hello.tapped {
-            _ if hello.tap.offers_early_data() => Self::Unfit(hello.received, Reason::EarlyData),
-            Err(error) => Self::Unfit(hello.received, Reason::Hello(error)),
-            Ok(()) => Self::Hello(Box::new(hello)),
-        })
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::{ClientRelay, Inner};
 use super::exchange::{HelloExchange, Hellos, Unsent};
+use super::first::First;
 use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::{Means, Pump};
 use crate::connector::Primary;
@@ -23,7 +24,7 @@ use crate::proto::client::TlsVersion;
 use crate::side::client::config::Settings;
 use crate::side::client::verification::{SidePath, SideShared, Sides};
 use crate::stream::VerdictHandle;
-use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::tls::first_hello::FirstHello;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport};
 
@@ -40,6 +41,13 @@ pub struct Tunnel<D: Dial> {
     monitor: TunnelMonitor,
 }
 
+impl<D: Dial> ClientRelay<D> {
+    /// A tunnel to `target`; nothing is dialled yet.
+    pub fn tunnel(&self, target: Endpoint) -> Tunnel<D> {
+        Tunnel::new(self.clone(), target)
+    }
+}
+
 /// Says how the server that a ClientHello names is to be held; see [`Tunnel::policy_by_name`].
 pub type PolicyByName = dyn Fn(&str) -> Option<Policy> + Send + Sync;
 
@@ -53,7 +61,7 @@ impl<D: Dial> fmt::Debug for Tunnel<D> {
 }
 
 impl<D: Dial> Tunnel<D> {
-    pub(super) fn new(relay: ClientRelay<D>, target: Endpoint) -> Self {
+    fn new(relay: ClientRelay<D>, target: Endpoint) -> Self {
         let settings = relay.inner.paths.settings;
         Self {
             monitor: TunnelMonitor::new(target.clone(), settings.policy),
@@ -183,13 +191,6 @@ struct Opening<'a, D: Dial> {
 struct Opened<S> {
     server: S,
     pump: Pump,
-}
-
-/// What a client began with.
-enum First {
-    Hello(Box<FirstHello>),
-    /// Bytes that cannot be verified, and why.
-    Unfit(Vec<u8>, Reason),
 }
 
 impl<D: Dial> Opening<'_, D> {
@@ -387,26 +388,6 @@ impl<D: Dial> Opening<'_, D> {
         let verdict = VerdictHandle::fixed(decided.verdict);
         self.monitor.decided(verdict, decided.evidence);
         Ok(())
-    }
-}
-
-impl First {
-    async fn read<C: AsyncRead + Unpin>(
-        client: &mut C,
-        mut received: Vec<u8>,
-    ) -> Result<Self, Error> {
-        if received.is_empty() {
-            received = read_some(client).await?;
-        }
-        if received.first() != Some(&TLS_HANDSHAKE) {
-            return Ok(Self::Unfit(received, Reason::NotTls));
-        }
-        let hello = FirstHello::read(client, received).await?;
-        Ok(match hello.tapped {
-            _ if hello.tap.offers_early_data() => Self::Unfit(hello.received, Reason::EarlyData),
-            Err(error) => Self::Unfit(hello.received, Reason::Hello(error)),
-            Ok(()) => Self::Hello(Box::new(hello)),
-        })
     }
 }
 

@@ -9,17 +9,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::service::SideService;
+use super::service::{SidePlace, SideService};
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::proto::binding::Association;
 use crate::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use crate::proto::server::{Lookup, ServerEvent, ServerVerifier};
 use crate::registry::{Asker, ConfirmedSide, LookupReply, RegistryKey};
-use crate::slots::PlaceId;
 
 /// How long a side connection may refuse to take bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -103,20 +101,6 @@ async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
         io.shutdown().await
     });
     Ok(greeted.await.map_err(std::io::Error::from)??)
-}
-
-/// A side connection's place; given up on drop.
-pub(crate) struct SidePlace {
-    pub(crate) service: Arc<SideService>,
-    pub(crate) id: PlaceId,
-}
-
-pub(crate) type Evicted = oneshot::Receiver<()>;
-
-impl Drop for SidePlace {
-    fn drop(&mut self) {
-        self.service.leave(self.id);
-    }
 }
 
 /// The one task that reads, answers and writes.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use rustls::crypto::SecureRandom;
 use tokio::sync::oneshot;
 
-use super::connection::{Evicted, SidePlace};
 use crate::error::{ApiMisuse, Error, non_zero_durations};
 use crate::observer::{Event, Observer};
 use crate::proto::binding::{Association, Bindings, Nonce};
@@ -25,6 +24,20 @@ pub(crate) struct SideService {
     observer: Option<Arc<dyn Observer>>,
     places: Mutex<Places<oneshot::Sender<()>>>,
     random: &'static dyn SecureRandom,
+}
+
+/// A side connection's place; given up on drop.
+pub(crate) struct SidePlace {
+    service: Arc<SideService>,
+    pub(crate) id: PlaceId,
+}
+
+pub(crate) type Evicted = oneshot::Receiver<()>;
+
+impl Drop for SidePlace {
+    fn drop(&mut self) {
+        self.service.leave(self.id);
+    }
 }
 
 /// What a service was told.
