@@ -42,6 +42,7 @@ pub mod matrix;
 pub mod model;
 pub mod netns;
 pub mod raw_keys;
+mod secrets;
 mod server;
 pub mod sim;
 mod tasks;
@@ -50,10 +51,11 @@ mod victim;
 mod world;
 
 pub use loot::Loot;
+pub use secrets::{HOST, PAGE_SECRET, REQUEST_SECRET};
 pub use server::{Server, Setup};
 pub use tasks::Tasks;
-pub use victim::{PAGE_SECRET, REQUEST_SECRET, Victim, describe, fetch, request};
-pub use world::{HOST, World, provider, retrying_provider};
+pub use victim::{Victim, describe, fetch, request};
+pub use world::{World, provider, retrying_provider};
 
 /// What a test gives back.
 pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::victim::{PAGE_SECRET, REQUEST_SECRET};
+use crate::secrets::{PAGE_SECRET, REQUEST_SECRET};
 use crate::{Result, eventually};
 
 /// How many bytes of each direction an attacker keeps; it counts all.

@@ -16,8 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::secrets::PAGE_SECRET;
 use crate::tasks::{Listening, Tasks};
-use crate::victim::PAGE_SECRET;
 use crate::{Result, tls};
 
 /// The longest request that the server reads, in bytes.

@@ -16,13 +16,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::world::HOST;
+use crate::secrets::{HOST, REQUEST_SECRET};
 use crate::{Result, tls};
-
-/// What only the server may read.
-pub const REQUEST_SECRET: &str = "session=canary-of-the-client";
-/// What only the client may read.
-pub const PAGE_SECRET: &str = "canary-of-the-server";
 
 /// How long a test waits for what it expects to come: long enough for a machine under load.
 const PATIENCE: Duration = Duration::from_secs(10);

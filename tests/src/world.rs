@@ -9,11 +9,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use crate::Result;
+use crate::secrets::HOST;
 use crate::server::{Server, Setup};
 use crate::victim::Victim;
-
-/// The server's name, which every client asks for.
-pub const HOST: &str = "server.test";
 
 /// The server's own host number.
 const SERVER: u8 = 1;

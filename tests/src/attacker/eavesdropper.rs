@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mtls_core::proto::binding::{Association, HelloHash};
+use mtls_core::proto::binding::{Association, HelloHash, Role};
 use mtls_core::proto::hello::{Hello, HelloTap};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::End;
 use crate::Result;
 use crate::tasks::Listening;
 
@@ -61,7 +60,7 @@ struct Conversation {
     from_client: Vec<u8>,
     from_server: Vec<u8>,
     /// Who sent so many bytes, in the order of their passing.
-    order: Vec<(End, usize)>,
+    order: Vec<(Role, usize)>,
 }
 
 impl Notes {
@@ -108,13 +107,13 @@ impl Notes {
                 read = client.read(&mut from_client), if client_open => {
                     let bytes = &from_client[..read?];
                     client_open = !bytes.is_empty();
-                    self.write_down(number, End::Client, bytes);
+                    self.write_down(number, Role::Client, bytes);
                     pass_on(&mut server, bytes).await?;
                 }
                 read = server.read(&mut from_server), if server_open => {
                     let bytes = &from_server[..read?];
                     server_open = !bytes.is_empty();
-                    self.write_down(number, End::Server, bytes);
+                    self.write_down(number, Role::Server, bytes);
                     pass_on(&mut client, bytes).await?;
                 }
             }
@@ -128,11 +127,11 @@ impl Notes {
         conversations.len() - 1
     }
 
-    fn write_down(&self, number: usize, from: End, bytes: &[u8]) {
+    fn write_down(&self, number: usize, from: Role, bytes: &[u8]) {
         if let Some(conversation) = self.lock().get_mut(number) {
             let kept = match from {
-                End::Client => &mut conversation.from_client,
-                End::Server => &mut conversation.from_server,
+                Role::Client => &mut conversation.from_client,
+                Role::Server => &mut conversation.from_server,
             };
             let room = KEPT.saturating_sub(kept.len()).min(bytes.len());
             kept.extend_from_slice(&bytes[..room]);
@@ -152,14 +151,14 @@ impl Conversation {
         let (mut client, mut server) = (&self.from_client[..], &self.from_server[..]);
         for &(from, length) in &self.order {
             let direction = match from {
-                End::Client => &mut client,
-                End::Server => &mut server,
+                Role::Client => &mut client,
+                Role::Server => &mut server,
             };
             let (bytes, rest) = direction.split_at_checked(length)?;
             *direction = rest;
             match from {
-                End::Client => tap.client_bytes(bytes).ok()?,
-                End::Server => tap.server_bytes(bytes).ok()?,
+                Role::Client => tap.client_bytes(bytes).ok()?,
+                Role::Server => tap.server_bytes(bytes).ok()?,
             }
             if let Some(hello) = tap.hello() {
                 return Some(hello);
@@ -182,7 +181,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::victim::{PAGE_SECRET, REQUEST_SECRET};
+    use crate::secrets::{PAGE_SECRET, REQUEST_SECRET};
 
     /// That the search finds nothing in TLS means something only if it finds what is there.
     #[tokio::test]

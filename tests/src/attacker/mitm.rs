@@ -19,9 +19,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::hello::{Overheard, overhear};
 use super::random::with_client_random;
 use super::rewound::Rewound;
+use crate::secrets::HOST;
 use crate::server::page;
 use crate::tasks::Listening;
-use crate::world::{HOST, provider, retrying_provider};
+use crate::world::{provider, retrying_provider};
 use crate::{Loot, Result, Server, World, raw_keys};
 
 static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];

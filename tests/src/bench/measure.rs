@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use super::clients::Clients;
 use super::progress::Progress;
 use super::report::{Report, Series};
+use super::samples::Samples;
 use super::{BenchArgs, Error, Kind};
 
 /// How long a batch's last closes may take; they belong to its CPU time, but to no latency.
@@ -19,23 +20,6 @@ const WARM_UP: u32 = 50;
 pub(super) struct Plan {
     args: BenchArgs,
     batch: u32,
-}
-
-/// The samples of one kind: one for each round, but for latencies one for each connection.
-#[derive(Default)]
-pub(super) struct Samples {
-    /// Microseconds.
-    pub(super) latency: Vec<f64>,
-    /// The medians of the batches, in microseconds.
-    pub(super) batch_latency: Vec<f64>,
-    /// Microseconds for each connection, set up one at a time.
-    pub(super) cpu_alone: Vec<f64>,
-    /// The same, set up several at a time.
-    pub(super) cpu_together: Vec<f64>,
-    /// Connections in a second, set up several at a time.
-    pub(super) rate: Vec<f64>,
-    /// MiB in a second.
-    pub(super) throughput: Vec<f64>,
 }
 
 impl Plan {

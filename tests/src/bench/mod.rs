@@ -13,6 +13,7 @@ mod measure;
 mod progress;
 mod relay;
 mod report;
+mod samples;
 mod server;
 
 use std::io::{self, IsTerminal, StdoutLock, Write};

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::measure::Samples;
+use super::samples::Samples;
 use super::{BenchArgs, Kind};
 
 /// Everything that was measured.

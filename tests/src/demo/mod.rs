@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use self::stage::Stage;
 use crate::attacker::{Mitm, MitmPlan};
-use crate::victim::{PAGE_SECRET, REQUEST_SECRET};
+use crate::secrets::{PAGE_SECRET, REQUEST_SECRET};
 use crate::{HOST, Result, Server, Setup, Victim, World, fetch};
 
 /// More than the whole takes on a slow machine.

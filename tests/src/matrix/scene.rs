@@ -13,7 +13,7 @@ use crate::attacker::frames::change_proof;
 use crate::attacker::{
     Ahead, Crossroads, Eavesdropper, Mitm, MitmPlan, Notes, SideAttack, SideAttacker,
 };
-use crate::victim::{PAGE_SECRET, REQUEST_SECRET};
+use crate::secrets::{PAGE_SECRET, REQUEST_SECRET};
 use crate::{Result, eventually};
 
 /// More than one attempt takes on a slow machine.

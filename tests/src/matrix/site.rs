@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::cell::{Protocol, Trust};
 use crate::attacker::MitmPlan;
-use crate::victim::PAGE_SECRET;
+use crate::secrets::PAGE_SECRET;
 use crate::{Result, Server, Setup, Victim, World, fetch, provider, raw_keys, tls};
 
 /// How long a verification may take on a machine under load.

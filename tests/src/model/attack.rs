@@ -6,9 +6,10 @@ use mtls_core::proto::binding::{Association, Binding, Bindings, Nonce, SideConte
 use mtls_core::proto::frame::{Frame, FrameBody, RejectCode};
 
 use super::knowledge::Knowledge;
-use super::scenario::{Mutant, Scenario};
+use super::mutant::Mutant;
+use super::scenario::Scenario;
+use super::state::State;
 use super::symbols::{Attacker, Random, Transcript, attacker_nonce};
-use super::world::State;
 
 /// A frame, in the words of who makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -17,14 +17,19 @@
 
 pub mod attack;
 pub mod client;
+mod explore;
 pub mod knowledge;
+pub mod mutant;
 pub mod properties;
 pub mod registry;
 pub mod scenario;
 pub mod server;
+pub mod state;
 pub mod symbols;
 pub mod world;
 
-pub use scenario::{Access, Mutant, Scenario};
+pub use mutant::Mutant;
+pub use scenario::{Access, Scenario};
+pub use state::State;
 pub use symbols::Transcript;
-pub use world::{Action, State, World};
+pub use world::{Action, World};

@@ -8,8 +8,9 @@ use stateright::Property;
 use super::client::Judgement;
 use super::scenario::{Access, Scenario};
 use super::server::Connection;
+use super::state::State;
 use super::symbols::{Attacker, Holder};
-use super::world::{State, World};
+use super::world::World;
 
 /// Under no policy does the verdict say "verified" of an attacker's key.
 pub const NEVER_VERIFIES_A_HELD_KEY: &str =

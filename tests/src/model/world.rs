@@ -1,18 +1,13 @@
 //! States, moves, and how one leads to the other.
 
-use std::collections::VecDeque;
-
 use mtls_core::proto::binding::Association;
 use mtls_core::proto::client::TlsVersion;
 use mtls_core::proto::frame::Frame;
-use stateright::{Model, Property};
 
 use super::attack::{Forgery, Mind};
-use super::client::{Client, LinkEvent, Sent};
-use super::knowledge::Knowledge;
-use super::properties;
-use super::scenario::{Access, Moves, Scenario};
-use super::server::Server;
+use super::client::{LinkEvent, Sent};
+use super::scenario::{Access, Scenario};
+use super::state::{Link, State};
 use super::symbols::{Attacker, Holder, Random, ServerRandom, Transcript};
 use mtls_core::proto::client::Peer;
 
@@ -21,27 +16,6 @@ use mtls_core::proto::client::Peer;
 pub struct World {
     /// Its bounds.
     pub scenario: Scenario,
-}
-
-/// Everything at one moment.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
-    /// The honest client.
-    pub client: Client,
-    /// The honest server.
-    pub server: Server,
-    /// Has the client's deadline passed?
-    pub deadline_passed: bool,
-    links: Vec<Link>,
-    knowledge: [Knowledge; 2],
-    moves: [Moves; 2],
-}
-
-/// The frames under way on a side path that nobody holds up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Link {
-    to_server: VecDeque<Frame>,
-    to_client: VecDeque<Frame>,
 }
 
 /// One step.
@@ -87,7 +61,7 @@ impl World {
         Self { scenario }
     }
 
-    fn is_mine(&self, side: usize) -> bool {
+    pub(super) fn is_mine(&self, side: usize) -> bool {
         self.scenario.sides[side] == Access::Active
     }
 
@@ -103,7 +77,7 @@ impl World {
         }
     }
 
-    fn connections(&self) -> usize {
+    pub(super) fn connections(&self) -> usize {
         self.scenario.sides.len() + self.scenario.connections.iter().sum::<usize>()
     }
 
@@ -124,92 +98,8 @@ impl World {
     }
 }
 
-impl Model for World {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
-        let scenario = &self.scenario;
-        let sides = scenario.sides.len();
-        let (client, sent) =
-            Client::new(scenario.bindings, sides, scenario.pooled, scenario.mutant);
-        let server = Server::new(
-            scenario.bindings,
-            self.connections(),
-            scenario.registry,
-            scenario.mutant,
-        );
-        let mut state = State {
-            client,
-            server,
-            deadline_passed: false,
-            links: vec![Link::default(); sides],
-            knowledge: Default::default(),
-            moves: scenario.moves,
-        };
-        state.client_sent(self, sent);
-        for side in 0..sides {
-            if !self.is_mine(side) || scenario.pooled {
-                let sent = state.client.link(side, LinkEvent::Greeting);
-                state.side_sent(self, side, sent);
-            }
-        }
-        vec![state]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        self.primary_actions(state, actions);
-        self.side_actions(state, actions);
-        self.server_actions(state, actions);
-        for attacker in Attacker::ALL {
-            self.attacker_actions(state, attacker, actions);
-        }
-        if !state.deadline_passed && self.is_quiet(state) {
-            actions.push(Action::Deadline);
-        }
-    }
-
-    fn next_state(&self, last: &State, action: Action) -> Option<State> {
-        // Most of what an attacker could want to send it cannot make: no state is copied for that.
-        let forged = match action {
-            Action::Forge(attacker, connection, forgery) => Some(
-                Mind::new(&self.scenario, last, attacker).frame_to_server(connection, forgery)?,
-            ),
-            Action::Deceive(_, forgery) => {
-                Some(Mind::new(&self.scenario, last, Attacker::Side).frame_to_client(forgery)?)
-            }
-            _ => None,
-        };
-        let mut state = last.clone();
-        match (action, forged) {
-            (Action::Forge(attacker, connection, _), Some(frame)) => {
-                let frames = state.server.frame(connection, &frame);
-                // What changes nothing costs no move, and is none.
-                if state.server == last.server && frames.is_empty() {
-                    return None;
-                }
-                state.moves[attacker as usize].to_server -= 1;
-                state.server_sent(self, connection, frames);
-            }
-            (Action::Deceive(side, _), Some(frame)) => {
-                state.moves[Attacker::Side as usize].to_client -= 1;
-                let sent = state.client.frame(side, &frame);
-                state.side_sent(self, side, sent);
-            }
-            (other, _) => state.step(self, other),
-        }
-        state.answer_attackers(self);
-        // A step that changes nothing is none.
-        (state != *last).then_some(state)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::of(&self.scenario)
-    }
-}
-
 impl World {
-    fn primary_actions(&self, state: &State, actions: &mut Vec<Action>) {
+    pub(super) fn primary_actions(&self, state: &State, actions: &mut Vec<Action>) {
         let handshakes = &state.server.handshakes;
         let honest = |nth: &usize| handshakes[*nth].transcript.client == Holder::Honest;
         let arrived = (0..handshakes.len()).filter(honest).count();
@@ -235,7 +125,7 @@ impl World {
         }
     }
 
-    fn side_actions(&self, state: &State, actions: &mut Vec<Action>) {
+    pub(super) fn side_actions(&self, state: &State, actions: &mut Vec<Action>) {
         for (side, link) in state.links.iter().enumerate() {
             if !link.to_server.is_empty() {
                 actions.push(Action::ToServer(side));
@@ -257,7 +147,7 @@ impl World {
         }
     }
 
-    fn server_actions(&self, state: &State, actions: &mut Vec<Action>) {
+    pub(super) fn server_actions(&self, state: &State, actions: &mut Vec<Action>) {
         let attacked = self.scenario.is_attacked();
         let ended = state.client.is_settled();
         for (nth, handshake) in state.server.handshakes.iter().enumerate() {
@@ -292,7 +182,12 @@ impl World {
         }
     }
 
-    fn attacker_actions(&self, state: &State, attacker: Attacker, actions: &mut Vec<Action>) {
+    pub(super) fn attacker_actions(
+        &self,
+        state: &State,
+        attacker: Attacker,
+        actions: &mut Vec<Action>,
+    ) {
         let mind = Mind::new(&self.scenario, state, attacker);
         let moves = state.moves(attacker);
         if moves.hellos > 0 {
@@ -347,17 +242,7 @@ impl World {
 }
 
 impl State {
-    /// What this attacker has seen by itself.
-    pub fn knowledge(&self, attacker: Attacker) -> &Knowledge {
-        &self.knowledge[attacker as usize]
-    }
-
-    /// How often this attacker may still act.
-    pub fn moves(&self, attacker: Attacker) -> &Moves {
-        &self.moves[attacker as usize]
-    }
-
-    fn step(&mut self, world: &World, action: Action) {
+    pub(super) fn step(&mut self, world: &World, action: Action) {
         match action {
             Action::HelloArrives => {
                 let transcript = self.server_handshake(Random::Client, Holder::Honest);
@@ -433,7 +318,7 @@ impl State {
     }
 
     /// Attackers are answered as soon as there is an answer: to be slower is no use to them.
-    fn answer_attackers(&mut self, world: &World) {
+    pub(super) fn answer_attackers(&mut self, world: &World) {
         for nth in 0..self.server.connections.len() {
             if world.owner(nth).is_none() {
                 continue;
@@ -446,14 +331,14 @@ impl State {
         }
     }
 
-    fn client_sent(&mut self, world: &World, sent: Vec<Sent>) {
+    pub(super) fn client_sent(&mut self, world: &World, sent: Vec<Sent>) {
         for (side, sent) in sent.into_iter().enumerate() {
             self.side_sent(world, side, sent);
         }
     }
 
     /// What the client sends on a side path goes to whoever is there.
-    fn side_sent(&mut self, world: &World, side: usize, sent: Sent) {
+    pub(super) fn side_sent(&mut self, world: &World, side: usize, sent: Sent) {
         if sent.redialled {
             self.links[side] = Link::default();
             self.server.reconnect(side);
@@ -469,7 +354,7 @@ impl State {
     }
 
     /// What the server sends on a side connection, likewise.
-    fn server_sent(&mut self, world: &World, connection: usize, frames: Vec<Frame>) {
+    pub(super) fn server_sent(&mut self, world: &World, connection: usize, frames: Vec<Frame>) {
         let passive = world.scenario.sides.get(connection) == Some(&Access::Passive);
         for frame in frames {
             match world.owner(connection) {

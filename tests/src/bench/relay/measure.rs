@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::client::Clients;
 use super::middle::{Middle, Middles};
 use super::report::{Report, Series};
+use super::samples::Samples;
 use super::{Error, RelayArgs};
 use crate::bench::progress::Progress;
 use crate::bench::report::median;
@@ -18,19 +19,6 @@ const WARM_UP: u32 = 10;
 pub(super) struct Plan {
     args: RelayArgs,
     middles: Vec<Middle>,
-}
-
-/// The samples of one kind, one for each round.
-#[derive(Default)]
-pub(super) struct Samples {
-    /// Medians, in microseconds.
-    pub(super) latency: Vec<f64>,
-    /// MiB in a second.
-    pub(super) throughput: Vec<f64>,
-    /// Questions and answers in a second.
-    pub(super) messages: Vec<f64>,
-    /// Milliseconds of the relay's thread for each GiB; empty where that is not known.
-    pub(super) cpu: Vec<f64>,
 }
 
 impl Plan {

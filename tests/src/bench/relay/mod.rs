@@ -10,6 +10,7 @@ mod client;
 mod measure;
 mod middle;
 mod report;
+mod samples;
 mod server;
 mod worker;
 
