@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{AlertDescription, PeerIncompatible};
+use rustls::AlertDescription;
 
 use crate::path::{DialError, Independence};
 use crate::proto::client::SideFailure;
@@ -298,37 +298,6 @@ impl From<io::Error> for Error {
         match tls {
             Some(tls) => Self::Tls(tls.clone()),
             None => Self::Io(error),
-        }
-    }
-}
-
-impl Error {
-    /// What a SMKEX client makes of a server that does not speak it.
-    pub(crate) fn seen_by_smkex_client(self) -> Self {
-        match self {
-            Self::Tls(
-                error @ (rustls::Error::PeerIncompatible(
-                    PeerIncompatible::IncorrectCertificateTypeExtension,
-                )
-                | rustls::Error::AlertReceived(
-                    AlertDescription::HandshakeFailure
-                    | AlertDescription::UnsupportedCertificate
-                    | AlertDescription::UnsupportedExtension,
-                )),
-            ) => Self::NotSmkex(NotSmkex::Server(error)),
-            other => other,
-        }
-    }
-
-    /// What a SMKEX server makes of a client that does not speak it.
-    pub(crate) fn seen_by_smkex_server(self) -> Self {
-        match self {
-            Self::Tls(
-                error @ rustls::Error::PeerIncompatible(
-                    PeerIncompatible::IncorrectCertificateTypeExtension,
-                ),
-            ) => Self::NotSmkex(NotSmkex::Client(error)),
-            other => other,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{Inner, MultipathAcceptor, Settings};
 use crate::error::{Error, non_zero_durations};
 use crate::proto::binding::Bindings;
 use crate::side::server::service::{SideServiceBuilder, side_service_setters};
+use crate::tls::authentication::Authentication;
 use crate::tls::server::TlsSettings;
 use crate::verdict::policy::Policy;
 
@@ -29,7 +30,7 @@ impl AcceptorBuilder {
                 policy,
                 deadline: Duration::from_secs(3),
                 handshake_timeout: Duration::from_secs(10),
-                smkex: false,
+                authentication: Authentication::Certificate,
             },
             side: SideServiceBuilder::default(),
         }
@@ -37,7 +38,7 @@ impl AcceptorBuilder {
 
     /// Without certificates: errors say what the client lacks.
     pub(crate) fn smkex(mut self) -> Self {
-        self.settings.smkex = true;
+        self.settings.authentication = Authentication::SideProtocol;
         self
     }
 

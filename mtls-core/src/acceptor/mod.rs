@@ -19,6 +19,7 @@ use crate::proto::frame::GREETING;
 use crate::side::server::connection::SideConnection;
 use crate::side::server::service::SideService;
 use crate::stream::ServerStream;
+use crate::tls::authentication::Authentication;
 use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::tls::server::{ReadHello, TlsSettings};
 use crate::verdict::Times;
@@ -116,8 +117,7 @@ struct Settings {
     policy: Policy,
     deadline: Duration,
     handshake_timeout: Duration,
-    /// No certificates: see [`smkex`](crate::smkex).
-    smkex: bool,
+    authentication: Authentication,
 }
 
 /// What a client turned out to want.
@@ -167,7 +167,7 @@ impl MultipathAcceptor {
     /// [`Error::ApiMisuse`] for an acceptor of [`smkex`](crate::smkex), which has no certificate to
     /// renew.
     pub fn replace_config(&self, config: &Arc<ServerConfig>) -> Result<(), Error> {
-        if self.inner.settings.smkex {
+        if self.inner.settings.authentication == Authentication::SideProtocol {
             return Err(ApiMisuse::SmkexConfig.into());
         }
         let settings = Arc::new(TlsSettings::new(config));
@@ -268,10 +268,9 @@ impl MultipathAcceptor {
         let mut times = Times::default();
         let handshake = async {
             let tls = inner.tls();
-            let mut flight = match tls.first_flight(hello).await {
-                Err(error) if inner.settings.smkex => return Err(error.seen_by_smkex_server()),
-                flight => flight?,
-            };
+            let flight = tls.first_flight(hello).await;
+            let mut flight =
+                flight.map_err(|error| inner.settings.authentication.server_error(error))?;
             let association = flight.association;
             let registration = match (association, flight.registers.take()) {
                 (Some(association), Some(keys)) => inner.sides.register(association, keys).await,
@@ -289,14 +288,13 @@ impl MultipathAcceptor {
         times.tls = Some(started.elapsed());
         Judge {
             policy: inner.settings.policy,
-            smkex: inner.settings.smkex,
             deadline: started + inner.settings.deadline,
             started,
             peer,
             association,
             times,
         }
-        .judge(tls, registration)
+        .judge(tls, inner.settings.authentication, registration)
         .await
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{ApiMisuse, Error};
 use crate::path::Dial;
 use crate::proto::binding::Bindings;
 use crate::side::client::config::{ClientPathsBuilder, client_paths_setters};
+use crate::tls::authentication::Authentication;
 use crate::tls::client::TlsSettings;
 use crate::verdict::policy::Policy;
 
@@ -37,7 +38,7 @@ impl<D: Dial> ConnectorBuilder<D> {
 
     /// Without certificates: there is no resumption then, and errors say what the server lacks.
     pub(crate) fn smkex(mut self) -> Self {
-        self.paths.settings.smkex = true;
+        self.paths.settings.authentication = Authentication::SideProtocol;
         self.tickets = 0;
         self
     }
@@ -96,7 +97,7 @@ impl<D: Dial> ConnectorBuilder<D> {
     /// duration of zero (but for [`side_idle_timeout`](Self::side_idle_timeout)), no place on a
     /// side connection, or tickets with [`smkex`](crate::smkex).
     pub fn build(self) -> Result<MultipathConnector<D>, Error> {
-        if self.paths.settings.smkex && self.tickets > 0 {
+        if self.paths.settings.authentication == Authentication::SideProtocol && self.tickets > 0 {
             return Err(ApiMisuse::SmkexTickets.into());
         }
         Ok(MultipathConnector {

@@ -3,25 +3,24 @@
 mod builder;
 
 use std::fmt::Display;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::error::{ApiMisuse, Error};
 use crate::evaluate::client::Judge;
-use crate::path::{Dial, Dialed, Endpoint, Host, Path, Route};
+use crate::path::{Dial, Endpoint, Host, Path};
 use crate::side::client::config::ClientPaths;
-use crate::side::client::verification::{SideShared, Sides};
+use crate::side::client::verification::{Primary, SideShared, Verification, poll_once};
 use crate::stream::ClientStream;
-use crate::tls::client::{self as tls, ClientHello, TlsSettings};
+use crate::tls::client::{self as tls, TlsSettings};
 use crate::verdict::policy::Policy;
-use crate::verdict::{PathReport, PathRole, Times};
+use crate::verdict::{PathReport, PathRole};
 
 pub use builder::ConnectorBuilder;
 
@@ -202,23 +201,6 @@ impl<D: Dial> MultipathConnector<D> {
     }
 }
 
-/// A primary connection, and what is known of its path.
-pub(crate) struct Primary<IO> {
-    pub(crate) stream: IO,
-    pub(crate) report: PathReport,
-    pub(crate) route: Option<Route>,
-}
-
-impl<IO> From<Dialed<IO>> for Primary<IO> {
-    fn from(dialed: Dialed<IO>) -> Self {
-        Self {
-            report: PathReport::dialed(PathRole::Primary, &dialed),
-            stream: dialed.stream,
-            route: Some(dialed.route),
-        }
-    }
-}
-
 impl<D: Dial> Inner<D> {
     #[tracing::instrument(name = "multipath_connect", level = "debug", skip_all, fields(%target))]
     async fn establish<IO, P>(
@@ -233,7 +215,6 @@ impl<D: Dial> Inner<D> {
         P: Into<Primary<IO>>,
     {
         let started = Instant::now();
-        let mut times = Times::default();
         tokio::pin!(dial);
         // The primary SYN leaves first, then the ClientHello is built, then the side paths are
         // dialled: their cost hides behind the server's work.
@@ -241,74 +222,33 @@ impl<D: Dial> Inner<D> {
         let hello = self.tls.client_hello(name)?;
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
-        let shared = SideShared {
-            pool: &self.paths.pool,
-            random: self.tls.random(),
-            dials: &self.paths.sides,
-            endpoint: side_endpoint,
-        };
-        let mut sides = Sides::start(shared, association, self.paths.settings.bindings)?;
+        let settings = &self.paths.settings;
+        let shared = SideShared::new(&self.paths, self.tls.random(), side_endpoint);
+        let mut verification = Verification::start(shared, settings, association, started)?;
         let primary: Primary<IO> = match early {
             Poll::Ready(dialed) => dialed?,
-            Poll::Pending => sides.attend_during(dial.as_mut()).await??,
+            Poll::Pending => verification.during(dial.as_mut()).await??,
         }
         .into();
-        times.connected = Some(started.elapsed());
-        let complete = self
-            .shake_hands(&mut sides, hello, primary.stream, primary.route.as_ref())
+        let handshake = pin!(hello.complete(primary.stream));
+        let complete = verification
+            .handshake(handshake, primary.route.as_ref())
+            .await
+            .map_err(|error| settings.authentication.client_error(error))?;
+        let version = tls::version(complete.tls.get_ref().1);
+        verification
+            .conclude(Some((version, &complete.secrets)))
             .await?;
-        times.tls = Some(started.elapsed());
-        sides.look().await?;
-        let (_, connection) = complete.tls.get_ref();
-        let version = tls::version(connection);
-        sides.settle(version, &complete.secrets).await?;
-        times.verdict = Some(started.elapsed());
         Judge {
-            settings: &self.paths.settings,
+            settings,
             target,
             association: Some(association),
             route: primary.route,
             report: primary.report,
-            times,
+            times: verification.times,
         }
-        .judge(complete, &sides.paths)
+        .judge(complete, &verification.paths)
     }
-
-    async fn shake_hands<IO>(
-        &self,
-        sides: &mut Sides<'_, D>,
-        hello: ClientHello,
-        stream: IO,
-        route: Option<&Route>,
-    ) -> Result<tls::Complete<IO>, Error>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        let settings = &self.paths.settings;
-        let now = Instant::now();
-        sides.set_deadline(now + settings.deadline);
-        let limit = settings.handshake_limit();
-        let mut timed = pin!(timeout(limit, hello.complete(stream)));
-        // The ClientHello leaves; by which interface can be asked while the server works.
-        let early = poll_once(timed.as_mut()).await;
-        if let Some(route) = route {
-            route.ask();
-        }
-        let timed = match early {
-            Poll::Ready(timed) => timed,
-            Poll::Pending => sides.attend_during(timed).await?,
-        };
-        match timed {
-            Ok(complete) if settings.smkex => complete.map_err(Error::seen_by_smkex_client),
-            Ok(complete) => complete,
-            Err(_) => Err(settings.handshake_timed_out()),
-        }
-    }
-}
-
-/// Sets a future going; it is polled again when it is awaited.
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 /// The name that a certificate has to be for.

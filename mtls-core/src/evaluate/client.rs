@@ -56,7 +56,7 @@ impl Judge<'_> {
     ) -> Result<ClientStream<IO>, Error> {
         let (_, connection) = complete.tls.get_ref();
         let primary = PrimaryTls {
-            report: TlsReport::of(connection).of_server_key(self.settings.smkex),
+            report: TlsReport::of(connection, self.settings.authentication.server_key()),
             chain: connection.peer_certificates().unwrap_or_default(),
         };
         let decided = self.decide(self.find(sides), &primary, sides)?;

@@ -12,13 +12,13 @@ use crate::path::Independence;
 use crate::proto::binding::Association;
 use crate::registry::Registration;
 use crate::stream::{MultipathStream, ServerStream, VerdictHandle};
+use crate::tls::authentication::Authentication;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
 /// Everything beside the TLS connection and its registration that a verdict is made of.
 pub(crate) struct Judge {
     pub(crate) policy: Policy,
-    pub(crate) smkex: bool,
     pub(crate) deadline: Instant,
     pub(crate) started: Instant,
     pub(crate) peer: SocketAddr,
@@ -31,6 +31,7 @@ impl Judge {
     pub(crate) async fn judge<IO>(
         self,
         tls: TlsStream<IO>,
+        authentication: Authentication,
         registration: Option<Arc<dyn Registration>>,
     ) -> Result<ServerStream<IO>, Error> {
         let (_, connection) = tls.get_ref();
@@ -41,7 +42,7 @@ impl Judge {
             // Whether it was confirmed is read from the registration afterwards.
             let _ = timeout_at(self.deadline, registration.confirmed()).await;
         }
-        let report = TlsReport::of(connection).of_server_key(self.smkex);
+        let report = TlsReport::of(connection, authentication.server_key());
         let unfit = (!tls13).then_some(Reason::NotTls13);
         let handle = self.conclude(registration, unfit, report)?;
         Ok(MultipathStream::new(tls, handle))

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::spec::{FORMS, MAX_INTERFACE_NAME, PathSpecError};
+use super::spec::{MAX_INTERFACE_NAME, PathSpecError};
 
 /// How a path leaves this host. Displayed, parsed and serialized as the programs write it:
 /// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`.

@@ -8,7 +8,7 @@ use super::endpoint::EndpointError;
 pub(super) const MAX_INTERFACE_NAME: usize = 15;
 
 /// The forms that a path is written in.
-pub(super) const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT";
+const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT";
 
 /// Why a text is no path.
 #[derive(Clone, Debug, PartialEq, Eq)]

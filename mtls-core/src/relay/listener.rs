@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::monitor::TunnelMonitor;
 use super::accept::RelayAccepted;
+use super::monitor::TunnelMonitor;
 use super::server::ServerRelay;
 use crate::accept::{Attendant, Door, SilentPlace, Takes};
 use crate::accept::{Incoming, ListenerLimits};

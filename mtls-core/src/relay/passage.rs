@@ -209,7 +209,6 @@ impl<D: Dial> Opening<'_, D> {
         let settings = &self.inner.settings;
         Judge {
             policy: settings.policy,
-            smkex: false,
             deadline: self.started + settings.deadline,
             started: self.started,
             peer: self.peer,

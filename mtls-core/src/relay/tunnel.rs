@@ -11,22 +11,21 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
 use super::client::{ClientRelay, Inner};
-use super::exchange::{HelloExchange, Hellos, Unsent};
+use super::exchange::{HelloExchange, Hellos};
 use super::first::First;
 use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::{Means, Pump};
-use crate::connector::Primary;
 use crate::error::{Error, TimedOut};
 use crate::evaluate::client::{Finding, Judge, PrimaryTls};
 use crate::path::{Dial, Endpoint};
 use crate::proto::binding::{Association, SideSecrets};
 use crate::proto::client::TlsVersion;
 use crate::side::client::config::Settings;
-use crate::side::client::verification::{SidePath, SideShared, Sides};
+use crate::side::client::verification::{Primary, SidePath, SideShared, Verification};
 use crate::stream::VerdictHandle;
 use crate::tls::first_hello::FirstHello;
 use crate::verdict::policy::Policy;
-use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport};
+use crate::verdict::{Outcome, PathReport, Reason, Times};
 
 /// A tunnel to a target, not yet open: [`run`](Self::run) it in a task.
 #[must_use = "a tunnel does nothing until it is run"]
@@ -305,60 +304,33 @@ impl<D: Dial> Opening<'_, D> {
         let association = hello.tap.association().ok_or_else(gone)?;
         let server_name = hello.tap.server_name();
         self.monitor.verifying(Some(association), server_name);
-        let mut sides = Sides::start(self.shared(), association, self.settings.bindings)?;
-        sides.attend_during(dial.as_mut()).await?;
+        let inner = self.inner;
+        let endpoint = inner.paths.side_endpoint.as_ref().unwrap_or(self.target);
+        let shared = SideShared::new(&inner.paths, inner.random, endpoint);
+        let mut verification = Verification::start(shared, &self.settings, association, started)?;
+        verification.during(dial.as_mut()).await?;
         let mut primary = taken(dial)?;
-        let mut times = Times {
-            connected: Some(started.elapsed()),
-            ..Times::default()
-        };
-        let server = &mut primary.stream;
-        let (hellos, unsent) = self.exchange(client, server, hello, &mut sides).await?;
-        times.tls = Some(started.elapsed());
-        sides.look().await?;
-        let tls = settle(&mut sides, hellos).await?;
-        times.verdict = Some(started.elapsed());
-        let judge = self.judge(&primary, times, Some(association));
+        let counters = self.monitor.counters();
+        let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
+        let hellos = verification
+            .handshake(pin!(exchange.run()), primary.route.as_ref())
+            .await?;
+        let unsent = exchange.into_unsent();
+        let (tls, complete) = seen(hellos);
+        let complete = complete
+            .as_ref()
+            .map(|(version, secrets)| (*version, secrets));
+        verification.conclude(complete).await?;
+        let judge = self.judge(&primary, verification.times, Some(association));
         let finding = match hellos {
             Hellos::Unusable(error) => unverified(Reason::Hello(error)),
-            Hellos::Tls13(_) | Hellos::Older => judge.find(&sides.paths),
+            Hellos::Tls13(_) | Hellos::Older => judge.find(&verification.paths),
         };
-        self.decide(&judge, finding, &tls, &sides.paths)?;
+        self.decide(&judge, finding, &tls, &verification.paths)?;
         Ok(Opened {
             server: primary.stream,
             pump: Pump::new(unsent.to_server, unsent.to_client),
         })
-    }
-
-    fn shared(&self) -> SideShared<'_, D> {
-        let paths = &self.inner.paths;
-        SideShared {
-            pool: &paths.pool,
-            random: self.inner.random,
-            dials: &paths.sides,
-            endpoint: paths.side_endpoint.as_ref().unwrap_or(self.target),
-        }
-    }
-
-    /// Passes the hellos, while the side paths are attended to; the deadline begins here.
-    async fn exchange<C>(
-        &self,
-        client: &mut C,
-        server: &mut D::Stream,
-        hello: FirstHello,
-        sides: &mut Sides<'_, D>,
-    ) -> Result<(Hellos, Unsent), Error>
-    where
-        C: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut exchange = HelloExchange::new(client, server, hello, self.monitor.counters());
-        sides.set_deadline(Instant::now() + self.settings.deadline);
-        let hellos = timeout(self.settings.handshake_limit(), exchange.run());
-        let hellos = match sides.attend_during(pin!(hellos)).await? {
-            Ok(hellos) => hellos?,
-            Err(_) => return Err(self.settings.handshake_timed_out()),
-        };
-        Ok((hellos, exchange.into_unsent()))
     }
 
     fn judge<'b>(
@@ -391,24 +363,19 @@ impl<D: Dial> Opening<'_, D> {
     }
 }
 
-/// For a relay TLS is complete when the ServerHello is here (`docs/protocol.md`, section 5.5).
-async fn settle<D: Dial>(
-    sides: &mut Sides<'_, D>,
-    hellos: Hellos,
-) -> Result<PrimaryTls<'static>, Error> {
-    let (version, hash) = match hellos {
-        Hellos::Tls13(hash) => (TlsVersion::Tls13, Some(hash)),
-        Hellos::Older => (TlsVersion::Older, None),
-        // Nobody knows what such a handshake is; there is nothing to ask about it.
-        Hellos::Unusable(_) => return Ok(PrimaryTls::default()),
+/// What a relay sees of a handshake. For it TLS is complete when the ServerHello is here
+/// (`docs/protocol.md`, section 5.5).
+fn seen(hellos: Hellos) -> (PrimaryTls<'static>, Option<(TlsVersion, SideSecrets)>) {
+    let mut tls = PrimaryTls::default();
+    let complete = match hellos {
+        Hellos::Tls13(hash) => {
+            tls.report.version = Some("TLSv1.3".to_owned());
+            Some((TlsVersion::Tls13, SideSecrets::from_hello(&hash)))
+        }
+        Hellos::Older => Some((TlsVersion::Older, SideSecrets::default())),
+        Hellos::Unusable(_) => None,
     };
-    let secrets = hash.as_ref().map(SideSecrets::from_hello);
-    sides.settle(version, &secrets.unwrap_or_default()).await?;
-    let report = TlsReport {
-        version: hash.map(|_| "TLSv1.3".to_owned()),
-        ..TlsReport::default()
-    };
-    Ok(PrimaryTls { report, chain: &[] })
+    (tls, complete)
 }
 
 async fn dial<D: Dial>(path: &D, target: &Endpoint) -> Result<Primary<D::Stream>, Error> {

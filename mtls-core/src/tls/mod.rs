@@ -1,5 +1,6 @@
 //! Every call into rustls but those in public signatures: both ends' handshakes.
 
+pub(crate) mod authentication;
 pub(crate) mod client;
 pub(crate) mod first_hello;
 pub(crate) mod io;

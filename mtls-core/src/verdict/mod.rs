@@ -219,8 +219,8 @@ pub struct TlsReport {
 }
 
 impl TlsReport {
-    /// What rustls knows of a connection, at either end.
-    pub(crate) fn of(connection: &rustls::CommonState) -> Self {
+    /// Describes a connection, at either end, whose server showed this kind of key.
+    pub(crate) fn of(connection: &rustls::CommonState, server_key: &'static str) -> Self {
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
             version: connection.protocol_version().map(|version| match version {
@@ -240,7 +240,7 @@ impl TlsReport {
                 HandshakeKind::Resumed => "resumed",
             }),
             alpn: connection.alpn_protocol().map(lossy),
-            server_key: None,
+            server_key: Some(server_key),
             peer_chain_sha256: connection
                 .peer_certificates()
                 .unwrap_or_default()
@@ -248,16 +248,6 @@ impl TlsReport {
                 .map(|certificate| hex_sha256(certificate))
                 .collect(),
         }
-    }
-}
-
-impl TlsReport {
-    pub(crate) fn of_server_key(mut self, raw: bool) -> Self {
-        self.server_key = Some(match raw {
-            true => "raw-public-key",
-            false => "certificate",
-        });
-        self
     }
 }
 

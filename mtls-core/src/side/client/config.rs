@@ -7,6 +7,7 @@ use super::pool::{Pool, PoolSettings};
 use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
 use crate::path::{Dial, Endpoint};
 use crate::proto::binding::Bindings;
+use crate::tls::authentication::Authentication;
 use crate::verdict::policy::Policy;
 
 /// The paths of a client, ready for use.
@@ -26,8 +27,7 @@ pub(crate) struct Settings {
     pub(crate) require_independent: bool,
     pub(crate) deadline: Duration,
     pub(crate) handshake_timeout: Duration,
-    /// No certificates: see [`smkex`](crate::smkex).
-    pub(crate) smkex: bool,
+    pub(crate) authentication: Authentication,
 }
 
 impl Settings {
@@ -68,7 +68,7 @@ impl<D: Dial> ClientPathsBuilder<D> {
                 require_independent: false,
                 deadline: Duration::from_secs(3),
                 handshake_timeout: Duration::from_secs(10),
-                smkex: false,
+                authentication: Authentication::Certificate,
             },
             primary,
             sides: Vec::new(),

@@ -7,33 +7,73 @@ use std::task::{Context, Poll};
 
 use rustls::crypto::SecureRandom;
 use tokio::task::yield_now;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::config::{ClientPaths, Settings};
 use super::connection::{SideEvent, SideLink};
 use super::pool::Pool;
 use crate::error::Error;
-use crate::path::{Dial, DialError, Endpoint};
-use crate::proto::binding::{Association, Bindings, Nonce, SideSecrets};
+use crate::path::{Dial, DialError, Dialed, Endpoint, Route};
+use crate::proto::binding::{Association, Nonce, SideSecrets};
 use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
 use crate::tls::io;
+use crate::verdict::{PathReport, PathRole, Times};
 
-/// The side paths of one connection.
-pub(crate) struct Sides<'a, D> {
+/// The verification of one connection over all side paths, and when its steps were complete.
+///
+/// In this order: [`start`](Self::start) it when the ClientHello is built,
+/// [`during`](Self::during) the dial of the primary path, its [`handshake`](Self::handshake), and
+/// [`conclude`](Self::conclude).
+pub(crate) struct Verification<'a, D> {
     shared: SideShared<'a, D>,
-    pub(crate) paths: Vec<SidePath>,
+    settings: Settings,
+    started: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    pub(crate) paths: Vec<SidePath>,
+    pub(crate) times: Times,
+}
+
+/// A primary connection, and what is known of its path.
+pub(crate) struct Primary<IO> {
+    pub(crate) stream: IO,
+    pub(crate) report: PathReport,
+    pub(crate) route: Option<Route>,
+}
+
+impl<IO> From<Dialed<IO>> for Primary<IO> {
+    fn from(dialed: Dialed<IO>) -> Self {
+        Self {
+            report: PathReport::dialed(PathRole::Primary, &dialed),
+            stream: dialed.stream,
+            route: Some(dialed.route),
+        }
+    }
 }
 
 /// What the side paths of one connection have in common.
 #[derive(Clone, Copy)]
 pub(crate) struct SideShared<'a, D> {
-    pub(crate) pool: &'a Pool,
-    pub(crate) random: &'static dyn SecureRandom,
-    pub(crate) dials: &'a [D],
-    pub(crate) endpoint: &'a Endpoint,
+    pool: &'a Pool,
+    random: &'static dyn SecureRandom,
+    dials: &'a [D],
+    endpoint: &'a Endpoint,
 }
 
-impl<D> SideShared<'_, D> {
+impl<'a, D> SideShared<'a, D> {
+    /// The side paths of a client, toward the side verifier at `endpoint`.
+    pub(crate) fn new(
+        paths: &'a ClientPaths<D>,
+        random: &'static dyn SecureRandom,
+        endpoint: &'a Endpoint,
+    ) -> Self {
+        Self {
+            pool: &paths.pool,
+            random,
+            dials: &paths.sides,
+            endpoint,
+        }
+    }
+
     fn nonce(&self) -> Result<Nonce, Error> {
         io::nonce(self.random)
     }
@@ -46,17 +86,18 @@ pub(crate) struct SidePath {
     pub(crate) dial_error: Option<Arc<DialError>>,
 }
 
-impl<'a, D: Dial> Sides<'a, D> {
-    /// Asks over every side path at once.
+impl<'a, D: Dial> Verification<'a, D> {
+    /// Sends an Open over every side path at once. Times count from `started`.
     pub(crate) fn start(
         shared: SideShared<'a, D>,
+        settings: &Settings,
         association: Association,
-        offered: Bindings,
+        started: Instant,
     ) -> Result<Self, Error> {
         let mut paths = Vec::with_capacity(shared.dials.len());
         for (index, dial) in shared.dials.iter().enumerate() {
             let mut path = SidePath {
-                verifier: ClientVerifier::new(association, offered),
+                verifier: ClientVerifier::new(association, settings.bindings),
                 link: shared.pool.link(index, dial, shared.endpoint, association),
                 dial_error: None,
             };
@@ -66,22 +107,68 @@ impl<'a, D: Dial> Sides<'a, D> {
         }
         Ok(Self {
             shared,
-            paths,
+            settings: *settings,
+            started,
             timer: None,
+            paths,
+            times: Times::default(),
         })
     }
 
-    /// The ClientHello has left: from now on the deadline counts.
-    pub(crate) fn set_deadline(&mut self, deadline: Instant) {
+    /// Runs the handshake on the primary path, which is connected, within its time limit. The
+    /// deadline of the side paths counts from here, where the ClientHello leaves. The route of the
+    /// primary path is looked up while the server works.
+    ///
+    /// # Errors
+    /// That of the handshake, or [`Error::TimedOut`].
+    pub(crate) async fn handshake<T, F>(
+        &mut self,
+        handshake: Pin<&mut F>,
+        route: Option<&Route>,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.times.connected = Some(self.started.elapsed());
+        self.set_deadline(Instant::now() + self.settings.deadline);
+        let mut timed = pin!(timeout(self.settings.handshake_limit(), handshake));
+        let early = poll_once(timed.as_mut()).await;
+        if let Some(route) = route {
+            route.ask();
+        }
+        let timed = match early {
+            Poll::Ready(timed) => timed,
+            Poll::Pending => self.during(timed).await?,
+        };
+        let complete = timed.map_err(|_| self.settings.handshake_timed_out())??;
+        self.times.tls = Some(self.started.elapsed());
+        Ok(complete)
+    }
+
+    /// Waits until every side path has verified or failed, or one has shown an interception. There
+    /// is nothing to wait for where the handshake could not be read: `complete` is `None`.
+    pub(crate) async fn conclude(
+        &mut self,
+        complete: Option<(TlsVersion, &SideSecrets)>,
+    ) -> Result<(), Error> {
+        if let Some((version, secrets)) = complete {
+            self.poll_pending().await?;
+            self.wait_until_resolved(version, secrets).await?;
+        }
+        self.times.verdict = Some(self.started.elapsed());
+        Ok(())
+    }
+
+    fn set_deadline(&mut self, deadline: Instant) {
         for path in &mut self.paths {
             path.verifier.set_deadline(deadline.into_std());
         }
         self.timer = Some(Box::pin(sleep_until(deadline)));
     }
 
-    /// Attends to the side paths while `other` is under way. It is borrowed, because a future that
-    /// is handed on is copied, and has its place twice in the one that it is handed to.
-    pub(crate) async fn attend_during<F: Future>(
+    /// Drives the side paths while `other` is under way. It is borrowed, since a future that is
+    /// passed by value takes its size twice in the one that it is passed to.
+    pub(crate) async fn during<F: Future>(
         &mut self,
         mut other: Pin<&mut F>,
     ) -> Result<F::Output, Error> {
@@ -101,18 +188,16 @@ impl<'a, D: Dial> Sides<'a, D> {
     /// Lets the tasks of the side connections run. The Proof may be here already, behind the
     /// server's flight: to look before TLS is said to be complete saves a Done, and costs no time on
     /// the network. It takes two turns where this is the root of its runtime, which goes first.
-    pub(crate) async fn look(&mut self) -> Result<(), Error> {
+    async fn poll_pending(&mut self) -> Result<(), Error> {
         for _ in 0..2 {
             if self.paths.iter().any(|path| path.verifier.is_asking()) {
-                self.attend_during(pin!(yield_now())).await?;
+                self.during(pin!(yield_now())).await?;
             }
         }
         Ok(())
     }
 
-    /// TLS is complete: waits until every side path has verified or failed, or one has shown an
-    /// interception.
-    pub(crate) async fn settle(
+    async fn wait_until_resolved(
         &mut self,
         version: TlsVersion,
         secrets: &SideSecrets,
@@ -129,7 +214,7 @@ impl<'a, D: Dial> Sides<'a, D> {
             }
             match turned {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                _ if self.settled() => Poll::Ready(Ok(())),
+                _ if self.resolved() => Poll::Ready(Ok(())),
                 _ => Poll::Pending,
             }
         })
@@ -151,13 +236,13 @@ impl<'a, D: Dial> Sides<'a, D> {
                 path.expire();
             }
         }
-        match self.settled() {
+        match self.resolved() {
             true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
     }
 
-    fn settled(&self) -> bool {
+    fn resolved(&self) -> bool {
         let outcome = |path: &SidePath| path.verifier.outcome();
         let intercepted = |path: &SidePath| {
             matches!(
@@ -171,6 +256,11 @@ impl<'a, D: Dial> Sides<'a, D> {
                 .iter()
                 .all(|path| outcome(path) != ClientOutcome::Pending)
     }
+}
+
+/// Polls a future once, so that it begins; it is polled again when it is awaited.
+pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 impl SidePath {

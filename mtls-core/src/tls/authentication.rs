@@ -1,0 +1,59 @@
+//! How the two ends of a connection are authenticated.
+
+use rustls::{AlertDescription, PeerIncompatible};
+
+use crate::error::{Error, NotSmkex};
+
+/// How a client authenticates the server of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Authentication {
+    /// By the server's certificate.
+    Certificate,
+    /// By the side protocol alone ([`smkex`](crate::smkex)): the server shows a raw public key.
+    SideProtocol,
+}
+
+impl Authentication {
+    /// What the server shows in the handshake, for reports.
+    pub(crate) fn server_key(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::SideProtocol => "raw-public-key",
+        }
+    }
+
+    /// Names a server that does not speak SMKEX, where the handshake failed for that.
+    pub(crate) fn client_error(self, error: Error) -> Error {
+        match (self, error) {
+            (
+                Self::SideProtocol,
+                Error::Tls(
+                    error @ (rustls::Error::PeerIncompatible(
+                        PeerIncompatible::IncorrectCertificateTypeExtension,
+                    )
+                    | rustls::Error::AlertReceived(
+                        AlertDescription::HandshakeFailure
+                        | AlertDescription::UnsupportedCertificate
+                        | AlertDescription::UnsupportedExtension,
+                    )),
+                ),
+            ) => Error::NotSmkex(NotSmkex::Server(error)),
+            (_, other) => other,
+        }
+    }
+
+    /// Names a client that does not speak SMKEX, where the handshake failed for that.
+    pub(crate) fn server_error(self, error: Error) -> Error {
+        match (self, error) {
+            (
+                Self::SideProtocol,
+                Error::Tls(
+                    error @ rustls::Error::PeerIncompatible(
+                        PeerIncompatible::IncorrectCertificateTypeExtension,
+                    ),
+                ),
+            ) => Error::NotSmkex(NotSmkex::Client(error)),
+            (_, other) => other,
+        }
+    }
+}
