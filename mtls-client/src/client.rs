@@ -17,6 +17,9 @@ use crate::failure::Failure;
 use crate::options::{Settings, UsageError};
 use crate::roots::{self, client_config};
 
+/// The ALPN name of HTTP/1.1.
+pub(crate) const HTTP_1: &[u8] = b"http/1.1";
+
 /// Makes connections as the command line says.
 pub(crate) struct Client<'a> {
     settings: &'a Settings,
@@ -49,7 +52,13 @@ pub(crate) enum Whose {
 impl<'a> Client<'a> {
     /// A client of web servers.
     pub(crate) fn new(settings: &'a Settings) -> Result<Self, UsageError> {
-        Self::offering(settings, vec![b"h2".to_vec(), b"http/1.1".to_vec()])
+        Self::offering(settings, vec![b"h2".to_vec(), HTTP_1.to_vec()])
+    }
+
+    /// The same client for HTTP/1.1 alone.
+    pub(crate) fn http1_only(&self) -> Result<Self, Failure> {
+        Self::offering(self.settings, vec![HTTP_1.to_vec()])
+            .map_err(|error| Failure::new(Exit::Usage, "usage", error.to_string()))
     }
 
     /// A client that offers these application protocols (ALPN).

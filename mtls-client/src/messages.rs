@@ -1,6 +1,7 @@
 //! Who is told what: verdicts, warnings and errors.
 
 use std::io::{self, ErrorKind, Write};
+use std::time::Duration;
 
 use mtls_core::{Outcome, Verdict};
 
@@ -100,6 +101,16 @@ impl<'a> Messages<'a> {
                 )),
             },
             None => note("Evidence not saved: give --evidence-dir DIR to keep it.\n"),
+        }
+    }
+
+    /// Tells that a transfer will be repeated, unless `--silent`.
+    pub(crate) fn note_retry(&self, reason: &str, pause: Duration) {
+        if !self.settings.silent {
+            let seconds = pause.as_secs();
+            note(&format!(
+                "mtls-client: warning: {reason}: trying again in {seconds} s\n"
+            ));
         }
     }
 

@@ -85,6 +85,7 @@
 //! - [`smkex`] is the same without any certificate authority.
 //! - [`registry`] is where a server keeps its pending handshakes; servers behind one address need
 //!   one registry.
+//! - [`http_io`] keeps an HTTP library above a stream from losing data.
 //! - [`proto`] is the side protocol as state machines without I/O, for other drivers. It is all
 //!   that is left without the default feature `tokio`.
 //!
@@ -138,6 +139,8 @@ mod error;
 mod evaluate;
 #[cfg(any(feature = "axum", feature = "hyper-client", feature = "tower"))]
 mod extensions;
+#[cfg(feature = "tokio")]
+pub mod http_io;
 #[cfg(feature = "hyper-client")]
 pub mod hyper_client;
 #[cfg(feature = "tokio")]

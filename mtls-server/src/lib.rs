@@ -49,6 +49,6 @@ pub use service::{
 };
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};
 pub use web::{
-    Download, Files, FilesBody, FilesOptions, HttpLimits, Peer, Respond, Site, Target, TargetError,
-    Terminate, TerminateBody, TerminateOptions, VERDICT_FIELD, verdict_field,
+    Download, Files, FilesBody, FilesOptions, HttpLimits, Peer, RequestBody, Respond, Site, Target,
+    TargetError, Terminate, TerminateBody, TerminateOptions, VERDICT_FIELD, verdict_field,
 };

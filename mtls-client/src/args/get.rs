@@ -99,6 +99,24 @@ pub(crate) struct Get {
     )]
     pub(crate) headers: Vec<String>,
 
+    /// Use HTTP/1.1 even where the server speaks HTTP/2
+    #[arg(long = "http1.1", help_heading = "What is asked for")]
+    pub(crate) http1_1: bool,
+
+    /// Repeat up to N times after a timeout, a failed name lookup or a transient HTTP status
+    ///
+    /// Transient are 408, 429, 500, 502, 503, 504, 522 and 524. The first pause is 1 s, and each is
+    /// twice the one before, up to 10 minutes; a `Retry-After` field in seconds makes it longer.
+    /// `--max-time` counts for each attempt. Nothing is repeated once output was written.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        help_heading = "What is asked for"
+    )]
+    pub(crate) retry: u32,
+
     /// Follow redirects, 10 at most; each is verified as the first request is
     ///
     /// After 301 and 302 a POST becomes a GET, after 303 everything does but HEAD; after 307 and

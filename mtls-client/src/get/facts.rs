@@ -67,6 +67,21 @@ impl Facts {
         }
     }
 
+    /// Forgets a transfer that is repeated, but not an interception.
+    pub(super) fn repeat(&mut self) {
+        let exit = match self.exit {
+            Exit::Interception => Exit::Interception,
+            _ => Exit::Success,
+        };
+        *self = Self {
+            url: std::mem::take(&mut self.url),
+            file: std::mem::take(&mut self.file),
+            number: self.number,
+            exit,
+            ..Self::default()
+        };
+    }
+
     /// Forgets what belongs to the response before.
     pub(super) fn next_hop(&mut self, now: Duration) {
         *self = Self {

@@ -12,10 +12,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::facts::Facts;
-use super::http::{self, Exchange};
+use super::http::{self, Exchange, Unanswered};
 use super::payload::{Payload, Upload, Watch};
 use super::progress::Progress;
 use super::redirect::{self, Ask};
+use super::retry::{self, Again, MAX_AGAIN, Retries};
 use super::sink::Sink;
 use crate::client::{Client, Whose};
 use crate::exit::Exit;
@@ -35,8 +36,11 @@ pub(super) struct Fetch<'a> {
     command: &'a Get,
     page: &'a Page,
     client: &'a Client<'a>,
+    /// Where a server needs HTTP/1.1 after all.
+    http1: Option<Client<'a>>,
     messages: Messages<'a>,
     payload: &'a mut Payload,
+    retries: Retries,
     sink: Sink<'a>,
     progress: Progress,
     started: Instant,
@@ -49,6 +53,8 @@ enum Stop {
     /// There is no connection, and that has been told.
     Told,
     Failed(Failure),
+    /// The response has a status that `--retry` covers, and asks for this pause.
+    Transient(StatusCode, Option<Duration>),
 }
 
 impl From<Failure> for Stop {
@@ -73,8 +79,10 @@ impl<'a> Fetch<'a> {
             command,
             page,
             client,
+            http1: None,
             messages,
             payload,
+            retries: Retries::new(command.retry),
             sink: Sink::new(&page.output),
             progress: Progress::new(command.progress, &page.output),
             started: Instant::now(),
@@ -90,9 +98,8 @@ impl<'a> Fetch<'a> {
     /// Fetches the page, tells what is to be told, and says how it went: an interception that the
     /// policy lets pass still decides the exit status.
     pub(super) async fn run(mut self, max_time: Option<Duration>, number: usize) -> Facts {
-        self.until = max_time.map(|limit| self.started + limit);
         self.facts.number = number;
-        let end = self.follow().await;
+        let end = self.follow_with_retries(max_time).await;
         self.progress.end();
         // What came before a failure is written, as curl does.
         let written = self.sink.finish().await;
@@ -104,6 +111,32 @@ impl<'a> Fetch<'a> {
         }
         self.facts.total = self.started.elapsed();
         self.facts
+    }
+
+    /// Repeats a transfer that failed in a way that may pass, as `--retry` says. What has been
+    /// written is never written again.
+    async fn follow_with_retries(&mut self, max_time: Option<Duration>) -> Result<(), Stop> {
+        loop {
+            self.until = max_time.map(|limit| Instant::now() + limit);
+            let end = self.follow().await;
+            let (reason, retry_after) = match &end {
+                Err(Stop::Transient(status, after)) => (format!("HTTP status {status}"), *after),
+                Err(Stop::Failed(failure)) if retry::may_pass(failure.exit) => {
+                    (failure.message.clone(), None)
+                }
+                Err(Stop::Told) if retry::may_pass(self.facts.exit) => {
+                    (self.facts.error.clone(), None)
+                }
+                _ => return end,
+            };
+            if !self.retries.are_left() || self.sink.is_open() {
+                return end;
+            }
+            let pause = self.retries.next(retry_after);
+            self.messages.note_retry(&reason, pause);
+            sleep(pause).await;
+            self.facts.repeat();
+        }
     }
 
     async fn follow(&mut self) -> Result<(), Stop> {
@@ -130,8 +163,32 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Connects, verifies, and sends the request.
+    /// Connects, verifies, and sends the request; again while the server has not processed it.
     async fn ask(&mut self, url: &HttpsUrl, ask: &Ask) -> Result<Exchange, Stop> {
+        let mut tries = 0;
+        loop {
+            let unanswered = match self.ask_once(url, ask).await? {
+                Ok(exchange) => return Ok(exchange),
+                Err(unanswered) => unanswered,
+            };
+            tries += 1;
+            match unanswered.again {
+                Some(again) if tries <= MAX_AGAIN => {
+                    tracing::debug!(?again, "request sent again");
+                    if again == Again::Http1 && self.http1.is_none() {
+                        self.http1 = Some(self.client.http1_only()?);
+                    }
+                }
+                _ => return Err(unanswered.failure.into()),
+            }
+        }
+    }
+
+    async fn ask_once(
+        &mut self,
+        url: &HttpsUrl,
+        ask: &Ask,
+    ) -> Result<Result<Exchange, Unanswered>, Stop> {
         let first = url.endpoint() == self.page.url.endpoint();
         self.facts.url_effective = url.to_string();
         self.facts.method = ask.method.to_string();
@@ -149,7 +206,7 @@ impl<'a> Fetch<'a> {
         let answer = in_time(self.until, url, asking).await;
         self.progress.end();
         self.facts.answered = self.started.elapsed();
-        Ok(answer??)
+        Ok(answer?)
     }
 
     async fn connect(&mut self, url: &HttpsUrl) -> Result<ClientStream<TcpStream>, Stop> {
@@ -158,7 +215,8 @@ impl<'a> Fetch<'a> {
             Some(page) if page.url.endpoint() == url.endpoint() => Whose::First,
             _ => Whose::Another,
         };
-        let (attempt, stream) = self.client.connect(url.endpoint(), whose, self.until).await;
+        let client = self.http1.as_ref().unwrap_or(self.client);
+        let (attempt, stream) = client.connect(url.endpoint(), whose, self.until).await;
         let facts = &mut self.facts;
         facts.exit = facts.exit.or_worse(attempt.exit());
         if let Some(verdict) = &attempt.verdict {
@@ -219,6 +277,10 @@ impl<'a> Fetch<'a> {
     /// Writes the response out.
     async fn deliver(&mut self, url: &HttpsUrl, exchange: Exchange) -> Result<(), Stop> {
         let status = exchange.response.status();
+        if retry::is_transient(status) && self.retries.are_left() && !self.sink.is_open() {
+            let after = retry::retry_after(exchange.response.headers());
+            return Err(Stop::Transient(status, after));
+        }
         if self.command.fail && (status.is_client_error() || status.is_server_error()) {
             return Err(http_status(url, status).into());
         }

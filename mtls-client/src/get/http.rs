@@ -9,15 +9,24 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls_core::ClientStream;
+use mtls_core::http_io::{HeadLimit, KeepReading, MergeData};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::patient::Patient;
 use super::payload::Upload;
+use super::retry::Again;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::target::HttpsUrl;
+
+/// The longest head of a response, over HTTP/1.1 and HTTP/2.
+const HEAD: HeadLimit = HeadLimit::RESPONSE;
+/// Bytes of a response that wait for the output.
+const HTTP_2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// The largest window (RFC 9113, section 6.9.1): with it `h2` never closes the connection because
+/// of short frames that wait (see [`MergeData`]). The window of the only stream bounds the memory.
+const HTTP_2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// What drives a connection, until this is dropped.
 pub(super) type Connection = JoinSet<hyper::Result<()>>;
@@ -28,6 +37,22 @@ pub(super) struct Exchange {
     pub(super) connection: Connection,
 }
 
+/// Why there is no response.
+pub(super) struct Unanswered {
+    pub(super) failure: Failure,
+    /// How to send the request again, which the server has not processed.
+    pub(super) again: Option<Again>,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure,
+            again: None,
+        }
+    }
+}
+
 /// Sends a request, and waits for the head of the response.
 pub(super) async fn ask(
     stream: ClientStream<TcpStream>,
@@ -35,12 +60,12 @@ pub(super) async fn ask(
     method: Method,
     fields: HeaderMap,
     upload: Upload,
-) -> Result<Exchange, Failure> {
+) -> Result<Exchange, Unanswered> {
     let watch = upload.watch();
     let tls = stream.into_inner();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut tasks = JoinSet::new();
-    let (tls, broken) = Patient::new(tls);
+    let (tls, broken) = KeepReading::new(tls);
     let io = TokioIo::new(tls);
     let form = if is_h2 { Form::Absolute } else { Form::Origin };
     let mut request = request(url, fields, form, upload)?;
@@ -54,16 +79,29 @@ pub(super) async fn ask(
         false => over_h1(io, request, &mut tasks).await,
     };
     match sent {
+        Ok(response) if !fits(response.headers()) => Err(too_long(url).into()),
         Ok(response) => Ok(Exchange {
             response,
             connection: tasks,
         }),
         Err(error) => {
             let error = cause(error, &mut tasks).await;
+            let again = Again::after(&error);
             let failure = watch.failure();
-            Err(failure.unwrap_or_else(|| no_response(url, &error, broken.reason())))
+            let failure = failure.unwrap_or_else(|| no_response(url, &error, broken.reason()));
+            Err(Unanswered { failure, again })
         }
     }
+}
+
+fn fits(fields: &HeaderMap) -> bool {
+    let fields = fields.iter();
+    HEAD.allows(fields.map(|(name, value)| (name.as_str(), value.as_bytes())))
+}
+
+fn too_long(url: &HttpsUrl) -> Failure {
+    let reason = format!("its header fields exceed {} bytes", HEAD.bytes());
+    Failure::new(Exit::Receive, "receive-error", incomplete(url, &reason))
 }
 
 /// Such a request says that it has none (RFC 9110, section 8.6).
@@ -181,7 +219,11 @@ async fn over_h1<S: Stream>(
     request: Request<Upload>,
     tasks: &mut Connection,
 ) -> hyper::Result<Response<Incoming>> {
-    let (mut sender, connection) = http1::handshake(io).await?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_headers(HEAD.fields())
+        .max_header_size(HEAD.bytes())
+        .handshake(io)
+        .await?;
     tasks.spawn(async move {
         let end = connection.await;
         if let Err(error) = &end {
@@ -197,7 +239,13 @@ async fn over_h2<S: Stream>(
     request: Request<Upload>,
     tasks: &mut Connection,
 ) -> hyper::Result<Response<Incoming>> {
-    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+    let io = TokioIo::new(MergeData::client(io.into_inner()));
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(HEAD.list_size())
+        .initial_stream_window_size(HTTP_2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP_2_CONNECTION_WINDOW)
+        .handshake(io)
+        .await?;
     tasks.spawn(async move {
         let end = connection.await;
         if let Err(error) = &end {

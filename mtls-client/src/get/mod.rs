@@ -3,16 +3,16 @@
 mod facts;
 mod fetch;
 mod http;
-mod patient;
 mod payload;
 mod progress;
 mod redirect;
+mod retry;
 mod sink;
 mod write_out;
 
 use std::io::{self, Write};
 
-use crate::client::Client;
+use crate::client::{Client, HTTP_1};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::messages::{self, Messages, Reports};
@@ -24,7 +24,10 @@ use self::payload::Payload;
 
 /// Fetches one page after the other.
 pub(crate) async fn get(command: &Get, settings: &Settings) -> Result<Exit, UsageError> {
-    let client = Client::new(settings)?;
+    let client = match command.http1 {
+        true => Client::offering(settings, vec![HTTP_1.to_vec()])?,
+        false => Client::new(settings)?,
+    };
     let mut payload = match Payload::open(&command.payload) {
         Ok(payload) => payload,
         Err(failure) => {

@@ -35,6 +35,11 @@ impl<'a> Sink<'a> {
         matches!(self.state, State::Left)
     }
 
+    /// Whether something may have been written.
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self.state, State::NotOpen)
+    }
+
     /// Creates the file if it is not open yet; one that is there is emptied.
     pub(super) async fn open(&mut self) -> Result<(), Failure> {
         if !matches!(self.state, State::NotOpen) {

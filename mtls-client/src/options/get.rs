@@ -23,6 +23,10 @@ pub(crate) struct Get {
     pub(crate) show: Show,
     pub(crate) follow: bool,
     pub(crate) fail: bool,
+    /// HTTP/1.1 alone.
+    pub(crate) http1: bool,
+    /// How often a transfer is repeated that failed in a way that may pass.
+    pub(crate) retry: u32,
     pub(crate) write_out: Template,
     /// A progress bar, where somebody sees it.
     pub(crate) progress: bool,
@@ -109,6 +113,8 @@ impl Get {
             },
             follow: typed.location,
             fail: typed.fail,
+            http1: typed.http1_1,
+            retry: typed.retry,
             write_out: write_out(typed.write_out.as_deref())?,
             progress: !typed.no_progress_meter && !settings.silent,
         })

@@ -4,20 +4,22 @@ use std::convert::Infallible;
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mtls_core::http_io::{HeadLimit, KeepReading, linger};
 use mtls_core::path::{Endpoint, Host};
 use mtls_core::relay::TunnelReport;
 use mtls_core::{Error, Reason};
-use tokio::io::{AsyncReadExt, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 
 use super::Proxy;
@@ -30,8 +32,10 @@ pub(super) type Body = BoxBody<Bytes, hyper::Error>;
 /// How long a client may take for the head of a request, and stay silent between two.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The longest head of a request, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+/// The longest head of a request; a browser may send more to the target than servers take.
+const REQUEST_HEAD: HeadLimit = HeadLimit::new(64 * 1024);
+/// The longest head of a response.
+const RESPONSE_HEAD: HeadLimit = HeadLimit::RESPONSE;
 
 /// What waits between the HTTP library and a tunnel, in bytes.
 const PIPE: usize = 64 * 1024;
@@ -45,18 +49,25 @@ pub(super) async fn serve(
 ) {
     let (read, write) = stream.into_split();
     let io = TokioIo::new(tokio::io::join(Cursor::new(received).chain(read), write));
-    let service = service_fn(move |request| {
+    let sends = Arc::new(AtomicBool::new(false));
+    let last_sends = Arc::clone(&sends);
+    let service = service_fn(move |request: Request<Incoming>| {
         let proxy = Arc::clone(&proxy);
+        sends.store(!request.body().is_end_stream(), Ordering::Relaxed);
         async move { Ok::<_, Infallible>(respond(&proxy, request, peer).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
-        .max_buf_size(MAX_HEAD)
+        .max_headers(REQUEST_HEAD.fields())
+        .max_header_size(REQUEST_HEAD.bytes())
         .serve_connection(io, service)
+        .without_shutdown()
         .await;
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "http");
+    match served {
+        Ok(parts) if last_sends.load(Ordering::Relaxed) => linger(parts.io.into_inner()).await,
+        Ok(parts) => drop(parts.io.into_inner().shutdown().await),
+        Err(error) => tracing::debug!(%peer, %error, "http"),
     }
 }
 
@@ -135,8 +146,12 @@ async fn exchange(
     let (near, far) = duplex(PIPE);
     let relaying = Arc::clone(proxy);
     tokio::spawn(async move { relay(&relaying, admitted, far).await });
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    let (near, _) = KeepReading::new(near);
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_headers(RESPONSE_HEAD.fields())
+        .max_header_size(RESPONSE_HEAD.bytes())
+        .handshake(TokioIo::new(near))
+        .await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "plain http");

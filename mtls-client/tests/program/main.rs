@@ -8,6 +8,7 @@ mod curl;
 mod damage;
 mod exits;
 mod get;
+mod http;
 mod identity;
 mod keys;
 mod lab;

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio_rustls::client::TlsStream;
 
+use crate::http_io::MergeData;
 use crate::stream::{ClientStream, VerdictHandle};
 use crate::verdict::policy::Policy;
 
@@ -20,7 +21,8 @@ pub(super) const HTTP_2: &[u8] = b"h2";
 
 /// A stream to an HTTP server: of TLS with its verdict, or plain.
 ///
-/// Nothing is done per byte beyond TLS itself.
+/// Over HTTP/2 short DATA frames are [merged](crate::http_io::MergeData); else nothing is done per
+/// byte beyond TLS itself.
 pub struct MultipathHttpsStream<T> {
     io: MaybeTls<T>,
     about: fn(&T) -> Connected,
@@ -32,7 +34,7 @@ enum MaybeTls<T> {
 }
 
 struct Tls<T> {
-    stream: TokioIo<TlsStream<T>>,
+    stream: TokioIo<MergeData<TlsStream<T>>>,
     verdict: VerdictHandle,
     reusable: bool,
     handover: Option<Held>,
@@ -58,6 +60,10 @@ impl<T> MultipathHttpsStream<T> {
         about: fn(&T) -> Connected,
     ) -> Self {
         let (stream, verdict) = stream.into_parts();
+        let stream = match stream.get_ref().1.alpn_protocol() {
+            Some(HTTP_2) => MergeData::client(stream),
+            _ => MergeData::unchanged(stream),
+        };
         let reusable = policy != Policy::Prefer || verdict.get().verified().is_some();
         Self {
             io: MaybeTls::Tls(Box::new(Tls {
@@ -92,7 +98,7 @@ impl<T> MultipathHttpsStream<T> {
         match &self.io {
             MaybeTls::Plain(_) => false,
             MaybeTls::Tls(tls) => {
-                let (_, session) = tls.stream.inner().get_ref();
+                let (_, session) = tls.stream.inner().get_ref().get_ref();
                 session.alpn_protocol() == Some(HTTP_2)
             }
         }
@@ -111,7 +117,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection for MultipathHttpsStream<T> {
         let mut connected = match &self.io {
             MaybeTls::Plain(io) => (self.about)(io.inner()),
             MaybeTls::Tls(tls) => {
-                let (io, _) = tls.stream.inner().get_ref();
+                let (io, _) = tls.stream.inner().get_ref().get_ref();
                 (self.about)(io).extra(tls.verdict.clone())
             }
         };

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mtls_core::Policy;
+use mtls_core::http_io::HeadLimit;
 
 use super::time::{duration, positive};
 use crate::error::Error;
@@ -117,6 +118,15 @@ pub struct HttpArgs {
     /// After how long without a byte a connection is closed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub idle_timeout: Duration,
+
+    /// Longest request line and header fields in bytes, over HTTP/1.1 and HTTP/2; more get 431
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 32_768,
+        value_parser = clap::value_parser!(u32).range(1_024..=262_144)
+    )]
+    pub max_header_size: u32,
 }
 
 impl ListenArgs {
@@ -165,6 +175,7 @@ impl HttpArgs {
         HttpLimits {
             header_timeout: self.header_timeout,
             idle_timeout: self.idle_timeout,
+            request_head: HeadLimit::new(self.max_header_size as usize),
         }
     }
 }

@@ -87,8 +87,8 @@ impl PassthroughArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.status.open(&mut program)?;
-        // Each tunnel has two sockets.
-        open_files::allow(self.limits.max_tunnels.get().saturating_mul(2));
+        // The two ends of a tunnel.
+        open_files::allow(self.limits.max_tunnels.get(), 2, "--max-tunnels");
         let passthrough = Passthrough::bind(self.options(program.monitor())).await?;
         self.show(&passthrough, program.monitor());
         self.announce(&passthrough);

@@ -10,9 +10,12 @@ use serde_json::json;
 
 use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 use crate::error::Error;
-use crate::service::{Handler, Monitor, Program, Server, ServerOptions, notify, say};
+use crate::service::{Handler, Monitor, Program, Server, ServerOptions, notify, open_files, say};
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
 use crate::web::{Respond, Site};
+
+/// Sockets of a connection: its own, the watch for the client's end, and one to a target.
+const SOCKETS: u64 = 3;
 
 /// The options of a server that ends TLS, as typed.
 #[derive(Debug, clap::Args)]
@@ -48,6 +51,8 @@ impl TlsServerArgs {
     pub(super) async fn serve(self, does: &str, respond: impl Respond) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.check_policy()?;
+        let connections = self.limits.max_connections.get();
+        open_files::allow(connections, SOCKETS, "--max-connections");
         self.status.open(&mut program)?;
         let source = self.identity.source(&self.listen)?;
         let options = self.options(&source, program.monitor())?;

@@ -5,10 +5,13 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// For everything beside the connections.
 const RESERVE: u64 = 256;
 
-/// Raises the soft limit of open files towards what so many sockets need, as far as the system
-/// lets an ordinary user; says so in the log where that is not enough.
-pub(crate) fn allow(sockets: usize) {
-    let needed = (sockets as u64).saturating_add(RESERVE);
+/// Raises the soft limit of open files towards what so many connections need, as far as the system
+/// lets an ordinary user. Logs a warning, with the option that sets their number, where that is not
+/// enough. Each connection needs `each` sockets.
+pub(crate) fn allow(connections: usize, each: u64, option: &str) {
+    let needed = (connections as u64)
+        .saturating_mul(each)
+        .saturating_add(RESERVE);
     let mut limit = getrlimit(Resource::Nofile);
     let Some(current) = limit.current.filter(|current| *current < needed) else {
         return;
@@ -22,8 +25,8 @@ pub(crate) fn allow(sockets: usize) {
     if allowed < needed {
         tracing::warn!(
             "the system allows {allowed} open files, which is enough for about {} connections; \
-             raise the limit (ulimit -n, or LimitNOFILE= in a systemd unit) or lower --max-tunnels",
-            allowed.saturating_sub(RESERVE) / 2
+             raise the limit (ulimit -n, or LimitNOFILE= in a systemd unit) or lower {option}",
+            allowed.saturating_sub(RESERVE) / each
         );
     }
 }

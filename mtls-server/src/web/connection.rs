@@ -5,30 +5,41 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{ACCEPT, HeaderValue};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use mtls_core::VerdictHandle;
+use mtls_core::http_io::{HeadLimit, MergeData, linger};
 use tokio::io::AsyncWriteExt;
 
-use super::idle::Watched;
+use super::client_io::ClientIo;
+use super::idle::{Activity, Watched};
+use super::media::Media;
+use super::pages::Problem;
+use super::request_body::RequestBody;
 use super::verdict_field::{VERDICT_FIELD, VerdictField, verdict_field};
 use super::verdict_page;
-use crate::service::{Connection, Handler};
+use crate::service::{Connection, Handler, Stopping};
 use crate::tls::HTTP_2;
 
 /// Requests of one HTTP/2 connection at a time.
 const HTTP_2_STREAMS: u32 = 128;
 /// Bytes of a response that wait for one HTTP/2 stream.
 const HTTP_2_SEND_BUFFER: usize = 64 * 1024;
+/// Bytes of request bodies that wait for one HTTP/2 stream, and for one connection. `h2` ends a
+/// connection when the cost of the short frames that wait exceeds half of the latter (see
+/// [`MergeData`]): frames of 32 bytes can fill a stream's window.
+const HTTP_2_STREAM_WINDOW: u32 = 1024 * 1024;
+const HTTP_2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Answers requests.
 pub trait Respond: Clone + Send + Sync + 'static {
@@ -40,7 +51,7 @@ pub trait Respond: Clone + Send + Sync + 'static {
     /// Answers one request of `peer`.
     fn respond(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: &Peer,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
@@ -103,6 +114,9 @@ pub struct HttpLimits {
     /// How long a connection may stay without a byte in either direction before it is asked to
     /// close; after the same time again it is cut. Default: 60 s.
     pub idle_timeout: Duration,
+    /// The longest head of a request, over HTTP/1.1 and HTTP/2; a longer one gets 431. Default:
+    /// [`HeadLimit::REQUEST`].
+    pub request_head: HeadLimit,
 }
 
 impl Default for HttpLimits {
@@ -110,6 +124,7 @@ impl Default for HttpLimits {
         Self {
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
+            request_head: HeadLimit::REQUEST,
         }
     }
 }
@@ -121,31 +136,83 @@ impl Default for HttpLimits {
 #[derive(Clone, Debug)]
 pub struct Site<R> {
     respond: R,
-    http1: auto::Builder<TokioExecutor>,
-    http2: auto::Builder<TokioExecutor>,
-    idle_timeout: Duration,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    limits: HttpLimits,
 }
 
 impl<R: Respond> Site<R> {
     /// Answers with `respond`. Bounds of zero count as 1 ms.
     pub fn new(respond: R, limits: &HttpLimits) -> Self {
         let least = Duration::from_millis(1);
-        let mut http = auto::Builder::new(TokioExecutor::new());
-        http.http1()
+        let head = limits.request_head;
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
-            // A client may have said all that it has to say: `printf … | mtls-client connect`.
+            // A client may close its sending half and read on; `ClientIo::gone` finds the others.
             .half_close(true)
+            .max_headers(head.fields())
+            .max_header_size(head.bytes())
             .header_read_timeout(limits.header_timeout.max(least));
-        http.http2()
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(HTTP_2_STREAMS)
-            .max_send_buf_size(HTTP_2_SEND_BUFFER);
+            .max_send_buf_size(HTTP_2_SEND_BUFFER)
+            .initial_stream_window_size(HTTP_2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP_2_CONNECTION_WINDOW)
+            .max_header_list_size(head.list_size());
         Self {
             respond,
-            http1: http.clone().http1_only(),
-            http2: http.http2_only(),
-            idle_timeout: limits.idle_timeout.max(least),
+            http1,
+            http2,
+            limits: HttpLimits {
+                idle_timeout: limits.idle_timeout.max(least),
+                ..*limits
+            },
         }
+    }
+
+    /// Drives a connection to its end; `finish` asks it to end soon.
+    async fn drive<C>(
+        &self,
+        serving: C,
+        finish: impl FnOnce(Pin<&mut C>),
+        gone: impl Future<Output = ()>,
+        watch: (&mut Stopping, &Activity),
+    ) -> End
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let (mut serving, mut gone) = (pin!(serving), pin!(gone));
+        let (stopping, activity) = watch;
+        tokio::select! {
+            biased;
+            () = &mut gone => return End::Cut("the client is gone"),
+            ended = serving.as_mut() => return End::from(ended),
+            () = stopping.wait() => {}
+            () = activity.idle_for(self.limits.idle_timeout) => {}
+        }
+        finish(serving.as_mut());
+        tokio::select! {
+            biased;
+            () = gone => End::Cut("the client is gone"),
+            ended = serving => End::from(ended),
+            () = activity.idle_for(self.limits.idle_timeout) => End::Cut("nothing moves"),
+        }
+    }
+}
+
+/// How HTTP on a connection came to its end.
+enum End {
+    Served,
+    Failed(hyper::Error),
+    Cut(&'static str),
+}
+
+impl From<hyper::Result<()>> for End {
+    fn from(ended: hyper::Result<()>) -> Self {
+        ended.map_or_else(Self::Failed, |()| Self::Served)
     }
 }
 
@@ -158,55 +225,74 @@ impl<R: Respond> Handler for Site<R> {
             mut stopping,
         } = connection;
         let (tls, verdict) = stream.into_parts();
-        let http = match tls.get_ref().1.alpn_protocol() {
-            Some(HTTP_2) => &self.http2,
-            _ => &self.http1,
-        };
+        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP_2);
         tracing::debug!(peer = %address, verdict = ?verdict_field(&verdict.outcome()), "connection");
-        let peer = Peer {
-            address,
-            local: tls.get_ref().0.local_addr().ok(),
-            verdict,
-            field: VerdictField::default(),
-            takeover: Takeover::default(),
-        };
-        let takeover = peer.takeover.clone();
-        let (watched, activity) = Watched::new(tls);
         let talk = Arc::new(Talk {
             respond: self.respond.clone(),
-            peer,
+            peer: Peer {
+                address,
+                local: tls.get_ref().0.local_addr().ok(),
+                verdict,
+                field: VerdictField::default(),
+                takeover: Takeover::default(),
+            },
+            request_head: self.limits.request_head,
+            sends: AtomicBool::new(false),
         });
-        let answer = service_fn(move |request| Arc::clone(&talk).answer(request));
-        let mut serving = pin!(http.serve_connection_with_upgrades(TokioIo::new(watched), answer));
-        let ended = tokio::select! {
-            ended = serving.as_mut() => Some(ended),
-            () = stopping.wait() => None,
-            () = activity.idle_for(self.idle_timeout) => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    ended = serving => ended,
-                    () = activity.idle_for(self.idle_timeout) => {
-                        tracing::debug!(peer = %address, "cut off: nothing moves");
-                        return;
-                    }
-                }
+        let client = ClientIo::new(tls);
+        let (io, activity) = Watched::new(client.clone());
+        let answering = Arc::clone(&talk);
+        let answer = service_fn(move |request| Arc::clone(&answering).answer(request));
+        let watch = (&mut stopping, &activity);
+        let end = match is_http2 {
+            true => {
+                let io = TokioIo::new(MergeData::server(io));
+                let serving = self.http2.serve_connection(io, answer);
+                let finish = |serving: Pin<&mut http2::Connection<_, _, _>>| {
+                    serving.graceful_shutdown();
+                };
+                // HTTP/2 reads all the time, and notices the end itself.
+                self.drive(serving, finish, std::future::pending(), watch)
+                    .await
+            }
+            false => {
+                let serving = self.http1.serve_connection(TokioIo::new(io), answer);
+                let finish = |serving: Pin<&mut http1::UpgradeableConnection<_, _>>| {
+                    serving.graceful_shutdown();
+                };
+                self.drive(serving.with_upgrades(), finish, client.gone(), watch)
+                    .await
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!(peer = %address, %error, "connection ended");
-        }
-        let tunnel = takeover.lock().take();
-        if let Some(tunnel) = tunnel {
-            tokio::select! {
+        self.after_http(end, &talk, client, &activity).await;
+    }
+}
+
+impl<R: Respond> Site<R> {
+    /// Goes on with what took the connection over, or closes it.
+    async fn after_http(&self, end: End, talk: &Talk<R>, client: ClientIo, activity: &Activity) {
+        let peer = talk.peer.address;
+        let lingers = match end {
+            End::Served => talk.sends.load(Ordering::Relaxed),
+            End::Failed(error) => {
+                tracing::debug!(%peer, %error, "connection ended");
+                true
+            }
+            End::Cut(why) => {
+                tracing::debug!(%peer, why, "cut off");
+                return;
+            }
+        };
+        let tunnel = talk.peer.takeover.lock().take();
+        match tunnel {
+            Some(tunnel) => tokio::select! {
                 () = tunnel => {}
-                () = activity.idle_for(self.idle_timeout) => {
-                    tracing::debug!(peer = %address, "cut off: nothing moves");
+                () = activity.idle_for(self.limits.idle_timeout) => {
+                    tracing::debug!(%peer, "cut off: nothing moves");
                 }
-            }
+            },
+            None if lingers => linger(client).await,
+            None => {}
         }
     }
 }
@@ -215,6 +301,9 @@ impl<R: Respond> Handler for Site<R> {
 struct Talk<R> {
     respond: R,
     peer: Peer,
+    request_head: HeadLimit,
+    /// The last request has a body, which the client may still send.
+    sends: AtomicBool,
 }
 
 impl<R: Respond> Talk<R> {
@@ -224,7 +313,13 @@ impl<R: Respond> Talk<R> {
         request: Request<Incoming>,
     ) -> Result<Response<Either<Full<Bytes>, R::Body>>, Infallible> {
         let upgrade = request.extensions().get::<OnUpgrade>().cloned();
-        let mut response = if request.uri().path() == verdict_page::PATH {
+        let has_body = !request.body().is_end_stream();
+        self.sends.store(has_body, Ordering::Relaxed);
+        let version = request.version();
+        let request = request.map(|body| RequestBody::new(body, version));
+        let mut response = if !self.fits(&request) {
+            too_long(&request).map(Either::Left)
+        } else if request.uri().path() == verdict_page::PATH {
             verdict_page::answer(request.method(), request.headers(), &self.peer).map(Either::Left)
         } else {
             let response = self.respond.respond(request, &self.peer).await;
@@ -237,6 +332,42 @@ impl<R: Respond> Talk<R> {
         response.headers_mut().insert(VERDICT_FIELD, value);
         Ok(response)
     }
+}
+
+impl<R> Talk<R> {
+    /// The HTTP library checks this of HTTP/1.1.
+    fn fits<B>(&self, request: &Request<B>) -> bool {
+        let uri = request.uri();
+        let start = [
+            (":method", request.method().as_str()),
+            (
+                ":path",
+                uri.path_and_query().map_or("", |path| path.as_str()),
+            ),
+            (
+                ":authority",
+                uri.authority().map_or("", |host| host.as_str()),
+            ),
+        ];
+        let start = start.map(|(name, value)| (name, value.as_bytes()));
+        let fields = request.headers().iter();
+        let fields = fields.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        request.version() < Version::HTTP_2
+            || self.request_head.allows(start.into_iter().chain(fields))
+    }
+}
+
+fn too_long<B>(request: &Request<B>) -> Response<Full<Bytes>> {
+    let accept = request.headers().get(ACCEPT);
+    Problem {
+        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        text: "The header fields of the request are too long. Delete this site's cookies, and try \
+               again.",
+    }
+    .response(
+        request.method(),
+        Media::choose(accept, &[Media::Text, Media::Html]),
+    )
 }
 
 fn switches<B>(response: &Response<B>) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use http_body_util::{Either, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{
     ACCEPT, ALLOW, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE,
     LAST_MODIFIED, RANGE, VARY,
@@ -24,7 +24,7 @@ use super::compress::{Worthwhile, weaken_etag};
 use super::listing::Listing;
 use super::media::Media;
 use super::pages::{Fresh, Problem};
-use super::{Peer, Respond};
+use super::{Peer, RequestBody, Respond};
 use crate::error::Error;
 
 /// How many directories are read at a time; more wait.
@@ -183,7 +183,7 @@ impl fmt::Debug for Files {
 impl Respond for Files {
     type Body = FilesBody;
 
-    async fn respond(&self, request: Request<Incoming>, _: &Peer) -> Response<FilesBody> {
+    async fn respond(&self, request: Request<RequestBody>, _: &Peer) -> Response<FilesBody> {
         let (parts, _) = request.into_parts();
         let headers = parts.headers;
         let asked = Asked {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -158,7 +158,9 @@ where
 {
     seen.fetch_add(1, Ordering::Relaxed);
     tokio::spawn(async move {
-        let http = auto::Builder::new(TokioExecutor::new());
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        http.http1().max_headers(10_000);
+        http.http2().max_header_list_size(1 << 20);
         let answer = service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) });
         let _ = http
             .serve_connection_with_upgrades(TokioIo::new(stream), answer)
@@ -180,6 +182,7 @@ async fn answer(request: Request<Incoming>) -> Answer {
         "/ws" => websocket(request, true),
         "/101" => websocket(request, false),
         "/trailers" => trailers(),
+        path if path.starts_with("/fields/") => many_fields(path),
         _ => fields(&request),
     }
 }
@@ -240,6 +243,22 @@ fn hop_by_hop() -> Answer {
         answer
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// `/fields/COUNT/BYTES`: so many fields of so many bytes each, line end included.
+fn many_fields(path: &str) -> Answer {
+    let numbers = path.strip_prefix("/fields/").expect("the path");
+    let (count, bytes) = numbers.split_once('/').expect("two numbers");
+    let count: usize = count.parse().expect("a number");
+    let bytes: usize = bytes.parse().expect("a number");
+    let mut answer = Response::new(text("x".to_owned()));
+    for number in 0..count {
+        let name: HeaderName = format!("x-{number}").parse().expect("a name");
+        let value = "v".repeat(bytes - name.as_str().len() - ": \r\n".len());
+        let value = value.parse().expect("a value");
+        answer.headers_mut().insert(name, value);
     }
     answer
 }

@@ -4,11 +4,17 @@
 mod common;
 
 mod backend;
+mod departures;
 mod failures;
 mod fields;
+mod frames;
 mod grpc;
+mod limits;
+mod retries;
 mod streams;
+mod target;
 mod targets;
+mod uploads;
 mod websocket;
 
 use std::process::Command;

@@ -1,18 +1,57 @@
 //! Bodies that pass: frame by frame, as fast as the slower end takes them.
 
+use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::fields::remove_own;
+use crate::web::RequestBody;
 use crate::web::idle::Activity;
 
-/// What the client sends. Notes that it does.
-pub(super) struct Upload {
-    body: Incoming,
+/// Bytes of a request's body that are kept, so that it can be sent again.
+const REPLAY: usize = 64 * 1024;
+
+/// What the client sends. It can be sent again as long as it is short.
+pub(super) struct Upload(Arc<Mutex<Source>>);
+
+/// The body of one attempt to send the request.
+pub(super) struct Attempt {
+    source: Arc<Mutex<Source>>,
+    number: usize,
+    /// Frames of [`Source::kept`] that have been sent.
+    sent: usize,
+}
+
+struct Source {
+    body: RequestBody,
+    /// What has been read; `None` once it is too long.
+    kept: Option<Vec<Kept>>,
+    length: usize,
+    /// The attempt that may read; those before it must not.
+    attempt: usize,
+    is_broken: bool,
     activity: Activity,
+}
+
+#[derive(Clone)]
+enum Kept {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// Why a body cannot be read.
+#[derive(Debug)]
+pub(super) enum UploadError {
+    /// It is malformed, or the client broke it off.
+    Client(hyper::Error),
+    /// A later attempt reads it.
+    Replaced,
 }
 
 /// What the target sends. Gives its place up when it is done.
@@ -23,10 +62,92 @@ pub struct Download {
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, activity: Activity) -> Self {
-        Self { body, activity }
+    pub(super) fn new(body: RequestBody, activity: Activity) -> Self {
+        Self(Arc::new(Mutex::new(Source {
+            body,
+            kept: Some(Vec::new()),
+            length: 0,
+            attempt: 0,
+            is_broken: false,
+            activity,
+        })))
+    }
+
+    /// The body from its beginning; after the first time only while it [can be sent
+    /// again](Self::is_replayable).
+    pub(super) fn attempt(&self) -> Attempt {
+        let mut source = lock(&self.0);
+        source.attempt += 1;
+        Attempt {
+            source: Arc::clone(&self.0),
+            number: source.attempt,
+            sent: 0,
+        }
+    }
+
+    /// Whether everything that has been read was kept.
+    pub(super) fn is_replayable(&self) -> bool {
+        lock(&self.0).kept.is_some()
+    }
+
+    /// Whether the client sent a malformed body, or broke it off.
+    pub(super) fn is_broken(&self) -> bool {
+        lock(&self.0).is_broken
     }
 }
+
+impl Source {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let Some(kept) = &mut self.kept else {
+            return;
+        };
+        self.length += frame.data_ref().map_or(0, Bytes::len);
+        if self.length > REPLAY || kept.len() > REPLAY / 64 {
+            self.kept = None;
+        } else if let Some(data) = frame.data_ref() {
+            kept.push(Kept::Data(data.clone()));
+        } else if let Some(trailers) = frame.trailers_ref() {
+            kept.push(Kept::Trailers(trailers.clone()));
+        }
+    }
+
+    /// What an attempt that has sent so many frames has still to send.
+    fn rest(&self, sent: usize) -> &[Kept] {
+        let kept = self.kept.as_deref().unwrap_or_default();
+        kept.get(sent..).unwrap_or_default()
+    }
+}
+
+impl Kept {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Data(data) => data.len() as u64,
+            Self::Trailers(_) => 0,
+        }
+    }
+
+    fn frame(&self) -> Frame<Bytes> {
+        match self.clone() {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
+fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Display for UploadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(error) => write!(f, "the request body broke off: {error}"),
+            Self::Replaced => f.write_str("the request is being sent again"),
+        }
+    }
+}
+
+impl Error for UploadError {}
 
 impl Download {
     pub(super) fn new(body: Incoming, place: OwnedSemaphorePermit) -> Self {
@@ -37,30 +158,57 @@ impl Download {
     }
 }
 
-impl Body for Upload {
+impl Body for Attempt {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.activity.note(true);
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            remove_own(trailers);
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let this = &mut *self;
+        let mut source = lock(&this.source);
+        if source.attempt != this.number {
+            return Poll::Ready(Some(Err(UploadError::Replaced)));
         }
-        Poll::Ready(frame)
+        if let Some(kept) = source.rest(this.sent).first() {
+            this.sent += 1;
+            return Poll::Ready(Some(Ok(kept.frame())));
+        }
+        let frame = ready!(Pin::new(&mut source.body).poll_frame(cx));
+        source.activity.note(true);
+        Poll::Ready(match frame {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    remove_own(trailers);
+                }
+                source.keep(&frame);
+                this.sent += 1;
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                source.is_broken = true;
+                Some(Err(UploadError::Client(error)))
+            }
+            None => None,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let source = lock(&self.source);
+        source.rest(self.sent).is_empty() && source.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let source = lock(&self.source);
+        let kept: u64 = source.rest(self.sent).iter().map(Kept::length).sum();
+        let rest = source.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(kept + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(kept + upper);
+        }
+        hint
     }
 }
 

@@ -14,6 +14,7 @@ use hyper::Uri;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
+use mtls_core::http_io::{KeepReading, MergeData};
 use mtls_core::tls_error_message;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
+use super::retry::Answered;
 use super::target::{Target, Via};
 use crate::tls::provider;
 
@@ -34,6 +36,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Dialer {
     tcp: HttpConnector<Resolver>,
     via: DialVia,
+    http2: bool,
     timeout: Duration,
 }
 
@@ -72,18 +75,29 @@ impl Dialer {
                 Via::Tls(name) => DialVia::Tls(tls_connector(roots)?, name.clone()),
                 Via::Unix(path) => DialVia::Unix(path.as_path().into()),
             },
+            http2: target.http2(),
             timeout: patience,
         })
     }
 
+    /// The same for HTTP/1.1, whatever the target speaks otherwise.
+    pub(super) fn http1(&self) -> Self {
+        Self {
+            http2: false,
+            ..self.clone()
+        }
+    }
+
     async fn dial(mut self, uri: Uri) -> Result<Link, BoxError> {
         if let DialVia::Unix(path) = &self.via {
-            return Ok(Link(Box::pin(UnixStream::connect(path).await?)));
+            return Ok(Link::new(UnixStream::connect(path).await?, self.http2));
         }
         let tcp = self.tcp.call(uri).await?.into_inner();
         Ok(match self.via {
-            DialVia::Tls(connector, name) => Link(Box::pin(connector.connect(name, tcp).await?)),
-            _ => Link(Box::pin(tcp)),
+            DialVia::Tls(connector, name) => {
+                Link::new(connector.connect(name, tcp).await?, self.http2)
+            }
+            _ => Link::new(tcp, self.http2),
         })
     }
 }
@@ -178,11 +192,28 @@ trait Duplex: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Duplex for T {}
 
 /// A connection to the target.
-pub(super) struct Link(Pin<Box<dyn Duplex>>);
+pub(super) struct Link {
+    stream: Pin<Box<dyn Duplex>>,
+    answered: Answered,
+}
+
+impl Link {
+    fn new(stream: impl Duplex + Unpin + 'static, http2: bool) -> Self {
+        let (stream, _) = KeepReading::new(stream);
+        let stream = match http2 {
+            true => MergeData::client(stream),
+            false => MergeData::unchanged(stream),
+        };
+        Self {
+            stream: Box::pin(stream),
+            answered: Answered::default(),
+        }
+    }
+}
 
 impl Connection for Link {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().extra(self.answered.clone())
     }
 }
 
@@ -192,7 +223,7 @@ impl AsyncRead for Link {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_read(cx, buf)
+        self.stream.as_mut().poll_read(cx, buf)
     }
 }
 
@@ -202,7 +233,7 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write(cx, buf)
+        self.stream.as_mut().poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -210,18 +241,18 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write_vectored(cx, bufs)
+        self.stream.as_mut().poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_flush(cx)
+        self.stream.as_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_shutdown(cx)
+        self.stream.as_mut().poll_shutdown(cx)
     }
 }

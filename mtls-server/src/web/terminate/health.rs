@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::StatusCode;
 use hyper_util::client::legacy;
+use mtls_core::http_io::HeadLimit;
 
 use super::dial::DialError;
 use super::target::Target;
@@ -55,6 +56,15 @@ impl Health {
             );
         }
         status
+    }
+
+    pub(super) fn too_long(&self) {
+        let limit = HeadLimit::RESPONSE.bytes();
+        tracing::warn!(
+            target_url = %self.target,
+            "the target's response was refused: its header fields exceed {limit} bytes; \
+             make them shorter"
+        );
     }
 
     pub(super) fn silent(&self) {

@@ -4,6 +4,7 @@ mod body;
 mod dial;
 mod fields;
 mod health;
+mod retry;
 mod target;
 
 use std::fmt;
@@ -12,24 +13,27 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, HeaderValue};
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use mtls_core::http_io::HeadLimit;
 use rustls::RootCertStore;
 use tokio::io::copy_bidirectional;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use self::body::Upload;
+use self::body::{Attempt, Upload};
 use self::dial::Dialer;
 use self::fields::{About, Unfit, says_websocket, to_client, to_target, wants_websocket};
 use self::health::Health;
+use self::retry::{Answered, Retries, Route};
 use super::idle::Activity;
 use super::media::Media;
 use super::pages::Problem;
-use super::{Peer, Respond};
+use super::{Peer, RequestBody, Respond};
 use crate::error::Error;
 
 pub use body::Download;
@@ -37,6 +41,12 @@ pub use target::{Target, TargetError};
 
 /// How long an idle connection to the target is kept.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
+/// Bytes of a response that wait for one HTTP/2 stream.
+const HTTP_2_STREAM_WINDOW: u32 = 256 * 1024;
+/// The largest window (RFC 9113, section 6.9.1): clients that are slow must not hold back the
+/// other streams, and `h2` must not close the connection because of short frames that wait. The
+/// windows of the streams bound the memory.
+const HTTP_2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// Passes requests on to one target.
 ///
@@ -45,7 +55,11 @@ const KEEP_IDLE: Duration = Duration::from_secs(30);
 /// a client writes into these is dropped. WebSockets pass.
 #[derive(Clone)]
 pub struct Terminate {
-    client: Client<Dialer, Upload>,
+    pooled: Client<Dialer, Attempt>,
+    /// Makes a connection for each request.
+    fresh: Client<Dialer, Attempt>,
+    /// The same, by HTTP/1.1.
+    fresh_http1: Client<Dialer, Attempt>,
     target: Arc<Target>,
     health: Health,
     places: Arc<Semaphore>,
@@ -106,15 +120,11 @@ impl Terminate {
         }
         let dialer = Dialer::new(&target, options.roots, private, options.connect_timeout)
             .map_err(Error::Tls)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(KEEP_IDLE)
-            .pool_max_idle_per_host(options.idle_connections)
-            .http2_only(target.http2())
-            .set_host(false)
-            .build(dialer);
+        let http2 = target.http2();
         Ok(Self {
-            client,
+            pooled: client(dialer.clone(), http2, options.idle_connections),
+            fresh: client(dialer.clone(), http2, 0),
+            fresh_http1: client(dialer.http1(), false, 0),
             health: Health::new(Arc::clone(&target)),
             target,
             places: Arc::new(Semaphore::new(options.requests.min(Semaphore::MAX_PERMITS))),
@@ -124,7 +134,7 @@ impl Terminate {
 
     async fn pass(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: &Peer,
     ) -> Result<Response<TerminateBody>, Failure> {
         if request.method() == Method::CONNECT {
@@ -134,18 +144,20 @@ impl Terminate {
         let place = places.try_acquire_owned().map_err(|_| Failure::Busy)?;
         let (mut parts, body) = request.into_parts();
         let upgrade = take_upgrade(&mut parts);
-        self.rewrite(&mut parts, peer)?;
         let activity = Activity::start();
-        let body = Upload::new(body, activity.clone());
-        let answer = self.client.request(Request::from_parts(parts, body));
+        let upload = Upload::new(body, activity.clone());
         let answer = tokio::select! {
-            answer = answer => answer.map_err(|error| Failure::Target(self.health.failed(&error)))?,
+            answer = self.send(&parts, &upload, peer) => answer?,
             () = activity.idle_for(self.response_timeout) => {
                 self.health.silent();
                 return Err(Failure::Target(StatusCode::GATEWAY_TIMEOUT));
             }
         };
         self.health.answered();
+        if !fits(answer.headers()) {
+            self.health.too_long();
+            return Err(Failure::Target(StatusCode::BAD_GATEWAY));
+        }
         match (answer.status(), upgrade) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if says_websocket(answer.headers()) => {
                 Ok(switch(answer, client, peer, place))
@@ -156,31 +168,94 @@ impl Terminate {
         }
     }
 
-    fn rewrite(&self, parts: &mut Parts, peer: &Peer) -> Result<(), Failure> {
+    /// Sends the request, again where that is right, and waits for the head of the response.
+    async fn send(
+        &self,
+        parts: &Parts,
+        upload: &Upload,
+        peer: &Peer,
+    ) -> Result<Response<Incoming>, Failure> {
+        let (mut retries, mut route) = (Retries::default(), Route::Pooled);
+        loop {
+            let head = self.rewritten(parts, peer, route)?;
+            let mut request = Request::from_parts(head, upload.attempt());
+            let connection = capture_connection(&mut request);
+            let error = match self.client(route).request(request).await {
+                Ok(answer) => {
+                    Answered::note(answer.extensions());
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            if upload.is_broken() {
+                return Err(Failure::Body);
+            }
+            let reused = Answered::before(&connection);
+            let again = retries.after(&error, &parts.method, reused);
+            route = match again.filter(|_| upload.is_replayable()) {
+                Some(route) => route,
+                None => return Err(Failure::Target(self.health.failed(&error))),
+            };
+            tracing::debug!(target_url = %self.target, %error, ?route, "request sent again");
+        }
+    }
+
+    fn client(&self, route: Route) -> &Client<Dialer, Attempt> {
+        match route {
+            Route::Pooled => &self.pooled,
+            Route::Fresh => &self.fresh,
+            Route::Http1 => &self.fresh_http1,
+        }
+    }
+
+    fn rewritten(&self, parts: &Parts, peer: &Peer, route: Route) -> Result<Parts, Failure> {
+        let http2 = self.target.http2() && route != Route::Http1;
         let about = About {
             client: peer.address,
             verdict: peer.verdict_field(),
         };
-        to_target(parts, &about, self.target.http2()).map_err(Failure::Unfit)?;
+        let mut parts = parts.clone();
+        to_target(&mut parts, &about, http2).map_err(Failure::Unfit)?;
         let path = parts.uri.path_and_query();
         parts.uri = self
             .target
             .uri(path)
             .ok_or(Failure::Unfit(Unfit::BadHost))?;
-        parts.version = match self.target.http2() {
+        parts.version = match http2 {
             true => Version::HTTP_2,
             false => Version::HTTP_11,
         };
         // What was known of the client's connection means nothing on the target's.
         parts.extensions.clear();
-        Ok(())
+        Ok(parts)
     }
+}
+
+fn client(dialer: Dialer, http2: bool, idle_connections: usize) -> Client<Dialer, Attempt> {
+    let limit = HeadLimit::RESPONSE;
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(KEEP_IDLE)
+        .pool_max_idle_per_host(idle_connections)
+        .http1_max_headers(limit.fields())
+        .http1_max_buf_size(limit.bytes())
+        .http2_only(http2)
+        .http2_max_header_list_size(limit.list_size())
+        .http2_initial_stream_window_size(HTTP_2_STREAM_WINDOW)
+        .http2_initial_connection_window_size(HTTP_2_CONNECTION_WINDOW)
+        .set_host(false)
+        .build(dialer)
+}
+
+fn fits(fields: &HeaderMap) -> bool {
+    let fields = fields.iter();
+    HeadLimit::RESPONSE.allows(fields.map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
 impl Respond for Terminate {
     type Body = TerminateBody;
 
-    async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<TerminateBody> {
+    async fn respond(&self, request: Request<RequestBody>, peer: &Peer) -> Response<TerminateBody> {
         let method = request.method().clone();
         let accept = request.headers().get(ACCEPT).cloned();
         match self.pass(request, peer).await {
@@ -204,6 +279,8 @@ enum Failure {
     Unfit(Unfit),
     Connect,
     Busy,
+    /// The client's own.
+    Body,
     /// 502 or 504.
     Target(StatusCode),
 }
@@ -219,6 +296,10 @@ impl Failure {
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many requests are under way. Try again in a moment.",
+            ),
+            Self::Body => (
+                StatusCode::BAD_REQUEST,
+                "The body of the request is malformed, or it broke off.",
             ),
             Self::Target(StatusCode::GATEWAY_TIMEOUT) => (
                 StatusCode::GATEWAY_TIMEOUT,

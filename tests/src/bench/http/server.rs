@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 use axum::Router;
 use axum::routing::get;
 use http_body_util::Either;
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -15,8 +14,8 @@ use hyper_util::service::TowerToHyperService;
 use mtls_certs::Pki;
 use mtls_core::Policy;
 use mtls_server::{
-    Files, FilesBody, FilesOptions, HttpLimits, Identity, Peer, Respond, Server, ServerOptions,
-    Site,
+    Files, FilesBody, FilesOptions, HttpLimits, Identity, Peer, RequestBody, Respond, Server,
+    ServerOptions, Site,
 };
 use rustls::ServerConfig;
 use tempfile::TempDir;
@@ -123,7 +122,7 @@ struct Both {
 impl Respond for Both {
     type Body = Either<axum::body::Body, FilesBody>;
 
-    async fn respond(&self, request: Request<Incoming>, peer: &Peer) -> Response<Self::Body> {
+    async fn respond(&self, request: Request<RequestBody>, peer: &Peer) -> Response<Self::Body> {
         if request.uri().path() != "/small" {
             return self.files.respond(request, peer).await.map(Either::Right);
         }

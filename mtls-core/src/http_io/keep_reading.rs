@@ -1,7 +1,4 @@
-//! A stream whose writing side may break while the answer is still to be read.
-//!
-//! A server may answer before it has read the whole request, and close: then the rest of the
-//! request has nowhere to go, and the answer is there all the same (RFC 9112, section 9.5).
+//! A stream whose writing side may break while the response is still to be read.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -11,24 +8,29 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Once a write has failed because the peer is gone, writes wait for ever: what comes, or does not
-/// come, decides.
-pub(super) struct Patient<S> {
+/// A client's stream that reads the response although a write has failed.
+///
+/// A server may respond before it has read the whole request, and close (RFC 9112, section 9.5):
+/// then the rest of the request cannot be written, and the response waits to be read. After such a
+/// failure writes stay pending, and the end of the stream or the response decides.
+#[derive(Debug)]
+pub struct KeepReading<S> {
     inner: S,
-    broken: Broken,
+    broken: WriteError,
 }
 
-/// Why the writing side broke, if it did.
-#[derive(Clone, Default)]
-pub(super) struct Broken(Arc<OnceLock<String>>);
+/// Why the writing side of a [`KeepReading`] broke, if it did.
+#[derive(Clone, Debug, Default)]
+pub struct WriteError(Arc<OnceLock<String>>);
 
-impl Broken {
-    pub(super) fn reason(&self) -> Option<&str> {
+impl WriteError {
+    /// The reason; `None` while nothing failed.
+    pub fn reason(&self) -> Option<&str> {
         self.0.get().map(String::as_str)
     }
 
-    /// Takes the error of a peer that is gone, and lets everything else pass.
-    fn judge<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Keeps the error of a peer that is gone, and passes on everything else.
+    fn keep<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match result {
             Poll::Ready(Err(error)) if is_gone(&error) => {
                 let _ = self.0.set(error.to_string());
@@ -39,14 +41,15 @@ impl Broken {
     }
 }
 
-impl<S> Patient<S> {
-    pub(super) fn new(inner: S) -> (Self, Broken) {
-        let broken = Broken::default();
-        let patient = Self {
+impl<S> KeepReading<S> {
+    /// Wraps a stream.
+    pub fn new(inner: S) -> (Self, WriteError) {
+        let broken = WriteError::default();
+        let stream = Self {
             inner,
             broken: broken.clone(),
         };
-        (patient, broken)
+        (stream, broken)
     }
 }
 
@@ -57,7 +60,7 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for KeepReading<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -67,7 +70,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for KeepReading<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -77,7 +80,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
             return Poll::Pending;
         }
         let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.broken.judge(written)
+        self.broken.keep(written)
     }
 
     fn poll_write_vectored(
@@ -89,7 +92,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
             return Poll::Pending;
         }
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.broken.judge(written)
+        self.broken.keep(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -101,7 +104,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
             return Poll::Pending;
         }
         let flushed = Pin::new(&mut self.inner).poll_flush(context);
-        self.broken.judge(flushed)
+        self.broken.keep(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,73 @@
+//! The body of a request, which is read to its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http_body_util::BodyExt;
+use hyper::Version;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use mtls_core::http_io::{LINGER, LINGER_PAUSE};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// The body of a request.
+///
+/// Over HTTP/2, what is left of it when it is dropped is still read and discarded, for 30 s at most
+/// and with pauses of 5 s at most, as nginx does. Otherwise the library resets the stream
+/// (RFC 9113, section 8.1), and clients such as curl 7.88 then drop a response that came before the
+/// end of their upload. Over HTTP/1.1 the connection lingers in place of that.
+#[derive(Debug)]
+pub struct RequestBody {
+    /// There until it is dropped.
+    body: Option<Incoming>,
+    version: Version,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Incoming, version: Version) -> Self {
+        let body = Some(body);
+        Self { body, version }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let unread = |body: &Incoming| self.version == Version::HTTP_2 && !body.is_end_stream();
+        if let Some(body) = self.body.take().filter(unread)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(drain(body));
+        }
+    }
+}
+
+async fn drain(mut body: Incoming) {
+    let draining =
+        async { while let Ok(Some(Ok(_))) = timeout(LINGER_PAUSE, body.frame()).await {} };
+    // The library resets the stream of a client that goes on for longer.
+    let _ = timeout(LINGER, draining).await;
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let body = self.body.as_ref();
+        body.map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

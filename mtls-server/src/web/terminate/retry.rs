@@ -1,0 +1,108 @@
+//! When a request is sent to the target again.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use h2::Reason;
+use hyper::Method;
+use hyper::http::Extensions;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::CaptureConnection;
+
+use super::dial::DialError;
+
+/// How often a request goes over pooled connections whose server says that it has not processed
+/// it.
+const POOLED: usize = 2;
+
+/// Which connection a request goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// One that is open already, if there is any.
+    Pooled,
+    /// One of its own.
+    Fresh,
+    /// One of its own, by HTTP/1.1.
+    Http1,
+}
+
+/// Whether a connection to the target has carried a response.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answered(Arc<AtomicBool>);
+
+/// What has been tried of one request. It ends after five attempts.
+#[derive(Debug, Default)]
+pub(super) struct Retries {
+    unprocessed: usize,
+    stale: bool,
+    http1: bool,
+}
+
+impl Answered {
+    /// Notes that the connection of a response carried one.
+    pub(super) fn note(extensions: &Extensions) {
+        if let Some(answered) = extensions.get::<Self>() {
+            answered.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the request went over a connection that had carried a response before.
+    pub(super) fn before(connection: &CaptureConnection) -> bool {
+        let mut extras = Extensions::new();
+        if let Some(connected) = &*connection.connection_metadata() {
+            connected.get_extras(&mut extras);
+        }
+        let answered = extras.get::<Self>();
+        answered.is_some_and(|answered| answered.0.load(Ordering::Relaxed))
+    }
+}
+
+impl Retries {
+    /// Where to send a request again that failed with this error before any response.
+    ///
+    /// A request that the target has not processed may always be sent again: a refused stream, one
+    /// above the last stream ID of a GOAWAY frame (RFC 9113, section 8.7), and one that needs
+    /// HTTP/1.1. If a reused connection turns out to be closed the target may have processed the
+    /// request, so only an idempotent one is sent again (RFC 9110, section 9.2.2), once.
+    pub(super) fn after(
+        &mut self,
+        error: &legacy::Error,
+        method: &Method,
+        reused: bool,
+    ) -> Option<Route> {
+        match find::<h2::Error>(error).filter(|error| error.is_remote()) {
+            Some(error) if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) => {
+                (!std::mem::replace(&mut self.http1, true)).then_some(Route::Http1)
+            }
+            Some(error) if error.is_go_away() || is_refused(error) => {
+                self.unprocessed += 1;
+                match self.unprocessed {
+                    1..=POOLED => Some(Route::Pooled),
+                    _ if self.unprocessed == POOLED + 1 => Some(Route::Fresh),
+                    _ => None,
+                }
+            }
+            _ if reused && method.is_idempotent() && find::<DialError>(error).is_none() => {
+                (!std::mem::replace(&mut self.stale, true)).then_some(Route::Fresh)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_refused(error: &h2::Error) -> bool {
+    error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)
+}
+
+/// The error of this type among the causes.
+fn find<E: Error + 'static>(error: &legacy::Error) -> Option<&E> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
