@@ -107,9 +107,9 @@ impl<'a> Messages<'a> {
     /// Tells that a transfer will be repeated, unless `--silent`.
     pub(crate) fn note_retry(&self, reason: &str, pause: Duration) {
         if !self.settings.silent {
-            let seconds = pause.as_secs();
+            let (reason, seconds) = (reason.trim_end_matches('.'), pause.as_secs());
             note(&format!(
-                "mtls-client: warning: {reason}: trying again in {seconds} s\n"
+                "mtls-client: warning: {reason}; trying again in {seconds} s\n"
             ));
         }
     }

@@ -9,7 +9,7 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls_core::ClientStream;
-use mtls_core::http_io::{HeadLimit, KeepReading, MergeData};
+use mtls_core::http_io::{HeadLimit, KeepReading, MergeData, find_cause};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -200,14 +200,7 @@ fn chain(error: &hyper::Error) -> String {
 
 /// The error of the system, where that is the cause.
 fn io_error(error: &hyper::Error) -> Option<&io::Error> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(found) = cause.downcast_ref() {
-            return Some(found);
-        }
-        source = cause.source();
-    }
-    None
+    find_cause(error)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}

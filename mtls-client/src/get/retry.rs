@@ -1,11 +1,11 @@
 //! When a transfer is repeated.
 
-use std::error::Error;
 use std::time::Duration;
 
 use h2::Reason;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, RETRY_AFTER};
+use mtls_core::http_io::find_cause;
 
 use crate::exit::Exit;
 
@@ -29,25 +29,13 @@ impl Again {
     /// the stream is above the last stream ID of a GOAWAY frame (RFC 9113, section 8.7), or it
     /// needs HTTP/1.1.
     pub(super) fn after(error: &hyper::Error) -> Option<Self> {
-        let error = http2_error(error).filter(|error| error.is_remote())?;
+        let error = find_cause::<h2::Error>(error).filter(|error| error.is_remote())?;
         match error.reason() {
             Some(Reason::HTTP_1_1_REQUIRED) => Some(Self::Http1),
             Some(Reason::REFUSED_STREAM) => Some(Self::Same),
             _ => error.is_go_away().then_some(Self::Same),
         }
     }
-}
-
-/// The error of the HTTP/2 connection or stream, where that is the cause.
-pub(super) fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 /// What is left of `--retry`.

@@ -8,7 +8,22 @@ mod keep_reading;
 mod linger;
 mod merge_data;
 
+use std::error::Error;
+
 pub use head_limit::HeadLimit;
 pub use keep_reading::{KeepReading, WriteError};
 pub use linger::{LINGER, LINGER_PAUSE, linger};
 pub use merge_data::MergeData;
+
+/// The error of this type among the causes of an error: HTTP libraries wrap those of HTTP/2 and of
+/// the system.
+pub fn find_cause<E: Error + 'static>(error: &dyn Error) -> Option<&E> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}

@@ -6,6 +6,7 @@ mod curl;
 mod life;
 mod many;
 mod page;
+mod plain;
 mod web;
 
 use std::net::SocketAddr;

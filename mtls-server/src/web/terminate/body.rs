@@ -16,6 +16,8 @@ use crate::web::idle::Activity;
 
 /// Bytes of a request's body that are kept, so that it can be sent again.
 const REPLAY: usize = 64 * 1024;
+/// Frames that are kept; what they cost beside their bytes is bounded too.
+const REPLAY_FRAMES: usize = 1_024;
 
 /// What the client sends. It can be sent again as long as it is short.
 pub(super) struct Upload(Arc<Mutex<Source>>);
@@ -102,7 +104,7 @@ impl Source {
             return;
         };
         self.length += frame.data_ref().map_or(0, Bytes::len);
-        if self.length > REPLAY || kept.len() > REPLAY / 64 {
+        if self.length > REPLAY || kept.len() == REPLAY_FRAMES {
             self.kept = None;
         } else if let Some(data) = frame.data_ref() {
             kept.push(Kept::Data(data.clone()));

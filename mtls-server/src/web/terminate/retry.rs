@@ -1,6 +1,5 @@
 //! When a request is sent to the target again.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,6 +8,7 @@ use hyper::Method;
 use hyper::http::Extensions;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::CaptureConnection;
+use mtls_core::http_io::find_cause;
 
 use super::dial::DialError;
 
@@ -31,7 +31,7 @@ pub(super) enum Route {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answered(Arc<AtomicBool>);
 
-/// What has been tried of one request. It ends after five attempts.
+/// What has been tried of one request: each reason for another attempt is bounded.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     unprocessed: usize,
@@ -71,7 +71,7 @@ impl Retries {
         method: &Method,
         reused: bool,
     ) -> Option<Route> {
-        match find::<h2::Error>(error).filter(|error| error.is_remote()) {
+        match find_cause::<h2::Error>(error).filter(|error| error.is_remote()) {
             Some(error) if error.reason() == Some(Reason::HTTP_1_1_REQUIRED) => {
                 (!std::mem::replace(&mut self.http1, true)).then_some(Route::Http1)
             }
@@ -83,7 +83,7 @@ impl Retries {
                     _ => None,
                 }
             }
-            _ if reused && method.is_idempotent() && find::<DialError>(error).is_none() => {
+            _ if reused && method.is_idempotent() && find_cause::<DialError>(error).is_none() => {
                 (!std::mem::replace(&mut self.stale, true)).then_some(Route::Fresh)
             }
             _ => None,
@@ -93,16 +93,4 @@ impl Retries {
 
 fn is_refused(error: &h2::Error) -> bool {
     error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM)
-}
-
-/// The error of this type among the causes.
-fn find<E: Error + 'static>(error: &legacy::Error) -> Option<&E> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -1,0 +1,85 @@
+//! Plain HTTP through the proxy: long heads, and responses before the end of an upload.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{Running, Way};
+use crate::lab::{Lab, has};
+
+/// Reads a request's head.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte.into()),
+            Err(_) => break,
+        }
+    }
+    head
+}
+
+/// `/COUNT/BYTES`: answers with so many fields of so many bytes each, line end included.
+async fn answer_with_fields(mut stream: TcpStream) {
+    let head = read_head(&mut stream).await;
+    let path = head.split(' ').nth(1).expect("a path");
+    let (count, bytes) = path[1..].split_once('/').expect("two numbers");
+    let count: usize = count.parse().expect("a number");
+    let bytes: usize = bytes.parse().expect("a number");
+    let mut response = String::from("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n");
+    for number in 0..count {
+        let name = format!("x-{number}: ");
+        response += &format!("{name:v<0$}\r\n", bytes - 2);
+    }
+    response += "\r\nok\n";
+    let _ = stream.write_all(response.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_of_plain_http_are_bounded_in_bytes() {
+    if !has("curl") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let site = lab.listen(answer_with_fields).await;
+    let proxy = Running::with(&[]).await;
+    let file = lab.path("fields");
+    for (path, fields, status) in [
+        ("101/20", 101, "200"),
+        ("4000/70", 4_000, "200"),
+        ("10/29000", 1, "200"),
+        ("5000/70", 1, "502"),
+        ("1/20", 5_000, "431"),
+    ] {
+        let lines: String = (0..fields).map(|n| format!("x-{n}: abc\n")).collect();
+        std::fs::write(&file, lines).expect("to write");
+        let (typed, url) = (format!("@{file}"), format!("http://{site}/{path}"));
+        let typed = ["-o", "/dev/null", "-w", "%{http_code}", "-H", &typed, &url];
+        let run = proxy.curl(Way::Http, &typed).await.exits_with(0);
+        assert_eq!(run.stdout, status, "{path}, {fields} fields");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_before_the_end_of_the_upload_reaches_the_client() {
+    if !has("curl") {
+        return;
+    }
+    let mut lab = Lab::new();
+    let site = lab
+        .listen(|mut stream| async move {
+            read_head(&mut stream).await;
+            let response = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nbig\n";
+            let _ = stream.write_all(response).await;
+        })
+        .await;
+    let proxy = Running::with(&[]).await;
+    let (file, url) = (lab.path("large"), format!("http://{site}/up"));
+    let large = std::fs::File::create(&file).expect("a file");
+    large.set_len(32 << 20).expect("to be long");
+    for _ in 0..5 {
+        let typed = ["-w", "%{http_code}", "-H", "expect:", "-T", &file, &url];
+        let run = proxy.curl(Way::Http, &typed).await.exits_with(0);
+        assert_eq!(run.stdout, "big\n413");
+    }
+}
