@@ -1,11 +1,12 @@
-//! A program that links the *ring* provider and no other, as its `Cargo.toml` says. It makes all
-//! kinds of connections with it, on the loopback, and fails where one of them is not verified.
+//! A program that links the *ring* provider and no other, and leaves most features out, as its
+//! `Cargo.toml` says. It makes all kinds of connections on the loopback, and fails where one of them
+//! is not verified.
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mtls_core::path::{Endpoint, Path};
+use mtls_core::path::{Dial, Endpoint, Path};
 use mtls_core::relay::{ClientRelay, RelayListener, ServerRelay};
 use mtls_core::smkex::{SmkexClient, SmkexServer};
 use mtls_core::{
@@ -48,7 +49,8 @@ async fn main() -> Result<()> {
     let connector = connector.side(other_address()?).build()?;
     greet("SMKEX", connector, serve(acceptor).await?).await?;
 
-    relays(&provider, client, server).await
+    relays(&provider, client, server).await?;
+    names_are_refused().await
 }
 
 /// The second path.
@@ -122,4 +124,14 @@ async fn relays(
     let report_of_relay = relayed.await?;
     let verdict = report_of_relay.verdict.ok_or("the relay has no verdict")?;
     report("relays", &verdict, &greeting)
+}
+
+/// Without the feature `dns`, a bound path must not resolve names over another path.
+async fn names_are_refused() -> Result<()> {
+    let to = "localhost:1".parse()?;
+    match other_address()?.dial(&to).await {
+        Err(error) if error.to_string().contains("feature `dns`") => Ok(()),
+        Err(error) => Err(format!("another error: {error}").into()),
+        Ok(_) => Err("a name was resolved".into()),
+    }
 }
