@@ -3,12 +3,8 @@
 use std::net::SocketAddr;
 
 use mtls_core::path::PathKind;
+use mtls_core::path::survey::{Greeting, Interface, Pair, Way};
 use serde::Serialize;
-
-use super::machine::Interface;
-use super::pairs::Pair;
-use super::probe::Greeting;
-use super::survey::Way;
 
 /// The version of this record; a change that could break a reader raises it.
 pub(super) const SCHEMA: u32 = 1;

@@ -1,21 +1,16 @@
 //! The command `paths`: which ways lead out of this machine, and which two of them are two.
 
 mod findings;
-mod machine;
-mod netlink;
-mod pairs;
-mod probe;
-mod survey;
 mod table;
 mod text;
 mod trial;
 
 use std::io;
 
+use mtls_core::path::survey::{Survey, pairs};
 use tokio::time::timeout;
 
 use self::findings::{Findings, NOT_KNOWN, SCHEMA};
-use self::survey::Survey;
 use self::trial::Trial;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -60,7 +55,7 @@ pub(crate) async fn paths(command: &Paths, settings: &Settings) -> Result<Exit, 
 /// What the routes alone tell.
 fn untried(mut survey: Survey) -> Result<Findings, UsageError> {
     let candidates = survey.ways(None).map_err(unknown)?;
-    let pairs = pairs::pairs(&candidates, &survey.interfaces);
+    let pairs = pairs(&candidates, &survey.interfaces);
     Ok(Findings {
         schema: SCHEMA,
         interfaces: survey.interfaces,
@@ -89,17 +84,10 @@ fn unwritten(error: &io::Error) -> Failure {
 }
 
 fn unknown(error: io::Error) -> UsageError {
-    let reason = match error.kind() {
-        io::ErrorKind::Unsupported => {
-            "the interfaces and routes of this machine can be listed on Linux only; name a TARGET \
-             and, with --side, the paths to try"
-                .to_owned()
-        }
-        _ => format!(
-            "the system does not tell its interfaces and routes: {error}; name a TARGET and, with \
-             --side, the paths to try"
-        ),
-    };
+    let reason = format!(
+        "the system does not tell its interfaces and routes: {error}; name a TARGET and, with \
+         --side, the paths to try"
+    );
     UsageError::new("paths", reason)
 }
 

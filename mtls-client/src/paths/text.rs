@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
+use mtls_core::path::survey::{
+    DefaultRoute, Greeting, Interface, InterfaceKind, InterfaceState, NextHop, Pair, Way,
+};
+
 use super::findings::{Findings, Role, Tried};
-use super::machine::{DefaultRoute, Interface, Kind, NextHop, State};
-use super::pairs::Pair;
-use super::probe::Greeting;
-use super::survey::Way;
 use super::table::Table;
 use crate::style::{Colour, Style};
 
@@ -184,7 +184,7 @@ impl Page {
 
 /// Containers and virtual machines have dozens of others.
 fn is_of_interest(interface: &Interface) -> bool {
-    !interface.addresses.is_empty() || !matches!(interface.kind, Kind::Made(_))
+    !interface.addresses.is_empty() || !matches!(interface.kind, InterfaceKind::Made(_))
 }
 
 /// The one that the system would take first, what cannot be used last.
@@ -195,7 +195,7 @@ fn rank(interface: &Interface) -> (bool, bool, u32) {
         .filter(|route| route.table.is_none());
     let best = metrics.map(|route| route.metric).min();
     (
-        interface.kind == Kind::Loopback,
+        interface.kind == InterfaceKind::Loopback,
         !interface.is_up(),
         best.unwrap_or(u32::MAX),
     )
@@ -207,8 +207,8 @@ fn rows_of(interface: &Interface, table: &mut Table<5>) {
         None => interface.kind.to_string(),
     };
     let colour = match interface.state {
-        State::Up => Colour::Good,
-        State::NoCarrier | State::Down => Colour::Doubtful,
+        InterfaceState::Up => Colour::Good,
+        InterfaceState::NoCarrier | InterfaceState::Down => Colour::Doubtful,
     };
     let mut addresses = interface.addresses.iter().map(ToString::to_string);
     let mut routes = interface.default_routes.iter().map(route);

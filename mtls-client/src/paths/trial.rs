@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use mtls_core::path::{DialError, Endpoint, Host, Path, PathKind, RouteInfo};
+use mtls_core::path::survey::{Greeting, Interface, Pair, Reached, Survey, Way, pairs, probe};
+use mtls_core::path::{DialError, Endpoint, Host, PathKind, RouteInfo};
 use mtls_core::{Error, Reason};
 use tokio::task::JoinSet;
 
 use super::findings::{Findings, NOT_KNOWN, Role, SCHEMA, Tried, suggestion};
-use super::machine::Interface;
-use super::pairs::{Pair, pairs};
-use super::probe::{Greeting, Reached, probe};
-use super::survey::{Survey, Way};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::{Paths, Settings};
@@ -110,7 +107,7 @@ impl<'a> Trial<'a> {
                 .iter()
                 .filter(|way| !primary.is_way(way) && may_reach(&way.spec, self.target))
                 .filter(named);
-            let found: Vec<_> = others.filter_map(|way| path_of(&way.spec)).collect();
+            let found: Vec<_> = others.filter_map(Way::path).collect();
             let found = found
                 .into_iter()
                 .map(|path| self.command.adaptation.adapt(path));
@@ -153,11 +150,7 @@ impl<'a> Trial<'a> {
                 .survey
                 .as_ref()
                 .and_then(|survey| note(&reached.route, survey)),
-            way: Way {
-                spec,
-                route: reached.route,
-                next_hop,
-            },
+            way: Way::new(spec, reached.route, next_hop),
             local: reached.local,
             peer: reached.peer,
             rtt_ms: reached.rtt.map(milliseconds),
@@ -198,11 +191,7 @@ impl<'a> Trial<'a> {
 fn unreachable_by(role: Role, spec: PathKind, error: &DialError) -> Tried {
     Tried {
         role,
-        way: Way {
-            spec,
-            route: RouteInfo::default(),
-            next_hop: None,
-        },
+        way: Way::new(spec, RouteInfo::default(), None),
         local: None,
         peer: None,
         rtt_ms: None,
@@ -232,15 +221,6 @@ fn may_reach(spec: &PathKind, target: &Endpoint) -> bool {
     match (spec, &target.host) {
         (PathKind::Source(source), Host::Ip(ip)) => source.is_ipv4() == ip.is_ipv4(),
         _ => true,
-    }
-}
-
-fn path_of(spec: &PathKind) -> Option<Path> {
-    match spec {
-        PathKind::Direct => Some(Path::system()),
-        PathKind::Interface(name) => Path::interface(name).ok(),
-        PathKind::Source(ip) => Path::source(*ip).ok(),
-        _ => None,
     }
 }
 

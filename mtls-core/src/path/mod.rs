@@ -14,6 +14,8 @@ mod endpoint;
 mod error;
 mod http_connect;
 mod independence;
+#[cfg(feature = "route")]
+mod kernel;
 mod kind;
 mod names;
 #[cfg(feature = "route")]
@@ -21,6 +23,8 @@ mod route;
 mod socket;
 mod socks5;
 mod spec;
+#[cfg(feature = "route")]
+pub mod survey;
 #[cfg(test)]
 mod tests;
 

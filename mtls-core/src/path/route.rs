@@ -3,12 +3,14 @@
 use core::cell::RefCell;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::io::{self, Read as _};
+use std::io;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::netdevice::index_to_name;
+
+use super::kernel::NetlinkSocket;
 
 /// The interface by which packets of a connection leave whose socket is bound to none, as the
 /// kernel's routes are now. `None` when it cannot be found out.
@@ -26,10 +28,6 @@ pub(super) fn interface(local: SocketAddr, peer: SocketAddr) -> Option<String> {
     }
 }
 
-/// `AF_NETLINK` and `NETLINK_ROUTE` (`linux/netlink.h`).
-const AF_NETLINK: i32 = 16;
-const NETLINK_ROUTE: i32 = 0;
-
 /// `IPPROTO_TCP`.
 const TCP: u8 = 6;
 
@@ -41,57 +39,27 @@ const MAX_ANSWER: usize = 8 * 1024;
 
 thread_local! {
     /// Making a socket and closing it costs more than all the rest.
-    static ASKER: RefCell<Option<Asker>> = const { RefCell::new(None) };
-}
-
-/// A socket to ask with, one request at a time.
-struct Asker {
-    socket: Socket,
-    sequence: u32,
-    answer: Box<[u8]>,
+    static SOCKET: RefCell<Option<NetlinkSocket>> = const { RefCell::new(None) };
 }
 
 fn by_route(local: SocketAddr, peer: SocketAddr) -> io::Result<String> {
-    ASKER.with_borrow_mut(|kept| {
-        let mut asker = match kept.take() {
-            Some(asker) => asker,
-            None => Asker::open()?,
+    SOCKET.with_borrow_mut(|kept| {
+        let mut socket = match kept.take() {
+            Some(socket) => socket,
+            None => NetlinkSocket::open(MAX_ANSWER, TIMEOUT)?,
         };
-        let len = asker.ask(local, peer)?;
-        let name = asker.name(len);
+        socket.request(request(local, peer), 0)?;
+        let (answer, sequence) = socket.receive()?;
+        let index = output_interface(answer, sequence);
+        let name = index.and_then(|index| Ok(index_to_name(&socket, index)?));
         // One that was not answered is not kept: the answer may still be on its way.
-        *kept = Some(asker);
+        *kept = Some(socket);
         name
     })
 }
 
-impl Asker {
-    fn open() -> io::Result<Self> {
-        let protocol = Some(Protocol::from(NETLINK_ROUTE));
-        let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, protocol)?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            answer: vec![0; MAX_ANSWER].into(),
-        })
-    }
-
-    /// The length of the answer.
-    fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> io::Result<usize> {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.socket.send(&request(local, peer, self.sequence))?;
-        self.socket.read(&mut self.answer)
-    }
-
-    fn name(&self, len: usize) -> io::Result<String> {
-        let index = output_interface(&self.answer[..len], self.sequence)?;
-        Ok(rustix::net::netdevice::index_to_name(&self.socket, index)?)
-    }
-}
-
 /// `RTM_GETROUTE` with all that routing rules may look at (rtnetlink(7)).
-fn request(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
+fn request(local: SocketAddr, peer: SocketAddr) -> RouteNetlinkMessage {
     // An IPv4 connection on an IPv6 socket is routed as IPv4.
     let (source, destination) = (local.ip().to_canonical(), peer.ip().to_canonical());
     let (address_family, bits) = match destination.is_ipv4() {
@@ -120,15 +88,7 @@ fn request(local: SocketAddr, peer: SocketAddr, sequence: u32) -> Vec<u8> {
             .attributes
             .push(RouteAttribute::Oif(peer.scope_id()));
     }
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
-    header.sequence_number = sequence;
-    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(message));
-    let mut request = NetlinkMessage::new(header, payload);
-    request.finalize();
-    let mut out = vec![0; request.buffer_len()];
-    request.serialize(&mut out);
-    out
+    RouteNetlinkMessage::GetRoute(message)
 }
 
 /// The index of the interface that the answer names.

@@ -15,23 +15,34 @@ pub(super) const ANYWHERE: [IpAddr; 2] = [
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Interface {
-    pub(super) name: String,
+#[non_exhaustive]
+pub struct Interface {
+    /// The kernel's name for it, such as `eth0`.
+    pub name: String,
+    /// The kernel's number for it.
     #[serde(skip)]
-    pub(super) index: u32,
-    pub(super) kind: Kind,
-    pub(super) state: State,
-    pub(super) addresses: Vec<Address>,
-    pub(super) default_routes: Vec<DefaultRoute>,
-    /// The interface that its packets really leave by, as those of a VLAN do.
-    pub(super) carried_by: Option<String>,
+    pub index: u32,
+    /// The kind of network.
+    pub kind: InterfaceKind,
+    /// Whether packets can leave by it.
+    pub state: InterfaceState,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// The default routes that leave by it, those of the main table first.
+    pub default_routes: Vec<DefaultRoute>,
+    /// The interface that carries its packets, as under a VLAN.
+    pub carried_by: Option<String>,
 }
 
-/// What an interface is, where the kernel says so; a name is no proof.
+/// The kind of an interface, as the kernel reports it; a name is no proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+#[non_exhaustive]
+pub enum InterfaceKind {
+    /// This machine itself.
     Loopback,
+    /// A wire, or something like one.
     Ethernet,
+    /// Wi-Fi.
     Wireless,
     /// A modem of a mobile network.
     Mobile,
@@ -39,39 +50,47 @@ pub(super) enum Kind {
     PointToPoint,
     /// Something that the kernel makes, by its name for it: `veth`, `vlan`, `wireguard`, ….
     Made(String),
+    /// Anything else.
     Other,
 }
 
 /// Whether packets can leave by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum State {
+pub enum InterfaceState {
+    /// They can.
     Up,
     /// Switched on, with no cable or no network.
     NoCarrier,
+    /// Switched off.
     Down,
 }
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) ip: IpAddr,
-    pub(super) prefix: u8,
-    /// A connection from it may be made: not still on trial, and not on its way out.
-    pub(super) usable: bool,
+#[non_exhaustive]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// The length of its network's prefix, in bits.
+    pub prefix: u8,
+    /// Whether a connection from it may be made: not still on trial, and not on its way out.
+    pub usable: bool,
 }
 
-/// A way to everywhere.
+/// A default route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct DefaultRoute {
-    /// `None` where the interface leads there without one.
-    pub(super) gateway: Option<IpAddr>,
-    pub(super) is_ipv6: bool,
-    /// The lowest is taken.
-    pub(super) metric: u32,
+#[non_exhaustive]
+pub struct DefaultRoute {
+    /// The router; `None` where the interface needs none.
+    pub gateway: Option<IpAddr>,
+    /// Whether it is for IPv6.
+    pub is_ipv6: bool,
+    /// Its metric: the route with the lowest is taken.
+    pub metric: u32,
     /// The routing table, where it is not the main one: a rule must lead to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) table: Option<u32>,
+    pub table: Option<u32>,
 }
 
 /// By which interface a packet would leave, from which address, and to where first.
@@ -85,18 +104,20 @@ pub(super) struct Hop {
 /// The hardware addresses of this machine's neighbours, by interface and address.
 pub(super) type Neighbours = HashMap<(u32, IpAddr), String>;
 
-/// Where packets of a connection go first.
+/// The first hop of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct NextHop {
+#[non_exhaustive]
+pub struct NextHop {
     /// The router; `None` where the other end is on the network of the interface itself.
-    pub(super) gateway: Option<IpAddr>,
+    pub gateway: Option<IpAddr>,
     /// Its hardware address, as far as it has been heard of.
-    pub(super) mac: Option<String>,
+    pub mac: Option<String>,
 }
 
 impl Interface {
-    pub(super) fn is_up(&self) -> bool {
-        self.state == State::Up
+    /// Whether packets can leave by it.
+    pub fn is_up(&self) -> bool {
+        self.state == InterfaceState::Up
     }
 
     /// The addresses that a connection to elsewhere may come from.
@@ -127,19 +148,19 @@ impl Interface {
             "amt",
             "bareudp",
         ];
-        matches!(&self.kind, Kind::Made(name) if TUNNELS.contains(&name.as_str()))
+        matches!(&self.kind, InterfaceKind::Made(name) if TUNNELS.contains(&name.as_str()))
     }
 }
 
 /// Means nothing without its interface.
-pub(super) fn is_link_local(ip: IpAddr) -> bool {
+fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for InterfaceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Loopback => "loopback",
@@ -153,14 +174,15 @@ impl fmt::Display for Kind {
     }
 }
 
-impl Serialize for Kind {
+impl Serialize for InterfaceKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl State {
-    pub(super) fn as_str(self) -> &'static str {
+impl InterfaceState {
+    /// Its text for people.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
             Self::NoCarrier => "no carrier",

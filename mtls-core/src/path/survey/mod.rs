@@ -1,50 +1,115 @@
-//! Which ways lead out of this machine, and so could be paths.
+//! Finds the ways out of this machine, tries them, and compares them: to choose a second path.
+//! Feature `route`.
+//!
+//! The kernel is asked for interfaces, addresses and routes (rtnetlink(7)); nothing is sent to the
+//! network but by [`probe`]. No machine can see from inside where two paths meet later.
+//!
+//! ```no_run
+//! use mtls_core::path::survey::{Survey, pairs};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut survey = Survey::take()?;
+//! let ways = survey.ways(None)?;
+//! let pairs = pairs(&ways, &survey.interfaces);
+//! if let Some(pair) = pairs.iter().find(|pair| pair.really_different == Some(true)) {
+//!     let [primary, side] = &pair.paths;
+//!     println!("primary {primary}, side {side}: {}", pair.why);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod machine;
+mod netlink;
+mod pairs;
+mod probe;
 
 use std::io;
 use std::net::IpAddr;
 
-use mtls_core::path::{PathKind, RouteInfo};
 use serde::Serialize;
 
-use super::machine::{ANYWHERE, Hop, Interface, Neighbours, NextHop};
-use super::netlink::Kernel;
+use self::machine::{ANYWHERE, Hop, Neighbours};
+use self::netlink::Kernel;
+use super::{Path, PathKind, RouteInfo};
+
+pub use machine::{Address, DefaultRoute, Interface, InterfaceKind, InterfaceState, NextHop};
+pub use pairs::{Pair, pairs};
+pub use probe::{Greeting, Reached, probe};
 
 /// How many candidates are looked at.
 const MAX_CANDIDATES: usize = 16;
 
-/// What the kernel knows, asked anew for each question.
-pub(super) struct Survey {
+/// A survey of this machine's network. Routes are looked up anew for each question.
+pub struct Survey {
     kernel: Kernel,
-    pub(super) interfaces: Vec<Interface>,
+    /// The interfaces, as they were when it was taken.
+    pub interfaces: Vec<Interface>,
 }
 
 /// A way out of this machine.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Way {
+#[non_exhaustive]
+pub struct Way {
+    /// The path that takes it.
     #[serde(rename = "path")]
-    pub(super) spec: PathKind,
+    pub spec: PathKind,
+    /// How packets leave by it.
     #[serde(flatten)]
-    pub(super) route: RouteInfo,
-    /// `None` where the kernel was not, or could not be asked.
-    pub(super) next_hop: Option<NextHop>,
+    pub route: RouteInfo,
+    /// The first hop; `None` where the kernel was not, or could not be asked.
+    pub next_hop: Option<NextHop>,
+}
+
+impl Way {
+    /// A way that was found by dialling it.
+    pub fn new(spec: PathKind, route: RouteInfo, next_hop: Option<NextHop>) -> Self {
+        Self {
+            spec,
+            route,
+            next_hop,
+        }
+    }
+
+    /// A path that takes this way; `None` where that goes through a proxy.
+    pub fn path(&self) -> Option<Path> {
+        match &self.spec {
+            PathKind::Direct => Some(Path::system()),
+            PathKind::Interface(name) => Path::interface(name).ok(),
+            PathKind::Source(ip) => Path::source(*ip).ok(),
+            PathKind::Socks5(_) | PathKind::HttpConnect(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Survey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Survey")
+            .field("interfaces", &self.interfaces)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Survey {
-    /// Looks at the machine.
-    pub(super) fn take() -> io::Result<Self> {
+    /// Asks the kernel for the machine's interfaces.
+    ///
+    /// # Errors
+    /// The kernel gives no answer, as in a sandbox without netlink.
+    pub fn take() -> io::Result<Self> {
         let mut kernel = Kernel::open()?;
         let interfaces = kernel.interfaces()?;
         Ok(Self { kernel, interfaces })
     }
 
-    pub(super) fn interface(&self, name: &str) -> Option<&Interface> {
+    /// The interface of this name.
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces
             .iter()
             .find(|interface| interface.name == name)
     }
 
     /// The interface that has this address.
-    pub(super) fn owner(&self, ip: IpAddr) -> Option<&Interface> {
+    pub fn owner(&self, ip: IpAddr) -> Option<&Interface> {
         let has =
             |interface: &&Interface| interface.addresses.iter().any(|address| address.ip == ip);
         self.interfaces.iter().find(has)
@@ -53,7 +118,10 @@ impl Survey {
     /// The ways to `target`, or to anywhere: the system's own, each other interface, and each
     /// other address. The first is the system's own, where there is one. The target's name may
     /// have other addresses.
-    pub(super) fn ways(&mut self, target: Option<IpAddr>) -> io::Result<Vec<Way>> {
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub fn ways(&mut self, target: Option<IpAddr>) -> io::Result<Vec<Way>> {
         let elsewhere = match target {
             Some(ip) if ip.is_loopback() => &[][..],
             _ => &ANYWHERE,
@@ -80,13 +148,8 @@ impl Survey {
         Ok(ways)
     }
 
-    /// The router that a connection passes first, if it passes one.
-    pub(super) fn next_hop(
-        &mut self,
-        via: &PathKind,
-        local: IpAddr,
-        peer: IpAddr,
-    ) -> Option<NextHop> {
+    /// The first hop of a connection over `via`; `None` where it cannot be found out.
+    pub fn next_hop(&mut self, via: &PathKind, local: IpAddr, peer: IpAddr) -> Option<NextHop> {
         let out = match via {
             PathKind::Interface(name) => Some(self.interface(name)?.index),
             _ => None,
@@ -136,9 +199,11 @@ impl Survey {
     fn way(&self, spec: PathKind, hop: &Hop, neighbours: &Neighbours) -> Option<Way> {
         let by_index = |interface: &&Interface| interface.index == hop.interface;
         let interface = self.interfaces.iter().find(by_index)?;
-        let mut route = RouteInfo::default();
-        route.interface = Some(interface.name.clone());
-        route.source = hop.source;
+        let route = RouteInfo {
+            interface: Some(interface.name.clone()),
+            source: hop.source,
+            ..RouteInfo::default()
+        };
         Some(Way {
             spec,
             route,

@@ -2,26 +2,29 @@
 
 use std::fmt::Write;
 
-use mtls_core::path::{Independence, PathKind};
 use serde::Serialize;
 
+use super::Way;
 use super::machine::{Interface, NextHop};
-use super::survey::Way;
+use crate::path::{Independence, PathKind};
 
 /// Two ways, compared.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Pair {
-    pub(super) paths: [PathKind; 2],
-    /// What a verdict says of the two.
-    pub(super) independence: Independence,
-    /// Whether they are two as far as this machine sees; `None` where it does not see enough.
-    pub(super) really_different: Option<bool>,
-    /// In words.
-    pub(super) why: String,
+#[non_exhaustive]
+pub struct Pair {
+    /// The paths of both.
+    pub paths: [PathKind; 2],
+    /// The independence that a verdict would report.
+    pub independence: Independence,
+    /// Whether they are two paths as far as this machine can see, which looks at routers and
+    /// carriers too; `None` where it cannot see enough.
+    pub really_different: Option<bool>,
+    /// The reason, for people.
+    pub why: String,
 }
 
-/// Every pair of these, those first that are really different.
-pub(super) fn pairs(ways: &[Way], interfaces: &[Interface]) -> Vec<Pair> {
+/// Compares every two of these ways. Pairs that are really different come first.
+pub fn pairs(ways: &[Way], interfaces: &[Interface]) -> Vec<Pair> {
     let firsts = ways.iter().enumerate();
     let mut pairs: Vec<_> = firsts
         .flat_map(|(index, one)| ways[index + 1..].iter().map(move |other| (one, other)))
@@ -154,17 +157,18 @@ fn gateway(hop: &NextHop) -> String {
 mod tests {
     use super::*;
 
-    use mtls_core::path::RouteInfo;
+    use crate::path::RouteInfo;
 
-    use super::super::machine::{Kind, State};
+    use super::super::machine::{InterfaceKind, InterfaceState};
 
     fn way(interface: &str, source: &str, gateway: Option<(&str, Option<&str>)>) -> Way {
-        let mut route = RouteInfo::default();
-        route.interface = Some(interface.into());
-        route.source = Some(source.parse().unwrap());
         Way {
             spec: PathKind::Interface(interface.into()),
-            route,
+            route: RouteInfo {
+                interface: Some(interface.into()),
+                source: Some(source.parse().unwrap()),
+                ..RouteInfo::default()
+            },
             next_hop: Some(NextHop {
                 gateway: gateway.map(|(ip, _)| ip.parse().unwrap()),
                 mac: gateway.and_then(|(_, mac)| mac.map(str::to_owned)),
@@ -218,8 +222,8 @@ mod tests {
         Interface {
             name: name.into(),
             index: 1,
-            kind: Kind::Made(kind.into()),
-            state: State::Up,
+            kind: InterfaceKind::Made(kind.into()),
+            state: InterfaceState::Up,
             addresses: Vec::new(),
             default_routes: Vec::new(),
             carried_by: carried_by.map(str::to_owned),

@@ -3,28 +3,35 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mtls_core::path::{Dial, DialError, Endpoint, Path, PathKind, RouteInfo};
-use mtls_core::proto::frame::GREETING;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::path::{Dial, DialError, Endpoint, Path, PathKind, RouteInfo};
+use crate::proto::frame::GREETING;
+
 /// A path that leads to the server.
 #[derive(Clone, Debug)]
-pub(super) struct Reached {
-    pub(super) local: Option<SocketAddr>,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) route: RouteInfo,
-    /// How long a TCP handshake took, with the proxy's part where there is one.
-    pub(super) rtt: Option<Duration>,
-    pub(super) greeting: Option<Greeting>,
+#[non_exhaustive]
+pub struct Reached {
+    /// The address at this end.
+    pub local: Option<SocketAddr>,
+    /// The address at the other end: the proxy's, where there is one.
+    pub peer: Option<SocketAddr>,
+    /// How it leaves this host.
+    pub route: RouteInfo,
+    /// The duration of a TCP handshake, with the proxy's part where there is one.
+    pub rtt: Option<Duration>,
+    /// The answer to the greeting; `None` where none was sent.
+    pub greeting: Option<Greeting>,
 }
 
-/// What answers the side protocol's greeting (`docs/protocol.md`, section 5.1).
+/// The answer to the side protocol's greeting (`docs/protocol.md`, section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Greeting {
+#[non_exhaustive]
+pub enum Greeting {
     /// A side verifier. Which one, only a verification shows.
     Greets,
     /// Something else, such as a TLS server that complains.
@@ -36,7 +43,8 @@ pub(super) enum Greeting {
 }
 
 impl Greeting {
-    pub(super) fn as_str(self) -> &'static str {
+    /// Its text for people.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Greets => "greets",
             Self::OtherProtocol => "no: another protocol",
@@ -46,12 +54,18 @@ impl Greeting {
     }
 }
 
-/// Dials twice: the first time the name is resolved, so the second shows what TCP takes. `patience`
-/// is for the greeting, where one is asked for.
-pub(super) async fn probe(
+/// Tries a path. It dials twice: the first dial resolves the name, so the second shows the duration
+/// of TCP alone. With a `greeting_timeout` it greets, and waits that long for the answer.
+///
+/// # Errors
+/// That of the first dial.
+///
+/// # Panics
+/// Outside a tokio runtime with its I/O and time drivers.
+pub async fn probe(
     path: Path,
     to: Endpoint,
-    patience: Option<Duration>,
+    greeting_timeout: Option<Duration>,
 ) -> Result<Reached, DialError> {
     let first = path.dial(&to).await?;
     let again = match (path.kind(), first.peer) {
@@ -62,8 +76,8 @@ pub(super) async fn probe(
     let second = path.dial(&again).await;
     let rtt = second.is_ok().then(|| start.elapsed());
     let dialed = second.unwrap_or(first);
-    let greeting = match patience {
-        Some(patience) => Some(greet(dialed.stream, patience).await),
+    let greeting = match greeting_timeout {
+        Some(limit) => Some(greet(dialed.stream, limit).await),
         None => None,
     };
     Ok(Reached {
@@ -75,7 +89,7 @@ pub(super) async fn probe(
     })
 }
 
-async fn greet(mut stream: TcpStream, patience: Duration) -> Greeting {
+async fn greet(mut stream: TcpStream, limit: Duration) -> Greeting {
     let mut answer = [0; GREETING.len()];
     let talk = async {
         stream.write_all(&GREETING).await?;
@@ -91,7 +105,7 @@ async fn greet(mut stream: TcpStream, patience: Duration) -> Greeting {
             false => Greeting::OtherProtocol,
         })
     };
-    match timeout(patience, talk).await {
+    match timeout(limit, talk).await {
         Ok(Ok(greeting)) => greeting,
         Ok(Err(_)) => Greeting::Closes,
         Err(_) => Greeting::Silent,

@@ -3,25 +3,19 @@
 mod parse;
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_DUMP, NetlinkBuffer};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::machine::{Hop, Interface, Neighbours};
-
-/// `AF_NETLINK` and `NETLINK_ROUTE` (`linux/netlink.h`).
-const AF_NETLINK: i32 = 16;
-const NETLINK_ROUTE: i32 = 0;
+use crate::path::kernel::NetlinkSocket;
 
 /// `NLMSG_ERROR` and `NLMSG_DONE`.
 const ERROR: u16 = 2;
@@ -40,22 +34,11 @@ const MAX_PART: usize = 64 * 1024;
 const MAX_ENTRIES: usize = 4096;
 
 /// A way to ask the kernel.
-pub(super) struct Kernel {
-    socket: Socket,
-    sequence: u32,
-    part: Box<[u8]>,
-}
+pub(super) struct Kernel(NetlinkSocket);
 
 impl Kernel {
     pub(super) fn open() -> io::Result<Self> {
-        let protocol = Some(Protocol::from(NETLINK_ROUTE));
-        let socket = Socket::new(Domain::from(AF_NETLINK), Type::RAW, protocol)?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            part: vec![0; MAX_PART].into(),
-        })
+        NetlinkSocket::open(MAX_PART, TIMEOUT).map(Self)
     }
 
     /// All interfaces, with their addresses and default routes.
@@ -138,7 +121,7 @@ impl Kernel {
         message.attributes = vec![RouteAttribute::Destination(to.into())];
         message.attributes.extend(from.into_iter().chain(out));
         let mut hops = Vec::new();
-        self.ask(RouteNetlinkMessage::GetRoute(message), 0)?;
+        self.0.request(RouteNetlinkMessage::GetRoute(message), 0)?;
         self.read_part(|payload| hops.extend(parse::hop(payload)))?;
         hops.pop()
             .ok_or_else(|| io::Error::other("the answer names no interface"))
@@ -150,27 +133,15 @@ impl Kernel {
         message: RouteNetlinkMessage,
         mut each: impl FnMut(&[u8]),
     ) -> io::Result<()> {
-        self.ask(message, NLM_F_DUMP)?;
+        self.0.request(message, NLM_F_DUMP)?;
         while !self.read_part(&mut each)? {}
         Ok(())
     }
 
-    fn ask(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        request.finalize();
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        self.socket.send(&bytes).map(drop)
-    }
-
     /// Whether it was the last part.
     fn read_part(&mut self, each: impl FnMut(&[u8])) -> io::Result<bool> {
-        let len = self.socket.read(&mut self.part)?;
-        messages(&self.part[..len], self.sequence, each)
+        let (part, sequence) = self.0.receive()?;
+        messages(part, sequence, each)
     }
 }
 
@@ -213,21 +184,23 @@ fn keep<T>(found: &mut Vec<T>, entry: Option<T>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::{ANYWHERE, Kind};
+    use super::super::machine::{ANYWHERE, InterfaceKind};
     use super::*;
 
     /// A part of the kernel's answer to this.
     fn answer(message: RouteNetlinkMessage) -> (Vec<u8>, u32) {
         let mut kernel = Kernel::open().unwrap();
-        kernel.ask(message, NLM_F_DUMP).unwrap();
-        let len = kernel.socket.read(&mut kernel.part).unwrap();
-        (kernel.part[..len].to_vec(), kernel.sequence)
+        kernel.0.request(message, NLM_F_DUMP).unwrap();
+        let (part, sequence) = kernel.0.receive().unwrap();
+        (part.to_vec(), sequence)
     }
 
     #[test]
     fn the_loopback_interface_is_found_with_its_addresses() {
         let interfaces = Kernel::open().unwrap().interfaces().unwrap();
-        let loopback = interfaces.iter().find(|one| one.kind == Kind::Loopback);
+        let loopback = interfaces
+            .iter()
+            .find(|one| one.kind == InterfaceKind::Loopback);
         let loopback = loopback.expect("a loopback interface");
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let has = |ip| loopback.addresses.iter().any(|one| one.ip == ip);

@@ -12,7 +12,7 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteNextHop, RouteType, RouteVia,
 };
 
-use super::super::machine::{Address, DefaultRoute, Hop, Interface, Kind, State};
+use super::super::machine::{Address, DefaultRoute, Hop, Interface, InterfaceKind, InterfaceState};
 
 /// The routing tables of the machine's own addresses, and the main one (ip-route(8)).
 const LOCAL_TABLE: u32 = 255;
@@ -80,40 +80,40 @@ fn text(bytes: &[u8]) -> Option<String> {
 }
 
 /// Wireless and mobile devices are known by what their drivers tell sysfs.
-fn kind(name: &str, header: &LinkHeader, made: Option<String>) -> Kind {
+fn kind(name: &str, header: &LinkHeader, made: Option<String>) -> InterfaceKind {
     if header.flags.contains(LinkFlags::Loopback) {
-        return Kind::Loopback;
+        return InterfaceKind::Loopback;
     }
     if let Some(made) = made {
         return match made.as_str() {
-            "wwan" => Kind::Mobile,
-            _ => Kind::Made(made),
+            "wwan" => InterfaceKind::Mobile,
+            _ => InterfaceKind::Made(made),
         };
     }
     let device = Path::new("/sys/class/net").join(name);
     let event = std::fs::read_to_string(device.join("uevent")).unwrap_or_default();
     let is = |kind: &str| event.lines().any(|line| line == format!("DEVTYPE={kind}"));
     if is("wwan") {
-        return Kind::Mobile;
+        return InterfaceKind::Mobile;
     }
     if is("wlan") || device.join("phy80211").exists() {
-        return Kind::Wireless;
+        return InterfaceKind::Wireless;
     }
     match header.link_layer_type {
-        LinkLayerType::Ether => Kind::Ethernet,
-        LinkLayerType::Ppp => Kind::PointToPoint,
-        _ => Kind::Other,
+        LinkLayerType::Ether => InterfaceKind::Ethernet,
+        LinkLayerType::Ppp => InterfaceKind::PointToPoint,
+        _ => InterfaceKind::Other,
     }
 }
 
-fn state(flags: LinkFlags) -> State {
+fn state(flags: LinkFlags) -> InterfaceState {
     match (
         flags.contains(LinkFlags::Up),
         flags.contains(LinkFlags::Running),
     ) {
-        (true, true) => State::Up,
-        (true, false) => State::NoCarrier,
-        (false, _) => State::Down,
+        (true, true) => InterfaceState::Up,
+        (true, false) => InterfaceState::NoCarrier,
+        (false, _) => InterfaceState::Down,
     }
 }
 
