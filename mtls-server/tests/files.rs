@@ -4,9 +4,11 @@ mod common;
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use common::{Running, Site, curl, text};
+use common::{Running, Site, binary, curl, text};
 
 const BROWSER: &str = "accept: text/html,application/xhtml+xml,*/*;q=0.8";
 
@@ -89,6 +91,199 @@ fn a_part_is_sent_only_of_the_file_that_the_client_knows() {
     assert!(text(&body).contains("no such part"), "{}", text(&body));
     let (head, body) = fetch(&site, &server, path, &["-r", "0-0,3-4"]).expect("curl");
     assert_eq!((status(&head), text(&body).as_str()), ("200", "a file"));
+}
+
+#[test]
+fn a_range_is_read_as_http_defines_it() {
+    let site = Site::new();
+    write(&site, "hundred", vec![b'x'; 100]);
+    write(&site, "empty", "");
+    let server = site.serve(&[]);
+    for (path, range, expected, part) in [
+        ("/hundred", "Bytes=0-4", "206", Some("bytes 0-4/100")),
+        ("/hundred", "bytes=-500", "206", Some("bytes 0-99/100")),
+        ("/hundred", "bytes=-1", "206", Some("bytes 99-99/100")),
+        (
+            "/hundred",
+            "bytes=90-99999999999999999999",
+            "206",
+            Some("bytes 90-99/100"),
+        ),
+        (
+            "/hundred",
+            "bytes=,098-099 ,",
+            "206",
+            Some("bytes 98-99/100"),
+        ),
+        (
+            "/hundred",
+            "bytes=99999999999999999999-",
+            "416",
+            Some("bytes */100"),
+        ),
+        ("/hundred", "bytes=-0", "416", Some("bytes */100")),
+        ("/hundred", "items=0-5", "200", None),
+        ("/hundred", "bytes=5-4", "200", None),
+        ("/hundred", "bytes=a-b", "200", None),
+        ("/empty", "bytes=0-", "200", None),
+        ("/empty", "bytes=-5", "200", None),
+    ] {
+        let range = format!("range: {range}");
+        let Some((head, body)) = fetch(&site, &server, path, &["-H", &range]) else {
+            return;
+        };
+        assert_eq!(status(&head), expected, "{range}: {head}");
+        assert_eq!(field(&head, "content-range"), part, "{range}: {head}");
+        let length = body.len().to_string();
+        assert_eq!(field(&head, "content-length"), Some(&*length), "{range}");
+    }
+}
+
+#[test]
+fn head_is_answered_as_get_but_for_the_body_and_ranges() {
+    let site = Site::new();
+    write(&site, "long.txt", "all work and no play\n".repeat(1000));
+    fs::create_dir_all(site.www().join("odd/index.html")).expect("a directory");
+    let server = site.serve(&[]);
+    let gzip = "accept-encoding: gzip";
+    for version in ["--http1.1", "--http2"] {
+        for (path, options) in [
+            ("/sub/file.txt", &[][..]),
+            ("/long.txt", &["-H", gzip][..]),
+            ("/sub", &[][..]),
+            ("/odd/", &[][..]),
+            ("/missing", &[][..]),
+        ] {
+            let get = [&[version][..], options].concat();
+            let Some((expected, _)) = fetch(&site, &server, path, &get) else {
+                return;
+            };
+            let head = [&get[..], &["-I", "-H", "range: bytes=0-1"]].concat();
+            let (head, body) = fetch(&site, &server, path, &head).expect("curl");
+            assert_eq!(fields_of(&head), fields_of(&expected), "{version} {path}");
+            assert!(body.is_empty(), "{version} {path}");
+        }
+    }
+}
+
+/// The status line and the fields that do not change from one moment to the next, without those that
+/// only a response with a body needs.
+fn fields_of(head: &str) -> Vec<&str> {
+    let passing = ["date: ", "transfer-encoding: ", "content-length: 0"];
+    let passes = |line: &&str| !passing.iter().any(|other| line.starts_with(other));
+    head.lines().filter(passes).collect()
+}
+
+#[test]
+fn a_304_response_describes_the_file_as_a_200_response_does() {
+    let site = Site::new();
+    write(&site, "long.txt", "all work and no play\n".repeat(1000));
+    write(&site, "page.html", "<p>as it is");
+    write(&site, "page.html.br", "(brotli)");
+    for server in [site.serve(&[]), site.serve(&["--no-compression"])] {
+        for path in ["/long.txt", "/page.html", "/sub/file.txt"] {
+            for accept in ["accept-encoding: gzip, br", "accept-encoding: identity"] {
+                let Some((full, _)) = fetch(&site, &server, path, &["-H", accept]) else {
+                    return;
+                };
+                assert_eq!(status(&full), "200");
+                let tag = field(&full, "etag").expect("a tag");
+                let strong = tag.trim_start_matches("W/");
+                let date = field(&full, "last-modified").expect("a date");
+                for condition in [
+                    format!("if-none-match: {strong}"),
+                    format!("if-none-match: \"other\", W/{strong}"),
+                    "if-none-match: *".to_owned(),
+                    format!("if-modified-since: {date}"),
+                ] {
+                    let options = ["-H", accept, "-H", &condition];
+                    let (head, body) = fetch(&site, &server, path, &options).expect("curl");
+                    assert_eq!(status(&head), "304", "{path} {condition}: {head}");
+                    for name in ["etag", "vary", "last-modified"] {
+                        assert_eq!(field(&head, name), field(&full, name), "{path} {condition}");
+                    }
+                    assert!(body.is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_that_leads_to_no_file_gets_404() {
+    let site = Site::new();
+    let _socket = UnixListener::bind(site.www().join("socket")).expect("a socket");
+    symlink("loop", site.www().join("loop")).expect("a link");
+    symlink("/dev/zero", site.www().join("device")).expect("a link");
+    fs::create_dir(site.www().join("packed.txt.gz")).expect("a directory");
+    write(&site, "packed.txt", "not packed");
+    // With `.br` after it, the name is too long for the file system.
+    let longest = "a".repeat(255);
+    write(&site, &longest, "x");
+    let server = site.serve(&["--index"]);
+    let long = format!("/{}", "a".repeat(300));
+    let deep = "/a".repeat(3000);
+    let packed = "accept-encoding: br, gzip";
+    for path in [
+        "/socket",
+        "/loop",
+        "/loop/x",
+        "/loop/",
+        "/device",
+        "/sub/file.txt/x",
+        "/nul%00",
+        &long,
+        &deep,
+    ] {
+        for options in [&["-H", packed][..], &["-I"][..], &["-r", "0-1"][..]] {
+            let Some((head, _)) = fetch(&site, &server, path, options) else {
+                return;
+            };
+            assert_eq!(status(&head), "404", "{path} {options:?}: {head}");
+        }
+    }
+    for (path, expected) in [("/packed.txt", "not packed"), (&format!("/{longest}"), "x")] {
+        let (head, body) = fetch(&site, &server, path, &["-H", packed]).expect("curl");
+        assert_eq!((status(&head), text(&body).as_str()), ("200", expected));
+    }
+}
+
+#[test]
+fn a_directory_behind_a_link_is_replaced_in_one_step() {
+    let site = Site::new();
+    let root = site.root.path();
+    for version in ["1", "2"] {
+        fs::create_dir(root.join(version)).expect("a directory");
+        fs::write(root.join(version).join("version"), version).expect("to write");
+    }
+    let lead_to = |target: &Path| {
+        symlink(target, root.join("next")).expect("a link");
+        fs::rename(root.join("next"), root.join("current")).expect("to rename");
+    };
+    lead_to(Path::new("1"));
+    let mut command = binary();
+    command.current_dir(root).args(["serve", "current"]);
+    command.args(["--cert", "pki/server.pem", "--key", "pki/server.key"]);
+    command.args(["--listen", "127.0.0.1:0", "--index"]);
+    let mut server = Running::start(command);
+    let get =
+        |server: &Running, path: &str| fetch(&site, server, path, &[]).map(|(_, body)| text(&body));
+    let Some(body) = get(&server, "/version") else {
+        return;
+    };
+    assert_eq!(body, "1");
+    lead_to(Path::new("2"));
+    assert_eq!(get(&server, "/version").as_deref(), Some("2"));
+
+    // What the program would not serve at its start it does not serve later either.
+    lead_to(Path::new("pki"));
+    let (head, _) = fetch(&site, &server, "/server.key", &[]).expect("curl");
+    assert_eq!(status(&head), "404");
+    assert_eq!(get(&server, "/version").as_deref(), Some("2"));
+    let line = server.wait_for("stays in use");
+    assert!(line.contains("every client could fetch it"), "{line}");
+    lead_to(Path::new("1"));
+    assert_eq!(get(&server, "/version").as_deref(), Some("1"));
 }
 
 #[test]

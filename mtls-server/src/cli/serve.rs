@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::value_parser;
+
 use super::tls_server::TlsServerArgs;
 use crate::error::Error;
 use crate::web::{Files, FilesOptions};
@@ -24,6 +26,16 @@ pub struct ServeArgs {
     /// Compress nothing, and ignore FILE.br and FILE.gz beside FILE
     #[arg(long)]
     pub no_compression: bool,
+
+    /// Number of threads that may read files at a time, 1 to 256; further reads wait
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "64",
+        value_parser = value_parser!(u16).range(1..=256),
+        help_heading = "Bounds"
+    )]
+    pub file_threads: u16,
 
     /// What every command that ends TLS is told.
     #[command(flatten)]
@@ -49,6 +61,7 @@ impl ServeArgs {
             index: self.index,
             hidden: self.hidden,
             compress: !self.no_compression,
+            threads: self.file_threads.into(),
         };
         let files = Files::new(&self.dir, options)?;
         let identity = &self.server.identity;

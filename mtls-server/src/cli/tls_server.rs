@@ -61,7 +61,7 @@ impl TlsServerArgs {
         self.show(does, &server, program.monitor());
         self.announce(does, &server);
         // For as long as its CA's file is to stay.
-        let _dev = source.keep(server.acceptor(), server.local_addr(), &mut program);
+        let _dev = source.keep(server.acceptor(), server.local_addr(), &mut program)?;
         program.run(server).await
     }
 
@@ -150,13 +150,14 @@ impl TlsSource {
         acceptor: &MultipathAcceptor,
         address: SocketAddr,
         program: &mut Program,
-    ) -> Option<Box<DevIdentity>> {
-        match self {
+    ) -> Result<Option<Box<DevIdentity>>, Error> {
+        Ok(match self {
             Self::Files(reloader) => {
                 let (acceptor, hangup) = (acceptor.clone(), program.hangup());
                 let monitor = Arc::clone(program.monitor());
                 let done = move |cause, reloaded: Reloaded| note_reload(&monitor, cause, &reloaded);
-                program.background(reloader.run(acceptor, hangup, done));
+                let spawned = reloader.spawn(acceptor, hangup, done);
+                spawned.map_err(Error::Runtime)?;
                 None
             }
             Self::Smkex => {
@@ -174,7 +175,7 @@ impl TlsSource {
                 ));
                 Some(dev)
             }
-        }
+        })
     }
 }
 

@@ -5,10 +5,10 @@ use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::monitor::{Monitor, Stage};
@@ -32,7 +32,7 @@ pub(crate) struct Program {
     signals: Signals,
     shutdown_timeout: Duration,
     /// What SIGHUP asks to read its files anew.
-    reload: Option<Arc<Notify>>,
+    reload: Option<SyncSender<()>>,
     monitor: Arc<Monitor>,
     /// Ends with the program.
     background: JoinSet<()>,
@@ -68,9 +68,12 @@ impl Program {
         self.background.spawn(task);
     }
 
-    /// What is told when SIGHUP comes. Say [`notify::ready`] when that is done.
-    pub(crate) fn hangup(&mut self) -> Arc<Notify> {
-        Arc::clone(self.reload.get_or_insert_default())
+    /// Gets a message for SIGHUP, one for several that come while it is busy. Say
+    /// [`notify::ready`] when the reload is done.
+    pub(crate) fn hangup(&mut self) -> Receiver<()> {
+        let (sender, receiver) = sync_channel(1);
+        self.reload = Some(sender);
+        receiver
     }
 
     /// Runs the service to its end.
@@ -116,7 +119,8 @@ impl Program {
                 Told::Reload => notify::reloading(),
             }
             match &self.reload {
-                Some(reload) => reload.notify_one(),
+                // A full channel: a reload is about to begin.
+                Some(reload) => drop(reload.try_send(())),
                 None => {
                     say(format_args!("SIGHUP: there is nothing to reload"));
                     notify::ready();

@@ -1,16 +1,14 @@
 //! Takes renewed certificates into use while the server runs.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use mtls_core::MultipathAcceptor;
-use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::server_tls::{ServerTls, TlsFiles};
 use crate::error::Error;
@@ -52,23 +50,38 @@ impl Reloader {
         self.files.load()
     }
 
-    /// Reloads when the files have changed, and whenever `asked` says so; never ends, safe to
-    /// drop. `done` is told of each.
-    pub(crate) async fn run(
-        mut self,
+    /// Reloads in a thread of its own when the files have changed, and for each message of
+    /// `hangup`, until the sender of that is dropped. Calls `done` after each reload.
+    ///
+    /// The files may lie on a disk that does not answer, and other files must not keep the
+    /// certificates waiting for a thread.
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub(crate) fn spawn(
+        self,
         acceptor: MultipathAcceptor,
-        asked: Arc<Notify>,
+        hangup: Receiver<()>,
+        done: impl Fn(Cause, Reloaded) + Send + 'static,
+    ) -> io::Result<()> {
+        let thread = thread::Builder::new().name("certificates".into());
+        thread.spawn(move || self.run(&acceptor, &hangup, done))?;
+        Ok(())
+    }
+
+    fn run(
+        mut self,
+        acceptor: &MultipathAcceptor,
+        hangup: &Receiver<()>,
         done: impl Fn(Cause, Reloaded),
     ) {
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let asked = tokio::select! {
-                () = asked.notified() => true,
-                _ = look.tick() => false,
+            let asked = match hangup.recv_timeout(LOOK_EVERY) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
             };
-            let files = self.files.clone();
-            let now = blocking(move || files.fingerprints()).await;
+            let now = self.files.fingerprints();
             let cause = match (asked, self.changes.look(now.clone())) {
                 (true, _) => Cause::Asked,
                 (false, true) => Cause::Changed,
@@ -77,21 +90,11 @@ impl Reloader {
             if asked {
                 self.changes = Changes::since(now);
             }
-            let (files, acceptor) = (self.files.clone(), acceptor.clone());
-            match blocking(move || reload(&files, &acceptor)).await {
+            match reload(&self.files, acceptor) {
                 Ok(tls) => done(cause, Reloaded::Fresh(tls)),
                 Err(error) => done(cause, Reloaded::Kept(error)),
             }
         }
-    }
-}
-
-/// Files may lie on a disk that is slow, or gone.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        // Nobody aborts it, so it has panicked.
-        Err(error) => resume_unwind(error.into_panic()),
     }
 }
 
