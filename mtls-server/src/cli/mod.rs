@@ -12,9 +12,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use mtls_core::pem::redact;
 
 use crate::error::Error;
-use crate::service::start_log;
+use crate::service::{finish_log, say, start_log};
 
 pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
@@ -129,17 +130,28 @@ impl Command {
 }
 
 /// Does what the command line says, with a runtime and a log of its own, and says on standard
-/// error where it serves.
+/// error where it serves, and why it failed. A reader of standard error that is slow, or reads
+/// nothing, does not delay it: lines are dropped and counted.
 ///
 /// # Errors
-/// Everything that can keep a server from starting, and [`Error::Interrupted`].
+/// Everything that can keep a server from starting, and [`Error::Interrupted`]. They have been
+/// written to standard error.
 pub fn run(cli: Cli) -> Result<(), Error> {
     start_log(cli.verbose);
+    let result = run_command(cli.command);
+    if let Err(error) = &result {
+        say(format_args!("{}", redact(&error.to_string())));
+    }
+    finish_log();
+    result
+}
+
+fn run_command(command: Command) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    let result = runtime.block_on(cli.command.run());
+    let result = runtime.block_on(command.run());
     // A read from a slow disk must not hold the end up.
     runtime.shutdown_background();
     result

@@ -244,7 +244,7 @@ impl Backend for PassthroughWatch {
         self.target().up
     }
 
-    fn bytes(&self) -> (u64, u64) {
+    fn bytes(&self) -> Option<(u64, u64)> {
         let tunnels = self.tunnels();
         (tunnels.bytes_to_server, tunnels.bytes_to_client)
     }

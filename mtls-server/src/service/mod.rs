@@ -20,6 +20,6 @@ pub use stop::Stopping;
 
 pub(crate) use incoming::Sockets;
 pub(crate) use listen::listen;
-pub(crate) use log::start_log;
+pub(crate) use log::{finish_log, say, start_log};
 pub(crate) use monitor::{Backend, Monitor};
-pub(crate) use program::{Program, say};
+pub(crate) use program::Program;

@@ -1,8 +1,7 @@
 //! The loop that runs a service until a signal ends it.
 
-use std::fmt;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::log::say;
 use super::monitor::{Monitor, Stage};
 use super::status::StatusPage;
 use super::{Drained, notify};
@@ -128,12 +128,6 @@ impl Program {
             }
         }
     }
-}
-
-/// One line on standard error.
-pub(crate) fn say(message: fmt::Arguments<'_>) {
-    // Serving goes on when standard error is closed.
-    let _ = writeln!(io::stderr().lock(), "mtls-server: {message}");
 }
 
 /// SIGTERM, SIGINT and SIGHUP.

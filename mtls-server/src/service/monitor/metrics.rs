@@ -81,6 +81,7 @@ pub(super) struct Now {
     pub(super) waiting: usize,
     pub(super) ready: bool,
     pub(super) uptime_seconds: f64,
+    pub(super) dropped_log_lines: u64,
     pub(super) backend: Option<BackendNow>,
 }
 
@@ -88,8 +89,8 @@ pub(super) struct Now {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BackendNow {
     pub(super) up: bool,
-    /// To it, and from it.
-    pub(super) bytes: (u64, u64),
+    /// To it, and from it, where they are counted.
+    pub(super) bytes: Option<(u64, u64)>,
 }
 
 impl Metrics {
@@ -225,20 +226,26 @@ impl Collector for Now {
             "Time since the start",
             self.uptime_seconds,
         )?;
-        let Some(backend) = self.backend else {
-            return Ok(());
-        };
-        gauge(
-            "target_up",
-            "1 while the target takes connections",
-            f64::from(u8::from(backend.up)),
-        )?;
+        if let Some(backend) = self.backend {
+            gauge(
+                "target_up",
+                "1 while the target takes connections",
+                f64::from(u8::from(backend.up)),
+            )?;
+        }
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
             counter.encode(metric)
         };
-        let (to, from) = backend.bytes;
+        counter(
+            "log_lines_dropped",
+            "Log lines dropped because standard error was not read",
+            self.dropped_log_lines,
+        )?;
+        let Some((to, from)) = self.backend.and_then(|backend| backend.bytes) else {
+            return Ok(());
+        };
         counter("target_sent_bytes", "Bytes passed on to the target", to)?;
         counter(
             "target_received_bytes",

@@ -37,8 +37,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Whether it takes connections, as of the last look; without it a service is not ready.
     fn up(&self) -> Option<bool>;
 
-    /// How many bytes it was sent, and how many it has sent.
-    fn bytes(&self) -> (u64, u64);
+    /// How many bytes it was sent, and how many it has sent, where they are counted.
+    fn bytes(&self) -> Option<(u64, u64)>;
 
     /// What the status page says of it: fields beside its own.
     fn status(&self) -> serde_json::Value;

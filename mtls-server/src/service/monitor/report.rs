@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::metrics::{BackendNow, Direction, Now, ReasonLabels};
 use super::tally::Tally;
 use super::{Monitor, Stage};
+use crate::service::log::dropped_lines;
 
 impl Monitor {
     /// The metrics, in the OpenMetrics text format.
@@ -41,6 +42,7 @@ impl Monitor {
                 "faults": by_reason(&metrics.side_faults),
             },
             "certificate": self.certificate(),
+            "log_lines_dropped": now.dropped_log_lines,
             "backend": self.backend.get().map(|backend| backend.status()),
         })
     }
@@ -56,6 +58,7 @@ impl Monitor {
                 bytes: backend.bytes(),
             }),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
+            dropped_log_lines: dropped_lines(),
         }
     }
 
