@@ -83,10 +83,7 @@ fn act(command: &Command) -> Result<Exit, UsageError> {
         Command::Check(check, settings) => drive(settings, check::check(check, settings)),
         Command::Paths(paths, settings) => drive(settings, paths::paths(paths, settings)),
         Command::Connect(connect, settings) => drive(settings, connect::connect(connect, settings)),
-        Command::Proxy(proxy, settings) => {
-            trace::start(settings.verbose);
-            proxy::proxy(proxy, settings)
-        }
+        Command::Proxy(proxy, settings) => proxy::proxy(proxy, settings),
         Command::Completions(shell) => Ok(completions::completions(*shell)),
         Command::Man(dir) => Ok(man::man(dir)),
     }
@@ -97,7 +94,7 @@ fn drive(
     settings: &Settings,
     work: impl Future<Output = Result<Exit, UsageError>>,
 ) -> Result<Exit, UsageError> {
-    trace::start(settings.verbose);
+    trace::start(settings.verbose, std::io::stderr);
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

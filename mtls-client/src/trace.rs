@@ -1,21 +1,23 @@
 //! Where log messages go.
 
-use std::io;
-
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::messages;
 
-/// Messages go to standard error: with `-vv` what this project does, or what `RUST_LOG` says,
-/// such as `debug` or `mtls_core=trace,hyper=debug`.
-pub(crate) fn start(verbose: u8) {
+/// Log messages go to `writer`: with `-vv` what this project does, or what `RUST_LOG` says, such as
+/// `debug` or `mtls_core=trace,hyper=debug`.
+pub(crate) fn start<W>(verbose: u8, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let Some(filter) = filter(verbose) else {
         return;
     };
     let messages = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(writer)
         .with_ansi(false);
     // A caller of the library may have decided already.
     let _ = tracing_subscriber::registry()

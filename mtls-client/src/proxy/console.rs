@@ -7,7 +7,8 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -20,21 +21,32 @@ use crate::style::{Colour, Style};
 /// How many messages may wait to be written. More are dropped, and counted.
 const WAITING: usize = 1024;
 
+/// How long the end of the proxy may wait for the readers of its messages.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The version of the JSON lines; a change that could break a reader raises it.
 const SCHEMA: u32 = 1;
 
 /// Tells people and programs what happens.
 pub(crate) struct Console {
-    lines: SyncSender<Line>,
-    dropped: AtomicU64,
+    queue: Arc<Queue>,
     json: bool,
     verbose: bool,
     silent: bool,
     style: Style,
 }
 
-/// The thread that writes.
-pub(crate) struct Writer(JoinHandle<()>);
+/// The thread that writes: it drops its end of the channel when it is done.
+pub(crate) struct Writer(Receiver<()>);
+
+/// Messages that wait to be written.
+struct Queue {
+    lines: SyncSender<Line>,
+    dropped: AtomicU64,
+}
+
+/// Passes log messages on while the console lives.
+struct Log(Weak<Queue>);
 
 enum Line {
     Out(String),
@@ -44,18 +56,30 @@ enum Line {
 impl Console {
     pub(crate) fn start(settings: &Settings) -> io::Result<(Self, Writer)> {
         let (lines, waiting) = sync_channel(WAITING);
-        let writer = std::thread::Builder::new()
-            .name("console".into())
-            .spawn(move || write(&waiting))?;
-        let console = Self {
+        let (running, finished) = sync_channel(0);
+        let thread = std::thread::Builder::new().name("console".into());
+        thread.spawn(move || {
+            write(&waiting);
+            drop(running);
+        })?;
+        let queue = Arc::new(Queue {
             lines,
             dropped: AtomicU64::new(0),
+        });
+        let console = Self {
+            queue,
             json: settings.json,
             verbose: settings.verbose > 0,
             silent: settings.silent,
             style: Style::of(&io::stderr()),
         };
-        Ok((console, Writer(writer)))
+        Ok((console, Writer(finished)))
+    }
+
+    /// A writer of log messages that never blocks.
+    pub(crate) fn log(&self) -> impl Fn() -> Box<dyn Write> + Send + Sync + 'static {
+        let queue = Arc::downgrade(&self.queue);
+        move || Box::new(Log(queue.clone()))
     }
 
     /// The proxy can be used from now on.
@@ -180,6 +204,12 @@ impl Console {
     }
 
     fn put(&self, line: Line) {
+        self.queue.put(line);
+    }
+}
+
+impl Queue {
+    fn put(&self, line: Line) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let note = format!("mtls-client: messages that nobody read: {dropped}\n");
@@ -193,10 +223,24 @@ impl Console {
     }
 }
 
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if let Some(queue) = self.0.upgrade() {
+            queue.put(Line::Err(String::from_utf8_lossy(text).into_owned()));
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Writer {
-    /// Waits until everything is written, once every [`Console`] is gone.
+    /// Waits until everything is written, once every [`Console`] is gone, for 1 s at most.
     pub(crate) fn finish(self) {
-        let _ = self.0.join();
+        // The thread sends nothing: its end is what counts.
+        let _ = self.0.recv_timeout(PATIENCE);
     }
 }
 

@@ -33,6 +33,7 @@ use crate::failure::Failure;
 use crate::messages;
 use crate::options::{self, Rules, Settings, UsageError};
 use crate::roots;
+use crate::trace;
 
 /// How many second looks are taken at a time.
 const LOOKS: usize = 4;
@@ -83,6 +84,7 @@ pub(crate) fn proxy(options: &options::Proxy, settings: &Settings) -> Result<Exi
             return Ok(Exit::Connect);
         }
     };
+    trace::start(settings.verbose, console.log());
     let exit = runtime.block_on(run(options, settings, relay, console));
     runtime.shutdown_timeout(Duration::from_millis(200));
     writer.finish();

@@ -1,13 +1,16 @@
 //! How the proxy starts and stops, and what it does with clients that make trouble.
 
+use std::io::{BufRead, PipeWriter, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{LONG, Running};
-use crate::lab::{Lab, closed_port};
+use crate::lab::{Lab, closed_port, program};
 
 async fn ends(running: &mut Running) -> i32 {
     let ended = tokio::time::timeout(LONG, running.child.wait()).await;
@@ -65,6 +68,55 @@ async fn port_that_is_taken_is_named() {
     let address = socket.local_addr().expect("an address").to_string();
     let run = lab.run(["proxy", "--listen", &address]).await;
     run.exits_with(7).complains_of(&[&address, "--listen"]);
+}
+
+/// A process writes to the same pipe until it is full, and nothing reads it.
+fn fill(mut pipe: PipeWriter) {
+    let (written, progress) = channel();
+    std::thread::spawn(move || {
+        while pipe.write_all(b".").is_ok() {
+            let _ = written.send(());
+        }
+    });
+    while progress.recv_timeout(Duration::from_millis(500)).is_ok() {}
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_delays_neither_tunnels_nor_the_end() {
+    let mut lab = Lab::new();
+    let target = echo(&mut lab).await;
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = program();
+    command
+        .args(["proxy", "--listen", "127.0.0.1:0", "--exempt", "*", "-vv"])
+        .env("RUST_LOG", "trace")
+        .stderr(writer.try_clone().expect("another"));
+    let child = command.spawn().expect("to run");
+    drop(command);
+    let mut lines = std::io::BufReader::new(reader).lines();
+    let address = loop {
+        let line = lines.next().expect("a line").expect("a line");
+        if let Some((_, rest)) = line.split_once("proxy on ") {
+            break rest.split(' ').next().unwrap_or(rest).parse();
+        }
+    };
+    fill(writer);
+    let mut proxy = Running {
+        address: address.expect("an address"),
+        child,
+        stderr: Arc::default(),
+    };
+    for _ in 0..20 {
+        let relayed = async {
+            let (mut stream, status) = proxy.tunnel(target).await;
+            assert_eq!(status, "HTTP/1.1 200 Connection established");
+            echoes(&mut stream).await;
+        };
+        tokio::time::timeout(LONG, relayed).await.expect("it hangs");
+    }
+    proxy.signal("TERM");
+    assert_eq!(ends(&mut proxy).await, 0);
+    drop(lines);
 }
 
 #[tokio::test]
