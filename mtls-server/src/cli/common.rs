@@ -115,9 +115,14 @@ pub struct HttpArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
     pub header_timeout: Duration,
 
-    /// After how long without a byte a connection is closed
+    /// After how long without a byte a connection is closed while the client is to send or to read
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub idle_timeout: Duration,
+
+    /// The same while a client waits for a response or for more of one (server-sent events), and
+    /// for WebSockets
+    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
+    pub stream_timeout: Duration,
 
     /// Longest request line and header fields in bytes, over HTTP/1.1 and HTTP/2; more get 431
     #[arg(
@@ -176,6 +181,7 @@ impl HttpArgs {
             header_timeout: self.header_timeout,
             idle_timeout: self.idle_timeout,
             request_head: HeadLimit::new(self.max_header_size as usize),
+            stream_timeout: self.stream_timeout,
         }
     }
 }

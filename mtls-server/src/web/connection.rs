@@ -22,7 +22,7 @@ use mtls_core::http_io::{HeadLimit, MergeData, linger};
 use tokio::io::AsyncWriteExt;
 
 use super::client_io::ClientIo;
-use super::idle::{Activity, Watched};
+use super::idle::{Activity, IdleLimits, Watched, WatchedBody};
 use super::media::Media;
 use super::pages::Problem;
 use super::request_body::RequestBody;
@@ -112,8 +112,12 @@ pub struct HttpLimits {
     /// request counts, on a connection that is kept alive too. Default: 30 s.
     pub header_timeout: Duration,
     /// How long a connection may stay without a byte in either direction before it is asked to
-    /// close; after the same time again it is cut. Default: 60 s.
+    /// close; after the same time again it is cut. It applies while the client is to send a request
+    /// or to read. Default: 60 s.
     pub idle_timeout: Duration,
+    /// The same for a client that waits for a response, or for more of one, and for WebSockets.
+    /// Default: 1 h.
+    pub stream_timeout: Duration,
     /// The longest head of a request, over HTTP/1.1 and HTTP/2; a longer one gets 431. Default:
     /// [`HeadLimit::REQUEST`].
     pub request_head: HeadLimit,
@@ -124,7 +128,17 @@ impl Default for HttpLimits {
         Self {
             header_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
+            stream_timeout: Duration::from_secs(3600),
             request_head: HeadLimit::REQUEST,
+        }
+    }
+}
+
+impl HttpLimits {
+    fn idle(&self) -> IdleLimits {
+        IdleLimits {
+            idle: self.idle_timeout,
+            stream: self.stream_timeout,
         }
     }
 }
@@ -168,6 +182,7 @@ impl<R: Respond> Site<R> {
             http2,
             limits: HttpLimits {
                 idle_timeout: limits.idle_timeout.max(least),
+                stream_timeout: limits.stream_timeout.max(least),
                 ..*limits
             },
         }
@@ -191,14 +206,14 @@ impl<R: Respond> Site<R> {
             () = &mut gone => return End::Cut("the client is gone"),
             ended = serving.as_mut() => return End::from(ended),
             () = stopping.wait() => {}
-            () = activity.idle_for(self.limits.idle_timeout) => {}
+            () = activity.idle_within(self.limits.idle()) => {}
         }
         finish(serving.as_mut());
         tokio::select! {
             biased;
             () = gone => End::Cut("the client is gone"),
             ended = serving => End::from(ended),
-            () = activity.idle_for(self.limits.idle_timeout) => End::Cut("nothing moves"),
+            () = activity.idle_within(self.limits.idle()) => End::Cut("nothing moves"),
         }
     }
 }
@@ -227,11 +242,15 @@ impl<R: Respond> Handler for Site<R> {
         let (tls, verdict) = stream.into_parts();
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP_2);
         tracing::debug!(peer = %address, verdict = ?verdict_field(&verdict.outcome()), "connection");
+        let local = tls.get_ref().0.local_addr().ok();
+        let client = ClientIo::new(tls);
+        let (io, activity) = Watched::new(client.clone());
         let talk = Arc::new(Talk {
             respond: self.respond.clone(),
+            activity: activity.clone(),
             peer: Peer {
                 address,
-                local: tls.get_ref().0.local_addr().ok(),
+                local,
                 verdict,
                 field: VerdictField::default(),
                 takeover: Takeover::default(),
@@ -239,8 +258,6 @@ impl<R: Respond> Handler for Site<R> {
             request_head: self.limits.request_head,
             sends: AtomicBool::new(false),
         });
-        let client = ClientIo::new(tls);
-        let (io, activity) = Watched::new(client.clone());
         let answering = Arc::clone(&talk);
         let answer = service_fn(move |request| Arc::clone(&answering).answer(request));
         let watch = (&mut stopping, &activity);
@@ -285,12 +302,15 @@ impl<R: Respond> Site<R> {
         };
         let tunnel = talk.peer.takeover.lock().take();
         match tunnel {
-            Some(tunnel) => tokio::select! {
-                () = tunnel => {}
-                () = activity.idle_for(self.limits.idle_timeout) => {
-                    tracing::debug!(%peer, "cut off: nothing moves");
+            Some(tunnel) => {
+                let _awaited = activity.awaited();
+                tokio::select! {
+                    () = tunnel => {}
+                    () = activity.idle_within(self.limits.idle()) => {
+                        tracing::debug!(%peer, "cut off: nothing moves");
+                    }
                 }
-            },
+            }
             None if lingers => linger(client).await,
             None => {}
         }
@@ -304,6 +324,7 @@ struct Talk<R> {
     request_head: HeadLimit,
     /// The last request has a body, which the client may still send.
     sends: AtomicBool,
+    activity: Activity,
 }
 
 impl<R: Respond> Talk<R> {
@@ -311,7 +332,7 @@ impl<R: Respond> Talk<R> {
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Either<Full<Bytes>, R::Body>>, Infallible> {
+    ) -> Result<Response<Either<Full<Bytes>, WatchedBody<R::Body>>>, Infallible> {
         let upgrade = request.extensions().get::<OnUpgrade>().cloned();
         let has_body = !request.body().is_end_stream();
         self.sends.store(has_body, Ordering::Relaxed);
@@ -322,8 +343,10 @@ impl<R: Respond> Talk<R> {
         } else if request.uri().path() == verdict_page::PATH {
             verdict_page::answer(request.method(), request.headers(), &self.peer).map(Either::Left)
         } else {
+            let awaited = self.activity.awaited();
             let response = self.respond.respond(request, &self.peer).await;
-            response.map(Either::Right)
+            drop(awaited);
+            response.map(|body| Either::Right(WatchedBody::new(body, self.activity.clone())))
         };
         if let (Some(upgrade), false) = (upgrade, switches(&response)) {
             self.peer.take_over(close(upgrade));

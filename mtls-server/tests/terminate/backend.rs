@@ -27,6 +27,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+/// How long nothing moves where a test wants that.
+pub(crate) const QUIET: Duration = Duration::from_secs(2);
+
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
 /// Ends when it is dropped.
@@ -179,8 +182,13 @@ async fn answer(request: Request<Incoming>) -> Answer {
         }
         "/half" => half(),
         "/hop" => hop_by_hop(),
-        "/ws" => websocket(request, true),
+        "/ws" | "/101-websocket" => websocket(request, true),
         "/101" => websocket(request, false),
+        "/events" => events(),
+        "/late" => {
+            tokio::time::sleep(QUIET).await;
+            Response::new(text("late".to_owned()))
+        }
         "/trailers" => trailers(),
         path if path.starts_with("/fields/") => many_fields(path),
         _ => fields(&request),
@@ -210,6 +218,24 @@ async fn count(mut body: Incoming) -> Answer {
         bytes += frame.data_ref().map_or(0, Bytes::len);
     }
     Response::new(text(bytes.to_string()))
+}
+
+/// One event at once, and one after a while.
+fn events() -> Answer {
+    let frames = futures_util::stream::unfold(0, |step| async move {
+        match step {
+            0 => Some((Ok(Frame::data(Bytes::from_static(b"data: 1\n\n"))), 1)),
+            1 => {
+                tokio::time::sleep(QUIET).await;
+                Some((Ok(Frame::data(Bytes::from_static(b"data: 2\n\n"))), 2))
+            }
+            _ => None,
+        }
+    });
+    let mut answer = Response::new(BodyExt::boxed(StreamBody::new(frames)));
+    let event_stream = HeaderValue::from_static("text/event-stream");
+    answer.headers_mut().insert("content-type", event_stream);
+    answer
 }
 
 /// Promises ten bytes, sends five and breaks off.

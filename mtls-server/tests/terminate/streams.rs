@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::backend::Backend;
-use crate::common::{Site, read_head};
+use crate::common::{HUNG, Site, read_head, send_get};
 use crate::status;
 
 #[tokio::test]
@@ -30,6 +30,34 @@ async fn an_answer_begins_before_the_request_has_ended() {
         assert_ne!(stream.read_buf(&mut body).await.expect("the body"), 0);
     }
     assert!(String::from_utf8_lossy(&body).contains("second"));
+}
+
+#[test]
+fn a_response_that_is_quiet_for_longer_than_the_idle_timeout_arrives_whole() {
+    let (site, backend) = (Site::new(), Backend::tcp());
+    let server = site.terminate(&backend.url, &["--idle-timeout", "200ms"]);
+    for version in ["--http1.1", "--http2"] {
+        for (path, expected) in [("/events", "data: 1\n\ndata: 2\n\n"), ("/late", "late")] {
+            let Some((head, body)) = site.fetch(&server, path, &[version]) else {
+                return;
+            };
+            assert_eq!(status(&head), "200", "{version} {path}: {head}");
+            assert_eq!(body, expected, "{version} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_on_which_nothing_moves_is_cut_after_the_stream_timeout() {
+    let (site, backend) = (Site::new(), Backend::tcp());
+    let limits = ["--stream-timeout", "200ms", "--idle-timeout", "1m"];
+    let server = site.terminate(&backend.url, &limits);
+    let mut stream = site.connect(server.address).await;
+    send_get(&mut stream, "/never", "close").await;
+    let mut response = Vec::new();
+    let ended = timeout(HUNG, stream.read_to_end(&mut response)).await;
+    let _ = ended.expect("the server cuts it");
+    assert!(response.is_empty(), "{response:?}");
 }
 
 #[test]

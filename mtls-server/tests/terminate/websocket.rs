@@ -8,7 +8,7 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, QUIET};
 use crate::common::{HUNG, Site, text, verdict_of};
 
 #[tokio::test]
@@ -62,13 +62,28 @@ async fn a_websocket_that_stays_open_is_cut_off_when_the_server_stops() {
 #[tokio::test]
 async fn a_websocket_on_which_nothing_moves_is_cut() {
     let (site, backend) = (Site::new(), Backend::tcp());
-    let server = site.terminate(&backend.url, &["--idle-timeout", "300ms"]);
+    let server = site.terminate(&backend.url, &["--stream-timeout", "300ms"]);
     let stream = site.connect(server.address).await;
     let (mut socket, _) = client_async("wss://localhost/ws", stream)
         .await
         .expect("a WebSocket");
     let end = timeout(HUNG, socket.next()).await.expect("an end");
     assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_quiet_websocket_outlives_the_idle_timeout() {
+    let (site, backend) = (Site::new(), Backend::tcp());
+    let server = site.terminate(&backend.url, &["--idle-timeout", "200ms"]);
+    let stream = site.connect(server.address).await;
+    let (mut socket, _) = client_async("wss://localhost/ws", stream)
+        .await
+        .expect("a WebSocket");
+    tokio::time::sleep(QUIET).await;
+    let message = Message::text("still here");
+    socket.send(message.clone()).await.expect("to send");
+    let echo = socket.next().await.expect("a message").expect("a message");
+    assert_eq!(echo, message);
 }
 
 #[tokio::test]
