@@ -40,12 +40,10 @@ pub use cli::{
     TlsServerArgs, TunnelArgs, run,
 };
 pub use error::Error;
-pub use passthrough::{
-    Passthrough, PassthroughOptions, PassthroughWatch, TargetHealth, TunnelLimits, Tunnels,
-};
+pub use passthrough::{Passthrough, PassthroughOptions, PassthroughWatch, TunnelLimits, Tunnels};
 pub use service::{
     Authentication, Connection, Drained, Handler, Limits, OpenConnections, Server, ServerOptions,
-    Stopping,
+    Stopping, TargetHealth,
 };
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};
 pub use web::{

@@ -46,7 +46,7 @@ impl ServeArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let files = self.files()?;
         let does = format!("serving {}", self.dir.display());
-        self.server.serve(&does, files).await
+        self.server.serve(&does, files, |_| {}).await
     }
 
     /// What can be told to be wrong without serving.

@@ -2,11 +2,15 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use serde_json::json;
 
 use super::time::positive;
 use super::tls_server::TlsServerArgs;
 use crate::error::Error;
+use crate::service::{Backend, Health, Program};
 use crate::tls::{roots_from_file, system_roots};
 use crate::web::{Target, Terminate, TerminateOptions};
 
@@ -44,6 +48,10 @@ pub struct TerminateArgs {
     #[arg(long)]
     pub unsafe_target: bool,
 
+    /// With --status: how often to connect to the target to see whether it is up
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
+    pub health_interval: Duration,
+
     /// The bounds of what goes to the target.
     #[command(flatten)]
     pub target_limits: TargetArgs,
@@ -74,7 +82,13 @@ impl TerminateArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let terminate = self.terminate()?;
         let does = format!("passing requests to {}", self.target);
-        self.server.serve(&does, terminate).await
+        let interval = self.health_interval;
+        let observe = |program: &mut Program| {
+            program.background(terminate.clone().watch(interval));
+            let health = Arc::clone(terminate.health());
+            program.monitor().in_front_of(TargetBackend(health));
+        };
+        self.server.serve(&does, terminate.clone(), observe).await
     }
 
     /// What can be told to be wrong without serving.
@@ -97,5 +111,22 @@ impl TerminateArgs {
         options.connect_timeout = self.target_limits.target_connect_timeout;
         options.response_timeout = self.target_limits.target_timeout;
         Terminate::new(options)
+    }
+}
+
+/// The target, as the status page shows it.
+struct TargetBackend(Arc<Health>);
+
+impl Backend for TargetBackend {
+    fn up(&self) -> Option<bool> {
+        self.0.state().up
+    }
+
+    fn bytes(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn status(&self) -> serde_json::Value {
+        json!({ "health": self.0.state() })
     }
 }

@@ -48,12 +48,21 @@ pub struct TlsServerArgs {
 
 impl TlsServerArgs {
     /// Serves until a signal ends it. What it does is said for each address: "serving /srv/www".
-    pub(super) async fn serve(self, does: &str, respond: impl Respond) -> Result<(), Error> {
+    /// With a status page, `observe` begins to observe what that shows of `respond`.
+    pub(super) async fn serve(
+        self,
+        does: &str,
+        respond: impl Respond,
+        observe: impl FnOnce(&mut Program),
+    ) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.check_policy()?;
         let connections = self.limits.max_connections.get();
         open_files::allow(connections, SOCKETS, "--max-connections");
         self.status.open(&mut program)?;
+        if self.status.status.is_some() {
+            observe(&mut program);
+        }
         let source = self.identity.source(&self.listen)?;
         let options = self.options(&source, program.monitor())?;
         let site = Site::new(respond, &self.http.limits());

@@ -1,6 +1,5 @@
 //! A relay in front of any TLS 1.3 server: it answers verifications for it, and holds no key.
 
-mod health;
 mod proxy_protocol;
 mod tally;
 
@@ -10,21 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::observer::Observer;
-use mtls_core::path::{Endpoint, Host, Path};
+use mtls_core::path::{Dial, Endpoint, Host, Path};
 use mtls_core::registry::PendingRegistry;
 use mtls_core::relay::{RelayListener, ServerRelay};
 use mtls_core::{ListenerLimits, Policy};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-pub use self::health::TargetHealth;
 pub use self::tally::Tunnels;
 
-use self::health::Health;
 use self::tally::Tally;
 use crate::error::Error;
 use crate::service::program::Service;
-use crate::service::{Backend, Drained, Sockets, Stop};
+use crate::service::{Backend, Drained, Health, Sockets, Stop, TargetHealth};
 use crate::tls::provider;
+
+/// What a target that is down means for clients.
+const DOWN: &str = "side connections are answered, and clients turned away";
 
 /// How to stand in front of a server.
 #[derive(Clone, Debug)]
@@ -124,6 +125,8 @@ pub struct Passthrough {
     sockets: Sockets,
     side_sockets: Sockets,
     limits: TunnelLimits,
+    probe: Probe,
+    health_interval: Duration,
     health: Arc<Health>,
     tally: Arc<Tally>,
     stop: Stop,
@@ -149,15 +152,18 @@ impl Passthrough {
         let side_sockets = Sockets::bind(&options.side_listen, stopping.clone())?;
         refuse_loop(&options.target, &sockets)?;
         refuse_loop(&options.target, &side_sockets)?;
-        let greeting = options.send_proxy.then(proxy_protocol::local_header);
-        let (path, interval) = (Path::system(), options.health_interval);
-        let health = Health::new(options.target, path, interval, greeting);
         Ok(Self {
             relay,
             sockets,
             side_sockets,
             limits,
-            health: Arc::new(health),
+            health: Arc::new(Health::new(&options.target, DOWN)),
+            health_interval: options.health_interval,
+            probe: Probe {
+                target: options.target,
+                path: Path::system(),
+                greeting: options.send_proxy.then(proxy_protocol::local_header),
+            },
             tally: Arc::default(),
             stop,
         })
@@ -198,7 +204,7 @@ impl Passthrough {
         }
         tokio::select! {
             () = shutdown => {}
-            never = self.health.watch() => match never {},
+            never = self.health.watch(self.health_interval, || self.probe.connect()) => match never {},
         }
         self.stop.now();
         listener.stop_accepting();
@@ -246,11 +252,32 @@ impl Backend for PassthroughWatch {
 
     fn bytes(&self) -> Option<(u64, u64)> {
         let tunnels = self.tunnels();
-        (tunnels.bytes_to_server, tunnels.bytes_to_client)
+        Some((tunnels.bytes_to_server, tunnels.bytes_to_client))
     }
 
     fn status(&self) -> serde_json::Value {
         serde_json::json!({ "health": self.target(), "tunnels": self.tunnels() })
+    }
+}
+
+/// How to see whether the target takes connections.
+#[derive(Debug)]
+struct Probe {
+    target: Endpoint,
+    path: Path,
+    /// What a connection has to begin with.
+    greeting: Option<Vec<u8>>,
+}
+
+impl Probe {
+    async fn connect(&self) -> Result<(), String> {
+        let dialed = self.path.dial(&self.target).await;
+        let mut stream = dialed.map_err(|error| error.reason.to_string())?.stream;
+        if let Some(greeting) = &self.greeting {
+            let greeted = stream.write_all(greeting).await;
+            greeted.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 }
 

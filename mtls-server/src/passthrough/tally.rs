@@ -8,7 +8,7 @@ use mtls_core::Error;
 use mtls_core::relay::{TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
 use serde::Serialize;
 
-use super::health::Health;
+use crate::service::Health;
 
 /// Counts tunnels.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! What every long-running command shares: sockets that can be told to stop, a server of TLS
 //! connections, and the loop that runs a service until a signal ends it.
 
+mod health;
 mod incoming;
 mod listen;
 mod log;
@@ -13,11 +14,13 @@ mod server;
 mod status;
 mod stop;
 
+pub use health::TargetHealth;
 pub use options::{Authentication, Limits, ServerOptions};
 pub use server::{Connection, Drained, Handler, OpenConnections, Server};
 pub(crate) use stop::Stop;
 pub use stop::Stopping;
 
+pub(crate) use health::Health;
 pub(crate) use incoming::Sockets;
 pub(crate) use listen::listen;
 pub(crate) use log::{finish_log, say, start_log};

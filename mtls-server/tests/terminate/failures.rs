@@ -37,7 +37,7 @@ fn a_target_that_is_down_is_said_to_be_so_once_and_so_is_its_return() {
     let backend = Backend::tcp_at(address);
     let (head, _) = site.fetch(&server, "/", &[]).expect("curl");
     assert_eq!(status(&head), "200");
-    server.wait_for("answers again");
+    server.wait_for("takes connections again");
     drop(backend);
     let (head, _) = site.fetch(&server, "/", &[]).expect("curl");
     assert_eq!(status(&head), "502");
@@ -157,9 +157,9 @@ async fn a_body_that_breaks_off_is_not_made_to_look_whole() {
 }
 
 #[test]
-fn a_change_of_protocol_that_nobody_asked_for_is_refused() {
+fn an_unexpected_change_of_protocol_gets_502_and_a_line_in_the_log() {
     let (site, backend) = (Site::new(), Backend::tcp());
-    let server = site.terminate(&backend.url, &[]);
+    let mut server = site.terminate(&backend.url, &[]);
     let upgrade = [
         "--http1.1",
         "-H",
@@ -167,10 +167,29 @@ fn a_change_of_protocol_that_nobody_asked_for_is_refused() {
         "-H",
         "upgrade: websocket",
     ];
-    for options in [&["--http1.1"][..], &["--http2"][..], &upgrade[..]] {
-        let Some((head, _)) = site.fetch(&server, "/101", options) else {
+    let h2c = [
+        "--http1.1",
+        "-H",
+        "connection: upgrade",
+        "-H",
+        "upgrade: h2c",
+    ];
+    for (path, options) in [
+        ("/101", &["--http1.1"][..]),
+        ("/101", &["--http2"][..]),
+        ("/101", &upgrade[..]),
+        ("/101-websocket", &["--http1.1"][..]),
+        ("/101-websocket", &["--http2"][..]),
+        ("/101-websocket", &h2c[..]),
+    ] {
+        let Some((head, _)) = site.fetch(&server, path, options) else {
             return;
         };
-        assert_eq!(status(&head), "502", "{options:?}: {head}");
+        assert_eq!(status(&head), "502", "{path} {options:?}: {head}");
+        let line = server.wait_for("changed the protocol without being asked");
+        assert!(line.contains(&backend.address().to_string()), "{line}");
+        // The target of the next request is another connection.
+        let (head, _) = site.fetch(&server, "/", options).expect("curl");
+        assert_eq!(status(&head), "200", "{options:?}: {head}");
     }
 }

@@ -9,6 +9,7 @@ mod failures;
 mod fields;
 mod frames;
 mod grpc;
+mod health;
 mod limits;
 mod retries;
 mod streams;

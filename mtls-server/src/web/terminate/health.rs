@@ -1,35 +1,39 @@
-//! Says once when the target goes away, and once when it is back.
+//! What requests show of the target, and what clients get when it fails.
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::StatusCode;
+use hyper::header::HeaderValue;
 use hyper_util::client::legacy;
 use mtls_core::http_io::HeadLimit;
 
 use super::dial::DialError;
 use super::target::Target;
+use crate::service;
 
 /// What is known of the target.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     target: Arc<Target>,
-    down: Arc<AtomicBool>,
+    noted: Arc<service::Health>,
 }
 
 impl Health {
     pub(super) fn new(target: Arc<Target>) -> Self {
         Self {
+            noted: Arc::new(service::Health::new(&target, "clients get 502 or 504")),
             target,
-            down: Arc::default(),
         }
     }
 
+    /// What connections showed.
+    pub(super) fn noted(&self) -> &Arc<service::Health> {
+        &self.noted
+    }
+
     pub(super) fn answered(&self) {
-        if self.down.swap(false, Ordering::Relaxed) {
-            tracing::warn!(target_url = %self.target, "the target answers again");
-        }
+        self.noted.note(Ok(()));
     }
 
     /// Notes a failure, and says what the client is told.
@@ -44,18 +48,11 @@ impl Health {
             tracing::warn!(target_url = %self.target, why, "the target broke a request off");
             return StatusCode::BAD_GATEWAY;
         };
-        let status = match why {
+        self.noted.note(Err(why.to_string()));
+        match why {
             DialError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
             DialError::Failed(_) => StatusCode::BAD_GATEWAY,
-        };
-        if !self.down.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                target_url = %self.target,
-                %why,
-                "the target cannot be reached: clients get {} until it can", status.as_u16()
-            );
         }
-        status
     }
 
     pub(super) fn too_long(&self) {
@@ -69,5 +66,14 @@ impl Health {
 
     pub(super) fn silent(&self) {
         tracing::warn!(target_url = %self.target, "the target did not answer in time");
+    }
+
+    /// Logs a 101 response to a request that asked for no such protocol.
+    pub(super) fn switched_unasked(&self, protocol: Option<&HeaderValue>) {
+        tracing::warn!(
+            target_url = %self.target,
+            ?protocol,
+            "the target changed the protocol without being asked to (101): the client gets 502"
+        );
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -24,6 +24,7 @@ use mtls_core::http_io::HeadLimit;
 use rustls::RootCertStore;
 use tokio::io::copy_bidirectional;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tower_service::Service;
 
 use self::body::{Attempt, Upload};
 use self::dial::Dialer;
@@ -35,6 +36,7 @@ use super::media::Media;
 use super::pages::Problem;
 use super::{Peer, RequestBody, Respond};
 use crate::error::Error;
+use crate::service;
 
 pub use body::Download;
 pub use target::{Target, TargetError};
@@ -60,6 +62,7 @@ pub struct Terminate {
     fresh: Client<Dialer, Attempt>,
     /// The same, by HTTP/1.1.
     fresh_http1: Client<Dialer, Attempt>,
+    dialer: Dialer,
     target: Arc<Target>,
     health: Health,
     places: Arc<Semaphore>,
@@ -125,11 +128,28 @@ impl Terminate {
             pooled: client(dialer.clone(), http2, options.idle_connections),
             fresh: client(dialer.clone(), http2, 0),
             fresh_http1: client(dialer.http1(), false, 0),
+            dialer,
             health: Health::new(Arc::clone(&target)),
             target,
             places: Arc::new(Semaphore::new(options.requests.min(Semaphore::MAX_PERMITS))),
             response_timeout: options.response_timeout,
         })
+    }
+
+    /// What requests, and [`watch`](Self::watch), have shown of the target.
+    pub(crate) fn health(&self) -> &Arc<service::Health> {
+        self.health.noted()
+    }
+
+    /// Connects to the target every `interval`, to see whether it takes connections; never ends,
+    /// safe to drop.
+    pub(crate) async fn watch(self, interval: Duration) {
+        let connect = || async {
+            let uri = self.target.uri(None).unwrap_or_default();
+            let dialed = self.dialer.clone().call(uri).await;
+            dialed.map(drop).map_err(|error| error.to_string())
+        };
+        match self.health().watch(interval, connect).await {}
     }
 
     async fn pass(
@@ -162,8 +182,10 @@ impl Terminate {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if says_websocket(answer.headers()) => {
                 Ok(switch(answer, client, peer, place))
             }
-            // Nobody has asked for that.
-            (StatusCode::SWITCHING_PROTOCOLS, _) => Err(Failure::Target(StatusCode::BAD_GATEWAY)),
+            (StatusCode::SWITCHING_PROTOCOLS, _) => {
+                self.health.switched_unasked(answer.headers().get(UPGRADE));
+                Err(Failure::Target(StatusCode::BAD_GATEWAY))
+            }
             _ => Ok(finish(answer, place)),
         }
     }
