@@ -204,14 +204,24 @@ fn write_key_pair(
     files: Option<&(PathBuf, PathBuf)>,
     source: &KeyPairError,
 ) -> fmt::Result {
-    match files {
-        Some((certificate, key)) => write!(
+    match (files, source) {
+        (None, _) => write!(f, "cannot use the certificate and its key: {source}"),
+        (Some((_, key)), KeyPairError::Key(_)) => {
+            write!(f, "cannot use the key {}: {source}", key.display())
+        }
+        (Some((certificate, key)), KeyPairError::Mismatch) => write!(
             f,
-            "cannot use the certificate {} and the key {}: {source}",
+            "cannot use the certificate {} with the key {}: {source}",
             certificate.display(),
             key.display()
         ),
-        None => write!(f, "cannot use the certificate and its key: {source}"),
+        (Some((certificate, _)), _) => {
+            write!(
+                f,
+                "cannot use the certificate {}: {source}",
+                certificate.display()
+            )
+        }
     }
 }
 

@@ -208,7 +208,7 @@ async fn a_file_of_cas_that_cannot_be_used_is_77() {
     let lab = Lab::new();
     for (file, expected) in [
         ("/nonexistent", "/nonexistent"),
-        ("/dev/null", "no certificate"),
+        ("/dev/null", "it is empty"),
     ] {
         let run = lab.run(["check", "--cacert", file, "a.test"]).await;
         run.exits_with(77).complains_of(&["--cacert", expected]);

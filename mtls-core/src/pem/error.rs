@@ -7,6 +7,9 @@ use std::path::Path;
 use super::KeyPairError;
 use super::key::KeyProblem;
 
+pub(super) const CERTIFICATE: &str = "a certificate";
+pub(super) const PRIVATE_KEY: &str = "a private key";
+
 /// The problem of one PEM file.
 ///
 /// The message has the form `FILE: CAUSE; REMEDY`.
@@ -151,6 +154,10 @@ fn write_missing(
     };
     write!(f, "there is no {words} in it")?;
     match found {
+        Some(found @ (CERTIFICATE | PRIVATE_KEY)) => write!(
+            f,
+            ", but {found}; name another file, and see that certificate and key are not swapped"
+        ),
         Some(found) => write!(f, ", but {found}; name another file"),
         None => write!(
             f,

@@ -75,7 +75,7 @@ mod tests {
             ),
             (
                 &format!("'{line}\\n{line}'"),
-                "'(content of a file)\\(content of a file)'",
+                "'(content of a file)\\n(content of a file)'",
             ),
         ] {
             assert_eq!(redact(message), expected);

@@ -5,7 +5,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::asn1_rs::{Any, FromDer};
 use zeroize::Zeroizing;
 
-use super::error::PemProblem;
+use super::error::{CERTIFICATE, PRIVATE_KEY, PemProblem};
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
@@ -56,8 +56,8 @@ impl Label {
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Certificate | Self::TrustedCertificate => "a certificate",
-            Self::PrivateKey(_) | Self::EncryptedKey => "a private key",
+            Self::Certificate | Self::TrustedCertificate => CERTIFICATE,
+            Self::PrivateKey(_) | Self::EncryptedKey => PRIVATE_KEY,
             Self::Other(words) => words,
         }
     }

@@ -5,6 +5,7 @@ mod messages;
 mod openssl;
 mod warnings;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -128,6 +129,29 @@ fn no_error_about_a_damaged_key_shows_a_piece_of_it() {
 }
 
 #[test]
+fn no_error_shows_a_piece_of_a_key_whatever_byte_of_its_file_is_changed() {
+    let pki = pki();
+    let (key, der) = (pki.server.key_pem(), key_der(&pki.server));
+    let file = write("");
+    let mut outputs = BTreeSet::new();
+    for text in [key, &key.replace('\n', "\\n")] {
+        for index in 0..text.len() {
+            for byte in [b'-', b'\n', b'\\', b' ', b'&', 0, 0xFF] {
+                let mut content = text.as_bytes().to_vec();
+                content[index] = byte;
+                fs::write(&file, content).expect("to write");
+                outputs.insert(shown(&pem::private_key(&file)));
+            }
+        }
+    }
+    assert!(outputs.len() > 3, "{outputs:?}");
+    for output in outputs {
+        let found = find_key(output.as_bytes(), key, &der);
+        assert_eq!(found, None, "{output}");
+    }
+}
+
+#[test]
 fn the_search_finds_a_key_in_the_errors_of_the_parser() {
     let pki = pki();
     let (key, der) = (pki.server.key_pem(), key_der(&pki.server));
@@ -193,7 +217,7 @@ fn a_file_without_what_is_wanted_is_described() {
         ),
         (
             of_chain(key.as_bytes()),
-            "no certificate in it, but a private key",
+            "no certificate in it, but a private key; name another file, and see that",
         ),
         (
             of_key(labelled("PUBLIC KEY").as_bytes()),

@@ -117,7 +117,7 @@ fn targets_that_cannot_be_are_refused_in_one_sentence() {
             "https://localhost",
             &["--target-ca", &key][..],
             1,
-            "holds no target CA",
+            "there is no certificate in it",
         ),
         (
             "http://127.0.0.1",
