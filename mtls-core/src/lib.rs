@@ -98,6 +98,7 @@
 //! | `ring` | | the *ring* provider of rustls |
 //! | `fips` | | the FIPS 140 module of aws-lc-rs; building it needs Go and CMake |
 //! | `dns` | | name resolution over a bound path ([`path::Path::interface`], [`path::Path::source`]) |
+//! | `encrypted-dns` | | nameservers by TLS and by HTTPS ([`path::Path::nameserver_tls`]) |
 //! | `route` | | the interface of an unbound path, by which its independence is known; [`path::survey`] |
 //! | `pem` | | [`pem`]: certificates and keys from files, without a key in any error |
 //! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |

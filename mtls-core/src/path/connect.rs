@@ -5,19 +5,20 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::endpoint::{Endpoint, Host};
 use super::error::{DialError, DialFailure, DialStage, ProxyRefusal};
 use super::independence::{Route, RouteInfo};
 use super::kind::PathKind;
+use super::names::{Found, ResolvedBy, Resolver};
 #[cfg(feature = "route")]
 use super::route::interface;
 use super::socket::{SocketBinding, defer_syn, device};
-use super::{Dialed, Settings, http_connect, names, socks5};
+use super::{Dialed, Settings, http_connect, socks5};
 
 /// How many addresses of one host are tried at most.
 const MAX_ADDRESSES: usize = 8;
@@ -50,16 +51,22 @@ impl Dialler {
 
     /// Resolves and connects, to the target or to the proxy.
     async fn connect(&self, to: &Endpoint, deadline: Deadline) -> Result<Connected, DialFailure> {
-        let addresses = deadline
+        let found = deadline
             .bound(DialStage::Resolving, self.addresses(to))
             .await?;
-        let addresses = self.usable(to, addresses)?;
-        deadline
-            .bound(
-                DialStage::Connecting,
-                connect_any(&self.binding(), addresses, self.settings.fast_open),
-            )
-            .await
+        let addresses = self.usable(to, found.addresses)?;
+        let late = Late {
+            addresses: found.late,
+            port: to.port,
+        };
+        let binding = self.binding();
+        let connecting = connect_any(&binding, addresses, late, self.settings.fast_open);
+        let (stream, address) = deadline.bound(DialStage::Connecting, connecting).await?;
+        Ok(Connected {
+            stream,
+            address,
+            resolver: found.by,
+        })
     }
 
     /// Connects to the proxy and asks it for the target, for one address after the other where
@@ -87,12 +94,13 @@ impl Dialler {
         target: &Endpoint,
         deadline: Deadline,
     ) -> Result<Connected, DialFailure> {
-        let (mut stream, address) = self.connect(proxy, deadline).await?;
+        let mut connected = self.connect(proxy, deadline).await?;
+        let stream = &mut connected.stream;
         let credentials = self.settings.credentials.as_deref();
         let consent = async {
             let answer = match &self.settings.kind {
-                PathKind::Socks5(_) => socks5::ask(&mut stream, target, credentials).await,
-                _ => http_connect::ask(&mut stream, target, credentials).await,
+                PathKind::Socks5(_) => socks5::ask(stream, target, credentials).await,
+                _ => http_connect::ask(stream, target, credentials).await,
             };
             answer.map_err(|refusal: ProxyRefusal| DialFailure::Proxy {
                 proxy: proxy.clone(),
@@ -100,7 +108,12 @@ impl Dialler {
             })
         };
         deadline.bound(DialStage::AwaitingProxy, consent).await?;
-        Ok((stream, address))
+        connected.resolver = match (&self.to.host, &target.host) {
+            (Host::Ip(_), _) => None,
+            (Host::Name(_), Host::Ip(_)) => Some(ResolvedBy::Override),
+            (Host::Name(_), Host::Name(_)) => Some(ResolvedBy::Proxy),
+        };
+        Ok(connected)
     }
 
     /// What the proxy is asked for: the name, unless the caller overrode it.
@@ -123,15 +136,16 @@ impl Dialler {
         }
     }
 
-    async fn addresses(&self, to: &Endpoint) -> Result<Vec<IpAddr>, DialFailure> {
+    async fn addresses(&self, to: &Endpoint) -> Result<Found, DialFailure> {
         let name = match &to.host {
-            Host::Ip(ip) => return Ok(vec![*ip]),
+            Host::Ip(ip) => return Ok((*ip).into()),
             Host::Name(name) => name,
         };
-        if let Some(addresses) = self.settings.overridden(name, to.port) {
-            return Ok(addresses.to_vec());
-        }
-        names::look_up(&self.binding(), &self.settings.nameservers, name).await
+        let resolver = Resolver {
+            binding: self.binding(),
+            settings: &self.settings,
+        };
+        resolver.lookup(name, to.port).await
     }
 
     /// Drops what the source cannot reach, alternates the families (RFC 8305, section 4), and
@@ -165,7 +179,8 @@ impl Dialler {
         }
     }
 
-    fn dialed(&self, (stream, peer): Connected) -> Dialed<TcpStream> {
+    fn dialed(&self, connected: Connected) -> Dialed<TcpStream> {
+        let (stream, peer) = (connected.stream, connected.address);
         let local = stream.local_addr().ok();
         let proxy = self.settings.kind.proxy().map(Endpoint::to_string);
         let device = device(&stream);
@@ -180,6 +195,7 @@ impl Dialler {
             local,
             peer: Some(peer),
             via: self.settings.kind.clone(),
+            resolver: connected.resolver,
             route,
         }
     }
@@ -191,8 +207,12 @@ fn interface(_: SocketAddr, _: SocketAddr) -> Option<String> {
     None
 }
 
-/// A connection, and the address that took it: the system forgets it when the peer resets.
-type Connected = (TcpStream, SocketAddr);
+struct Connected {
+    stream: TcpStream,
+    /// The address that took it: the system forgets it when the peer resets.
+    address: SocketAddr,
+    resolver: Option<ResolvedBy>,
+}
 
 /// The end of a dial's time.
 #[derive(Clone, Copy)]
@@ -227,31 +247,62 @@ impl Deadline {
     }
 }
 
-/// Tries the addresses one beside the other, each [`ATTEMPT_DELAY`] after the one before or as
-/// soon as one fails (RFC 8305, section 5). The first connection wins; where none comes about, the
-/// first failure tells.
+/// Addresses that may still come.
+struct Late {
+    addresses: Option<BoxFuture<'static, Vec<IpAddr>>>,
+    port: u16,
+}
+
+/// Tries the addresses one beside the other, the late ones after the others (RFC 8305, section 5).
 async fn connect_any(
     binding: &SocketBinding,
     addresses: Vec<SocketAddr>,
+    late: Late,
     fast_open: bool,
-) -> Result<Connected, DialFailure> {
+) -> Result<(TcpStream, SocketAddr), DialFailure> {
     // Such a connection is there before the peer has answered, so it would win over all others.
-    let fast_open = fast_open && addresses.len() == 1;
-    let mut queue = addresses.into_iter();
-    let mut attempts = FuturesUnordered::new();
-    let mut failure = None;
+    let fast_open = fast_open && addresses.len() == 1 && late.addresses.is_none();
+    let port = late.port;
+    let late = stream::iter(late.addresses)
+        .then(|late| late)
+        .flat_map(stream::iter)
+        .map(|ip| SocketAddr::new(ip, port));
+    let addresses = stream::iter(addresses).chain(late).take(MAX_ADDRESSES);
+    let attempts = addresses.map(|address| connect_one(binding, address, fast_open));
+    let connected = staggered(attempts, ATTEMPT_DELAY).await;
+    connected.unwrap_or_else(|| Err(no_address()))
+}
+
+/// Starts attempts one after the other, each `delay` after the one before or as soon as one fails.
+/// The first success wins; where none succeeds, the first failure is returned. `None` without any
+/// attempt.
+pub(super) async fn staggered<T, E, F>(
+    attempts: impl Stream<Item = F>,
+    delay: Duration,
+) -> Option<Result<T, E>>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut waiting = core::pin::pin!(attempts.fuse());
+    let mut running = FuturesUnordered::new();
+    let (mut failure, mut next) = (None, Instant::now());
     loop {
-        if let Some(address) = queue.next() {
-            attempts.push(connect_one(binding, address, fast_open));
-        }
-        let more = !queue.as_slice().is_empty();
+        let is_due = running.is_empty() || next <= Instant::now();
         tokio::select! {
-            result = attempts.next() => match result {
-                Some(Ok(connected)) => return Ok(connected),
-                Some(Err(error)) => failure = failure.or(Some(error)),
-                None => return Err(failure.unwrap_or_else(no_address)),
+            biased;
+            Some(result) = running.next() => match result {
+                Ok(success) => return Some(Ok(success)),
+                Err(error) => {
+                    failure = failure.or(Some(error));
+                    next = Instant::now();
+                }
             },
-            () = sleep(ATTEMPT_DELAY), if more => {}
+            Some(attempt) = waiting.next(), if is_due => {
+                running.push(attempt);
+                next = Instant::now() + delay;
+            }
+            () = sleep_until(next), if !is_due => {}
+            else => return failure.map(Err),
         }
     }
 }
@@ -265,7 +316,7 @@ async fn connect_one(
     binding: &SocketBinding,
     address: SocketAddr,
     fast_open: bool,
-) -> Result<Connected, DialFailure> {
+) -> Result<(TcpStream, SocketAddr), DialFailure> {
     let socket = binding.tcp_socket(address)?;
     if fast_open {
         defer_syn(&socket);

@@ -1,83 +1,144 @@
-//! DNS over a bound path, so that the question takes the same way as the connection.
+//! The nameservers of a path: those that were named, or the system's; and the `hosts` file before them.
 
-use core::net::{IpAddr, SocketAddr};
-use core::pin::Pin;
-use core::time::Duration;
-use std::io;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
-    ResolverOpts,
-};
-use hickory_resolver::net::runtime::iocompat::AsyncIoTokioAsStd;
-use hickory_resolver::net::runtime::{
-    RuntimeProvider, TokioHandle, TokioRuntimeProvider, TokioTime,
-};
+use hickory_resolver::Hosts;
+use hickory_resolver::config::{ResolverConfig, ResolverOpts};
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use socket2::{Domain, Socket, Type};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::task::spawn_blocking;
 
-use super::endpoint::HostName;
-use super::socket::{SocketBinding, bind_device};
+use super::endpoint::{Endpoint, Host, HostName};
+use super::names::{Asked, Found, ResolvedBy, Resolver};
+use super::nameserver::Nameserver;
+use super::query::{Dns, Search, Server};
+use super::socket::SocketBinding;
 
-/// Where systemd-resolved names the servers that its loopback stub asks.
+/// The most nameservers that one lookup asks, as in `resolv.conf`.
+pub const MAX_NAMESERVERS: usize = 3;
+
+/// The upstream servers of systemd-resolved's stub on the loopback.
 const RESOLVED_UPSTREAMS: &str = "/run/systemd/resolve/resolv.conf";
 
-/// Describes the servers that are asked, and returns their answer. Without nameservers those of
-/// the system are asked. Nothing is cached, as the system's resolver caches nothing, and the
-/// system's settings are read for each lookup, so that a host may change networks.
-pub(super) async fn look_up(
-    binding: &SocketBinding,
-    nameservers: &[SocketAddr],
-    name: &HostName,
-) -> (String, Result<Vec<IpAddr>, String>) {
-    let (binding, set) = (binding.clone(), nameservers.to_vec());
-    // The settings and the hosts file are read from disk.
-    let build = tokio::task::spawn_blocking(move || build(binding, &set));
-    let (described, resolver) = match build.await {
-        Ok(Ok(built)) => built,
-        Ok(Err(reason)) => return ("found no nameserver to ask".into(), Err(reason)),
-        Err(error) => return ("the lookup was given up".into(), Err(error.to_string())),
-    };
-    match resolver.lookup_ip(name.as_str()).await {
-        Ok(found) => (described, Ok(found.iter().collect())),
-        Err(error) if error.is_nx_domain() => (described, Err("no such name".into())),
-        Err(error) if error.is_no_records_found() => (described, Ok(Vec::new())),
-        Err(error) => (described, Err(error.to_string())),
+/// What the error says that a path without a nameserver needs.
+const REMEDY: &str = "name one for this path (`--dns`, `Path::nameservers`)";
+
+impl Resolver<'_> {
+    /// Without any DNS. An address that the path cannot reach does not count.
+    pub(super) async fn by_hosts(&self, name: &HostName) -> Option<Found> {
+        let owned = name.clone();
+        // A file that cannot be read has no names.
+        let read = spawn_blocking(move || in_hosts_file(&owned)).await;
+        let mut addresses = read.unwrap_or_default();
+        addresses.retain(|&ip| self.binding.reaches(ip));
+        if addresses.is_empty() && is_localhost(name) {
+            let loopback = [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+            addresses.extend(loopback.into_iter().filter(|&ip| self.binding.reaches(ip)));
+        }
+        (!addresses.is_empty()).then(|| Found::now(addresses, ResolvedBy::Hosts))
+    }
+
+    pub(super) async fn by_dns(&self, name: &HostName, nameservers: &[Nameserver]) -> Asked {
+        let dns = match nameservers {
+            [] => self.of_system().await,
+            named => self.of_names(named).await,
+        };
+        match dns {
+            Ok(dns) => (dns.describe(), dns.lookup(name).await),
+            Err(reason) => ("found no nameserver to ask".into(), Err(reason)),
+        }
+    }
+
+    async fn of_system(&self) -> Result<Dns, String> {
+        let binding = self.binding.clone();
+        // The settings are read from disk.
+        let read = spawn_blocking(move || system_settings(&binding)).await;
+        let (config, options) = read.map_err(|error| error.to_string())??;
+        let servers = config.name_servers().iter();
+        let servers = servers.map(|server| Server {
+            name: Nameserver::Plain(SocketAddr::new(server.ip, 53)),
+            ip: server.ip,
+            binding: self.binding.clone(),
+            #[cfg(feature = "encrypted-dns")]
+            tls: None,
+        });
+        self.dns(servers.collect(), Search::of(&config, &options))
+    }
+
+    async fn of_names(&self, names: &[Nameserver]) -> Result<Dns, String> {
+        let mut servers = Vec::with_capacity(names.len());
+        for name in names.iter().take(MAX_NAMESERVERS) {
+            // A resolver on this host is named on purpose; no path leads to it but the loopback.
+            let binding = match name.is_on_loopback() && !self.binding.is_on_loopback() {
+                true => SocketBinding::None,
+                false => self.binding.clone(),
+            };
+            for ip in self.addresses_of(name).await? {
+                servers.push(Server {
+                    name: name.clone(),
+                    ip,
+                    binding: binding.clone(),
+                    #[cfg(feature = "encrypted-dns")]
+                    tls: self.settings.nameserver_tls.clone(),
+                });
+            }
+        }
+        self.dns(servers, Search::default())
+    }
+
+    /// The addresses of a nameserver. Its name, which its certificate proves, is resolved as without
+    /// it.
+    async fn addresses_of(&self, server: &Nameserver) -> Result<Vec<IpAddr>, String> {
+        let endpoint = match server {
+            Nameserver::Plain(address) => return Ok(vec![address.ip()]),
+            Nameserver::Tls(endpoint) | Nameserver::Https(endpoint, _) => endpoint,
+        };
+        let (name, port) = match endpoint {
+            Endpoint {
+                host: Host::Ip(ip), ..
+            } => return Ok(vec![*ip]),
+            Endpoint {
+                host: Host::Name(name),
+                port,
+            } => (name, *port),
+        };
+        if let Some(addresses) = self.settings.overridden(name, port) {
+            return Ok(addresses.to_vec());
+        }
+        let found = Box::pin(self.resolve(name, &[])).await;
+        found
+            .map(|found| found.addresses)
+            .map_err(|failure| format!("the nameserver {server}: {failure}"))
+    }
+
+    fn dns(&self, mut servers: Vec<Server>, search: Search) -> Result<Dns, String> {
+        servers.retain(|server| server.binding.reaches(server.ip));
+        servers.truncate(MAX_NAMESERVERS);
+        match servers.is_empty() {
+            true => Err(format!(
+                "no nameserver has the family of the path's source; {REMEDY}"
+            )),
+            false => Ok(Dns { servers, search }),
+        }
     }
 }
 
-type BoundResolver = hickory_resolver::Resolver<BoundProvider>;
-
-/// A resolver, and who it will ask, in words.
-fn build(binding: SocketBinding, set: &[SocketAddr]) -> Result<(String, BoundResolver), String> {
-    let (config, mut options) = match set {
-        [] => system_settings(&binding)?,
-        set => (with_nameservers(set), ResolverOpts::default()),
+fn in_hosts_file(name: &HostName) -> Vec<IpAddr> {
+    let (Ok(hosts), Ok(name)) = (Hosts::from_system(), Name::from_ascii(name.as_str())) else {
+        return Vec::new();
     };
-    let config = keep_servers(config, |ip| binding.has_family_of(ip))
-        .ok_or("no nameserver has the family of the path's source; name one for the path")?;
-    let described = describe(&config, &binding);
-    options.use_hosts_file = ResolveHosts::Always;
-    options.cache_size = 0;
-    options.ip_strategy = match binding {
-        SocketBinding::Source(IpAddr::V4(_)) => LookupIpStrategy::Ipv4Only,
-        SocketBinding::Source(IpAddr::V6(_)) => LookupIpStrategy::Ipv6Only,
-        SocketBinding::None | SocketBinding::Interface(_) => LookupIpStrategy::Ipv6AndIpv4,
-    };
-    let provider = BoundProvider {
-        binding,
-        inner: TokioRuntimeProvider::new(),
-    };
-    let builder = BoundResolver::builder_with_config(config, provider).with_options(options);
-    let resolver = builder.build().map_err(|error| error.to_string())?;
-    Ok((described, resolver))
+    let of_type = |kind| hosts.lookup_static_host(&Query::query(name.clone(), kind));
+    let found = [RecordType::AAAA, RecordType::A].map(of_type);
+    let records = found.iter().flatten().flat_map(|found| found.answers());
+    records.filter_map(|record| record.data.ip_addr()).collect()
 }
 
 type SystemSettings = (ResolverConfig, ResolverOpts);
 
 fn system_settings(binding: &SocketBinding) -> Result<SystemSettings, String> {
-    let system = read_system_conf().map_err(|error| error.to_string())?;
+    let system = read_system_conf()
+        .map_err(|error| format!("the system's settings name none ({error}); {REMEDY}"))?;
     if binding.is_on_loopback() {
         return Ok(system);
     }
@@ -90,16 +151,30 @@ fn without_stubs(
     (config, options): SystemSettings,
     upstreams: impl FnOnce() -> Option<SystemSettings>,
 ) -> Result<SystemSettings, String> {
-    let beyond = |config| keep_servers(config, |ip| !ip.is_loopback());
+    let stubs: Vec<_> = config
+        .name_servers()
+        .iter()
+        .map(|s| s.ip.to_string())
+        .collect();
     if let Some(config) = beyond(config) {
         return Ok((config, options));
     }
     let behind = upstreams().and_then(|(config, options)| Some((beyond(config)?, options)));
     behind.ok_or_else(|| {
-        "all nameservers of the system are on the loopback and would ask over another path; name \
-         nameservers for this path"
-            .into()
+        format!(
+            "all nameservers of the system are on the loopback ({}) and would ask over another path; \
+             {REMEDY}",
+            stubs.join(", ")
+        )
     })
+}
+
+/// The servers that are not on the loopback; `None` when no server is left.
+fn beyond(config: ResolverConfig) -> Option<ResolverConfig> {
+    let (domain, search, mut servers) = config.into_parts();
+    servers.retain(|server| !server.ip.to_canonical().is_loopback());
+    let some = !servers.is_empty();
+    some.then(|| ResolverConfig::from_parts(domain, search, servers))
 }
 
 fn resolved_upstreams() -> Option<SystemSettings> {
@@ -107,55 +182,47 @@ fn resolved_upstreams() -> Option<SystemSettings> {
     hickory_resolver::system_conf::parse_resolv_conf(text).ok()
 }
 
-/// `None` when no server is left.
-fn keep_servers(config: ResolverConfig, keep: impl Fn(IpAddr) -> bool) -> Option<ResolverConfig> {
-    let (domain, search, mut servers) = config.into_parts();
-    servers.retain(|server| keep(server.ip));
-    let some = !servers.is_empty();
-    some.then(|| ResolverConfig::from_parts(domain, search, servers))
+/// Whether a name always means the loopback (RFC 6761, section 6.3).
+fn is_localhost(name: &HostName) -> bool {
+    let bare = name.as_str().trim_end_matches('.');
+    bare == "localhost" || bare.ends_with(".localhost")
 }
 
-fn with_nameservers(set: &[SocketAddr]) -> ResolverConfig {
-    let server = |address: &SocketAddr| {
-        let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-        for connection in &mut connections {
-            connection.port = address.port();
-        }
-        NameServerConfig::new(address.ip(), true, connections)
-    };
-    ResolverConfig::from_parts(None, Vec::new(), set.iter().map(server).collect())
-}
-
-fn describe(config: &ResolverConfig, binding: &SocketBinding) -> String {
-    let servers: Vec<_> = config
-        .name_servers()
-        .iter()
-        .map(|s| s.ip.to_string())
-        .collect();
-    let servers = servers.join(", ");
-    match binding {
-        SocketBinding::None => format!("asked {servers}"),
-        SocketBinding::Interface(name) => format!("asked {servers} through the interface `{name}`"),
-        SocketBinding::Source(source) => format!("asked {servers} from {source}"),
+impl Nameserver {
+    /// Whether it is asked on this host, whatever the path is bound to.
+    fn is_on_loopback(&self) -> bool {
+        let ip = match self {
+            Self::Plain(address) => address.ip(),
+            Self::Tls(Endpoint {
+                host: Host::Ip(ip), ..
+            })
+            | Self::Https(
+                Endpoint {
+                    host: Host::Ip(ip), ..
+                },
+                _,
+            ) => *ip,
+            _ => return false,
+        };
+        ip.to_canonical().is_loopback()
     }
 }
 
 impl SocketBinding {
-    /// A UDP socket that is bound, to `local`'s port and, but for a source, to its address.
-    fn udp_socket(&self, local: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
-        let domain = Domain::for_address(local);
-        let socket = Socket::new(domain, Type::DGRAM, None)?;
-        let local = match self {
-            Self::None => local,
-            Self::Source(source) => SocketAddr::new(*source, local.port()),
-            Self::Interface(name) => {
-                bind_device(&socket, name)?;
-                local
-            }
-        };
-        socket.bind(&local.into())?;
-        socket.set_nonblocking(true)?;
-        tokio::net::UdpSocket::from_std(socket.into())
+    pub(super) fn reaches_ipv4(&self) -> bool {
+        !matches!(self, Self::Source(IpAddr::V6(_)))
+    }
+
+    pub(super) fn reaches_ipv6(&self) -> bool {
+        !matches!(self, Self::Source(IpAddr::V4(_)))
+    }
+
+    /// Whether an address is of a family that the path's source can reach.
+    fn reaches(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(_) => self.reaches_ipv4(),
+            IpAddr::V6(_) => self.reaches_ipv6(),
+        }
     }
 
     /// Whether servers on the loopback are asked over this very path.
@@ -167,64 +234,19 @@ impl SocketBinding {
             Self::Source(source) => source.is_loopback(),
         }
     }
-
-    fn has_family_of(&self, server: IpAddr) -> bool {
-        match self {
-            Self::Source(source) => source.is_ipv4() == server.is_ipv4(),
-            Self::None | Self::Interface(_) => true,
-        }
-    }
-}
-
-/// Gives the resolver sockets that are bound as the path's are.
-#[derive(Clone)]
-struct BoundProvider {
-    binding: SocketBinding,
-    inner: TokioRuntimeProvider,
-}
-
-type BoxIo<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
-
-impl RuntimeProvider for BoundProvider {
-    type Handle = TokioHandle;
-    type Timer = TokioTime;
-    type Udp = UdpSocket;
-    type Tcp = AsyncIoTokioAsStd<TcpStream>;
-
-    fn create_handle(&self) -> TokioHandle {
-        self.inner.create_handle()
-    }
-
-    fn connect_tcp(
-        &self,
-        server: SocketAddr,
-        _bind: Option<SocketAddr>,
-        timeout: Option<Duration>,
-    ) -> BoxIo<Self::Tcp> {
-        let socket = self.binding.tcp_socket(server);
-        Box::pin(async move {
-            let socket = socket.map_err(|failure| io::Error::other(failure.to_string()))?;
-            // The dial's own deadline bounds it in any case.
-            let timeout = timeout.unwrap_or(super::DEFAULT_CONNECT_TIMEOUT);
-            let stream = tokio::time::timeout(timeout, socket.connect(server)).await??;
-            Ok(AsyncIoTokioAsStd(stream))
-        })
-    }
-
-    fn bind_udp(&self, local: SocketAddr, _server: SocketAddr) -> BoxIo<UdpSocket> {
-        let socket = self.binding.udp_socket(local);
-        Box::pin(async move { socket })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::config::NameServerConfig;
+
     use super::*;
 
     fn system(servers: &[&str]) -> SystemSettings {
-        let server = |ip: &&str| SocketAddr::new(ip.parse().unwrap(), 53);
+        let server = |ip: &&str| NameServerConfig::udp_and_tcp(ip.parse().unwrap());
+        let servers = servers.iter().map(server).collect();
         (
-            with_nameservers(&servers.iter().map(server).collect::<Vec<_>>()),
+            ResolverConfig::from_name_servers(servers),
             ResolverOpts::default(),
         )
     }
@@ -255,7 +277,8 @@ mod tests {
     fn a_lone_stub_of_unknown_upstreams_is_an_error_with_the_remedy() {
         for upstreams in [None, Some(system(&["127.0.0.1"]))] {
             let error = servers(without_stubs(system(&["::1"]), || upstreams)).unwrap_err();
-            assert!(error.contains("name nameservers for this path"), "{error}");
+            assert!(error.contains("(::1)"), "{error}");
+            assert!(error.contains("`--dns`"), "{error}");
         }
     }
 }

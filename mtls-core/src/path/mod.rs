@@ -18,6 +18,9 @@ mod independence;
 mod kernel;
 mod kind;
 mod names;
+mod nameserver;
+#[cfg(feature = "dns")]
+mod query;
 #[cfg(feature = "route")]
 mod route;
 mod socket;
@@ -35,16 +38,22 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+#[cfg(feature = "encrypted-dns")]
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use connect::Dialler;
 use credentials::Credentials;
 
+#[cfg(feature = "dns")]
+pub use dns::MAX_NAMESERVERS;
 pub use endpoint::{Endpoint, EndpointError, Host, HostName};
 pub use error::{DialError, DialFailure, DialFailureClass, DialStage, ProxyRefusal};
 pub use independence::{Independence, Route, RouteInfo};
 pub use kind::PathKind;
+pub use names::ResolvedBy;
+pub use nameserver::{Nameserver, NameserverError};
 pub use spec::PathSpecError;
 
 /// How long a [`Path`] may take to connect, unless told otherwise.
@@ -79,6 +88,8 @@ pub struct Dialed<S> {
     pub peer: Option<SocketAddr>,
     /// The path.
     pub via: PathKind,
+    /// The source of the host's addresses; `None` where the target is an address.
+    pub resolver: Option<ResolvedBy>,
     /// What is known of its route.
     pub route: Route,
 }
@@ -105,7 +116,9 @@ pub struct Path {
 struct Settings {
     kind: PathKind,
     credentials: Option<Arc<Credentials>>,
-    nameservers: Vec<SocketAddr>,
+    nameservers: Vec<Nameserver>,
+    #[cfg(feature = "encrypted-dns")]
+    nameserver_tls: Option<Arc<ClientConfig>>,
     overrides: Vec<Override>,
     connect_timeout: Duration,
     fast_open: bool,
@@ -164,6 +177,8 @@ impl Path {
             kind,
             credentials,
             nameservers: Vec::new(),
+            #[cfg(feature = "encrypted-dns")]
+            nameserver_tls: None,
             overrides: Vec::new(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             fast_open: false,
@@ -186,12 +201,29 @@ impl Path {
         Ok(self)
     }
 
-    /// Resolves names by asking these servers over this path, instead of the system's. On a
-    /// proxied path this concerns the proxy's own name only. Feature `dns`.
+    /// Resolves names by these servers over this path, instead of the system's; at most
+    /// [`MAX_NAMESERVERS`] are used, in this order, each 500 ms after the one before or as soon as one
+    /// fails. A server on the loopback is asked there, although the path is bound elsewhere: its own
+    /// queries take the system's routes. On a proxied path this concerns the proxy's own name only.
+    /// Feature `dns`.
+    ///
+    /// The `hosts` file is consulted first.
     #[cfg(feature = "dns")]
     #[must_use]
-    pub fn nameservers(mut self, nameservers: Vec<SocketAddr>) -> Self {
-        self.edit().nameservers = nameservers;
+    pub fn nameservers<N: Into<Nameserver>>(
+        mut self,
+        nameservers: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.edit().nameservers = nameservers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how the certificates of nameservers by TLS and HTTPS are verified. The application
+    /// protocols of the configuration are not used. Feature `encrypted-dns`.
+    #[cfg(feature = "encrypted-dns")]
+    #[must_use]
+    pub fn nameserver_tls(mut self, config: Arc<ClientConfig>) -> Self {
+        self.edit().nameserver_tls = Some(config);
         self
     }
 

@@ -11,7 +11,7 @@ use rustls::HandshakeKind;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::path::{Dialed, Independence, PathKind};
+use crate::path::{Dialed, Independence, PathKind, ResolvedBy};
 use crate::proto::binding::{Association, Binding};
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::error::HelloError;
@@ -153,6 +153,9 @@ pub struct PathReport {
     pub peer: Option<SocketAddr>,
     /// The interface that it leaves by, where that is known.
     pub interface: Option<String>,
+    /// The source of the host's addresses; `None` where it was given as an address, or nothing is
+    /// known.
+    pub resolver: Option<ResolvedBy>,
     /// How far apart from the primary path; `None` for the primary path itself.
     pub independence: Option<Independence>,
     /// `verified`, a reason, or `None` for the primary path.
@@ -169,6 +172,7 @@ impl PathReport {
             local: None,
             peer: None,
             interface: None,
+            resolver: None,
             independence: None,
             result: None,
             reused: false,
@@ -181,6 +185,7 @@ impl PathReport {
             via: Some(dialed.via.clone()),
             local: dialed.local,
             peer: dialed.peer,
+            resolver: dialed.resolver.clone(),
             ..Self::unknown(role)
         }
     }

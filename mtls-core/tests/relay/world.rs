@@ -281,6 +281,7 @@ impl Dial for Dribbling {
                 local: dialed.local,
                 peer: dialed.peer,
                 via: dialed.via,
+                resolver: dialed.resolver,
                 route: dialed.route,
             })
         }

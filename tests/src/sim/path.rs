@@ -51,6 +51,7 @@ impl Dial for SimPath {
                 peer: stream.peer_addr().ok(),
                 stream,
                 via: PathKind::Direct,
+                resolver: None,
                 route: RouteInfo::default().into(),
             })
         }

@@ -1,4 +1,4 @@
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,10 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
 use super::{dial, listen, name, read, send};
-use crate::path::{Dial as _, DialFailure, DialFailureClass, DialStage, Path};
+use crate::path::query::RESOLUTION_DELAY;
+use crate::path::{
+    Dial as _, DialFailure, DialFailureClass, DialStage, Nameserver as Named, Path, ResolvedBy,
+};
 
 const TYPE_A: [u8; 2] = [0, 1];
 
@@ -20,8 +23,9 @@ struct Query {
 }
 
 /// A nameserver on 127.0.0.1, over UDP and TCP on one port. By the first label of the name:
-/// `missing` does not exist, `six` has no A record, `long` answers over TCP only; every other name
-/// is 127.0.0.1 and has no AAAA record.
+/// `missing` does not exist, `six` has no A record, `long` answers over TCP only; `failing` is an
+/// error; `silent-six`, `failing-six` and `missing-six` are so for AAAA alone; `late` is ::1, and
+/// 127.0.0.1 after a while; every other name is 127.0.0.1 and has no AAAA record.
 struct Nameserver {
     address: SocketAddr,
     queries: Arc<Mutex<Vec<Query>>>,
@@ -30,7 +34,7 @@ struct Nameserver {
 impl Nameserver {
     async fn start() -> Self {
         let (listener, address) = listen("127.0.0.1:0").await;
-        let socket = UdpSocket::bind(address).await.unwrap();
+        let socket = Arc::new(UdpSocket::bind(address).await.unwrap());
         let queries = Arc::default();
         tokio::spawn(serve_udp(socket, Arc::clone(&queries)));
         tokio::spawn(serve_tcp(listener, Arc::clone(&queries)));
@@ -46,12 +50,24 @@ impl Nameserver {
     }
 }
 
-async fn serve_udp(socket: UdpSocket, queries: Arc<Mutex<Vec<Query>>>) {
+async fn serve_udp(socket: Arc<UdpSocket>, queries: Arc<Mutex<Vec<Query>>>) {
     let mut buffer = [0; 512];
     loop {
         let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
         let reply = answer(&buffer[..len], from, false, &queries);
-        socket.send_to(&reply, from).await.unwrap();
+        match &*queries.lock().unwrap().last().unwrap().name {
+            "silent-six.test" if reply[7] == 0 => continue,
+            "late.test" if reply.ends_with(&[127, 0, 0, 1]) => {
+                let socket = Arc::clone(&socket);
+                tokio::spawn(async move {
+                    tokio::time::sleep(RESOLUTION_DELAY * 4).await;
+                    socket.send_to(&reply, from).await.unwrap();
+                });
+                continue;
+            }
+            _ => {}
+        }
+        socket.try_send_to(&reply, from).unwrap();
     }
 }
 
@@ -87,6 +103,10 @@ fn answer(query: &[u8], from: SocketAddr, tcp: bool, queries: &Mutex<Vec<Query>>
         "missing" => ([0x81, 0x83], 0),
         "long" if !tcp => ([0x83, 0x80], 0),
         "six" => ([0x81, 0x80], u8::from(!is_a)),
+        "late" => ([0x81, 0x80], 1),
+        "failing" => ([0x81, 0x82], 0),
+        "failing-six" if !is_a => ([0x81, 0x82], 0),
+        "missing-six" if !is_a => ([0x81, 0x83], 0),
         _ => ([0x81, 0x80], u8::from(is_a)),
     };
     let mut reply = query[..2].to_vec();
@@ -96,7 +116,7 @@ fn answer(query: &[u8], from: SocketAddr, tcp: bool, queries: &Mutex<Vec<Query>>
         let (kind, data) = if is_a {
             (1, &[127, 0, 0, 1][..])
         } else {
-            (28, &[0; 16][..])
+            (28, &Ipv6Addr::LOCALHOST.octets()[..])
         };
         let len = u8::try_from(data.len()).unwrap();
         reply.extend([0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, len]);
@@ -179,11 +199,12 @@ async fn an_interface_path_asks_out_of_its_interface() {
 
 #[tokio::test]
 async fn a_path_of_an_absent_interface_asks_nobody() {
-    let server = Nameserver::start().await;
-    let path = server.of(Path::interface("absent0").unwrap());
+    let server: SocketAddr = "192.0.2.53:53".parse().unwrap();
+    let path = Path::interface("absent0").unwrap().nameservers([server]);
     let error = dial(&path, "some.test:443").await.unwrap_err();
+    // No socket was opened, so nothing was waited for.
+    assert!(matches!(error, DialFailure::Resolve { .. }), "{error}");
     assert!(error.to_string().contains("absent0"), "{error}");
-    assert_eq!(server.queries(), []);
 }
 
 #[tokio::test]
@@ -244,10 +265,11 @@ async fn a_name_that_does_not_exist_is_told_with_who_was_asked() {
         .await
         .unwrap_err();
     assert_eq!(error.class(), DialFailureClass::Resolve);
-    assert_eq!(
-        error.reason.to_string(),
-        "could not resolve `missing.test` (asked 127.0.0.1 from 127.0.0.2): no such name"
+    let expected = format!(
+        "could not resolve `missing.test` (asked {} from 127.0.0.2): no such name",
+        server.address
     );
+    assert_eq!(error.reason.to_string(), expected);
 }
 
 #[tokio::test]
@@ -266,6 +288,120 @@ async fn a_name_without_an_address_of_the_sources_family_is_told() {
         error.to_string().contains("no nameserver has the family"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_dropped_or_failed_aaaa_query_does_not_keep_the_a_record_from_use() {
+    let server = Nameserver::start().await;
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    for label in ["silent-six", "failing-six", "missing-six"] {
+        let to = format!("{label}.test:{}", address.port());
+        let dialed = dial(&server.of(Path::system()), &to).await.unwrap();
+        assert_eq!(dialed.peer, Some(address), "{label}");
+        let by = ResolvedBy::Nameserver(server.address.into());
+        assert_eq!(dialed.resolver, Some(by), "{label}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_comes_late_is_tried_where_the_first_ones_fail() {
+    let server = Nameserver::start().await;
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let to = format!("late.test:{}", address.port());
+    let dialed = dial(&server.of(Path::system()), &to).await.unwrap();
+    assert_eq!(dialed.peer, Some(address));
+}
+
+#[tokio::test]
+async fn a_nameserver_that_is_silent_or_fails_is_followed_by_the_next() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (failing, server) = (Nameserver::start().await, Nameserver::start().await);
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let to = format!("some.test:{}", address.port());
+    let path = from_two().nameservers([silent.local_addr().unwrap(), server.address]);
+    let dialed = dial(&path, &to).await.unwrap();
+    let by = ResolvedBy::Nameserver(server.address.into());
+    assert_eq!(dialed.resolver, Some(by));
+    let path = from_two().nameservers([failing.address, server.address]);
+    let error = dial(&path, "failing.test:1").await.unwrap_err();
+    assert!(matches!(error, DialFailure::Resolve { .. }), "{error}");
+    assert!(
+        server
+            .queries()
+            .iter()
+            .any(|query| query.name == "failing.test")
+    );
+}
+
+#[tokio::test]
+async fn that_there_is_no_such_name_is_for_the_first_nameserver_to_say() {
+    let (first, second) = (Nameserver::start().await, Nameserver::start().await);
+    let path = from_two().nameservers([first.address, second.address]);
+    let error = dial(&path, "missing.test:443").await.unwrap_err();
+    assert!(error.to_string().ends_with("no such name"), "{error}");
+    assert_eq!(second.queries(), []);
+}
+
+#[tokio::test]
+async fn a_dial_tells_the_source_of_the_addresses() {
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let port = address.port();
+    let path = Path::system().resolve(name("given.test"), port, address.ip());
+    for (host, by) in [
+        ("127.0.0.1", None),
+        ("given.test", Some(ResolvedBy::Override)),
+        ("localhost", Some(ResolvedBy::System)),
+    ] {
+        let dialed = dial(&path, &format!("{host}:{port}")).await.unwrap();
+        assert_eq!(dialed.resolver, by, "{host}");
+    }
+    let dialed = dial(&from_two(), &format!("localhost:{port}"))
+        .await
+        .unwrap();
+    assert_eq!(dialed.resolver, Some(ResolvedBy::Hosts));
+}
+
+#[test]
+fn nameservers_of_every_form_are_understood() {
+    for (text, shown) in [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:53", "192.0.2.1"),
+        ("192.0.2.1:5353", "192.0.2.1:5353"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:54", "[2001:db8::1]:54"),
+        ("tls://192.0.2.1/", "tls://192.0.2.1"),
+        ("tls://DNS.test:853", "tls://dns.test"),
+        ("tls://[2001:db8::1]:8853", "tls://[2001:db8::1]:8853"),
+        ("https://dns.test", "https://dns.test/dns-query"),
+        ("https://192.0.2.1:8443/a/b", "https://192.0.2.1:8443/a/b"),
+    ] {
+        let server: Named = text
+            .parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(server.to_string(), shown);
+        assert_eq!(shown.parse().as_ref(), Ok(&server), "{shown}");
+    }
+}
+
+#[test]
+fn other_nameservers_are_refused_without_their_text() {
+    for text in [
+        "",
+        "secret",
+        "secret.test:53",
+        "0.0.0.0",
+        "192.0.2.1:0",
+        "udp://192.0.2.1",
+        "tls://",
+        "tls://a:secret@192.0.2.1",
+        "https://192.0.2.1/secret?dns",
+        "https://192.0.2.1/secret{?dns}",
+        "https://192.0.2.1/sec ret",
+    ] {
+        let error = text.parse::<Named>().unwrap_err().to_string();
+        assert!(!error.contains("secret/"), "{text}: {error}");
+    }
 }
 
 #[tokio::test]
