@@ -17,6 +17,8 @@ pub enum Exit {
     Resolve = 6,
     /// No connection came about.
     Connect = 7,
+    /// The HTTP/2 connection failed, or the server ended it with an error.
+    Http2 = 16,
     /// The response broke off before its end.
     Partial = 18,
     /// The HTTP status was 400 or above, and `--fail` was given.
@@ -41,10 +43,14 @@ pub enum Exit {
     ClientCertificate = 58,
     /// The certificate is not trusted.
     NotTrusted = 60,
+    /// The response has a content coding that is unknown or cannot be decoded.
+    ContentCoding = 61,
     /// After a redirect the request would have to be sent again, and its body came from a pipe.
     Rewind = 65,
     /// The file with the trusted CAs cannot be used.
     CaFile = 77,
+    /// The server reset the HTTP/2 stream.
+    Http2Stream = 92,
     /// Interception detected, under whatever policy.
     Interception = 110,
     /// Not verified: the side endpoint could not be reached, fell silent, closed or refused; or
@@ -55,7 +61,7 @@ pub enum Exit {
 }
 
 /// The worst first: what an `mtls-client check` of several targets exits with.
-const WORST_FIRST: [Exit; 22] = [
+const WORST_FIRST: [Exit; 25] = [
     Exit::Interception,
     Exit::Usage,
     Exit::CaFile,
@@ -73,7 +79,10 @@ const WORST_FIRST: [Exit; 22] = [
     Exit::Send,
     Exit::EmptyReply,
     Exit::Receive,
+    Exit::Http2,
+    Exit::Http2Stream,
     Exit::Partial,
+    Exit::ContentCoding,
     Exit::HttpStatus,
     Exit::Read,
     Exit::Write,

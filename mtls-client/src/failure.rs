@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mtls_core::path::{DialError, DialFailureClass, Endpoint};
+use mtls_core::path::{DialError, DialFailure, DialFailureClass, DialStage, Endpoint};
 use mtls_core::proto::client::SideFailure;
 use mtls_core::{
     Error, NotSmkex, Reason, TimedOut, Unverified, certificate_error_message, tls_error_message,
@@ -79,13 +79,9 @@ fn primary_dial(error: &DialError, path: &str) -> Failure {
         DialFailureClass::Resolve => (
             Exit::Resolve,
             "could-not-resolve",
-            "Check the name, or give its address with --resolve.",
+            "Check the name, give its address with --resolve, or name a nameserver with --dns.",
         ),
-        DialFailureClass::TimedOut => (
-            Exit::TimedOut,
-            "timed-out",
-            "Check the network behind that path, or allow more with --connect-timeout.",
-        ),
+        DialFailureClass::TimedOut => (Exit::TimedOut, "timed-out", timed_out_advice(error)),
         _ => (
             Exit::Connect,
             "could-not-connect",
@@ -97,6 +93,19 @@ fn primary_dial(error: &DialError, path: &str) -> Failure {
         error.to, error.reason
     );
     Failure::new(exit, token, message)
+}
+
+fn timed_out_advice(error: &DialError) -> &'static str {
+    match error.reason {
+        DialFailure::TimedOut {
+            stage: DialStage::Resolving,
+            ..
+        } => {
+            "Name another nameserver with --dns, give the address with --resolve, or allow more with \
+             --connect-timeout."
+        }
+        _ => "Check the network behind that path, or allow more with --connect-timeout.",
+    }
 }
 
 fn not_trusted(reason: &CertificateError, to: &Endpoint, path: &str) -> Failure {
@@ -171,15 +180,19 @@ fn not_verified(unverified: &Unverified, to: &Endpoint, settings: &Settings) -> 
         (_, Reason::NotIndependent) => unverified.verdict.independence.to_string(),
         (_, reason) => reason.to_string(),
     };
+    let dial = unverified.dial.as_ref().map(|error| error.class());
     let message = format!(
         "{to} is not verified, so nothing was sent: {path}{what}. {}",
-        advice(unverified.reason)
+        advice(unverified.reason, dial)
     );
     Failure::new(exit, unverified.reason.as_str(), message)
 }
 
-fn advice(reason: Reason) -> &'static str {
+fn advice(reason: Reason, dial: Option<DialFailureClass>) -> &'static str {
     match reason {
+        Reason::Side(SideFailure::Unreachable) if dial == Some(DialFailureClass::Resolve) => {
+            "Name a nameserver for that path with --dns, or give the address with --resolve."
+        }
         Reason::NotIndependent => {
             "Send the side over another network: --side if:NAME, or through a proxy."
         }

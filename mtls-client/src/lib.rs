@@ -26,6 +26,7 @@ mod paths;
 mod proxy;
 mod report;
 mod roots;
+mod stdout;
 mod style;
 mod target;
 mod trace;

@@ -129,8 +129,8 @@ fn path_lines(paths: &[PathReport]) -> Vec<String> {
         let widths = rows.iter().map(|row| row[column].width());
         widths.max().unwrap_or(0)
     };
-    let widths = [width(0), width(1), width(2), width(3)];
-    let line = |row: &[String; 4]| {
+    let widths = [width(0), width(1), width(2), width(3), width(4)];
+    let line = |row: &[String; 5]| {
         let mut line = String::new();
         for (column, width) in row.iter().zip(widths).filter(|&(_, width)| width > 0) {
             let padding = " ".repeat(width.saturating_sub(column.width()));
@@ -141,8 +141,8 @@ fn path_lines(paths: &[PathReport]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// How it was dialled, its two ends, its interface, and what came of it.
-fn columns(path: &PathReport) -> [String; 4] {
+/// How it was dialled, its two ends, its interface, its resolver, and what came of it.
+fn columns(path: &PathReport) -> [String; 5] {
     let address = |address: Option<std::net::SocketAddr>| {
         address.map_or_else(|| "?".to_owned(), |address| address.to_string())
     };
@@ -151,11 +151,13 @@ fn columns(path: &PathReport) -> [String; 4] {
         (local, peer) => format!("{} → {}", address(local), address(peer)),
     };
     let via = path.via.as_ref().map(ToString::to_string);
+    let resolver = path.resolver.as_ref();
     let reused = if path.reused { " (reused)" } else { "" };
     [
         via.unwrap_or_else(|| "(unknown)".into()),
         ends,
         path.interface.clone().unwrap_or_default(),
+        resolver.map_or_else(String::new, |resolver| format!("resolver: {resolver}")),
         format!("{}{reused}", path.result.unwrap_or_default()),
     ]
 }

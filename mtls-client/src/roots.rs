@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mtls_core::{pem, tls_error_message};
+use rustls::client::WantsClientCert;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_native_certs::ErrorKind;
 
 use crate::exit::Exit;
@@ -24,15 +25,7 @@ pub(crate) fn client_config(
     settings: &Settings,
     protocols: Vec<Vec<u8>>,
 ) -> Result<Arc<ClientConfig>, UsageError> {
-    let store = match &settings.roots {
-        Roots::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Roots::System => system_roots()?,
-        Roots::File(path) => roots_in(path)?,
-    };
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites of TLS 1.2 and 1.3");
-    let builder = builder.with_root_certificates(store);
+    let builder = builder(&settings.roots)?;
     let mut config = match &settings.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
@@ -41,6 +34,23 @@ pub(crate) fn client_config(
     };
     config.alpn_protocols = protocols;
     Ok(Arc::new(config))
+}
+
+/// The configuration for nameservers with TLS: the same CAs, and no client certificate.
+pub(crate) fn nameserver_config(roots: &Roots) -> Result<Arc<ClientConfig>, UsageError> {
+    Ok(Arc::new(builder(roots)?.with_no_client_auth()))
+}
+
+fn builder(roots: &Roots) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, UsageError> {
+    let store = match roots {
+        Roots::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Roots::System => system_roots()?,
+        Roots::File(path) => roots_in(path)?,
+    };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites of TLS 1.2 and 1.3");
+    Ok(builder.with_root_certificates(store))
 }
 
 fn system_roots() -> Result<RootCertStore, UsageError> {

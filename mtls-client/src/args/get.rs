@@ -76,6 +76,20 @@ pub(crate) struct Get {
     )]
     pub(crate) data_binary: Vec<String>,
 
+    /// Send a field of a form as multipart/form-data (POST); repeatable
+    ///
+    /// `NAME=@FILE` uploads a file, `NAME=<FILE` sends the file's content as a plain field; `-` is
+    /// standard input. `;type=MEDIA/TYPE` and `;filename=NAME` may follow. Quote values that contain
+    /// `;` or `,`: `NAME="a;b"`.
+    #[arg(
+        short = 'F',
+        long,
+        value_name = "NAME=CONTENT",
+        conflicts_with_all = ["data", "data_raw", "data_binary", "upload_file", "head"],
+        help_heading = "What is asked for"
+    )]
+    pub(crate) form: Vec<String>,
+
     /// Send this file (PUT) as it is read; `-` for standard input
     ///
     /// A URL that ends with `/` gets the file's name.
@@ -88,16 +102,34 @@ pub(crate) struct Get {
     )]
     pub(crate) upload_file: Option<PathBuf>,
 
-    /// Add a header field, `NAME: VALUE`; `NAME:` takes a default one away (repeatable)
+    /// Add a header field, `NAME: VALUE`; `NAME:` removes a default one (repeatable)
     ///
+    /// `NAME;` sends the field without a value. `@FILE`, or `@-` for standard input, adds the fields
+    /// in a file, one in each line; use it for secrets, which other users can read on a command line.
     /// `Authorization`, `Cookie` and `Host` are not sent to another host after a redirect.
     #[arg(
         short = 'H',
         long = "header",
-        value_name = "FIELD",
+        value_name = "FIELD|@FILE",
         help_heading = "What is asked for"
     )]
     pub(crate) headers: Vec<String>,
+
+    /// Send this user name and password (HTTP Basic authentication, RFC 7617)
+    ///
+    /// Not sent to another host or port after a redirect. Other users of this machine can read a
+    /// command line: `-H @FILE` with an `Authorization` field keeps the password from them.
+    #[arg(
+        short,
+        long,
+        value_name = "USER:PASSWORD",
+        help_heading = "What is asked for"
+    )]
+    pub(crate) user: Option<String>,
+
+    /// Request a compressed response (gzip, deflate, br, zstd), and write it decompressed
+    #[arg(long, help_heading = "What is asked for")]
+    pub(crate) compressed: bool,
 
     /// Use HTTP/1.1 even where the server speaks HTTP/2
     #[arg(long = "http1.1", help_heading = "What is asked for")]
@@ -140,7 +172,6 @@ pub(crate) struct Get {
         short = 'O',
         long,
         conflicts_with = "output",
-        overrides_with = "remote_name",
         help_heading = "Where the answer goes"
     )]
     pub(crate) remote_name: bool,

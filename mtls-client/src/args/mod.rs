@@ -59,10 +59,11 @@ Exit status:
   111  not verified: the side endpoint could not be reached, fell silent, closed or refused, or
        the paths are not independent (--require-independent)
   112  not verified: the side endpoint does not speak the protocol
-  and as curl's: 1 a redirect that is not https, 18 the response broke off, 26 could not read what
-  is to be sent, 47 too many redirects, 52 no answer at all, 55 the server did not take it all,
-  56 what came could not be received, 58 the client certificate cannot be used, 65 a pipe would
-  have to be sent again, 77 the file of CAs cannot be used.
+  and as curl's: 1 a redirect that is not https, 16 an HTTP/2 connection failed, 18 the response
+  broke off, 26 could not read what is to be sent, 47 too many redirects, 52 no answer at all, 55 the
+  server did not take it all, 56 what came could not be received, 58 the client certificate cannot
+  be used, 61 a content coding that cannot be decoded, 65 a pipe would have to be sent again, 77 the
+  file of CAs cannot be used, 92 the server reset the HTTP/2 stream.
   What fails on the primary path wins over 111 and 112. With several targets the worst counts:
   110, then what is wrong with the command line or its files, 60, 35, 7, 6, 28, 111, 112, and then
   the rest.";
@@ -70,6 +71,8 @@ Exit status:
 /// Fetch pages and check servers by multipath TLS (not mutual TLS)
 #[derive(Debug, Parser)]
 #[command(name = "mtls-client", version, max_term_width = 100)]
+// As curl's: an alias or a script may have given the option already.
+#[command(args_override_self = true)]
 #[command(after_help = EXAMPLES, after_long_help = notes(EXAMPLES))]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -71,6 +71,18 @@ pub(crate) struct Paths {
     )]
     pub(crate) resolve: Vec<String>,
 
+    /// Resolve names by this nameserver instead of the system's (repeatable: the next ones are for
+    /// when it does not answer)
+    ///
+    /// As with `check`.
+    #[arg(
+        long,
+        value_name = "[PATH=]ADDR",
+        requires = "target",
+        help_heading = "Paths"
+    )]
+    pub(crate) dns: Vec<String>,
+
     /// Exit with 111 if a path of --side, or without these every path, is not independent of the
     /// primary one
     #[arg(long, requires = "target", help_heading = "Paths")]
@@ -112,6 +124,7 @@ impl Paths {
             sides: self.sides.clone(),
             side_endpoint: self.side_endpoint.clone(),
             resolve: self.resolve.clone(),
+            dns: self.dns.clone(),
             policy: "require".into(),
             require_independent: self.require_independent,
             deadline: self.deadline,

@@ -38,6 +38,16 @@ pub(crate) struct Shared {
     #[arg(long, value_name = "HOST:PORT:ADDR", help_heading = "Paths")]
     pub(crate) resolve: Vec<String>,
 
+    /// Resolve names by this nameserver instead of the system's (repeatable: the next ones are for
+    /// when it does not answer)
+    ///
+    /// ADDR is IP, IP:PORT, tls://HOST (DNS over TLS) or https://HOST/PATH (DNS over HTTPS).
+    /// `PATH=ADDR` sets it for the path PATH alone, such as `if:wwan0=9.9.9.9`; ADDR for every path
+    /// without one of its own. A nameserver on the loopback is asked there whatever the path. The
+    /// hosts file is consulted first, and a proxy resolves by itself.
+    #[arg(long, value_name = "[PATH=]ADDR", help_heading = "Paths")]
+    pub(crate) dns: Vec<String>,
+
     /// What to do when a connection cannot be verified: refuse, fall back where the server does
     /// not seem to know the protocol, or go on and report
     #[arg(

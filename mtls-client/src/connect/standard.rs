@@ -12,9 +12,7 @@ pub(super) fn input() -> io::Result<File> {
 }
 
 pub(super) fn output() -> io::Result<File> {
-    use std::os::fd::AsFd;
-    let stdout = io::stdout().as_fd().try_clone_to_owned()?;
-    Ok(File::from_std(stdout.into()))
+    crate::stdout::file().map(File::from_std)
 }
 
 /// Lets whoever reads standard output see its end, once the stream of [`output`] is dropped.

@@ -1,8 +1,9 @@
 //! One page: connections, redirects, and where the answer goes.
 
+use std::io;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use futures_util::StreamExt;
 use hyper::body::{Body, Incoming};
 use hyper::ext::ReasonPhrase;
 use hyper::header::LOCATION;
@@ -11,6 +12,7 @@ use mtls_core::ClientStream;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::decode::{self, BrokenOff, Codings, Pieces, Received};
 use super::facts::Facts;
 use super::http::{self, Exchange, Unanswered};
 use super::payload::{Payload, Upload, Watch};
@@ -197,7 +199,7 @@ impl<'a> Fetch<'a> {
         self.facts.asked = self.started.elapsed();
         self.facts.upload = upload.watch();
         let body = match ask.with_body {
-            true => OfBody::Typed(self.command.payload.content_type),
+            true => OfBody::Typed(self.command.payload.content_type.as_ref()),
             false => OfBody::Dropped,
         };
         let fields = self.command.fields.for_request(first, body);
@@ -291,24 +293,23 @@ impl<'a> Fetch<'a> {
             connection: _connection,
         } = exchange;
         if self.command.show != Show::Head {
-            self.deliver_body(url, response.into_body()).await?;
+            self.deliver_body(url, response).await?;
         }
         Ok(())
     }
 
-    async fn deliver_body(&mut self, url: &HttpsUrl, mut body: Incoming) -> Result<(), Stop> {
-        let length = body.size_hint().exact();
-        while let Some(frame) = in_time(self.until, url, body.frame()).await? {
-            let broken = |error| match self.facts.upload.failure() {
-                Some(failure) => failure,
-                None => http::broken_off(url, &error),
-            };
-            let frame = frame.map_err(broken)?;
-            let Some(data) = frame.data_ref() else {
-                continue;
-            };
-            in_time(self.until, url, self.sink.write(data)).await??;
-            self.facts.downloaded += data.len() as u64;
+    async fn deliver_body(
+        &mut self,
+        url: &HttpsUrl,
+        response: Response<Incoming>,
+    ) -> Result<(), Stop> {
+        let received = Received::default();
+        let length = response.body().size_hint().exact();
+        let mut pieces = self.pieces(url, response, received.clone())?;
+        while let Some(piece) = in_time(self.until, url, pieces.next()).await? {
+            self.facts.downloaded = received.count();
+            let data = piece.map_err(|error| self.broken(url, error))?;
+            in_time(self.until, url, self.sink.write(&data)).await??;
             self.progress
                 .show("received", self.facts.downloaded, length);
             if self.sink.is_left() {
@@ -316,6 +317,38 @@ impl<'a> Fetch<'a> {
             }
         }
         Ok(())
+    }
+
+    fn pieces(
+        &self,
+        url: &HttpsUrl,
+        response: Response<Incoming>,
+        received: Received,
+    ) -> Result<Pieces, Failure> {
+        let (head, body) = response.into_parts();
+        let codings = match self.command.compressed {
+            true => Codings::of(&head.headers),
+            false => Ok(Codings::none()),
+        };
+        let codings = codings.map_err(|reason| decode::undecodable(url, &reason))?;
+        // Over HTTP/2 a server may reset with NO_ERROR what it has answered early (RFC 9113,
+        // section 8.1), and hyper takes that for an end wherever it comes.
+        let is_h2 = head.version == Version::HTTP_2;
+        let upload = self.facts.upload.clone();
+        let is_whole =
+            move |body: &Incoming| !is_h2 || body.is_end_stream() || !upload.is_complete();
+        let pieces = decode::pieces(body, received, is_whole);
+        Ok(codings.decoded(pieces))
+    }
+
+    fn broken(&self, url: &HttpsUrl, error: io::Error) -> Failure {
+        if let Some(failure) = self.facts.upload.failure() {
+            return failure;
+        }
+        match error.downcast::<BrokenOff>() {
+            Ok(BrokenOff(error)) => http::broken_off(url, error.as_ref()),
+            Err(error) => decode::undecodable(url, &error),
+        }
     }
 
     /// With `--include` and `--head`: as curl does, every hop's.

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::close_notify::CloseNotify;
 use super::payload::Upload;
 use super::retry::Again;
 use crate::exit::Exit;
@@ -65,7 +66,7 @@ pub(super) async fn ask(
     let tls = stream.into_inner();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut tasks = JoinSet::new();
-    let (tls, broken) = KeepReading::new(tls);
+    let (tls, broken) = KeepReading::new(CloseNotify(tls));
     let io = TokioIo::new(tls);
     let form = if is_h2 { Form::Absolute } else { Form::Origin };
     let mut request = request(url, fields, form, upload)?;
@@ -121,11 +122,15 @@ async fn cause(error: hyper::Error, connection: &mut Connection) -> hyper::Error
 }
 
 /// The body of the response broke off.
-pub(super) fn broken_off(url: &HttpsUrl, error: &hyper::Error) -> Failure {
-    let is_end = |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof;
-    let (exit, token) = match io_error(error).is_some_and(is_end) {
-        true => (Exit::Partial, "partial-response"),
-        false => (Exit::Receive, "receive-error"),
+pub(super) fn broken_off(url: &HttpsUrl, error: Option<&hyper::Error>) -> Failure {
+    let Some(error) = error else {
+        let reason = "the server ended it before it was complete";
+        return Failure::new(Exit::Partial, "partial-response", incomplete(url, reason));
+    };
+    let (exit, token) = match Cause::of(error) {
+        Cause::End | Cause::GoAway => (Exit::Partial, "partial-response"),
+        Cause::Reset => (Exit::Http2Stream, "stream-reset"),
+        Cause::Other => (Exit::Receive, "receive-error"),
     };
     Failure::new(exit, token, incomplete(url, &chain(error)))
 }
@@ -148,14 +153,57 @@ fn no_response(url: &HttpsUrl, error: &hyper::Error, broken: Option<&str>) -> Fa
         );
         return Failure::new(Exit::Send, "send-error", message);
     }
-    if error.is_incomplete_message() && io_error(error).is_none() {
-        let message = format!(
-            "{} closed the connection without an answer. Try again, or ask the server's operator.",
-            url.endpoint()
-        );
-        return Failure::new(Exit::EmptyReply, "empty-reply", message);
+    let (exit, token) = match Cause::of(error) {
+        Cause::End => return empty_reply(url),
+        Cause::GoAway => (Exit::Http2, "http2-error"),
+        Cause::Reset => (Exit::Http2Stream, "stream-reset"),
+        Cause::Other => (Exit::Receive, "receive-error"),
+    };
+    Failure::new(exit, token, incomplete(url, &reason))
+}
+
+fn empty_reply(url: &HttpsUrl) -> Failure {
+    let message = format!(
+        "{} closed the connection without an answer. Try again, or ask the server's operator.",
+        url.endpoint()
+    );
+    Failure::new(Exit::EmptyReply, "empty-reply", message)
+}
+
+/// What ended an exchange, below what hyper says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The connection ended, with close_notify or without.
+    End,
+    /// An HTTP/2 connection error, of either end's.
+    GoAway,
+    /// An HTTP/2 stream error, of either end's.
+    Reset,
+    Other,
+}
+
+impl Cause {
+    fn of(error: &hyper::Error) -> Self {
+        let http2 = find_cause::<h2::Error>(error);
+        // h2 does not name the system's error as its source.
+        let system = http2.map_or_else(|| find_cause(error), h2::Error::get_io);
+        match (system, http2) {
+            (Some(error), _) => Self::of_system(error),
+            (None, Some(error)) if error.is_reset() => Self::Reset,
+            (None, Some(_)) => Self::GoAway,
+            (None, None) if error.is_incomplete_message() => Self::End,
+            (None, None) if error.is_canceled() || error.is_closed() => Self::End,
+            (None, None) => Self::Other,
+        }
     }
-    Failure::new(Exit::Receive, "receive-error", incomplete(url, &reason))
+
+    /// A stream of h2's whose connection has ended is a broken pipe.
+    fn of_system(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::End,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// TLS 1.3 servers look at the client's certificate when the client's handshake is over. The alert
@@ -196,11 +244,6 @@ fn chain(error: &hyper::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The error of the system, where that is the cause.
-fn io_error(error: &hyper::Error) -> Option<&io::Error> {
-    find_cause(error)
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}

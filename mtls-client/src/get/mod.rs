@@ -1,5 +1,7 @@
 //! The command `get`.
 
+mod close_notify;
+mod decode;
 mod facts;
 mod fetch;
 mod http;

@@ -108,6 +108,11 @@ impl Watch {
         self.length
     }
 
+    /// Whether all of it has been handed over.
+    pub(super) fn is_complete(&self) -> bool {
+        self.length == Some(self.sent())
+    }
+
     /// Why it could not be read to its end.
     pub(super) fn failure(&self) -> Option<Failure> {
         let reason = self.error.get()?;

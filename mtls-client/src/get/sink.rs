@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::Output;
+use crate::stdout;
 
 /// A file or standard output.
 pub(super) struct Sink<'a> {
@@ -46,7 +47,7 @@ impl<'a> Sink<'a> {
             return Ok(());
         }
         self.state = match self.output {
-            Output::Stdout => stdout().map(File::from_std),
+            Output::Stdout => stdout::file().map(File::from_std),
             Output::File(path) => File::create(path).await,
         }
         .map(State::Open)
@@ -100,11 +101,4 @@ impl<'a> Sink<'a> {
         );
         Failure::new(Exit::Write, "write-error", message)
     }
-}
-
-/// Another handle on standard output, for what comes in pieces shall leave in pieces: the standard
-/// library's own keeps what has no line end yet.
-fn stdout() -> io::Result<std::fs::File> {
-    let handle = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
-    Ok(handle.into())
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use hyper::Method;
+use hyper::header::HeaderValue;
 
 use crate::args;
-use crate::options::{Fields, Settings, Template, UsageError};
+use crate::options::{Fields, Settings, Template, UsageError, file, form};
 use crate::target::HttpsUrl;
 
 /// How large a file with `--write-out`'s format may be.
@@ -27,6 +28,8 @@ pub(crate) struct Get {
     pub(crate) http1: bool,
     /// How often a transfer is repeated that failed in a way that may pass.
     pub(crate) retry: u32,
+    /// Whether content codings are undone.
+    pub(crate) compressed: bool,
     pub(crate) write_out: Template,
     /// A progress bar, where somebody sees it.
     pub(crate) progress: bool,
@@ -59,7 +62,7 @@ pub(crate) enum Show {
 pub(crate) struct Payload {
     pub(crate) pieces: Vec<Piece>,
     /// What it is, where no field says so.
-    pub(crate) content_type: Option<&'static str>,
+    pub(crate) content_type: Option<HeaderValue>,
 }
 
 /// A piece of a request's body.
@@ -104,8 +107,7 @@ impl Get {
             pages,
             method: method(&typed)?,
             payload,
-            fields: Fields::parse(&typed.headers)
-                .map_err(|error| UsageError::new("--header", error))?,
+            fields: Fields::new(&typed.headers, typed.user.as_deref(), typed.compressed)?,
             show: match (typed.head, typed.include) {
                 (true, _) => Show::Head,
                 (false, true) => Show::HeadAndBody,
@@ -115,6 +117,7 @@ impl Get {
             fail: typed.fail,
             http1: typed.http1_1,
             retry: typed.retry,
+            compressed: typed.compressed,
             write_out: write_out(typed.write_out.as_deref())?,
             progress: !typed.no_progress_meter && !settings.silent,
         })
@@ -153,9 +156,13 @@ fn pages(typed: &args::Get) -> Result<Vec<Page>, UsageError> {
 
 /// What the options amount to, unless `-X` says otherwise.
 fn method(typed: &args::Get) -> Result<Method, UsageError> {
-    let has_data = [&typed.data, &typed.data_raw, &typed.data_binary]
-        .iter()
-        .any(|pieces| !pieces.is_empty());
+    let has_data = [
+        &typed.data,
+        &typed.data_raw,
+        &typed.data_binary,
+        &typed.form,
+    ];
+    let has_data = has_data.iter().any(|pieces| !pieces.is_empty());
     if typed.head && has_data {
         let reason = "asks for the head of a page, and --data sends one; leave one of them out";
         return Err(UsageError::new("--head", reason));
@@ -183,6 +190,9 @@ impl Payload {
                 content_type: None,
             });
         }
+        if !typed.form.is_empty() {
+            return form::payload(&typed.form).map_err(|error| UsageError::new("--form", error));
+        }
         let raw = |text: &String| Piece::Bytes(text.clone().into());
         let pieces: Vec<_> = match (&typed.data[..], &typed.data_raw[..]) {
             ([], []) => typed
@@ -193,26 +203,36 @@ impl Payload {
             ([], texts) => texts.iter().map(raw).collect(),
             (texts, _) => texts.iter().map(|text| at(text, Piece::Stripped)).collect(),
         };
+        let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let content_type = (!pieces.is_empty()).then_some(content_type);
+        let payload = Self {
+            pieces: joined(pieces),
+            content_type,
+        };
+        payload
+            .check()
+            .map_err(|error| UsageError::new("--data", error))
+    }
+}
+
+impl Payload {
+    /// Refuses standard input that would be read twice.
+    pub(super) fn check(self) -> Result<Self, &'static str> {
         let from_stdin = |piece: &&Piece| {
             matches!(
                 piece,
                 Piece::Whole(Place::Stdin) | Piece::Stripped(Place::Stdin)
             )
         };
-        if pieces.iter().filter(from_stdin).count() > 1 {
-            let reason = "standard input can be read once; name it once";
-            return Err(UsageError::new("--data", reason));
+        match self.pieces.iter().filter(from_stdin).count() {
+            0 | 1 => Ok(self),
+            _ => Err("standard input can be read once; name it once"),
         }
-        let content_type = (!pieces.is_empty()).then_some("application/x-www-form-urlencoded");
-        Ok(Self {
-            pieces: joined(pieces),
-            content_type,
-        })
     }
 }
 
 impl Place {
-    fn of(path: &Path) -> Self {
+    pub(super) fn of(path: &Path) -> Self {
         match path.as_os_str() == "-" {
             true => Self::Stdin,
             false => Self::File(path.into()),
@@ -239,29 +259,15 @@ fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
 }
 
 fn write_out(typed: Option<&str>) -> Result<Template, UsageError> {
-    use std::io::Read;
-
     let wrong = |reason: &dyn fmt::Display| UsageError::new("--write-out", reason);
     let Some(text) = typed else {
         return Ok(Template::default());
     };
-    let Some(file) = text.strip_prefix('@') else {
+    let Some(path) = text.strip_prefix('@') else {
         return Template::parse(text).map_err(|error| wrong(&error));
     };
-    let mut format = String::new();
-    let read = match file {
-        "-" => std::io::stdin()
-            .take(LONGEST_FORMAT + 1)
-            .read_to_string(&mut format),
-        file => std::fs::File::open(file)
-            .and_then(|file| file.take(LONGEST_FORMAT + 1).read_to_string(&mut format)),
-    };
-    match read {
-        Err(error) => Err(wrong(&format_args!("`{file}` cannot be read: {error}"))),
-        Ok(length) if length as u64 > LONGEST_FORMAT => Err(wrong(&format_args!(
-            "`{file}` is longer than {LONGEST_FORMAT} bytes"
-        ))),
-        // As curl does: there are `\n` and `\r` to say what is meant.
-        Ok(_) => Template::parse(&format.replace(['\r', '\n'], "")).map_err(|error| wrong(&error)),
-    }
+    let format = file::read(path, LONGEST_FORMAT)
+        .map_err(|error| wrong(&format_args!("`{path}` cannot be read: {error}")))?;
+    // As curl does: there are `\n` and `\r` to say what is meant.
+    Template::parse(&format.replace(['\r', '\n'], "")).map_err(|error| wrong(&error))
 }

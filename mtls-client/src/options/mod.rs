@@ -5,7 +5,10 @@
 mod check;
 mod connect;
 mod fields;
+mod file;
+mod form;
 mod get;
+mod nameservers;
 mod paths;
 mod proxy;
 mod rules;

@@ -22,13 +22,15 @@ pub(crate) struct Paths {
 impl Paths {
     pub(super) fn understand(typed: &args::Paths) -> Result<(Self, Settings), UsageError> {
         let shared = typed.shared();
-        let settings = Settings::understand(&shared)?;
+        let adaptation = Adaptation::understand(&shared)?;
+        // `--dns` may name a path that is yet to be found.
+        let settings = Settings::adapted(&shared, &adaptation)?;
         let target = typed.target.as_deref().map(parse_target).transpose();
         let paths = Self {
             target: target.map_err(|error| UsageError::new("TARGET", error))?,
             has_sides: !typed.sides.is_empty(),
             all: typed.all,
-            adaptation: Adaptation::understand(&shared)?,
+            adaptation,
         };
         Ok((paths, settings))
     }

@@ -10,6 +10,7 @@ use mtls_core::proto::binding::{Binding, Bindings};
 
 use crate::args::Shared;
 use crate::options::UsageError;
+use crate::options::nameservers::Nameservers;
 
 /// How connections are made and judged, and who is told.
 #[derive(Debug)]
@@ -52,6 +53,16 @@ pub(crate) struct Identity {
 impl Settings {
     pub(super) fn understand(typed: &Shared) -> Result<Self, UsageError> {
         let adaptation = Adaptation::understand(typed)?;
+        let settings = Self::adapted(typed, &adaptation)?;
+        let paths = settings.sides.iter().chain([&settings.primary]);
+        adaptation
+            .nameservers
+            .check_used(&paths.collect::<Vec<_>>())?;
+        Ok(settings)
+    }
+
+    /// The settings, with paths that `--dns` may name beyond those of the command line.
+    pub(super) fn adapted(typed: &Shared, adaptation: &Adaptation) -> Result<Self, UsageError> {
         let path = |argument, spec: &str| match spec.parse::<Path>() {
             Ok(path) => Ok(adaptation.adapt(path)),
             Err(error) => Err(UsageError::new(argument, error)),
@@ -98,6 +109,7 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct Adaptation {
     overrides: Vec<Override>,
+    nameservers: Nameservers,
     connect_timeout: Option<Duration>,
 }
 
@@ -108,6 +120,7 @@ impl Adaptation {
         };
         Ok(Self {
             overrides: typed.resolve.iter().map(parse).collect::<Result<_, _>>()?,
+            nameservers: Nameservers::understand(&typed.dns, &roots(typed))?,
             connect_timeout: typed.connect_timeout,
         })
     }
@@ -116,6 +129,7 @@ impl Adaptation {
     pub(crate) fn adapt(&self, path: Path) -> Path {
         let overrides = self.overrides.iter();
         let path = overrides.fold(path, |path, entry| entry.apply(path));
+        let path = self.nameservers.apply(path);
         match self.connect_timeout {
             Some(timeout) => path.connect_timeout(timeout),
             None => path,

@@ -2,10 +2,12 @@
 
 mod attacks;
 mod checks;
+mod compressed;
 mod connect;
 mod curl;
 #[path = "../../../mtls-core/tests/pem/damage.rs"]
 mod damage;
+mod endings;
 mod exits;
 mod get;
 mod http;
@@ -15,6 +17,7 @@ mod lab;
 mod paths;
 mod proxy;
 mod reference;
+mod request_options;
 mod requests;
 mod site;
 mod smkex;

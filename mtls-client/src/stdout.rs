@@ -1,0 +1,11 @@
+//! Standard output, without the standard library's buffer.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+/// Another handle on standard output. The standard library's own keeps a line until its end.
+pub(crate) fn file() -> io::Result<File> {
+    let handle = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok(handle.into())
+}
