@@ -6,15 +6,16 @@
 //! cargo run -p mtls-core --example wrap_client -- /tmp/pki 127.0.0.1:8443
 //! ```
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,13 +37,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
     loop {
         let (stream, peer) = listener.accept().await;
-        println!("{peer}: {}", stream.verdict().outcome.as_str());
         tokio::spawn(async move {
-            let (mut reader, mut writer) = tokio::io::split(stream);
-            if let Err(error) = tokio::io::copy(&mut reader, &mut writer).await {
+            if let Err(error) = echo(stream, peer).await {
                 eprintln!("{peer}: {error}");
             }
-            let _ = writer.shutdown().await;
         });
     }
+}
+
+async fn echo(
+    stream: ServerStream<TcpStream>,
+    peer: SocketAddr,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (tls, verdict) = stream.wait_for_verdict().await?.into_parts();
+    println!("{peer}: {}", verdict.outcome().as_str());
+    let (mut reader, mut writer) = tokio::io::split(tls);
+    tokio::io::copy(&mut reader, &mut writer).await?;
+    writer.shutdown().await?;
+    Ok(())
 }

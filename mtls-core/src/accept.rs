@@ -63,8 +63,8 @@ pub struct ListenerLimits {
     pub silent: usize,
     /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 4,096.
     pub silent_per_peer: usize,
-    /// Handshakes under way, from the complete ClientHello to the verdict. More wait their turn
-    /// for as long as a handshake may take. Default: 1,024.
+    /// Handshakes under way, from the complete ClientHello until the stream is given out. More wait
+    /// their turn for as long as a handshake may take. Default: 1,024.
     pub handshakes: usize,
 }
 

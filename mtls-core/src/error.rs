@@ -302,6 +302,23 @@ impl From<io::Error> for Error {
     }
 }
 
+impl From<Error> for io::Error {
+    /// The error itself, where it is one of I/O; else it is the inner error.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io(error) => error,
+            Error::TimedOut(_) => Self::new(io::ErrorKind::TimedOut, error),
+            Error::Tls(_) | Error::InvalidMessage(_) => {
+                Self::new(io::ErrorKind::InvalidData, error)
+            }
+            Error::Disputed(_) | Error::Unverified(_) | Error::Interception(_) => {
+                Self::new(io::ErrorKind::PermissionDenied, error)
+            }
+            _ => Self::other(error),
+        }
+    }
+}
+
 impl Unverified {
     /// The independence that was found.
     pub fn independence(&self) -> Independence {

@@ -20,8 +20,10 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The policy lets a connection pass, with this verdict; it may become better later. Its
-    /// [`times`](Verdict::times) say how long that took.
+    /// The policy lets a connection pass, with this verdict. Reported once for each connection,
+    /// when the verdict is decided: under [`Policy::Prefer`](crate::Policy::Prefer) when the
+    /// client's first bytes have arrived, or the connection has ended before. It may become better later.
+    /// Its [`times`](Verdict::times) say how long that took.
     Passed(&'a Verdict),
     /// A connection came to nothing, by the client's fault, the policy or a bound.
     Failed(&'a Error),

@@ -1,18 +1,20 @@
 //! A TLS stream with its verdict.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::{client, server};
 
+use crate::error::Error;
 use crate::proto::binding::channel_binding_label;
 use crate::registry::{Registration, SideStatus};
 use crate::verdict::evidence::Evidence;
-use crate::verdict::{Outcome, Verdict, Verified};
+use crate::verdict::{Outcome, Reason, Verdict, Verified};
 
 /// A `tokio_rustls` stream and what is known of its verification.
 ///
@@ -22,6 +24,7 @@ use crate::verdict::{Outcome, Verdict, Verified};
 pub struct MultipathStream<S> {
     tls: S,
     verdict: VerdictHandle,
+    stage: Stage,
     evidence: Option<Box<Evidence>>,
 }
 
@@ -29,34 +32,100 @@ pub struct MultipathStream<S> {
 pub type ClientStream<IO> = MultipathStream<client::TlsStream<IO>>;
 
 /// A server's stream.
+///
+/// Under [`Policy::Prefer`](crate::Policy::Prefer) its verdict is decided when the client's first
+/// application bytes arrive (`docs/protocol.md`, section 6.2). Until then the verdict's reason is
+/// [`Reason::Undecided`](crate::Reason::Undecided). The first read decides: it is pending while a
+/// Confirm is awaited, and it fails with [`Error::Disputed`] inside the `io::Error` where the policy
+/// refuses the connection. So a server that reads a request before it acts on the verdict needs
+/// nothing else, and one that writes a greeting first does not wait.
+///
+/// - [`wait_for_verdict`](Self::wait_for_verdict) decides before
+///   [`into_inner`](MultipathStream::into_inner).
+/// - [`wait_for_confirm`](Self::wait_for_confirm) decides before a greeting, where the server speaks
+///   first.
+/// - [`into_inner`](MultipathStream::into_inner) and [`into_parts`](MultipathStream::into_parts)
+///   without either of them opt out: the policy refuses nothing on that stream any more.
 pub type ServerStream<IO> = MultipathStream<server::TlsStream<IO>>;
+
+/// How far a stream is with its verdict.
+#[derive(Debug)]
+enum Stage {
+    Decided,
+    Undecided(Box<dyn Decision>),
+    /// By the policy.
+    Refused,
+}
+
+/// The decision on a connection whose verdict waits for the client's first bytes. Dropping it decides
+/// as of now: the connection has ended.
+pub(crate) trait Decision: fmt::Debug + Send + Sync {
+    /// Ready when a side connection has confirmed.
+    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ready when no Confirm is worth waiting for any more, now that the client's first bytes are
+    /// there: at once where no side connection has sent an Open by now, else at the deadline. That
+    /// counts from the first call: the Confirm of a client that has verified is on its way by then.
+    fn poll_unconfirmed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Ready at the deadline, which counts from the ClientHello.
+    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The verdict is that of now.
+    ///
+    /// # Errors
+    /// [`Error::Disputed`], which the policy refuses.
+    fn decide(&mut self) -> Result<(), Error>;
+
+    /// The application takes the stream without waiting: the verdict stays undecided until a side
+    /// connection confirms.
+    fn give_up(&mut self);
+}
 
 /// A connection's verdict, as of now: a server that does not hold the application back may learn
 /// more while the stream is in use.
 #[derive(Clone)]
 pub struct VerdictHandle {
-    reached: Arc<Verdict>,
+    reached: Arc<Reached>,
     registration: Option<Arc<dyn Registration>>,
+}
+
+struct Reached {
+    first: Verdict,
+    /// Takes the place of the first.
+    decided: OnceLock<Box<Verdict>>,
 }
 
 impl VerdictHandle {
     pub(crate) fn fixed(verdict: Verdict) -> Self {
-        Self {
-            reached: Arc::new(verdict),
-            registration: None,
-        }
+        Self::new(verdict, None)
     }
 
     pub(crate) fn live(verdict: Verdict, registration: Arc<dyn Registration>) -> Self {
+        Self::new(verdict, Some(registration))
+    }
+
+    fn new(first: Verdict, registration: Option<Arc<dyn Registration>>) -> Self {
+        let decided = OnceLock::new();
         Self {
-            reached: Arc::new(verdict),
-            registration: Some(registration),
+            reached: Arc::new(Reached { first, decided }),
+            registration,
         }
+    }
+
+    /// Replaces the first verdict, in all clones; once.
+    pub(crate) fn decide(&self, verdict: Verdict) {
+        let _ = self.reached.decided.set(Box::new(verdict));
+    }
+
+    fn reached(&self) -> &Verdict {
+        let Reached { first, decided } = &*self.reached;
+        decided.get().map_or(first, |decided| decided)
     }
 
     /// The verdict as of now.
     pub fn get(&self) -> Verdict {
-        let mut verdict = Verdict::clone(&self.reached);
+        let mut verdict = self.reached().clone();
         if let Some(status) = self.news() {
             verdict.take_status(&status);
         }
@@ -66,13 +135,17 @@ impl VerdictHandle {
     /// The verdict's outcome as of now: cheap enough to ask for with every request.
     pub fn outcome(&self) -> Outcome {
         let told = self.news().and_then(|status| Outcome::told_by(&status));
-        told.unwrap_or_else(|| self.reached.outcome.clone())
+        told.unwrap_or_else(|| self.reached().outcome.clone())
     }
 
     /// What side connections have said that the verdict does not know.
     fn news(&self) -> Option<SideStatus> {
         let status = self.registration.as_ref()?.status();
-        let tells_more = match &self.reached.outcome {
+        let tells_more = match &self.reached().outcome {
+            // Whether an Open without a Confirm means anything is not decided yet.
+            Outcome::Unverified(Reason::Undecided) => {
+                status.disputed || !status.confirmations.is_empty()
+            }
             Outcome::Unverified(_) => true,
             // Another side path may confirm later; none takes its confirmation back.
             Outcome::Verified(verified) => status.confirmations.len() > verified.sides().len(),
@@ -93,6 +166,7 @@ impl<S> MultipathStream<S> {
         Self {
             tls,
             verdict,
+            stage: Stage::Decided,
             evidence: None,
         }
     }
@@ -128,13 +202,16 @@ impl<S> MultipathStream<S> {
         &mut self.tls
     }
 
-    /// Gives the TLS stream up, unchanged.
+    /// Gives the TLS stream up, unchanged. At a server see [`ServerStream`].
     pub fn into_inner(self) -> S {
-        self.tls
+        self.into_parts().0
     }
 
-    /// Gives both up.
+    /// Gives both up. At a server see [`ServerStream`].
     pub fn into_parts(self) -> (S, VerdictHandle) {
+        if let Stage::Undecided(mut decision) = self.stage {
+            decision.give_up();
+        }
         (self.tls, self.verdict)
     }
 
@@ -166,6 +243,20 @@ impl<IO> ClientStream<IO> {
 }
 
 impl<IO> ServerStream<IO> {
+    /// `verdict` is that before the decision, which replaces it.
+    pub(crate) fn undecided(
+        tls: server::TlsStream<IO>,
+        verdict: VerdictHandle,
+        decision: Box<dyn Decision>,
+    ) -> Self {
+        Self {
+            tls,
+            verdict,
+            stage: Stage::Undecided(decision),
+            evidence: None,
+        }
+    }
+
     /// The channel binding of each verified side path, in the order of their confirmations; see
     /// [`ClientStream::channel_bindings`].
     ///
@@ -179,12 +270,93 @@ impl<IO> ServerStream<IO> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for MultipathStream<S> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
+    /// Waits until the verdict is decided, for protocols in which the client speaks first: until a
+    /// side connection has confirmed, or the client's first bytes or its close are here. Where a side
+    /// connection has sent an Open by then, the Confirm is awaited until the deadline. Takes no byte
+    /// from the stream. Returns at once where the verdict is decided.
+    ///
+    /// A client that sends nothing is awaited without a bound of its own: use
+    /// `tokio::time::timeout`, as for a read. Dropping the future gives the connection up.
+    ///
+    /// # Errors
+    /// [`Error::Disputed`] when the policy refuses the connection; [`Error::Io`] and [`Error::Tls`]
+    /// when it broke before the first byte.
+    pub async fn wait_for_verdict(mut self) -> Result<Self, Error> {
+        poll_fn(|cx| self.poll_verdict(cx)).await?;
+        Ok(self)
+    }
+
+    /// Waits until a side connection has confirmed the handshake, for protocols in which the server
+    /// speaks first: at most until the deadline, which counts from the ClientHello. Returns at once
+    /// where the verdict is decided.
+    ///
+    /// A server cannot tell a client of plain TLS from one whose side path is slow, so every client
+    /// of plain TLS waits for the whole deadline: set a short one. A server whose greeting is for
+    /// every client writes it without waiting; its first read decides.
+    ///
+    /// # Errors
+    /// [`Error::Disputed`] when the policy refuses the connection.
+    pub async fn wait_for_confirm(mut self) -> Result<Self, Error> {
+        poll_fn(|cx| self.poll_confirm(cx)).await?;
+        Ok(self)
+    }
+}
+
+impl<S: AsyncBufRead + Unpin> MultipathStream<S> {
+    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let Stage::Undecided(decision) = &mut self.stage else {
+            return Poll::Ready(self.check());
+        };
+        if decision.poll_confirmed(cx).is_pending() {
+            match ready!(Pin::new(&mut self.tls).poll_fill_buf(cx)) {
+                // No bytes: the client has closed, which is the last that it has to say.
+                Ok(_) => ready!(decision.poll_unconfirmed(cx)),
+                Err(broken) => {
+                    self.decide()?;
+                    return Poll::Ready(Err(broken.into()));
+                }
+            }
+        }
+        Poll::Ready(self.decide())
+    }
+
+    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let Stage::Undecided(decision) = &mut self.stage else {
+            return Poll::Ready(self.check());
+        };
+        if decision.poll_confirmed(cx).is_pending() {
+            ready!(decision.poll_too_late(cx));
+        }
+        Poll::Ready(self.decide())
+    }
+}
+
+impl<S> MultipathStream<S> {
+    fn decide(&mut self) -> Result<(), Error> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Refused);
+        if let Stage::Undecided(mut decision) = stage {
+            decision.decide()?;
+        }
+        self.stage = Stage::Decided;
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.stage {
+            Stage::Refused => Err(Error::Disputed(Box::new(self.verdict()))),
+            Stage::Decided | Stage::Undecided(_) => Ok(()),
+        }
+    }
+}
+
+impl<S: AsyncBufRead + Unpin> AsyncRead for MultipathStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.poll_verdict(cx))?;
         Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }
@@ -195,6 +367,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MultipathStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         Pin::new(&mut self.tls).poll_write(cx, buf)
     }
 
@@ -203,6 +376,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MultipathStream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.check()?;
         Pin::new(&mut self.tls).poll_write_vectored(cx, bufs)
     }
 

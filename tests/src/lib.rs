@@ -47,6 +47,7 @@ mod server;
 pub mod sim;
 mod tasks;
 pub mod tls;
+pub mod verdicts;
 mod victim;
 mod world;
 

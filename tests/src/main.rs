@@ -7,6 +7,7 @@ use mtls_lab::bench::{self, BenchArgs};
 use mtls_lab::demo::{self, DemoArgs};
 use mtls_lab::latency::{self, LatencyArgs};
 use mtls_lab::matrix::{self, MatrixArgs};
+use mtls_lab::verdicts::{self, VerdictsArgs};
 
 /// Multipath TLS in the laboratory.
 #[derive(Parser)]
@@ -22,6 +23,7 @@ enum Command {
     Bench(BenchArgs),
     Matrix(MatrixArgs),
     Latency(LatencyArgs),
+    Verdicts(VerdictsArgs),
 }
 
 fn main() -> ExitCode {
@@ -30,5 +32,6 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Matrix(args) => matrix::run(&args),
         Command::Latency(args) => latency::run(&args),
+        Command::Verdicts(args) => verdicts::run(&args),
     }
 }

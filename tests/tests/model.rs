@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use mtls_core::proto::binding::Binding;
 use mtls_lab::model::properties::{
-    COUNTS_THE_RIGHT_ONE, COUNTS_WHAT_WAS_CONFIRMED, HONEST_NEVER_FAILS, PREFER_REFUSES,
-    REQUIRE_REFUSES,
+    COUNTS_THE_RIGHT_ONE, COUNTS_WHAT_WAS_CONFIRMED, DECIDES_RIGHT, HONEST_NEVER_FAILS,
+    PREFER_REFUSES, REQUIRE_REFUSES,
 };
 use mtls_lab::model::{Access, Mutant, Scenario, World};
 use stateright::{Checker, Model};
@@ -132,6 +132,11 @@ fn mutant_early_waits_that_answer_unknown_is_caught() {
 fn mutant_confirmation_for_any_registration_is_caught() {
     let scenario = Scenario::honest().with_changing_registrations();
     caught(scenario, Mutant::LooseConfirmation, COUNTS_THE_RIGHT_ONE);
+}
+
+#[test]
+fn mutant_decision_when_tls_completes_is_caught() {
+    caught(Scenario::honest(), Mutant::EarlyDecision, DECIDES_RIGHT);
 }
 
 fn two_sides() -> Scenario {

@@ -128,6 +128,92 @@ fn a_request_is_verified_by_the_time_it_arrives() {
     }
 }
 
+fn preferring(p: u64, s: u64) -> Lab {
+    Lab {
+        server: ServerKind::Multipath(Policy::Prefer),
+        ..lab(p, s)
+    }
+}
+
+/// When the request of a client that had its stream after `time` is read, over a side path of `s`.
+/// The Confirm leaves with the request, and takes half of the slower path's round trip.
+fn read_at(time: Duration, p: u64, s: u64) -> Duration {
+    time + ms(p.max(s)) / 2
+}
+
+#[test]
+fn a_server_that_prefers_has_the_verdict_when_it_reads_the_request() {
+    for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {
+        let outcome = multipath(preferring(p, s));
+        let served = Served {
+            request_at: read_at(ms(2 * p.max(s)), p, s),
+            outcome: Some("verified"),
+        };
+        assert_eq!(outcome.served, [served], "P {p} ms, S {s} ms");
+    }
+}
+
+#[test]
+fn a_pooled_side_connection_gives_the_same_verdict_sooner() {
+    for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {
+        let outcome = preferring(p, s).run(|client| async move {
+            let connector = built(client.connector(Policy::Require));
+            verified(&connector, &client).await;
+            let began = turmoil::elapsed();
+            let (_, time) = verified(&connector, &client).await;
+            began + time
+        });
+        let [_, second] = &outcome.served[..] else {
+            panic!("expected two requests, got {:?}", outcome.served);
+        };
+        assert_eq!(second.outcome, Some("verified"), "P {p} ms, S {s} ms");
+        // `verified` asks once more after the stream is there, which `time` does not contain.
+        assert_eq!(second.request_at, read_at(outcome.client, p, s));
+    }
+}
+
+#[test]
+fn half_the_difference_of_the_round_trips_is_paid_once_for_each_connection() {
+    for (p, s) in SIDE_SLOWER {
+        let outcome = preferring(p, s).run(|client| async move {
+            let connector = built(client.connector(Policy::Require));
+            let mut stream = connector.connect(&client.target()).await.expect("a stream");
+            let ((), first) = timed(ask(&mut stream)).await;
+            let ((), second) = timed(ask(&mut stream)).await;
+            (first, second)
+        });
+        let expected = (ms(p) + ms(s - p) / 2, ms(p));
+        assert_eq!(outcome.client, expected, "P {p} ms, S {s} ms");
+    }
+}
+
+#[test]
+fn a_client_of_plain_tls_waits_for_nothing_at_a_server_that_prefers() {
+    for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {
+        let served = Served {
+            request_at: ms(2 * p) + ms(p) / 2,
+            outcome: Some("unverified"),
+        };
+        assert_eq!(plain(preferring(p, s)).served, [served]);
+    }
+}
+
+#[test]
+fn every_side_path_that_a_client_waited_for_was_known_before_its_request() {
+    let sides = [ms(10), ms(120), ms(36)];
+    let lab = Lab {
+        server: ServerKind::Multipath(Policy::Prefer),
+        ..Lab::honest(ms(20), &sides)
+    };
+    let outcome = multipath(lab);
+    let served = Served {
+        // The fastest side path has confirmed long ago.
+        request_at: ms(2 * 120 + 10),
+        outcome: Some("verified"),
+    };
+    assert_eq!(outcome.served, [served]);
+}
+
 #[test]
 fn a_new_connection_over_a_slower_side_path_takes_its_two_round_trips() {
     for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
@@ -12,14 +11,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls_core::smkex::SmkexServer;
-use mtls_core::{
-    ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream, VerdictHandle,
-};
+use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
 
 use crate::lab::{Lab, server_config, server_config_for_clients};
 
@@ -168,26 +164,17 @@ impl Lab {
     }
 }
 
-/// Under `prefer` a request may overtake the client's Confirm, which has another connection.
-async fn confirmed(verdict: &VerdictHandle) {
-    for _ in 0..500 {
-        if verdict.get().verified().is_some() {
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
 async fn pages(stream: ServerStream<TcpStream>) {
+    let Ok(stream) = stream.wait_for_verdict().await else {
+        return;
+    };
     let (tls, verdict) = stream.into_parts();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request: Request<Incoming>| {
         let verdict = verdict.clone();
         async move {
-            match request.uri().path() {
-                "/never" => std::future::pending::<()>().await,
-                "/verdict" => confirmed(&verdict).await,
-                _ => {}
+            if request.uri().path() == "/never" {
+                std::future::pending::<()>().await;
             }
             Ok::<_, Infallible>(match request.uri().path() {
                 "/mirror" => Response::new(Either::Left(request.into_body())),

@@ -44,7 +44,10 @@ pub use listener::MultipathListener;
 /// -    let acceptor = acceptor.clone();
 /// -    tokio::spawn(async move { serve(acceptor.accept(tcp).await?, peer).await });
 /// +    let (stream, peer) = listener.accept().await;
-/// +    tokio::spawn(serve(stream.into_inner(), peer));
+/// +    tokio::spawn(async move {
+/// +        let tls = stream.wait_for_verdict().await?.into_inner();
+/// +        serve(tls, peer).await
+/// +    });
 ///  }
 /// ```
 ///
@@ -83,7 +86,11 @@ pub use listener::MultipathListener;
 ///     let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
 ///     loop {
 ///         let (stream, peer) = listener.accept().await;
-///         tokio::spawn(serve(stream.into_inner(), peer));
+///         tokio::spawn(async move {
+///             let tls = stream.wait_for_verdict().await?.into_inner();
+///             serve(tls, peer).await;
+///             Ok::<_, mtls_core::Error>(())
+///         });
 ///     }
 /// }
 ///
@@ -94,7 +101,9 @@ pub use listener::MultipathListener;
 ///     peer: SocketAddr,
 /// ) -> Result<(), mtls_core::Error> {
 ///     match acceptor.accept(tcp, peer).await? {
-///         Accepted::Stream(stream) => serve(stream.into_inner(), peer).await,
+///         Accepted::Stream(stream) => {
+///             serve(stream.wait_for_verdict().await?.into_inner(), peer).await
+///         }
 ///         Accepted::Side(side) => side.run().await?,
 ///     }
 ///     Ok(())
@@ -123,7 +132,7 @@ struct Settings {
 /// What a client turned out to want.
 #[derive(Debug)]
 pub enum Accepted<IO> {
-    /// A TLS connection that the policy lets pass.
+    /// A TLS connection. Under [`Policy::Prefer`] its verdict may still be undecided.
     Stream(Box<ServerStream<IO>>),
     /// A side connection: [`SideConnection::run`] it in a task.
     Side(SideConnection<IO>),
@@ -181,8 +190,10 @@ impl MultipathAcceptor {
     }
 
     /// Takes a connection from `peer`: TLS, or a side connection, by its first byte
-    /// (`docs/protocol.md`, section 2). A TLS connection is complete, and held back as the policy
-    /// says, when this returns. Dropping the future gives the connection up.
+    /// (`docs/protocol.md`, section 2). TLS is complete when this returns. Under
+    /// [`Policy::Require`] the connection is confirmed as well; under [`Policy::Prefer`] the stream
+    /// holds the client's first bytes back until its verdict is decided
+    /// ([`ServerStream`]). Dropping the future gives the connection up.
     ///
     /// Set `TCP_NODELAY` on a stream that is TCP.
     ///
@@ -251,7 +262,6 @@ impl MultipathAcceptor {
     {
         self.shake_hands(hello, peer)
             .await
-            .inspect(|stream| self.inner.sides.passed(|| Some(stream.verdict())))
             .inspect_err(|error| self.tell(&Event::Failed(error)))
     }
 
@@ -288,13 +298,18 @@ impl MultipathAcceptor {
         times.tls = Some(started.elapsed());
         Judge {
             policy: inner.settings.policy,
-            deadline: started + inner.settings.deadline,
+            deadline: inner.settings.deadline,
             started,
             peer,
             association,
             times,
         }
-        .judge(tls, inner.settings.authentication, registration)
+        .judge(
+            tls,
+            inner.settings.authentication,
+            registration,
+            &inner.sides,
+        )
         .await
     }
 }

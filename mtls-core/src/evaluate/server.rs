@@ -2,24 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::ProtocolVersion;
-use tokio::time::{Instant, timeout_at};
-use tokio_rustls::server::TlsStream;
+use tokio::time::Instant;
 
 use crate::error::{Error, Unverified};
 use crate::path::Independence;
 use crate::proto::binding::Association;
 use crate::registry::Registration;
-use crate::stream::{MultipathStream, ServerStream, VerdictHandle};
-use crate::tls::authentication::Authentication;
+use crate::stream::VerdictHandle;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
 /// Everything beside the TLS connection and its registration that a verdict is made of.
 pub(crate) struct Judge {
     pub(crate) policy: Policy,
-    pub(crate) deadline: Instant,
+    /// How long a Confirm is awaited.
+    pub(crate) deadline: Duration,
     pub(crate) started: Instant,
     pub(crate) peer: SocketAddr,
     pub(crate) association: Option<Association>,
@@ -27,50 +26,21 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// Hands the stream out as soon as the policy allows, or says why not.
-    pub(crate) async fn judge<IO>(
-        self,
-        tls: TlsStream<IO>,
-        authentication: Authentication,
-        registration: Option<Arc<dyn Registration>>,
-    ) -> Result<ServerStream<IO>, Error> {
-        let (_, connection) = tls.get_ref();
-        let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        if let (Some(registration), true) = (&registration, tls13)
-            && self.holds(&**registration)
-        {
-            // Whether it was confirmed is read from the registration afterwards.
-            let _ = timeout_at(self.deadline, registration.confirmed()).await;
-        }
-        let report = TlsReport::of(connection, authentication.server_key());
-        let unfit = (!tls13).then_some(Reason::NotTls13);
-        let handle = self.conclude(registration, unfit, report)?;
-        Ok(MultipathStream::new(tls, handle))
-    }
-
     /// The verdict as of now, or what the policy refuses. An `unfit` handshake cannot be verified,
     /// whatever the side connections say.
     pub(crate) fn conclude(
-        mut self,
+        &self,
         registration: Option<Arc<dyn Registration>>,
         unfit: Option<Reason>,
         tls: TlsReport,
     ) -> Result<VerdictHandle, Error> {
-        self.times.verdict = Some(self.started.elapsed());
         let registration = registration.filter(|_| unfit.is_none());
         let reason = match (unfit, &registration) {
             (Some(reason), _) => reason,
             (None, None) => Reason::NotRegistered,
             (None, Some(_)) => Reason::NoSideConnection,
         };
-        let mut verdict = self.verdict(Outcome::Unverified(reason), tls);
-        if let Some(registration) = &registration {
-            verdict.take_status(&registration.status());
-        }
-        tracing::debug!(
-            verdict = verdict.outcome.as_str(),
-            reason = verdict.outcome.reason()
-        );
+        let verdict = self.evaluate(registration.as_deref(), reason, tls);
         self.allow(&verdict)?;
         Ok(match registration {
             Some(registration) => VerdictHandle::live(verdict, registration),
@@ -78,16 +48,31 @@ impl Judge {
         })
     }
 
-    /// Does the application wait for the Confirm?
-    pub(crate) fn holds(&self, registration: &dyn Registration) -> bool {
-        match self.policy {
-            Policy::Require => true,
-            Policy::Prefer => registration.status().opened,
-            Policy::Observe => false,
+    /// The verdict as of now: what side connections have said, or else unverified for this reason.
+    pub(super) fn evaluate(
+        &self,
+        registration: Option<&dyn Registration>,
+        reason: Reason,
+        tls: TlsReport,
+    ) -> Verdict {
+        let mut verdict = self.unverified(reason, tls);
+        verdict.times.verdict = Some(self.started.elapsed());
+        if let Some(registration) = registration {
+            verdict.take_status(&registration.status());
         }
+        tracing::debug!(
+            verdict = verdict.outcome.as_str(),
+            reason = verdict.outcome.reason()
+        );
+        verdict
     }
 
-    fn allow(&self, verdict: &Verdict) -> Result<(), Error> {
+    /// When the wait for a Confirm ends.
+    pub(crate) fn end(&self) -> Instant {
+        self.started + self.deadline
+    }
+
+    pub(super) fn allow(&self, verdict: &Verdict) -> Result<(), Error> {
         let refused = |reason| {
             Error::Unverified(Box::new(Unverified {
                 side: None,
@@ -106,13 +91,13 @@ impl Judge {
         }
     }
 
-    fn verdict(&self, outcome: Outcome, tls: TlsReport) -> Verdict {
+    pub(super) fn unverified(&self, reason: Reason, tls: TlsReport) -> Verdict {
         let primary = PathReport {
             peer: Some(self.peer),
             ..PathReport::unknown(PathRole::Primary)
         };
         Verdict {
-            outcome,
+            outcome: Outcome::Unverified(reason),
             association: self.association,
             independence: Independence::Unknown,
             paths: vec![primary],

@@ -12,6 +12,7 @@
 mod accept;
 mod client;
 mod exchange;
+mod finished;
 mod first;
 mod listener;
 mod monitor;

@@ -6,15 +6,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::exchange::{HelloExchange, Hellos, send};
+use super::finished::FinishedRecord;
 use super::first::First;
 use super::monitor::{TunnelMonitor, TunnelReport};
-use super::pump::{Counters, Means, Pipes, Pump, PumpEnd};
+use super::pump::{Broken, Counters, Means, Pipes, Pump, PumpEnd};
 use super::server::{ClientAddresses, Inner, ServerRelay};
 use super::socket::{abort, as_tcp};
 use crate::error::{Error, TimedOut};
@@ -80,7 +81,7 @@ where
         self.run_in_turn(()).await
     }
 
-    /// The same; drops `turn` when the policy has let the tunnel pass.
+    /// The same; drops `turn` when the handshake is over.
     #[tracing::instrument(name = "passage", level = "debug", skip_all, fields(peer = %self.peer))]
     pub(super) async fn run_in_turn<T>(self, turn: T) -> TunnelReport {
         let Self {
@@ -104,10 +105,9 @@ where
             local: as_tcp(&client).and_then(|tcp| tcp.local_addr().ok()),
         };
         // On the heap, and gone before the long part of a tunnel's life.
-        let opened = Box::pin(opening.open(&mut client, first)).await;
+        let opened = Box::pin(opening.open(&mut client, first, turn)).await;
         match opened {
             Ok((mut server, pump)) => {
-                drop(turn);
                 sides.passed(|| monitor.report().verdict);
                 monitor.relaying();
                 let means = Means {
@@ -151,7 +151,12 @@ struct Met<S> {
 }
 
 impl<D: Dial> Opening<'_, D> {
-    async fn open<C>(&self, client: &mut C, first: First) -> Result<(D::Stream, Pump), Error>
+    async fn open<C, T>(
+        &self,
+        client: &mut C,
+        first: First,
+        turn: T,
+    ) -> Result<(D::Stream, Pump), Error>
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
     {
@@ -168,7 +173,7 @@ impl<D: Dial> Opening<'_, D> {
         let mut report = TlsReport::default();
         if met.unfit.is_none() {
             report.version = Some("TLSv1.3".to_owned());
-            self.hold(&judge, client, &mut met).await?;
+            self.hold(&judge, client, &mut met, turn).await?;
         }
         let handle = judge.conclude(met.registration, met.unfit, report)?;
         self.monitor.decided(handle, None);
@@ -209,7 +214,7 @@ impl<D: Dial> Opening<'_, D> {
         let settings = &self.inner.settings;
         Judge {
             policy: settings.policy,
-            deadline: self.started + settings.deadline,
+            deadline: settings.deadline,
             started: self.started,
             peer: self.peer,
             association: self.monitor.association(),
@@ -254,12 +259,15 @@ impl<D: Dial> Opening<'_, D> {
     }
 
     /// Holds what the client sends after its last hello back as long as the policy says
-    /// (`docs/protocol.md`, section 6.2), while the server's bytes pass.
-    async fn hold<C>(
+    /// (`docs/protocol.md`, section 6.2), while the server's bytes pass. Under
+    /// [`Policy::Prefer`] the end of the client's handshake passes too, and drops `turn`: a client
+    /// may be silent for long after it.
+    async fn hold<C, T>(
         &self,
         judge: &Judge,
         client: &mut C,
         met: &mut Met<D::Stream>,
+        turn: T,
     ) -> Result<(), Error>
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -274,17 +282,28 @@ impl<D: Dial> Opening<'_, D> {
             counters: self.monitor.counters(),
             pipes: &self.inner.pipes,
         };
-        if judge.policy == Policy::Prefer {
-            // Those bytes are the end of the client's handshake: whoever wants it verified has
-            // asked by then.
-            let first = timeout_at(self.handshake_end(), held.first_bytes()).await;
-            first.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
-        }
-        if judge.holds(&**registration) {
-            let confirmed = timeout_at(judge.deadline, registration.confirmed());
-            // Whether it was confirmed is read from the registration afterwards.
-            let _ = held.until(confirmed).await?;
-        }
+        let end = match judge.policy {
+            Policy::Observe => return Ok(()),
+            Policy::Require => judge.end(),
+            Policy::Prefer => {
+                let handshake = timeout_at(self.handshake_end(), held.end_of_handshake()).await;
+                handshake.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
+                drop(turn);
+                // A tunnel that is silent for too long is left to the pump.
+                let idle = self.inner.settings.idle;
+                if let Ok(first) = timeout(idle, held.first_bytes(registration.confirmed())).await {
+                    first?;
+                }
+                if !registration.status().opened {
+                    return Ok(());
+                }
+                Instant::now() + judge.deadline
+            }
+        };
+        // Whether it was confirmed is read from the registration afterwards.
+        let _ = held
+            .until(timeout_at(end, registration.confirmed()))
+            .await?;
         Ok(())
     }
 }
@@ -303,11 +322,50 @@ where
     C: AsyncRead + AsyncWrite + Unpin + 'static,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    /// Until the client has sent something that is held, at most one chunk of the pump, or has
-    /// closed.
-    async fn first_bytes(&mut self) -> Result<(), Error> {
+    /// Passes the end of the client's handshake: no byte of the application is among them.
+    async fn end_of_handshake(&mut self) -> Result<(), Error> {
+        let mut record = FinishedRecord::default();
+        let (mut due, mut over) = (0, false);
         poll_fn(|cx| {
             self.poll_down(cx)?;
+            let passed = self.poll_record(cx, &mut record, &mut due, &mut over);
+            passed.map_err(|broken| broken_by(broken.end(Role::Client)))
+        })
+        .await
+    }
+
+    fn poll_record(
+        &mut self,
+        cx: &mut Context<'_>,
+        record: &mut FinishedRecord,
+        due: &mut usize,
+        over: &mut bool,
+    ) -> Poll<Result<(), Broken>> {
+        let counter = &self.counters.to_server;
+        let up = &mut self.pump.up;
+        loop {
+            ready!(up.poll_release(cx, self.server, counter, due))?;
+            if *over {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(up.poll_fill(cx, self.client))?;
+            // The client has closed: there is nothing more to pass.
+            *over = up.filled().is_empty();
+            if !*over {
+                (*due, *over) = record.part_of(up.filled());
+            }
+        }
+    }
+
+    /// Until the client has sent something that is held, at most one chunk of the pump, or has
+    /// closed; or until `other` is ready.
+    async fn first_bytes(&mut self, other: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut other = pin!(other);
+        poll_fn(|cx| {
+            self.poll_down(cx)?;
+            if other.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
             let filled = self.pump.up.poll_fill(cx, self.client);
             filled.map_err(|broken| broken_by(broken.end(Role::Client)))
         })

@@ -86,6 +86,9 @@ pub enum Reason {
     Side(SideFailure),
     /// Client: the paths are not independent, and the policy demands that.
     NotIndependent,
+    /// Server, under [`Policy::Prefer`](crate::policy::Policy::Prefer): the client has sent no
+    /// application data yet, which decides the verdict.
+    Undecided,
     /// Server: no side connection has asked for this handshake.
     NoSideConnection,
     /// Server: a side connection has asked, and not confirmed in time.
@@ -109,6 +112,7 @@ impl Reason {
         match self {
             Self::Side(failure) => failure.as_str(),
             Self::NotIndependent => "not-independent",
+            Self::Undecided => "undecided",
             Self::NoSideConnection => "no-side-connection",
             Self::NotConfirmed => "not-confirmed",
             Self::NotRegistered => "not-registered",
@@ -125,6 +129,9 @@ impl fmt::Display for Reason {
         match self {
             Self::Side(failure) => failure.fmt(f),
             Self::NotIndependent => f.write_str("the paths are not independent"),
+            Self::Undecided => {
+                f.write_str("the verdict waits for the client's first application data")
+            }
             Self::NoSideConnection => f.write_str("no side connection asked for this handshake"),
             Self::NotConfirmed => f.write_str("the side connection did not confirm in time"),
             Self::NotRegistered => f.write_str("the registry did not take the handshake"),
@@ -279,7 +286,9 @@ pub struct Times {
     /// TLS was complete.
     #[serde(serialize_with = "milliseconds")]
     pub tls: Option<Duration>,
-    /// The verdict was reached.
+    /// The verdict was reached. At a server under
+    /// [`Policy::Prefer`](crate::policy::Policy::Prefer) this includes the time until the client
+    /// sent its first bytes.
     #[serde(serialize_with = "milliseconds")]
     pub verdict: Option<Duration>,
 }

@@ -17,8 +17,8 @@ pub enum Policy {
     Require,
     /// A client falls back to plain TLS only where the side path cannot be dialled or its first
     /// bytes are not the greeting. Whoever can block the side path can force that, so this
-    /// protects only while nobody does. A server holds the application back only when a side
-    /// connection has asked for the handshake by the time TLS completes.
+    /// protects only while nobody does. A server decides when the client's first application bytes
+    /// arrive, and holds them back only when a side connection has sent an Open by then.
     Prefer,
     /// Fails no connection, and reports.
     Observe,

@@ -117,8 +117,13 @@ pub(crate) async fn library_server(
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await;
-            let _ = learnt.send(stream.verdict());
-            tokio::spawn(echo(stream));
+            let learnt = learnt.clone();
+            tokio::spawn(async move {
+                if let Ok(stream) = stream.wait_for_verdict().await {
+                    let _ = learnt.send(stream.verdict());
+                    echo(stream).await;
+                }
+            });
         }
     });
     (address, verdicts)

@@ -7,17 +7,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
+use mtls_core::ServerStream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 /// The stream of a client, shared by the HTTP library, the watch for the client's end, and the
 /// lingering close. All three run in one task.
 #[derive(Clone, Debug)]
-pub(super) struct ClientIo(Arc<Mutex<TlsStream<TcpStream>>>);
+pub(super) struct ClientIo(Arc<Mutex<ServerStream<TcpStream>>>);
 
 impl ClientIo {
-    pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
+    pub(super) fn new(stream: ServerStream<TcpStream>) -> Self {
         Self(Arc::new(Mutex::new(stream)))
     }
 
@@ -40,19 +40,25 @@ impl ClientIo {
         let _ = socket.ready(Interest::ERROR).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, TlsStream<TcpStream>> {
+    fn lock(&self) -> MutexGuard<'_, ServerStream<TcpStream>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Another handle on the socket: its events do not disturb the reads of the stream.
     fn second_socket(&self) -> io::Result<TcpStream> {
-        let handle = self.lock().get_ref().0.as_fd().try_clone_to_owned()?;
+        let handle = self
+            .lock()
+            .get_ref()
+            .get_ref()
+            .0
+            .as_fd()
+            .try_clone_to_owned()?;
         TcpStream::from_std(handle.into())
     }
 
     /// Sends a message that only a system whose application has closed the socket minds.
     async fn probe(&self) -> io::Result<()> {
-        let refreshed = self.lock().get_mut().1.refresh_traffic_keys();
+        let refreshed = self.lock().get_mut().get_mut().1.refresh_traffic_keys();
         refreshed.map_err(io::Error::other)?;
         self.clone().flush().await
     }

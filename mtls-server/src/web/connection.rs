@@ -1,4 +1,4 @@
-//! One HTTPS connection, from its verdict to its end.
+//! One HTTPS connection, from its TLS handshake to its end.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -26,7 +26,7 @@ use super::idle::{Activity, IdleLimits, Watched, WatchedBody};
 use super::media::Media;
 use super::pages::Problem;
 use super::request_body::RequestBody;
-use super::verdict_field::{VERDICT_FIELD, VerdictField, verdict_field};
+use super::verdict_field::{VERDICT_FIELD, VerdictField};
 use super::verdict_page;
 use crate::service::{Connection, Handler, Stopping};
 use crate::tls::HTTP_2;
@@ -239,11 +239,13 @@ impl<R: Respond> Handler for Site<R> {
             peer: address,
             mut stopping,
         } = connection;
-        let (tls, verdict) = stream.into_parts();
-        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(HTTP_2);
-        tracing::debug!(peer = %address, verdict = ?verdict_field(&verdict.outcome()), "connection");
-        let local = tls.get_ref().0.local_addr().ok();
-        let client = ClientIo::new(tls);
+        let (tcp, tls) = stream.get_ref().get_ref();
+        let is_http2 = tls.alpn_protocol() == Some(HTTP_2);
+        tracing::debug!(peer = %address, "connection");
+        let local = tcp.local_addr().ok();
+        let verdict = stream.verdict_handle();
+        // Its first read waits for the verdict, so that the first request finds it decided.
+        let client = ClientIo::new(stream);
         let (io, activity) = Watched::new(client.clone());
         let talk = Arc::new(Talk {
             respond: self.respond.clone(),

@@ -31,4 +31,7 @@ pub enum Mutant {
     EarlyUnknown,
     /// `confirm` looks at the association alone, not at the `RegistrationId`. Made in the registry.
     LooseConfirmation,
+    /// A server under `Prefer` decides when TLS completes, and not when the client's first
+    /// application bytes arrive. Made where TLS completes.
+    EarlyDecision,
 }

@@ -7,7 +7,7 @@ use stateright::Property;
 
 use super::client::Judgement;
 use super::scenario::{Access, Scenario};
-use super::server::Connection;
+use super::server::{Connection, Handshake};
 use super::state::State;
 use super::symbols::{Attacker, Holder};
 use super::world::World;
@@ -32,6 +32,10 @@ pub const COUNTS_WHAT_WAS_CONFIRMED: &str =
 pub const HONEST_NEVER_FAILS: &str = "what nobody attacks never fails";
 /// Whatever is flooded.
 pub const NEVER_DOWNGRADES: &str = "nobody off the paths makes Prefer fall back";
+
+/// Nobody attacks: the server's verdict is right.
+pub const DECIDES_RIGHT: &str =
+    "a server that prefers waits for the Confirm of every client that has verified";
 
 type Condition = fn(&World, &State) -> bool;
 
@@ -77,6 +81,7 @@ pub fn of(scenario: &Scenario) -> Vec<Property<World>> {
         }));
     }
     if !scenario.is_attacked() {
+        properties.push(always(DECIDES_RIGHT, decides_right));
         properties.push(always(NEVER_DOWNGRADES, |_, state| {
             state.client.judge(Policy::Prefer) != Some(Judgement::Unverified)
         }));
@@ -217,6 +222,20 @@ fn counts_what_was_confirmed(_: &World, state: &State) -> bool {
         .iter()
         .filter(|handshake| handshake.confirmed && handshake.transcript.client == Holder::Honest)
         .all(|handshake| verified && state.client.tls == Some(handshake.transcript))
+}
+
+/// The first request of a client that has verified may arrive at any time from then on.
+fn decides_right(_: &World, state: &State) -> bool {
+    let may_send = [Policy::Require, Policy::Prefer]
+        .iter()
+        .any(|policy| state.client.judge(*policy) == Some(Judgement::Verified));
+    !may_send
+        || state
+            .server
+            .handshakes
+            .iter()
+            .filter(|handshake| Some(handshake.transcript) == state.client.tls)
+            .all(Handshake::waits_for_confirm)
 }
 
 /// No side path fails; and when nothing is under way any more, the client has verified and the

@@ -235,6 +235,18 @@ impl Registry {
             .is_ok_and(|place| self.entries[place].registration == registration)
     }
 
+    /// Which registration has the entry of this handshake.
+    pub fn registration(&self, association: Association) -> Option<u8> {
+        let place = self.position(association).ok()?;
+        Some(self.entries[place].registration)
+    }
+
+    /// Does an Open wait for this handshake?
+    pub fn waits_for(&self, association: Association) -> bool {
+        let same = |wait: &Wait| wait.association == association;
+        self.waits.iter().any(same)
+    }
+
     /// Has every table kept to its bound?
     pub fn is_within_bounds(&self) -> bool {
         self.entries.len() <= self.limits.handshakes && self.waits.len() <= self.limits.waits

@@ -37,8 +37,20 @@ pub struct Handshake {
     pub flushed: bool,
     /// Has the connection ended?
     pub ended: bool,
+    /// Has a side connection sent an Open for it?
+    pub opened: bool,
+    /// What a server under `Prefer` took `opened` for, where it decided before the client's first
+    /// bytes.
+    decided: Option<bool>,
     /// Is it confirmed?
     pub confirmed: bool,
+}
+
+impl Handshake {
+    /// Does a server under `Prefer` wait for the Confirm when the client's first bytes arrive now?
+    pub fn waits_for_confirm(&self) -> bool {
+        self.decided.unwrap_or(self.opened)
+    }
 }
 
 /// A side connection.
@@ -104,10 +116,14 @@ impl Server {
     /// A ClientHello arrives: registered before the first flight leaves.
     pub fn hello(&mut self, transcript: Transcript) {
         let nth = self.next_handshake();
-        let registered = self.registry.register(transcript.random.association(), nth);
+        let association = transcript.random.association();
+        let waited_for = self.registry.waits_for(association);
+        let registered = self.registry.register(association, nth);
         self.handshakes.push(Handshake {
             transcript,
             registered,
+            opened: registered && waited_for,
+            decided: None,
             flushed: false,
             ended: false,
             confirmed: false,
@@ -128,6 +144,14 @@ impl Server {
             for woken in self.registry.flushed(association) {
                 self.wake(woken);
             }
+        }
+    }
+
+    /// TLS is complete, here too.
+    pub fn complete(&mut self, nth: usize) {
+        if self.mutant == Some(Mutant::EarlyDecision) {
+            let handshake = &mut self.handshakes[nth];
+            handshake.decided = Some(handshake.opened);
         }
     }
 
@@ -230,6 +254,9 @@ impl Server {
                     patience,
                 } => {
                     self.forget(connection, association);
+                    if let Some(nth) = self.registry.registration(association) {
+                        self.handshakes[usize::from(nth)].opened = true;
+                    }
                     let known = self.connections[connection].known;
                     let asker = Asker { connection, known };
                     let (pending, evicted) = self.registry.look_up(association, patience, asker);

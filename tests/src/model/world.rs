@@ -264,6 +264,7 @@ impl State {
             Action::TombstoneExpires(random) => self.server.registry.expire(random.association()),
             Action::TlsCompletes(nth) => {
                 let sent = self.client.complete(self.server.handshakes[nth].transcript);
+                self.server.complete(nth);
                 self.client_sent(world, sent);
             }
             Action::TlsForged(server_random, version) => {

@@ -102,6 +102,39 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
+    /// What [`poll_fill`](Self::poll_fill) has read; empty when the sender has closed.
+    pub(in crate::relay) fn filled(&self) -> &[u8] {
+        match &self.held {
+            Held::Copied { bytes, start } => &bytes[*start..],
+            Held::Nothing | Held::Piped { .. } => &[],
+        }
+    }
+
+    /// Writes the first `due` bytes of those, and counts them down.
+    pub(in crate::relay) fn poll_release<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut B,
+        counter: &AtomicU64,
+        due: &mut usize,
+    ) -> Poll<Result<(), Broken>>
+    where
+        B: AsyncWrite + Unpin,
+    {
+        if let Held::Copied { bytes, start } = &mut self.held {
+            while *due > 0 {
+                let written = ready!(poll_write(cx, to, &bytes[*start..*start + *due], counter))?;
+                *start += written;
+                *due -= written;
+            }
+            if *start == bytes.len() {
+                self.held = Held::Nothing;
+            }
+        }
+        let flushed = ready!(Pin::new(to).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|_| Broken::Receiver))
+    }
+
     /// Moves what can be moved. Ready when the sender has closed and the receiver knows.
     pub(in crate::relay) fn poll<A, B>(
         &mut self,

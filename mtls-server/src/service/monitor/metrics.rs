@@ -127,7 +127,7 @@ impl Metrics {
     fn register_connections(&self, registry: &mut Registry) {
         registry.register(
             "connections",
-            "Connections that the policy let pass, by their verdict at that time",
+            "Connections that the policy let pass, by their verdict when it was decided",
             self.connections.family(),
         );
         registry.register(
@@ -143,7 +143,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "verdict",
-            "Time until the application was given the connection",
+            "Time until the verdict was decided: under prefer, until the first request or later",
             Unit::Seconds,
             self.verdict_times.histogram(),
         );

@@ -92,8 +92,9 @@ impl Words {
             ),
             Reason::NotConfirmed => (
                 "A side connection has asked for this handshake, and has not confirmed it.",
-                "It may still do so: reload the page. If it stays so, the side path is slow or \
-                 blocked, or somebody asked who did not take part in the handshake.",
+                "The server waited for the confirmation until its deadline. The side path is very \
+                 slow or blocked, or the side connection belongs to a client that did not take part \
+                 in the handshake. A confirmation may still arrive: reload the page.",
                 "Asked, not confirmed",
             ),
             Reason::NotRegistered => (

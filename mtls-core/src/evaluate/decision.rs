@@ -1,0 +1,163 @@
+//! When a server decides (`docs/protocol.md`, section 6.2).
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use rustls::ProtocolVersion;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio_rustls::server::TlsStream;
+
+use super::server::Judge;
+use crate::error::Error;
+use crate::observer::Event;
+use crate::registry::Registration;
+use crate::side::server::service::SideService;
+use crate::stream::{Decision, MultipathStream, ServerStream, VerdictHandle};
+use crate::tls::authentication::Authentication;
+use crate::verdict::policy::Policy;
+use crate::verdict::{Reason, TlsReport};
+
+impl Judge {
+    /// Hands the stream out as soon as the policy allows, or says why not. Under
+    /// [`Policy::Prefer`] its verdict may be left open until the client's first bytes arrive.
+    pub(crate) async fn judge<IO>(
+        self,
+        tls: TlsStream<IO>,
+        authentication: Authentication,
+        registration: Option<Arc<dyn Registration>>,
+        sides: &Arc<SideService>,
+    ) -> Result<ServerStream<IO>, Error> {
+        let (_, connection) = tls.get_ref();
+        let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let report = TlsReport::of(connection, authentication.server_key());
+        let unfit = (!tls13).then_some(Reason::NotTls13);
+        match registration.clone().filter(|_| tls13) {
+            Some(registration) if self.policy == Policy::Require => {
+                // Whether it was confirmed is read from the registration afterwards.
+                let _ = timeout_at(self.end(), registration.confirmed()).await;
+            }
+            Some(registration)
+                if self.policy == Policy::Prefer
+                    && registration.status().confirmations.is_empty() =>
+            {
+                let decision = Undecided::new(self, registration, report, Arc::clone(sides));
+                let verdict = decision.handle();
+                return Ok(MultipathStream::undecided(tls, verdict, Box::new(decision)));
+            }
+            _ => {}
+        }
+        let handle = self.conclude(registration, unfit, report)?;
+        sides.passed(|| Some(handle.get()));
+        Ok(MultipathStream::new(tls, handle))
+    }
+}
+
+/// A connection under [`Policy::Prefer`] whose verdict waits for the client's first application bytes.
+/// Decides once, and reports the verdict to the observer then.
+struct Undecided {
+    judge: Judge,
+    registration: Arc<dyn Registration>,
+    tls: TlsReport,
+    handle: VerdictHandle,
+    sides: Arc<SideService>,
+    /// In a mutex that is never locked, so that streams can be shared.
+    confirmed: Mutex<BoxFuture<'static, ()>>,
+    /// Where one is set.
+    deadline: Option<Pin<Box<Sleep>>>,
+    decided: bool,
+}
+
+impl Undecided {
+    fn new(
+        judge: Judge,
+        registration: Arc<dyn Registration>,
+        tls: TlsReport,
+        sides: Arc<SideService>,
+    ) -> Self {
+        let verdict = judge.unverified(Reason::Undecided, tls.clone());
+        let awaited = Arc::clone(&registration);
+        Self {
+            confirmed: Mutex::new(async move { awaited.confirmed().await }.boxed()),
+            handle: VerdictHandle::live(verdict, Arc::clone(&registration)),
+            judge,
+            registration,
+            tls,
+            sides,
+            deadline: None,
+            decided: false,
+        }
+    }
+
+    fn handle(&self) -> VerdictHandle {
+        self.handle.clone()
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, from: Instant) -> Poll<()> {
+        let end = from + self.judge.deadline;
+        let deadline = &mut self.deadline;
+        deadline
+            .get_or_insert_with(|| Box::pin(sleep_until(end)))
+            .as_mut()
+            .poll(cx)
+    }
+}
+
+impl Decision for Undecided {
+    fn poll_confirmed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let confirmed = self.confirmed.get_mut();
+        let confirmed = confirmed.unwrap_or_else(PoisonError::into_inner);
+        confirmed.poll_unpin(cx)
+    }
+
+    fn poll_unconfirmed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.deadline.is_none() && !self.registration.status().opened {
+            return Poll::Ready(());
+        }
+        self.poll_deadline(cx, Instant::now())
+    }
+
+    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_deadline(cx, self.judge.started)
+    }
+
+    fn decide(&mut self) -> Result<(), Error> {
+        self.decided = true;
+        let registration = Some(&*self.registration);
+        let reason = Reason::NoSideConnection;
+        let verdict = self.judge.evaluate(registration, reason, self.tls.clone());
+        self.handle.decide(verdict.clone());
+        let allowed = self.judge.allow(&verdict);
+        match &allowed {
+            Ok(()) => self.sides.passed(|| Some(verdict)),
+            Err(error) => self.sides.tell(&Event::Failed(error)),
+        }
+        allowed
+    }
+
+    fn give_up(&mut self) {
+        self.decided = true;
+        self.sides.passed(|| Some(self.handle.get()));
+    }
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        if !self.decided {
+            // There is no connection left to refuse.
+            let _ = self.decide();
+        }
+    }
+}
+
+impl fmt::Debug for Undecided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undecided")
+            .field("decided", &self.decided)
+            .finish_non_exhaustive()
+    }
+}
