@@ -60,15 +60,15 @@ impl TlsServerArgs {
         let connections = self.limits.max_connections.get();
         open_files::allow(connections, SOCKETS, "--max-connections");
         self.status.open(&mut program)?;
-        if self.status.status.is_some() {
-            observe(&mut program);
-        }
         let source = self.identity.source(&self.listen)?;
         let options = self.options(&source, program.monitor())?;
         let site = Site::new(respond, &self.http.limits());
         let server = Server::bind(options, site).await?;
         self.show(does, &server, program.monitor());
         self.announce(does, &server);
+        if self.status.status.is_some() {
+            observe(&mut program);
+        }
         // For as long as its CA's file is to stay.
         let _dev = source.keep(server.acceptor(), server.local_addr(), &mut program)?;
         program.run(server).await
