@@ -161,14 +161,30 @@ impl<'a> Iterator for Sections<'a> {
     type Item = Result<Section<'a>, PemProblem>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let start = find(self.rest, BEGIN)?;
-        let after = &self.rest[start + BEGIN.len()..];
-        self.rest = &[];
-        Some(Self::section(after).map(|(section, rest)| {
-            self.rest = rest;
-            section
-        }))
+        loop {
+            let start = find(self.rest, BEGIN)?;
+            let (before, after) = (&self.rest[..start], &self.rest[start + BEGIN.len()..]);
+            if is_comment(before) {
+                self.rest = after;
+                continue;
+            }
+            self.rest = &[];
+            return Some(Self::section(after).map(|(section, rest)| {
+                self.rest = rest;
+                section
+            }));
+        }
     }
+}
+
+/// Does the last line of a text begin as a comment of a shell or of an INI file does?
+fn is_comment(text: &[u8]) -> bool {
+    let line = text.rsplit(|byte| b"\r\n".contains(byte)).next();
+    let line = line.unwrap_or(text);
+    // Or what is a line where line ends are the two characters `\n`.
+    let escaped = line.windows(2).rposition(|two| two == b"\\n");
+    let line = escaped.map_or(line, |end| &line[end + 2..]);
+    matches!(line.trim_ascii_start(), [b'#' | b';', ..])
 }
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {

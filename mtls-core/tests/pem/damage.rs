@@ -48,6 +48,17 @@ pub(crate) fn unusual(key: &str, certificate: &str) -> Vec<File> {
         ("after a certificate", bytes(format!("{certificate}{key}"))),
         ("before a certificate", bytes(format!("{key}{certificate}"))),
         (
+            "after a comment with a certificate",
+            bytes(format!(
+                "# {}\n{key}",
+                certificate.trim_end().replace('\n', "\n# ")
+            )),
+        ),
+        (
+            "after a comment, literal \\n",
+            bytes(format!("# -----BEGIN -----\n{key}").replace('\n', "\\n")),
+        ),
+        (
             "glued to a certificate",
             bytes(format!("{}{key}", certificate.trim_end())),
         ),
