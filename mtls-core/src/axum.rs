@@ -1,7 +1,7 @@
 //! Multipath TLS for axum. Feature `axum`.
 //!
-//! [`MultipathListener`](crate::MultipathListener) is an [`axum::serve::Listener`], and
-//! [`MultipathConnectInfo`] tells a handler the client's address and the verdict.
+//! [`MultipathListener`] is an [`axum::serve::Listener`], and [`MultipathConnectInfo`] tells a
+//! handler the client's address and the verdict.
 
 use std::io;
 use std::net::SocketAddr;
