@@ -4,5 +4,6 @@ pub(crate) mod authentication;
 pub(crate) mod client;
 pub(crate) mod first_hello;
 pub(crate) mod io;
+pub(crate) mod raw_key;
 pub(crate) mod server;
 mod tickets;

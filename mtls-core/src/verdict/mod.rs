@@ -2,20 +2,20 @@
 
 pub(crate) mod evidence;
 pub(crate) mod policy;
+mod report;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::time::Duration;
 
-use rustls::HandshakeKind;
 use serde::{Serialize, Serializer};
-use sha2::{Digest, Sha256};
 
-use crate::path::{Dialed, Independence, PathKind, ResolvedBy};
+use crate::path::Independence;
 use crate::proto::binding::{Association, Binding};
 use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::error::HelloError;
 use crate::registry::SideStatus;
+
+pub(crate) use report::hex_sha256;
+pub use report::{PathReport, PathRole, Times, TlsReport};
 
 /// Everything that is known of one connection's verification. Never a bool: look at
 /// [`outcome`](Self::outcome).
@@ -144,158 +144,6 @@ impl fmt::Display for Reason {
             Self::Hello(error) => error.fmt(f),
         }
     }
-}
-
-/// One path of a connection.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct PathReport {
-    /// Primary or side.
-    pub role: PathRole,
-    /// How it was dialled; `None` for a stream that somebody else opened.
-    pub via: Option<PathKind>,
-    /// The address at this end.
-    pub local: Option<SocketAddr>,
-    /// The address at the other end: the proxy's, where there is one.
-    pub peer: Option<SocketAddr>,
-    /// The interface that it leaves by, where that is known.
-    pub interface: Option<String>,
-    /// The source of the host's addresses; `None` where it was given as an address, or nothing is
-    /// known.
-    pub resolver: Option<ResolvedBy>,
-    /// How far apart from the primary path; `None` for the primary path itself.
-    pub independence: Option<Independence>,
-    /// `verified`, a reason, or `None` for the primary path.
-    pub result: Option<&'static str>,
-    /// Was the connection there before?
-    pub reused: bool,
-}
-
-impl PathReport {
-    pub(crate) fn unknown(role: PathRole) -> Self {
-        Self {
-            role,
-            via: None,
-            local: None,
-            peer: None,
-            interface: None,
-            resolver: None,
-            independence: None,
-            result: None,
-            reused: false,
-        }
-    }
-
-    /// All but the interface, which takes a question to the kernel.
-    pub(crate) fn dialed<S>(role: PathRole, dialed: &Dialed<S>) -> Self {
-        Self {
-            via: Some(dialed.via.clone()),
-            local: dialed.local,
-            peer: dialed.peer,
-            resolver: dialed.resolver.clone(),
-            ..Self::unknown(role)
-        }
-    }
-}
-
-/// What a path is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PathRole {
-    /// Carries the TLS connection.
-    Primary,
-    /// Carries the verification.
-    Side,
-}
-
-/// The TLS connection, as this end saw it.
-#[derive(Clone, Debug, Default, Serialize)]
-#[non_exhaustive]
-pub struct TlsReport {
-    /// The version, such as `TLSv1.3`.
-    pub version: Option<String>,
-    /// The cipher suite, by its name in the registry of IANA.
-    pub cipher_suite: Option<String>,
-    /// The key-exchange group.
-    pub key_exchange: Option<String>,
-    /// `full`, `full-with-retry` or `resumed`.
-    pub handshake: Option<&'static str>,
-    /// The application protocol that was agreed on (ALPN).
-    pub alpn: Option<String>,
-    /// What the server showed: `certificate` or `raw-public-key` ([`smkex`](crate::smkex)); `None`
-    /// where this end cannot see it.
-    pub server_key: Option<&'static str>,
-    /// SHA-256 of each certificate of the peer's chain, the leaf first, in hexadecimal; of a raw
-    /// public key, that of its SubjectPublicKeyInfo.
-    pub peer_chain_sha256: Vec<String>,
-}
-
-impl TlsReport {
-    /// Describes a connection, at either end, whose server showed this kind of key.
-    pub(crate) fn of(connection: &rustls::CommonState, server_key: &'static str) -> Self {
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Self {
-            version: connection.protocol_version().map(|version| match version {
-                rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
-                rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
-                other => format!("{other:?}"),
-            }),
-            cipher_suite: connection
-                .negotiated_cipher_suite()
-                .and_then(|suite| suite.suite().as_str().map(cipher_suite_name)),
-            key_exchange: connection
-                .negotiated_key_exchange_group()
-                .map(|group| format!("{:?}", group.name())),
-            handshake: connection.handshake_kind().map(|kind| match kind {
-                HandshakeKind::Full => "full",
-                HandshakeKind::FullWithHelloRetryRequest => "full-with-retry",
-                HandshakeKind::Resumed => "resumed",
-            }),
-            alpn: connection.alpn_protocol().map(lossy),
-            server_key: Some(server_key),
-            peer_chain_sha256: connection
-                .peer_certificates()
-                .unwrap_or_default()
-                .iter()
-                .map(|certificate| hex_sha256(certificate))
-                .collect(),
-        }
-    }
-}
-
-/// rustls calls `TLS_AES_128_GCM_SHA256` by `TLS13_AES_128_GCM_SHA256`.
-fn cipher_suite_name(name: &str) -> String {
-    name.replacen("TLS13_", "TLS_", 1)
-}
-
-/// SHA-256 in hexadecimal.
-pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// When things happened, counted from the start of the connection.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-#[non_exhaustive]
-pub struct Times {
-    /// The primary path was connected; `None` at a server.
-    #[serde(serialize_with = "milliseconds")]
-    pub connected: Option<Duration>,
-    /// TLS was complete.
-    #[serde(serialize_with = "milliseconds")]
-    pub tls: Option<Duration>,
-    /// The verdict was reached. At a server under
-    /// [`Policy::Prefer`](crate::policy::Policy::Prefer) this includes the time until the client
-    /// sent its first bytes.
-    #[serde(serialize_with = "milliseconds")]
-    pub verdict: Option<Duration>,
-}
-
-fn milliseconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| (time.as_secs_f64() * 1e6).round() / 1e3)
-        .serialize(serializer)
 }
 
 impl Outcome {
