@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::Settings;
 use crate::style::Style;
-use crate::{json, report};
+use crate::{json, report, stdout};
 
 /// Tells what came of the connections.
 #[derive(Clone, Copy)]
@@ -191,12 +191,8 @@ fn note(text: &str) {
 
 /// A reader that has left has seen enough.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    let write = || {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes())?;
-        stdout.flush()
-    };
-    match write() {
+    let written = stdout::file().and_then(|mut stdout| stdout.write_all(text.as_bytes()));
+    match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

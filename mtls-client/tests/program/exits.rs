@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::lab::{Lab, Whose, closed_port, program};
+use crate::lab::{Lab, Run, Whose, closed_port, program};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_command_line_is_2() {
@@ -114,6 +114,53 @@ async fn output_that_cannot_be_written_is_23() {
     command.args(["check", "--cacert", &lab.ca(), &site.to_string()]);
     let mut child = command.stdout(full).stderr(Stdio::null()).spawn().unwrap();
     assert_eq!(child.wait().await.unwrap().code(), Some(23));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standard_output_that_is_closed_is_23() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let (ca, url) = (lab.ca(), format!("https://{site}/"));
+    let program = env!("CARGO_BIN_EXE_mtls-client");
+    for typed in [
+        &["get", "-s", "--cacert", &ca, &url][..],
+        &[
+            "get",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "x",
+            "--cacert",
+            &ca,
+            &url,
+        ],
+        &["check", "--cacert", &ca, &site],
+        &["check", "--json", "--cacert", &ca, &site],
+        &["paths"],
+        &["completions", "bash"],
+    ] {
+        for closed in [">&-", "<&- >&-"] {
+            let mut shell = tokio::process::Command::new("sh");
+            shell.args(["-c", &format!("exec \"$0\" \"$@\" {closed}"), program]);
+            let run = Run::of({
+                shell.args(typed);
+                shell
+            });
+            run.await.exits_with(23);
+        }
+        // As some programs start others whose output they do not want.
+        let null = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null");
+        let mut command = tokio::process::Command::new(program);
+        command
+            .args(typed)
+            .stdout(null.unwrap())
+            .stderr(Stdio::null());
+        assert!(command.status().await.unwrap().success(), "{typed:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod http;
 mod identity;
 mod keys;
 mod lab;
+mod names;
 mod paths;
 mod proxy;
 mod reference;

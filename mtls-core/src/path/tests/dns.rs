@@ -2,7 +2,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
@@ -73,13 +73,25 @@ async fn serve_udp(socket: Arc<UdpSocket>, queries: Arc<Mutex<Vec<Query>>>) {
 
 async fn serve_tcp(listener: TcpListener, queries: Arc<Mutex<Vec<Query>>>) {
     loop {
-        let (mut stream, from) = listener.accept().await.unwrap();
-        while let Ok(len) = stream.read_u16().await {
-            let query = read(&mut stream, len.into()).await;
-            let reply = answer(&query, from, true, &queries);
-            let len = u16::try_from(reply.len()).unwrap().to_be_bytes();
-            send(&mut stream, &[&len[..], &reply].concat()).await;
-        }
+        let (stream, from) = listener.accept().await.unwrap();
+        serve_stream(stream, from, &queries).await;
+    }
+}
+
+/// Messages with their length before them (RFC 1035, section 4.2.2).
+async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    from: SocketAddr,
+    queries: &Mutex<Vec<Query>>,
+) {
+    while let Ok(len) = stream.read_u16().await {
+        let mut query = vec![0; len.into()];
+        stream.read_exact(&mut query).await.unwrap();
+        let reply = answer(&query, from, true, queries);
+        let len = u16::try_from(reply.len()).unwrap().to_be_bytes();
+        let message = [&len[..], &reply].concat();
+        stream.write_all(&message).await.unwrap();
+        stream.flush().await.unwrap();
     }
 }
 
@@ -359,6 +371,137 @@ async fn a_dial_tells_the_source_of_the_addresses() {
         .await
         .unwrap();
     assert_eq!(dialed.resolver, Some(ResolvedBy::Hosts));
+}
+
+#[cfg(feature = "encrypted-dns")]
+#[tokio::test]
+async fn nameservers_by_tls_and_https_are_asked_once_their_certificate_is_verified() {
+    let pki = mtls_certs::Pki::new(&["127.0.0.1", "dns.test"]).unwrap();
+    let queries = Arc::default();
+    let tls = encrypted::by_tls(&pki, Arc::clone(&queries)).await.port();
+    let https = encrypted::by_https(&pki, Arc::clone(&queries)).await.port();
+    let (_listener, address) = listen("127.0.0.1:0").await;
+    let to = format!("some.test:{}", address.port());
+    for server in [
+        format!("tls://127.0.0.1:{tls}"),
+        format!("tls://dns.test:{tls}"),
+        format!("https://127.0.0.1:{https}/dns-query"),
+        format!("https://dns.test:{https}/dns-query"),
+    ] {
+        let server: Named = server.parse().unwrap();
+        let path = [tls, https].into_iter().fold(from_two(), |path, port| {
+            path.resolve(name("dns.test"), port, [127, 0, 0, 1].into())
+        });
+        let path = path.nameservers([server.clone()]);
+        let trusting = |ca| path.clone().nameserver_tls(encrypted::trusting(ca));
+        let dialed = dial(&trusting(&pki.ca), &to).await.unwrap();
+        assert_eq!(
+            dialed.resolver,
+            Some(ResolvedBy::Nameserver(server.clone()))
+        );
+        let asked = core::mem::take(&mut *queries.lock().unwrap());
+        assert_eq!(asked[0].from, IpAddr::from([127, 0, 0, 2]), "{server}");
+        let error = dial(&trusting(&pki.rogue_ca), &to).await.unwrap_err();
+        assert!(
+            matches!(error, DialFailure::Resolve { .. }),
+            "{server}: {error}"
+        );
+        assert_eq!(*queries.lock().unwrap(), [], "{server}");
+        let error = dial(&path, &to).await.unwrap_err();
+        assert!(error.to_string().contains("nameserver_tls"), "{error}");
+    }
+}
+
+/// Servers of DNS over TLS and over HTTPS.
+#[cfg(feature = "encrypted-dns")]
+mod encrypted {
+    use core::convert::Infallible;
+
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::body::{Bytes, Incoming};
+    use hyper::{Request, Response};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use mtls_certs::{Authority, Pki};
+    use rustls::crypto::aws_lc_rs;
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::server::TlsStream;
+
+    use super::*;
+
+    type Queries = Arc<Mutex<Vec<Query>>>;
+
+    pub(super) async fn by_tls(pki: &Pki, queries: Queries) -> SocketAddr {
+        serve(pki, move |stream, from| {
+            let queries = Arc::clone(&queries);
+            async move { serve_stream(stream, from, &queries).await }
+        })
+        .await
+    }
+
+    pub(super) async fn by_https(pki: &Pki, queries: Queries) -> SocketAddr {
+        serve(pki, move |stream, from| {
+            let queries = Arc::clone(&queries);
+            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                let queries = Arc::clone(&queries);
+                async move {
+                    assert_eq!(request.uri().path(), "/dns-query");
+                    let query = request.into_body().collect().await.unwrap().to_bytes();
+                    let reply = answer(&query, from, true, &queries);
+                    let mut response = Response::new(Full::new(Bytes::from(reply)));
+                    let media_type = "application/dns-message".parse().unwrap();
+                    response.headers_mut().insert("content-type", media_type);
+                    Ok::<_, Infallible>(response)
+                }
+            });
+            async move {
+                let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                let _ = server
+                    .http2_only()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            }
+        })
+        .await
+    }
+
+    async fn serve<F>(
+        pki: &Pki,
+        handle: impl Fn(TlsStream<TcpStream>, SocketAddr) -> F + Send + 'static,
+    ) -> SocketAddr
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(pki.server.chain_der(), pki.server.key_der())
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let (listener, address) = listen("127.0.0.1:0").await;
+        tokio::spawn(async move {
+            loop {
+                let (stream, from) = listener.accept().await.unwrap();
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tokio::spawn(handle(stream, from));
+                }
+            }
+        });
+        address
+    }
+
+    pub(super) fn trusting(ca: &Authority) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.cert_der()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    }
 }
 
 #[test]
