@@ -95,6 +95,10 @@ impl FromStr for Nameserver {
 }
 
 fn endpoint(authority: &str, port: u16) -> Result<Endpoint, NameserverError> {
+    // Credentials, which no error may show.
+    if authority.contains('@') {
+        return Err(NameserverError::UnknownForm);
+    }
     let host = authority
         .parse::<Host>()
         .map(|host| Endpoint::new(host, port));
@@ -102,7 +106,7 @@ fn endpoint(authority: &str, port: u16) -> Result<Endpoint, NameserverError> {
         .map_err(NameserverError::Host)
 }
 
-/// Why a text names no nameserver. No variant holds the text.
+/// Why a text names no nameserver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameserverError {
