@@ -12,10 +12,14 @@ use self::messages::{ClientHello, ServerHello};
 use self::records::{Event, Records};
 use super::binding::{Association, HelloHash, Role, SideSecret};
 use super::error::HelloError;
-use super::limits::MAX_HELLO_BYTES;
+use super::limits::{MAX_HELLO_BYTES, MAX_WARNING_ALERTS};
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
+
+/// RFC 8446, section 6.
+const WARNING: u8 = 1;
+const CLOSE_NOTIFY: u8 = 0;
 
 /// `msg_type u8 | length u24` (RFC 8446, section 4), in bytes.
 const HANDSHAKE_HEADER_LEN: usize = 4;
@@ -46,6 +50,7 @@ pub struct HelloTap {
     /// The messages so far, each with its handshake header, as they stood.
     transcript: Vec<u8>,
     first: Option<ClientHello>,
+    warnings: Warnings,
     client_hello_end: usize,
     server_hello_end: usize,
 }
@@ -64,6 +69,13 @@ impl Hello {
     pub fn side_secret(&self) -> SideSecret {
         SideSecret::from_hello(&self.hello_hash)
     }
+}
+
+/// The warning alerts that were skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Warnings {
+    count: u8,
+    last: Option<u8>,
 }
 
 /// The message that the handshake needs next.
@@ -95,6 +107,7 @@ impl HelloTap {
             server: Records::new(Role::Server, bytes_per_direction),
             transcript: Vec::new(),
             first: None,
+            warnings: Warnings::default(),
             client_hello_end: 0,
             server_hello_end: 0,
         }
@@ -147,6 +160,11 @@ impl HelloTap {
             Role::Client => self.client_hello_end,
             Role::Server => self.server_hello_end,
         }
+    }
+
+    /// The description of the last warning alert that the server sent before its ServerHello.
+    pub fn warning(&self) -> Option<u8> {
+        self.warnings.last
     }
 
     /// How many bytes of a direction the tap has read: all of them until the ServerHello or an
@@ -210,7 +228,14 @@ impl HelloTap {
                     false => Err(HelloError::BytesAfterHello { from }),
                 }
             }
-            Event::Alert { description } => Err(HelloError::Alert { from, description }),
+            Event::Alert { level, description }
+                if self.may_skip_alert(from, level, description) =>
+            {
+                self.warnings.count += 1;
+                self.warnings.last = Some(description);
+                Ok(())
+            }
+            Event::Alert { description, .. } => Err(HelloError::Alert { from, description }),
             Event::ChangeCipherSpec if self.first.is_none() => {
                 Err(HelloError::EarlyChangeCipherSpec { from })
             }
@@ -219,6 +244,16 @@ impl HelloTap {
             Event::ApplicationData if from == Role::Client && self.offers_early_data() => Ok(()),
             Event::ApplicationData => Err(HelloError::EarlyApplicationData { from }),
         }
+    }
+
+    /// Servers of TLS 1.2 may warn, as of a name that they do not know (RFC 6066, section 3), and
+    /// go on. What is skipped is in no transcript and changes no key. A HelloRetryRequest is TLS
+    /// 1.3, in which only `close_notify` and `user_canceled` are no errors.
+    fn may_skip_alert(&self, from: Role, level: u8, description: u8) -> bool {
+        (from, self.expect) == (Role::Server, Expect::ServerHello)
+            && level == WARNING
+            && description != CLOSE_NOTIFY
+            && self.warnings.count < MAX_WARNING_ALERTS
     }
 
     fn check_turn(&self, from: Role, kind: u8) -> Result<(), HelloError> {

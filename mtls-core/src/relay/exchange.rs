@@ -102,18 +102,13 @@ where
 
     async fn server_sent(&mut self, bytes: &[u8]) -> Result<Option<Hellos>, Error> {
         if bytes.is_empty() {
-            let message = "the server closed before its hello was complete";
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message).into());
+            return Err(self.server_closed().await?);
         }
         self.to_client.bytes.extend_from_slice(bytes);
         match self.tap.server_bytes(bytes) {
             Err(HelloError::NotTls13 { .. }) => return Ok(Some(Hellos::Older)),
             Err(HelloError::Alert { description, .. }) => {
-                // An alert carries no keys, and says to the client what went wrong.
-                let end = self.tap.bytes_read(Role::Server);
-                self.to_client.pass(end, self.client).await?;
-                let alert = AlertDescription::from(description);
-                return Err(rustls::Error::AlertReceived(alert).into());
+                return Err(self.server_gave_up(description).await?);
             }
             Err(error) => return Ok(Some(Hellos::Unusable(error))),
             Ok(()) => {}
@@ -123,6 +118,25 @@ where
         }
         self.to_client.pass_hello(&self.tap, self.client).await?;
         Ok(None)
+    }
+
+    /// The server may have said why in a warning.
+    async fn server_closed(&mut self) -> io::Result<Error> {
+        match self.tap.warning() {
+            Some(description) => self.server_gave_up(description).await,
+            None => {
+                let message = "the server closed before its hello was complete";
+                Ok(io::Error::new(io::ErrorKind::UnexpectedEof, message).into())
+            }
+        }
+    }
+
+    /// Passes the alert, which carries no keys and says to the client what went wrong.
+    async fn server_gave_up(&mut self, description: u8) -> io::Result<Error> {
+        let end = self.tap.bytes_read(Role::Server);
+        self.to_client.pass(end, self.client).await?;
+        let alert = AlertDescription::from(description);
+        Ok(rustls::Error::AlertReceived(alert).into())
     }
 
     async fn client_sent(&mut self, bytes: &[u8]) -> Result<Option<Hellos>, Error> {

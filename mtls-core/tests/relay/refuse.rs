@@ -254,6 +254,64 @@ async fn alert_of_the_server_reaches_the_client() {
     }
 }
 
+/// Puts warnings before whatever the server of `config` sends.
+async fn warning_server(world: &World, warnings: usize) -> SocketAddr {
+    let tcp = bind([127, 0, 0, 1], 0).await;
+    let plain = address(&tcp);
+    drop(plain_server(&world.server, tcp).await);
+    let tcp = bind([127, 0, 0, 1], 0).await;
+    let front = address(&tcp);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = tcp.accept().await {
+            tokio::spawn(async move {
+                let mut first = [0];
+                let _ = client.peek(&mut first).await;
+                let mut server = tokio::net::TcpStream::connect(plain).await?;
+                if first == [22] {
+                    let unrecognized_name = [21, 3, 3, 0, 2, 1, 112];
+                    client
+                        .write_all(&unrecognized_name.repeat(warnings))
+                        .await?;
+                }
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    front
+}
+
+#[tokio::test]
+async fn older_tls_after_a_warning_passes_client_relays_that_do_not_require() {
+    let world = World::with(TLS_1_2);
+    let server = warning_server(&world, 1).await;
+    for policy in [Policy::Prefer, Policy::Observe] {
+        let (answer, report) = through(&world, policy, server, None).await;
+        assert_eq!(answer.expect("an answer"), QUESTION, "{policy}");
+        assert_eq!(reason(&report), Some("no-greeting"), "{policy}");
+    }
+    let (answer, report) = through(&world, Policy::Require, server, None).await;
+    answer.expect_err("refused");
+    assert_eq!(report.bytes.to_client, 0, "the warning is held back too");
+}
+
+#[tokio::test]
+async fn warning_of_a_server_that_then_closes_reaches_the_client() {
+    let world = World::new();
+    let tcp = bind([127, 0, 0, 1], 0).await;
+    let server = address(&tcp);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let mut bytes = [0; 4096];
+            let _ = stream.read(&mut bytes).await;
+            let _ = stream.write_all(&[21, 3, 3, 0, 2, 1, 40]).await;
+        }
+    });
+    let (_, report) = through(&world, Policy::Require, server, None).await;
+    assert_eq!(report.bytes.to_client, 7, "the alert");
+    let error = report.error.expect("an error").to_string();
+    assert!(error.contains("HandshakeFailure"), "{error}");
+}
+
 #[tokio::test]
 async fn requiring_passthrough_gives_its_target_nothing_of_a_client_without_side_paths() {
     let world = World::new();

@@ -30,6 +30,7 @@ pub(super) struct Records {
     header_len: usize,
     /// Bytes of the open record that are still to come; its header is complete while above 0.
     record_left: usize,
+    alert_level: u8,
     message: Vec<u8>,
 }
 
@@ -47,6 +48,7 @@ pub(super) enum Event {
     },
     ChangeCipherSpec,
     Alert {
+        level: u8,
         description: u8,
     },
     /// The header of a record whose content is skipped.
@@ -62,6 +64,7 @@ impl Records {
             header: [0; RECORD_HEADER_LEN],
             header_len: 0,
             record_left: 0,
+            alert_level: 0,
             message: Vec::new(),
         }
     }
@@ -177,9 +180,16 @@ impl Records {
     }
 
     fn read_alert(&mut self, input: &mut &[u8]) -> Result<Option<Event>, HelloError> {
-        // `level u8 | description u8`; the level says nothing in TLS 1.3 (RFC 8446, section 6).
+        // `level u8 | description u8` (RFC 8446, section 6).
         match *self.take_content(input, 1)? {
-            [description] if self.record_left == 0 => Ok(Some(Event::Alert { description })),
+            [description] if self.record_left == 0 => Ok(Some(Event::Alert {
+                level: self.alert_level,
+                description,
+            })),
+            [level] => {
+                self.alert_level = level;
+                Ok(None)
+            }
             _ => Ok(None),
         }
     }

@@ -80,6 +80,58 @@ fn alert_ends_where_the_tap_stopped() {
 }
 
 #[test]
+fn warnings_of_the_server_are_skipped_and_change_no_hash() {
+    let server = record(22, &server_hello());
+    for piece in [1, 3, 4096] {
+        let mut tap = offered();
+        let warned = [record(21, &[1, 112]).repeat(4), server.clone()].concat();
+        for piece in warned.chunks(piece) {
+            tap.server_bytes(piece).expect("warnings and a ServerHello");
+        }
+        assert_eq!(tap.warning(), Some(112));
+        assert_eq!(tap.hello(), complete().hello(), "as without the warnings");
+        assert_eq!(tap.hello_end(SERVER), warned.len());
+    }
+}
+
+#[test]
+fn warning_before_an_older_server_hello_leaves_it_an_older_one() {
+    let mut tap = offered();
+    tap.server_bytes(&record(21, &[1, 112])).expect("a warning");
+    let older = server_hello_with(&[9; 32], &[]);
+    let error = tap.server_bytes(&record(22, &older));
+    assert_eq!(error, Err(HelloError::NotTls13 { selected: 0x0303 }));
+}
+
+#[test]
+fn alerts_that_are_no_warnings_of_a_server_before_its_hello_are_refused() {
+    let alert = |from, description| Err(HelloError::Alert { from, description });
+    for (mut tap, from, bytes, description) in [
+        (offered(), SERVER, record(21, &[2, 112]), 112),
+        (offered(), SERVER, record(21, &[0, 112]), 112),
+        (offered(), SERVER, record(21, &[1, 0]), 0),
+        (offered(), SERVER, record(21, &[1, 112]).repeat(5), 112),
+        (offered(), CLIENT, record(21, &[1, 112]), 112),
+        (HelloTap::new(), CLIENT, record(21, &[1, 112]), 112),
+        (HelloTap::new(), SERVER, record(21, &[1, 112]), 112),
+        (retried(), SERVER, record(21, &[1, 112]), 112),
+    ] {
+        let fed = feed(&mut tap, from, &bytes);
+        assert_eq!(fed, alert(from, description), "{bytes:?}");
+    }
+    let inside = [
+        &record(22, &server_hello()[..9])[..],
+        &record(21, &[1, 112]),
+    ]
+    .concat();
+    let error = HelloError::InterleavedRecord {
+        from: SERVER,
+        kind: 21,
+    };
+    assert_eq!(offered().server_bytes(&inside), Err(error));
+}
+
+#[test]
 fn after_the_server_hello_all_bytes_pass() {
     let mut tap = complete();
     let before = tap.clone();
