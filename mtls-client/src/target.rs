@@ -1,9 +1,11 @@
 //! What to connect to.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 
 use mtls_core::path::{Endpoint, EndpointError, Host, HostName};
-use url::Url;
+use url::{Position, Url};
 
 const HTTPS_PORT: u16 = 443;
 
@@ -25,24 +27,30 @@ pub(crate) enum TargetError {
 }
 
 impl HttpsUrl {
-    /// Takes a URL from the command line.
+    /// Takes a URL from the command line. A link-local address may have a zone (RFC 6874), which
+    /// the URL standard does not know.
     pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
-        match Url::parse(text) {
-            Ok(url) => Self::new(url),
+        let (bare, zone) = without_zone(text);
+        match Url::parse(&bare) {
+            Ok(url) => Self::new(url, zone),
             Err(_) if !text.contains("://") => Err(TargetError::NoScheme),
             Err(error) => Err(TargetError::Malformed(error.to_string())),
         }
     }
 
-    /// Takes a redirect's `Location`, relative to this URL (RFC 9110, section 10.2.2).
+    /// Takes a redirect's `Location`, relative to this URL (RFC 9110, section 10.2.2). The same
+    /// address stays in the same zone: servers do not know the zones of this host.
     pub(crate) fn join(&self, location: &str) -> Result<Self, TargetError> {
-        match self.url.join(location) {
-            Ok(url) => Self::new(url),
-            Err(error) => Err(TargetError::Malformed(error.to_string())),
+        let url = self.url.join(location);
+        let url = url.map_err(|error| TargetError::Malformed(error.to_string()))?;
+        let mut joined = Self::new(url, None)?;
+        if joined.url.host() == self.url.host() {
+            joined.endpoint.host = self.endpoint.host.clone();
         }
+        Ok(joined)
     }
 
-    fn new(mut url: Url) -> Result<Self, TargetError> {
+    fn new(mut url: Url, zone: Option<&str>) -> Result<Self, TargetError> {
         if !url.has_host() {
             // `localhost:8443` is a URL of the scheme `localhost`.
             return Err(TargetError::NoScheme);
@@ -56,8 +64,11 @@ impl HttpsUrl {
         url.set_fragment(None);
         let host = match url.host() {
             Some(url::Host::Domain(name)) => HostName::new(name).map(Host::Name)?,
-            Some(url::Host::Ipv4(ip)) => Host::Ip(ip.into()),
-            Some(url::Host::Ipv6(ip)) => Host::Ip(ip.into()),
+            Some(url::Host::Ipv4(ip)) => IpAddr::from(ip).into(),
+            Some(url::Host::Ipv6(ip)) => match zone {
+                Some(zone) => Host::Ip(format!("{ip}%{zone}").parse()?),
+                None => IpAddr::from(ip).into(),
+            },
             None => return Err(TargetError::Host(EndpointError::NoHost)),
         };
         let endpoint = Endpoint::new(host, url.port().unwrap_or(HTTPS_PORT));
@@ -69,16 +80,14 @@ impl HttpsUrl {
     }
 
     /// The host, and the port where it is not the default: what `Host` and `:authority` carry.
-    pub(crate) fn authority(&self) -> String {
-        match self.url.port() {
-            Some(_) => self.endpoint.to_string(),
-            None => self.endpoint.host.to_string(),
-        }
+    /// Without a zone, which has no meaning for another host.
+    pub(crate) fn authority(&self) -> &str {
+        &self.url[Position::BeforeHost..Position::AfterPort]
     }
 
     /// The path and the query.
     pub(crate) fn path_and_query(&self) -> &str {
-        &self.url[url::Position::BeforePath..]
+        &self.url[Position::BeforePath..]
     }
 
     /// What the path ends with, if that can be the name of a file.
@@ -97,9 +106,42 @@ impl HttpsUrl {
     }
 }
 
+/// With the zone, as RFC 6874 writes it.
 impl fmt::Display for HttpsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.url.fmt(f)
+        let zone = match &self.endpoint.host {
+            Host::Ip(address) => address.zone(),
+            Host::Name(_) => None,
+        };
+        let Some(zone) = zone else {
+            return self.url.fmt(f);
+        };
+        let host = self.url[Position::BeforeHost..Position::AfterHost].trim_end_matches(']');
+        let (before, after) = (
+            &self.url[..Position::BeforeHost],
+            &self.url[Position::AfterHost..],
+        );
+        write!(f, "{before}{host}%25{zone}]{after}")
+    }
+}
+
+/// A URL without the zone of its address, and the zone.
+fn without_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
+    let authority = text.find("://").map(|scheme| scheme + 3);
+    let zone = authority.and_then(|start| {
+        let end = text[start..].find(['/', '?', '#', '\\']);
+        let end = end.map_or(text.len(), |end| start + end);
+        let open = start + text[start..end].find('[')?;
+        let from = open + text[open..end].find('%')?;
+        let to = from + text[from..end].find(']')?;
+        Some((from, to))
+    });
+    match zone {
+        None => (text.into(), None),
+        Some((from, to)) => {
+            let bare = format!("{}{}", &text[..from], &text[to..]);
+            (bare.into(), Some(&text[from + 1..to]))
+        }
     }
 }
 
@@ -153,6 +195,17 @@ mod tests {
             ("[::1]:8443", "[::1]:8443"),
             ("https://example.org/a?b#c", "example.org:443"),
             ("https://[::1]:8443/", "[::1]:8443"),
+            ("127.1", "127.0.0.1:443"),
+            ("0x7f.1:8443", "127.0.0.1:8443"),
+            ("https://[::ffff:192.0.2.1]/", "192.0.2.1:443"),
+            ("Bücher.example", "xn--bcher-kva.example:443"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:443"),
+            ("[fe80::1%25eth0]:8443", "[fe80::1%eth0]:8443"),
+            (
+                "https://[fe80::1%25eth0]:8443/%41?[%]",
+                "[fe80::1%eth0]:8443",
+            ),
+            ("https://[fe80::1%eth0]", "[fe80::1%eth0]:443"),
         ] {
             let target = parse_target(text).map(|endpoint| endpoint.to_string());
             assert_eq!(target.as_deref(), Ok(endpoint), "{text}");
@@ -170,6 +223,8 @@ mod tests {
             ("http://example.org/", "only https"),
             ("https://user:secret@example.org/", "-H"),
             ("https://", "URL"),
+            ("https://[fe80::1%]/", "zone"),
+            ("https://[fe80::1%25e/0]/", "URL"),
         ] {
             let error = parse_target(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
@@ -219,5 +274,23 @@ mod tests {
             joined("http://example.org/"),
             Err(TargetError::NotHttps("http".into()))
         );
+    }
+
+    #[test]
+    fn a_zone_is_kept_from_the_server_and_over_redirects() {
+        let url = HttpsUrl::parse("https://[fe80::1%25eth0]:8443/a?b").unwrap();
+        assert_eq!(url.authority(), "[fe80::1]:8443");
+        assert_eq!(url.to_string(), "https://[fe80::1%25eth0]:8443/a?b");
+        for location in ["c", "https://[fe80::1]:9443/"] {
+            let joined = url.join(location).unwrap().endpoint().host.to_string();
+            assert_eq!(joined, "[fe80::1%eth0]", "{location}");
+        }
+        let other = url.join("https://[fe80::2]/").unwrap();
+        assert_eq!(other.endpoint().to_string(), "[fe80::2]:443");
+        let chosen_by_the_server = url.join("https://[fe80::1%25eth1]/");
+        assert!(matches!(
+            chosen_by_the_server,
+            Err(TargetError::Malformed(_))
+        ));
     }
 }

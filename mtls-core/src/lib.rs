@@ -99,6 +99,7 @@
 //! | `fips` | | the FIPS 140 module of aws-lc-rs; building it needs Go and CMake |
 //! | `dns` | | name resolution over a bound path ([`path::Path::interface`], [`path::Path::source`]) |
 //! | `encrypted-dns` | | nameservers by TLS and by HTTPS ([`path::Path::nameserver_tls`]) |
+//! | `idn` | | international names, and IPv4 addresses in old notations, in a [`path::Host`] |
 //! | `route` | | the interface of an unbound path, by which its independence is known; [`path::survey`] |
 //! | `pem` | | [`pem`]: certificates and keys from files, without a key in any error |
 //! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |
@@ -107,7 +108,8 @@
 //! | `axum` | | [`axum`]: a listener for `axum::serve` |
 //! | `tower` | | [`tower`]: a layer that demands verified connections |
 //!
-//! Without `dns`, a bound path reaches addresses only, and a name is an error. Without `route`, the
+//! Without `dns`, a bound path reaches addresses only, and a name is an error. Without `idn`, a host
+//! that is not ASCII, or ends in a number and is no IPv4 address, is an error. Without `route`, the
 //! independence of two unbound paths is *unknown*, which is never independent.
 //!
 //! The library names no cryptographic provider: it takes the one in the caller's configuration. A

@@ -81,7 +81,7 @@ impl Victim {
     /// When the address cannot be a client's.
     #[must_use]
     pub fn side_from(self, source: IpAddr, to: SocketAddr) -> Self {
-        let path = Path::source(source).expect("an address of a client's own");
+        let path = Path::source(source.into()).expect("an address of a client's own");
         self.side_by(path, to)
     }
 

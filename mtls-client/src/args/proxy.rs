@@ -47,7 +47,7 @@ QUIC (HTTP/3) does not go through such a proxy, and early data (0-RTT) is refuse
     mut_arg("max_time", |arg| arg.hide(true)),
 )]
 pub(crate) struct Proxy {
-    /// Where programs find the proxy: HTTP and SOCKS5 on one port (repeatable)
+    /// Where programs find the proxy: HTTP, SOCKS4 and SOCKS5 on one port (repeatable)
     #[arg(
         long,
         value_name = "IP:PORT",
@@ -63,8 +63,9 @@ pub(crate) struct Proxy {
     /// Hold hosts like this to `require`; `*` is any characters, `:PORT` may follow (repeatable)
     ///
     /// The most specific pattern of --require and --exempt holds: one without `*`, then the
-    /// longest, then one with a port; of two that are alike, --require. A program that resolves
-    /// names itself asks for addresses: then --require holds by the name in its TLS hello too.
+    /// longest, then one with a port; of two that are alike, --require. --require holds for a
+    /// host however it is spelled, for names that resolve to an address that it fits, and for
+    /// the server name in the TLS hello, which a program sends that resolves names itself.
     #[arg(long, value_name = "GLOB", help_heading = "Verification")]
     pub(crate) require: Vec<String>,
 

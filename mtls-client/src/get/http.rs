@@ -258,6 +258,8 @@ async fn over_h1<S: Stream>(
     let (mut sender, connection) = http1::Builder::new()
         .max_headers(HEAD.fields())
         .max_header_size(HEAD.bytes())
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
         .handshake(io)
         .await?;
     tasks.spawn(async move {
@@ -315,7 +317,7 @@ fn request(
     };
     let authority = match fields.remove(header::HOST) {
         Some(host) => host,
-        None => HeaderValue::from_str(&url.authority()).map_err(|error| invalid(&error))?,
+        None => HeaderValue::from_str(url.authority()).map_err(|error| invalid(&error))?,
     };
     let uri = match form {
         Form::Origin => url.path_and_query().parse::<Uri>(),

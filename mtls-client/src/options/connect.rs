@@ -57,7 +57,7 @@ impl Connect {
 fn named(target: &Endpoint, name: &str, settings: &mut Settings) -> Result<Endpoint, UsageError> {
     let wrong = |reason: &dyn std::fmt::Display| UsageError::new("--servername", reason);
     let address = match &target.host {
-        Host::Ip(address) => *address,
+        Host::Ip(address) => address,
         Host::Name(host) => {
             return Err(wrong(&format_args!(
                 "`{}` is a name already; connect to {name}:{} and say with --resolve where \

@@ -10,6 +10,7 @@ mod form;
 mod get;
 mod nameservers;
 mod paths;
+mod pattern;
 mod proxy;
 mod rules;
 mod settings;
@@ -27,8 +28,9 @@ pub(crate) use self::connect::{Connect, Sending};
 pub(crate) use self::fields::{Fields, OfBody};
 pub(crate) use self::get::{Get, Output, Page, Payload, Piece, Place, Show};
 pub(crate) use self::paths::Paths;
+pub(crate) use self::pattern::Pattern;
 pub(crate) use self::proxy::Proxy;
-pub(crate) use self::rules::{Pattern, Rules};
+pub(crate) use self::rules::Rules;
 pub(crate) use self::settings::{Identity, Roots, Settings};
 pub(crate) use self::template::{Fact, Stream, Template, TemplatePiece};
 

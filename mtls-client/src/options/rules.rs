@@ -1,15 +1,22 @@
 //! Which policy holds for which host: `--policy`, `--require GLOB` and `--exempt GLOB`.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mtls_core::Policy;
 use mtls_core::path::{Endpoint, Host};
 use mtls_core::relay::PolicyByName;
 
+use super::pattern::{Pattern, Spellings};
+
 /// The policy of each host. Of all the patterns that fit a host the most specific holds: one
 /// without `*` before one with, then the longer one, then one with a port; of two that are alike
 /// in that, `--require`.
+///
+/// Where it is in doubt whether a pattern means a host, the stricter rule holds: `--require` fits
+/// every spelling of an address and every address that it reaches, `--exempt` only the canonical
+/// spelling of the host that is dialed.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     policy: Policy,
@@ -40,14 +47,6 @@ struct Rule {
     treatment: Treatment,
 }
 
-/// A host, in which `*` stands for any characters, and perhaps a port: `*.example.org`,
-/// `example.org:8443`, `192.168.*`, `[::1]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern {
-    host: String,
-    port: Option<u16>,
-}
-
 impl Rules {
     pub(crate) fn new(policy: Policy, require: &[Pattern], exempt: &[Pattern]) -> Self {
         let as_rules = |patterns: &[Pattern], treatment| {
@@ -72,7 +71,10 @@ impl Rules {
 
     /// What holds for the host that the client asks the proxy for.
     pub(crate) fn of(&self, target: &Endpoint) -> Ruling {
-        let rule = self.find(&target.host, target.port);
+        let Endpoint { host, port } = target;
+        let rule = self
+            .requirement_of_alias(host, *port)
+            .or_else(|| self.find(host, *port));
         let require = rule.is_some_and(|rule| rule.treatment == Treatment::Require);
         Ruling {
             exempt: rule.is_some_and(|rule| rule.treatment == Treatment::Exempt),
@@ -83,6 +85,16 @@ impl Rules {
             },
             rule: rule.map(ToString::to_string),
         }
+    }
+
+    /// The `--require` that holds for the address to which a target's name resolved. Not for
+    /// exempt targets: whatever is exempt by name is so at every address.
+    pub(crate) fn requirement(&self, dialed: SocketAddr) -> Option<String> {
+        let Endpoint { host, port } = Endpoint::from(dialed);
+        let rule = self
+            .requirement_of_alias(&host, port)
+            .or_else(|| self.require(&host, port));
+        rule.map(ToString::to_string)
     }
 
     /// For the server name in a ClientHello: a client that resolves names itself asks for
@@ -96,20 +108,43 @@ impl Rules {
         let rules = self.clone();
         Some(Arc::new(move |name: &str| {
             let host = name.parse().ok()?;
-            let rule = rules.find(&host, port)?;
-            (rule.treatment == Treatment::Require).then_some(Policy::Require)
+            rules.require(&host, port).map(|_| Policy::Require)
         }))
     }
 
-    /// As they were written, the most specific first.
+    /// In their canonical spelling, the most specific first.
     pub(crate) fn list(&self) -> impl Iterator<Item = String> {
         self.rules.iter().map(ToString::to_string)
     }
 
     fn find(&self, host: &Host, port: u16) -> Option<&Rule> {
-        let host = host.to_string();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        self.rules.iter().find(|rule| rule.pattern.fits(host, port))
+        let spellings = Spellings::of(host);
+        self.rules.iter().find(|rule| rule.fits(&spellings, port))
+    }
+
+    fn require(&self, host: &Host, port: u16) -> Option<&Rule> {
+        let rule = self.find(host, port)?;
+        (rule.treatment == Treatment::Require).then_some(rule)
+    }
+
+    fn requirement_of_alias(&self, host: &Host, port: u16) -> Option<&Rule> {
+        let Host::Ip(address) = host else {
+            return None;
+        };
+        let mut aliases = address.aliases().into_iter();
+        aliases.find_map(|ip| self.require(&ip.into(), port))
+    }
+}
+
+impl Rule {
+    fn fits(&self, host: &Spellings, port: u16) -> bool {
+        match self.treatment {
+            Treatment::Exempt => self.pattern.fits(host.canonical(), port),
+            Treatment::Require => {
+                let pattern = self.pattern.in_any_zone();
+                host.all().any(|spelling| pattern.fits(spelling, port))
+            }
+        }
     }
 }
 
@@ -121,89 +156,6 @@ impl fmt::Display for Rule {
         };
         write!(f, "{option} {}", self.pattern)
     }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.host)?;
-        match self.port {
-            Some(port) => write!(f, ":{port}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::str::FromStr for Pattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains("://") || text.contains('/') {
-            return Err(format!(
-                "`{text}` is not a host; write it without scheme and path"
-            ));
-        }
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !text.ends_with(']') => {
-                if host.contains(':') && !host.ends_with(']') {
-                    return Err(format!("write the IPv6 address in brackets: `[{text}]`"));
-                }
-                let number = port.parse().ok().filter(|&port: &u16| port != 0);
-                let bad = || format!("`{port}` is not a port from 1 to 65535");
-                (host, Some(number.ok_or_else(bad)?))
-            }
-            _ => (text, None),
-        };
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.*[]:".contains(c);
-        if host.is_empty() || !host.chars().all(allowed) {
-            return Err(format!(
-                "`{text}` is not a host with `*` for any characters, such as `*.example.org`"
-            ));
-        }
-        Ok(Self {
-            host: host.to_ascii_lowercase(),
-            port,
-        })
-    }
-}
-
-impl Pattern {
-    fn specificity(&self) -> (bool, usize, bool) {
-        let literal = self.host.chars().filter(|&c| c != '*').count();
-        (literal == self.host.len(), literal, self.port.is_some())
-    }
-
-    fn fits(&self, host: &str, port: u16) -> bool {
-        self.port.is_none_or(|own| own == port) && matches(self.host.as_bytes(), host.as_bytes())
-    }
-}
-
-/// In time proportional to the product of both lengths at the worst: the last `*` alone is
-/// tried again.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match retry {
-                Some((star, from)) => {
-                    retry = Some((star, from + 1));
-                    p = star + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|&c| c == b'*')
 }
 
 #[cfg(test)]
@@ -275,35 +227,164 @@ mod tests {
         assert!(without.by_name(443).is_none());
     }
 
+    /// Spellings of one address.
+    const SPELLINGS: [&str; 14] = [
+        "192.0.2.1",
+        "192.0.2.1.",
+        "192.0.513",
+        "192.513",
+        "3221225985",
+        "0xc0000201",
+        "0300.0.2.01",
+        "0xC0.0.0x2.1",
+        "[::ffff:192.0.2.1]",
+        "[::ffff:c000:201]",
+        "[::FFFF:C000:0201%eth0]",
+        "[0:0:0:0:0:ffff:c000:201]",
+        "１９２.0.2.1",
+        "192。0。2。1",
+    ];
+
+    /// Other addresses that lead to it.
+    const EMBEDDING: [&str; 8] = [
+        "[::192.0.2.1]",
+        "[::c000:201]",
+        "[64:ff9b::192.0.2.1]",
+        "[64:FF9B::C000:201]",
+        "[64:ff9b:1::c000:201]",
+        "[64:ff9b:1:c000:2:100::]",
+        "[2002:c000:201::1]",
+        "[fe80::5efe:c000:201%eth0]",
+    ];
+
+    const GLOBS: [&str; 5] = ["192.0.2.*", "192.*", "*.2.1", "[::ffff:c000:*]", "*"];
+
+    fn all(texts: &[&[&'static str]]) -> Vec<&'static str> {
+        texts.concat()
+    }
+
     #[test]
-    fn patterns_that_are_none_say_why() {
-        for (text, expected) in [
-            ("https://a.test", "without scheme"),
-            ("a.test/", "without scheme"),
-            ("", "not a host"),
-            ("a test", "not a host"),
-            ("a.test:0", "port"),
-            ("a.test:http", "port"),
-            ("::1", "brackets"),
-        ] {
-            let error = text.parse::<Pattern>().expect_err(text);
-            assert!(error.contains(expected), "{text}: {error}");
+    fn a_requirement_holds_for_every_spelling_and_for_what_leads_to_the_host() {
+        for rule in all(&[&SPELLINGS, &GLOBS]) {
+            for rule in [rule.to_owned(), format!("{rule}:443")] {
+                let rules = rules(&[&rule], &[]);
+                for host in all(&[&SPELLINGS, &EMBEDDING]) {
+                    assert_eq!(
+                        of(&rules, &format!("{host}:443")),
+                        REQUIRED,
+                        "{rule} {host}"
+                    );
+                    let other_port = of(&rules, &format!("{host}:444"));
+                    assert_eq!(other_port == REQUIRED, !rule.ends_with(":443"));
+                }
+                let everything = rule.trim_end_matches(":443") == "*";
+                assert_eq!(
+                    of(&rules, "198.51.100.7:443") == REQUIRED,
+                    everything,
+                    "{rule}"
+                );
+            }
         }
     }
 
     #[test]
-    fn stars_match_any_characters_and_cost_little() {
-        for (pattern, text, expected) in [
-            ("*", "", true),
-            ("a*c", "abbc", true),
-            ("a*c", "abcd", false),
-            ("a*b*c", "aXbYbZc", true),
-            ("a*b*c", "aXcYc", false),
-            ("**", "x", true),
-        ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected);
+    fn an_exemption_never_wins_over_a_requirement_of_the_same_host() {
+        for require in SPELLINGS {
+            for exempt in all(&[&SPELLINGS, &EMBEDDING, &GLOBS, &["[*", "[64:*]", "[::*]"]]) {
+                let rules = rules(&[require], &[exempt]);
+                for host in all(&[&SPELLINGS, &EMBEDDING]) {
+                    let ruled = of(&rules, &format!("{host}:443"));
+                    assert_eq!(ruled, REQUIRED, "{require} {exempt} {host}");
+                }
+            }
         }
-        let pattern = "*a".repeat(100) + "b";
-        assert!(!matches(pattern.as_bytes(), &[b'a'; 253]));
+    }
+
+    #[test]
+    fn an_exemption_holds_for_every_spelling_but_not_for_what_only_leads_to_the_host() {
+        for exempt in all(&[&SPELLINGS, &["192.0.2.*", "192.*"]]) {
+            let rules = rules(&["*"], &[exempt]);
+            for host in SPELLINGS {
+                assert_eq!(
+                    of(&rules, &format!("{host}:443")),
+                    EXEMPT,
+                    "{exempt} {host}"
+                );
+            }
+            for host in EMBEDDING {
+                assert_eq!(
+                    of(&rules, &format!("{host}:443")),
+                    REQUIRED,
+                    "{exempt} {host}"
+                );
+            }
+        }
+        let both = rules(&["*"], &["[64:ff9b::c000:201]", "192.0.2.1"]);
+        assert_eq!(of(&both, "[64:ff9b::192.0.2.1]:443"), EXEMPT);
+    }
+
+    #[test]
+    fn globs_of_ipv6_addresses_fit_whatever_zeros_are_written() {
+        for rule in [
+            "[2001:db8:*]",
+            "[2001:0db8:0000:*]",
+            "[2001:DB8:0:0:*]",
+            "[*:1]",
+        ] {
+            let required = rules(&[rule], &[]);
+            assert_eq!(of(&required, "[2001:db8::1]:443"), REQUIRED, "{rule}");
+            assert_eq!(of(&required, "[2001:db9::2]:443"), PREFERRED, "{rule}");
+        }
+    }
+
+    #[test]
+    fn zones_are_ignored_by_requirements_and_compared_by_exemptions() {
+        let both = rules(&["[fe80::1%eth0]", "[fe80::2*%eth0]"], &["[fe80::3%eth0]"]);
+        for (host, expected) in [
+            ("[fe80::1]", REQUIRED),
+            ("[fe80::1%eth1]", REQUIRED),
+            ("[fe80::1%252]", REQUIRED),
+            ("[fe80::2:1%7]", REQUIRED),
+            ("[fe80::3%25eth0]", EXEMPT),
+            ("[fe80::3%eth1]", PREFERRED),
+            ("[fe80::3]", PREFERRED),
+        ] {
+            assert_eq!(of(&both, &format!("{host}:443")), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn unspecified_addresses_are_held_as_the_loopback_is() {
+        let required = rules(&["127.0.0.1"], &["0.0.0.0", "[::]"]);
+        for host in ["0.0.0.0", "0", "[::]", "[::ffff:0.0.0.0]"] {
+            assert_eq!(of(&required, &format!("{host}:443")), REQUIRED, "{host}");
+        }
+    }
+
+    #[test]
+    fn international_names_are_one_name_in_all_their_spellings() {
+        for rule in [
+            "bücher.test",
+            "BÜCHER.test.",
+            "xn--bcher-kva.test",
+            "*.bücher.test",
+        ] {
+            let (sub, rule) = (rule.starts_with('*'), rules(&[rule], &[]));
+            for name in ["bücher.test", "Bu\u{308}cher。TEST", "XN--BCHER-KVA.test."] {
+                let name = format!("{}{name}:443", if sub { "www." } else { "" });
+                assert_eq!(of(&rule, &name), REQUIRED, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_address_that_a_name_resolved_to_can_be_required() {
+        let both = rules(&["192.0.2.1:443"], &["192.0.2.7"]);
+        let dialed = |address: &str| both.requirement(address.parse().unwrap());
+        let rule = Some("--require 192.0.2.1:443".to_owned());
+        assert_eq!(dialed("192.0.2.1:443"), rule);
+        assert_eq!(dialed("[64:ff9b::192.0.2.1]:443"), rule);
+        assert_eq!(dialed("192.0.2.1:444"), None);
+        assert_eq!(dialed("192.0.2.7:443"), None);
     }
 }

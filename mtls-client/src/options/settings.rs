@@ -1,11 +1,10 @@
 //! What the commands share which make connections.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use mtls_core::Policy;
-use mtls_core::path::{Endpoint, Host, HostName, Path};
+use mtls_core::path::{Endpoint, Host, HostAddress, HostName, Path};
 use mtls_core::proto::binding::{Binding, Bindings};
 
 use crate::args::Shared;
@@ -98,9 +97,9 @@ impl Settings {
     }
 
     /// Takes this address for this name and port on every path, as `--resolve` does.
-    pub(super) fn resolve(&mut self, host: &HostName, port: u16, address: IpAddr) {
+    pub(super) fn resolve(&mut self, host: &HostName, port: u16, address: &HostAddress) {
         for path in self.sides.iter_mut().chain([&mut self.primary]) {
-            *path = path.clone().resolve(host.clone(), port, address);
+            *path = path.clone().resolve(host.clone(), port, address.clone());
         }
     }
 }
@@ -179,7 +178,7 @@ fn identity(typed: &Shared) -> Option<Identity> {
 struct Override {
     host: HostName,
     port: u16,
-    addresses: Vec<IpAddr>,
+    addresses: Vec<HostAddress>,
 }
 
 impl Override {
@@ -196,7 +195,7 @@ impl Override {
             return Err(format!("`{host}` is an address already; name a host"));
         };
         let addresses = addresses.split(',').map(|address| match address.parse() {
-            Ok(Host::Ip(ip)) => Ok(ip),
+            Ok(Host::Ip(address)) => Ok(address),
             _ => Err(format!("`{address}` is not an IP address")),
         });
         Ok(Self {
@@ -207,8 +206,8 @@ impl Override {
     }
 
     fn apply(&self, path: Path) -> Path {
-        self.addresses.iter().fold(path, |path, &address| {
-            path.resolve(self.host.clone(), self.port, address)
+        self.addresses.iter().fold(path, |path, address| {
+            path.resolve(self.host.clone(), self.port, address.clone())
         })
     }
 }

@@ -219,7 +219,7 @@ fn note(route: &RouteInfo, survey: &Survey) -> Option<String> {
 /// A source reaches its own family only.
 fn may_reach(spec: &PathKind, target: &Endpoint) -> bool {
     match (spec, &target.host) {
-        (PathKind::Source(source), Host::Ip(ip)) => source.is_ipv4() == ip.is_ipv4(),
+        (PathKind::Source(source), Host::Ip(to)) => source.ip().is_ipv4() == to.ip().is_ipv4(),
         _ => true,
     }
 }

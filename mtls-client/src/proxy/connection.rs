@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtls_core::Error;
 use mtls_core::path::{DialError, DialFailure, DialFailureClass, Endpoint, Path};
 use mtls_core::relay::{Tunnel, TunnelReport};
+use mtls_core::{Error, Policy};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,7 +17,9 @@ use super::history::{Account, Entry, Origin};
 use super::http;
 use super::page;
 use super::presented::Presented;
-use super::reception::{Protocol, Reception, Request, SocksReply, Step, http_refusal, socks_reply};
+use super::reception::{
+    Protocol, Reception, Request, SocksReply, Step, http_refusal, socks_reply,
+};
 use super::words::Kind;
 
 /// How long a client may take to say what it wants.
@@ -33,6 +35,8 @@ pub(super) struct Admitted {
     pub(super) tunnel: Tunnel<Path>,
     pub(super) entry: Entry,
     pub(super) place: OwnedSemaphorePermit,
+    /// Whether a `--require` for the target's address may still make the policy stricter.
+    lenient: bool,
 }
 
 /// Serves one client to its end.
@@ -103,7 +107,7 @@ async fn establish(
         refuse(stream, by, &NoWay::Full).await;
         return None;
     };
-    if let Err(error) = admitted.tunnel.dial().await {
+    if let Err(error) = dial(proxy, &mut admitted).await {
         settle(proxy, &admitted.entry).await;
         told_over(proxy, &admitted.entry);
         refuse(stream, by, &NoWay::of(&error)).await;
@@ -140,7 +144,21 @@ pub(super) fn admit(
         tunnel,
         entry,
         place,
+        lenient: !ruling.exempt && ruling.policy != Policy::Require,
     })
+}
+
+/// Dials the target. A `--require` for the address that it has holds too, however the client named
+/// the target.
+pub(super) async fn dial(proxy: &Proxy, admitted: &mut Admitted) -> Result<(), Error> {
+    admitted.tunnel.dial().await?;
+    let dialed = admitted.tunnel.target_address();
+    let dialed = dialed.filter(|_| admitted.lenient);
+    if let Some(rule) = dialed.and_then(|address| proxy.rules.requirement(address)) {
+        admitted.tunnel.restrict_to(Policy::Require);
+        admitted.entry.ruled_by(rule);
+    }
+    Ok(())
 }
 
 /// Relays to the end, and tells what came of it.
@@ -152,6 +170,7 @@ where
         tunnel,
         entry,
         place,
+        lenient: _,
     } = admitted;
     let monitor = tunnel.monitor();
     let telling = async {

@@ -41,7 +41,7 @@ struct Record {
 }
 
 /// Where a connection came from, and what rule holds for it.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Origin {
     #[serde(serialize_with = "protocol")]
     pub(crate) protocol: Protocol,
@@ -171,6 +171,15 @@ impl Entry {
 
     pub(crate) fn account(&self) -> Option<Account> {
         self.history.find(self.id)
+    }
+
+    /// The rule that holds, where it is another one than was known at the beginning.
+    pub(crate) fn ruled_by(&self, rule: String) {
+        let mut state = self.history.lock();
+        if let Some(record) = state.records.get_mut(&self.id) {
+            Arc::make_mut(&mut record.origin).rule = Some(rule);
+        }
+        state.touch(self.id);
     }
 
     /// What was presented at a second glance.

@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
 
 use super::Proxy;
-use super::connection::{Admitted, NoWay, admit, relay, settle, told_over};
+use super::connection::{Admitted, NoWay, admit, dial, relay, settle, told_over};
 use super::page;
 use super::reception::Protocol;
 
@@ -121,7 +121,7 @@ async fn forward(
     let Some(mut admitted) = admit(proxy, target.clone(), Protocol::PlainHttp, peer) else {
         return no_way(&NoWay::Full);
     };
-    if let Err(error) = admitted.tunnel.dial().await {
+    if let Err(error) = dial(proxy, &mut admitted).await {
         settle(proxy, &admitted.entry).await;
         told_over(proxy, &admitted.entry);
         return no_way(&NoWay::of(&error));

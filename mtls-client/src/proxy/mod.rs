@@ -224,11 +224,11 @@ impl Proxy {
 
     /// Whether this is one of the proxy's own sockets.
     fn is_at(&self, target: &Endpoint) -> bool {
-        let Host::Ip(ip) = target.host else {
+        let Host::Ip(address) = &target.host else {
             return false;
         };
         self.about
             .listen
-            .contains(&SocketAddr::new(ip, target.port))
+            .contains(&SocketAddr::new(address.ip(), target.port))
     }
 }

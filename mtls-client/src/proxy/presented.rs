@@ -72,7 +72,7 @@ async fn look(path: &Path, target: &Endpoint, name: Option<&str>) -> Option<Pres
     let server_name = match (name, &target.host) {
         (Some(name), _) => name.to_owned(),
         (None, Host::Name(name)) => name.as_str().to_owned(),
-        (None, Host::Ip(ip)) => ip.to_string(),
+        (None, Host::Ip(address)) => address.ip().to_string(),
     };
     let asked = ServerName::try_from(server_name.clone()).ok()?;
     let dialed = path.dial(target).await.ok()?;

@@ -254,7 +254,7 @@ impl<D: Dial> Inner<D> {
 /// The name that a certificate has to be for.
 pub(crate) fn server_name(host: &Host) -> Result<ServerName<'static>, Error> {
     match host {
-        Host::Ip(ip) => Ok(ServerName::from(*ip)),
+        Host::Ip(address) => Ok(ServerName::from(address.ip())),
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned())
             .map_err(|_| ApiMisuse::InvalidServerName(name.as_str().to_owned()).into()),
     }

@@ -10,6 +10,7 @@ use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::address::HostAddress;
 use super::endpoint::{Endpoint, Host};
 use super::error::{DialError, DialFailure, DialStage, ProxyRefusal};
 use super::independence::{Route, RouteInfo};
@@ -76,6 +77,7 @@ impl Dialler {
         proxy: &Endpoint,
         deadline: Deadline,
     ) -> Result<Connected, DialFailure> {
+        self.refuse_zone(proxy)?;
         let (first, others) = self.proxy_targets();
         let mut result = self.tunnel(proxy, &first, deadline).await;
         for target in others {
@@ -86,6 +88,17 @@ impl Dialler {
             result = self.tunnel(proxy, &target, deadline).await;
         }
         result
+    }
+
+    /// Zones are local to a host (RFC 4007, section 6).
+    fn refuse_zone(&self, proxy: &Endpoint) -> Result<(), DialFailure> {
+        match &self.to.host {
+            Host::Ip(address) if address.zone().is_some() => Err(DialFailure::Proxy {
+                proxy: proxy.clone(),
+                refusal: ProxyRefusal::Zone,
+            }),
+            _ => Ok(()),
+        }
     }
 
     async fn tunnel(
@@ -122,7 +135,7 @@ impl Dialler {
             Host::Name(name) => self.settings.overridden(name, self.to.port),
             Host::Ip(_) => None,
         };
-        let endpoint = |ip: &IpAddr| Endpoint::new(*ip, self.to.port);
+        let endpoint = |address: &HostAddress| Endpoint::new(address.clone(), self.to.port);
         match overridden {
             Some([first, others @ ..]) => {
                 let others = others
@@ -138,7 +151,7 @@ impl Dialler {
 
     async fn addresses(&self, to: &Endpoint) -> Result<Found, DialFailure> {
         let name = match &to.host {
-            Host::Ip(ip) => return Ok((*ip).into()),
+            Host::Ip(address) => return Ok(address.clone().into()),
             Host::Name(name) => name,
         };
         let resolver = Resolver {
@@ -153,13 +166,13 @@ impl Dialler {
     fn usable(
         &self,
         to: &Endpoint,
-        addresses: Vec<IpAddr>,
+        addresses: Vec<HostAddress>,
     ) -> Result<Vec<SocketAddr>, DialFailure> {
-        let source = match self.settings.kind {
-            PathKind::Source(source) => Some(source),
+        let source = match &self.settings.kind {
+            PathKind::Source(source) => Some(source.ip()),
             _ => None,
         };
-        let reaches = |ip: &IpAddr| source.is_none_or(|s| s.is_ipv4() == ip.is_ipv4());
+        let reaches = |to: &HostAddress| source.is_none_or(|s| s.is_ipv4() == to.ip().is_ipv4());
         let usable: Vec<_> = addresses.into_iter().filter(reaches).collect();
         if let (true, Some(source)) = (usable.is_empty(), source) {
             return Err(DialFailure::NoUsableAddress {
@@ -168,13 +181,13 @@ impl Dialler {
             });
         }
         let ordered = alternate_families(usable).into_iter().take(MAX_ADDRESSES);
-        Ok(ordered.map(|ip| SocketAddr::new(ip, to.port)).collect())
+        ordered.map(|address| in_zone(&address, to.port)).collect()
     }
 
     fn binding(&self) -> SocketBinding {
         match &self.settings.kind {
             PathKind::Interface(name) => SocketBinding::Interface(name.as_str().into()),
-            PathKind::Source(ip) => SocketBinding::Source(*ip),
+            PathKind::Source(address) => SocketBinding::Source(address.clone()),
             _ => SocketBinding::None,
         }
     }
@@ -331,12 +344,13 @@ async fn connect_one(
 }
 
 /// The resolver's order, with the families taking turns.
-fn alternate_families(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    let v4_first = addresses.first().is_some_and(IpAddr::is_ipv4);
+fn alternate_families(addresses: Vec<HostAddress>) -> Vec<HostAddress> {
+    let is_v4 = |address: &HostAddress| address.ip().is_ipv4();
+    let v4_first = addresses.first().is_some_and(is_v4);
     let len = addresses.len();
     let (first, second): (Vec<_>, Vec<_>) = addresses
         .into_iter()
-        .partition(|ip| ip.is_ipv4() == v4_first);
+        .partition(|address| is_v4(address) == v4_first);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     let mut ordered = Vec::with_capacity(len);
     while ordered.len() < len {
@@ -344,4 +358,12 @@ fn alternate_families(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
         ordered.extend(second.next());
     }
     ordered
+}
+
+fn in_zone(address: &HostAddress, port: u16) -> Result<SocketAddr, DialFailure> {
+    let found = address.socket_address(port);
+    found.map_err(|error| DialFailure::Interface {
+        name: address.zone().unwrap_or_default().into(),
+        error: error.into(),
+    })
 }

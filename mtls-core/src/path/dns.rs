@@ -9,6 +9,7 @@ use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use tokio::task::spawn_blocking;
 
+use super::address::HostAddress;
 use super::endpoint::{Endpoint, Host, HostName};
 use super::names::{Asked, Found, ResolvedBy, Resolver};
 use super::nameserver::Nameserver;
@@ -96,19 +97,20 @@ impl Resolver<'_> {
         };
         let (name, port) = match endpoint {
             Endpoint {
-                host: Host::Ip(ip), ..
-            } => return Ok(vec![*ip]),
+                host: Host::Ip(address),
+                ..
+            } => return Ok(vec![address.ip()]),
             Endpoint {
                 host: Host::Name(name),
                 port,
             } => (name, *port),
         };
         if let Some(addresses) = self.settings.overridden(name, port) {
-            return Ok(addresses.to_vec());
+            return Ok(addresses.iter().map(HostAddress::ip).collect());
         }
         let found = Box::pin(self.resolve(name, &[])).await;
         found
-            .map(|found| found.addresses)
+            .map(|found| found.addresses.iter().map(HostAddress::ip).collect())
             .map_err(|failure| format!("the nameserver {server}: {failure}"))
     }
 
@@ -201,7 +203,7 @@ impl Nameserver {
                     host: Host::Ip(ip), ..
                 },
                 _,
-            ) => *ip,
+            ) => ip.ip(),
             _ => return false,
         };
         ip.to_canonical().is_loopback()
@@ -210,11 +212,11 @@ impl Nameserver {
 
 impl SocketBinding {
     pub(super) fn reaches_ipv4(&self) -> bool {
-        !matches!(self, Self::Source(IpAddr::V6(_)))
+        !matches!(self, Self::Source(source) if source.ip().is_ipv6())
     }
 
     pub(super) fn reaches_ipv6(&self) -> bool {
-        !matches!(self, Self::Source(IpAddr::V4(_)))
+        !matches!(self, Self::Source(source) if source.ip().is_ipv4())
     }
 
     /// Whether an address is of a family that the path's source can reach.
@@ -231,7 +233,7 @@ impl SocketBinding {
             // An unbound path is the system's own.
             Self::None => true,
             Self::Interface(name) => &**name == "lo",
-            Self::Source(source) => source.is_loopback(),
+            Self::Source(source) => source.ip().is_loopback(),
         }
     }
 }

@@ -1,45 +1,94 @@
 //! Where to connect to: a host, by name or by address, and a port.
 
 use core::fmt;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
+
+use super::address::HostAddress;
 
 /// The longest host name, in bytes (RFC 1035, section 2.3.4, in text form).
 const MAX_HOST_NAME: usize = 253;
 
-/// A host, by name or by address.
+/// A host, by name or by address, in one canonical form: whatever decides about a host and
+/// whatever connects to it see the same, however the host was spelled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     /// A name that has to be resolved.
     Name(HostName),
     /// An address: DNS is never asked.
-    Ip(IpAddr),
+    Ip(HostAddress),
 }
 
 impl FromStr for Host {
     type Err = EndpointError;
 
-    /// Parses a name, an IPv4 address, or an IPv6 address with or without brackets.
+    /// Parses a name, an IPv4 address, or an IPv6 address with or without brackets and a zone.
+    ///
+    /// With the feature `idn`, international names, and IPv4 addresses in the older notations
+    /// that browsers and inet_aton(3) know: `127.1`, `0x7f.0.0.1`, `0177.0.0.1`, `2130706433`.
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let bare = text
             .strip_prefix('[')
             .and_then(|rest| rest.strip_suffix(']'));
         if let Some(inner) = bare {
-            return match inner.parse::<Ipv6Addr>() {
-                Ok(ip) => Ok(Self::Ip(ip.into())),
-                Err(_) => Err(EndpointError::NotAnIpv6Address(inner.into())),
+            return match inner.parse::<HostAddress>() {
+                // Brackets are for IPv6 only.
+                Ok(address) if inner.contains(':') => Ok(Self::Ip(address)),
+                _ => Err(EndpointError::NotAnIpv6Address(inner.into())),
             };
         }
-        match text.parse::<IpAddr>() {
-            Ok(ip) => Ok(Self::Ip(ip)),
-            Err(_) => HostName::new(text).map(Self::Name),
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Ip(address));
         }
+        match HostName::new(text) {
+            Err(EndpointError::NotAnIpv4Address(_)) => match Foreign::parse(text) {
+                Some(Foreign::Ip(ip)) => Ok(IpAddr::from(ip).into()),
+                _ => Err(EndpointError::NotAnIpv4Address(text.into())),
+            },
+            name => name.map(Self::Name),
+        }
+    }
+}
+
+/// A host in a notation other than ours.
+#[cfg_attr(not(feature = "idn"), allow(dead_code))]
+enum Foreign {
+    /// In ASCII.
+    Name(String),
+    Ip(Ipv4Addr),
+}
+
+impl Foreign {
+    /// Maps international names and digits to ASCII (UTS #46), and numbers to an IPv4 address, as
+    /// the URL standard does.
+    #[cfg(feature = "idn")]
+    fn parse(text: &str) -> Option<Self> {
+        // Bounds the mapping's work. A `%` would be decoded, which no other form of a host is.
+        if text.len() > 4 * MAX_HOST_NAME || text.contains('%') {
+            return None;
+        }
+        match url::Host::parse(text).ok()? {
+            url::Host::Domain(name) => Some(Self::Name(name)),
+            url::Host::Ipv4(ip) => Some(Self::Ip(ip)),
+            url::Host::Ipv6(_) => None,
+        }
+    }
+
+    #[cfg(not(feature = "idn"))]
+    fn parse(_: &str) -> Option<Self> {
+        None
+    }
+}
+
+impl From<HostAddress> for Host {
+    fn from(address: HostAddress) -> Self {
+        Self::Ip(address)
     }
 }
 
 impl From<IpAddr> for Host {
     fn from(ip: IpAddr) -> Self {
-        Self::Ip(ip)
+        Self::Ip(ip.into())
     }
 }
 
@@ -48,24 +97,39 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name.as_str()),
-            Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
-            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Ip(address) if address.ip().is_ipv4() => address.fmt(f),
+            Self::Ip(address) => write!(f, "[{address}]"),
         }
     }
 }
 
-/// A host name in lower case, of letters, digits, `-`, `_` and `.`.
+/// A host name in lower case, of letters, digits, `-`, `_` and `.`; international labels are in
+/// their `xn--` form.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostName(Box<str>);
 
 impl HostName {
-    /// Takes a name.
+    /// Takes a name, and maps an international one to ASCII (UTS #46).
     ///
     /// # Errors
     /// When the name is empty or longer than 253 bytes (RFC 1035), has an empty label or another
-    /// character, or ends in a number: such a name is an address in some old notation, and
-    /// whether it means one depends on who reads it.
+    /// character, or ends in a number: such a name is an address in some old notation, which
+    /// [`Host`] parses. Without the feature `idn`, also when it is not ASCII.
     pub fn new(name: &str) -> Result<Self, EndpointError> {
+        if let Some(character) = name.chars().find(|c| !c.is_ascii()) {
+            return match Foreign::parse(name) {
+                Some(Foreign::Name(name)) => Self::of_ascii(&name),
+                Some(Foreign::Ip(_)) => Err(EndpointError::NotAnIpv4Address(name.into())),
+                None => Err(EndpointError::BadCharacter {
+                    host: name.into(),
+                    character,
+                }),
+            };
+        }
+        Self::of_ascii(name)
+    }
+
+    fn of_ascii(name: &str) -> Result<Self, EndpointError> {
         let labels = name.strip_suffix('.').unwrap_or(name);
         if labels.is_empty() {
             return Err(EndpointError::NoHost);
@@ -144,7 +208,7 @@ impl From<HostName> for Host {
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
         Self {
-            host: Host::Ip(address.ip()),
+            host: Host::Ip(address.into()),
             port: address.port(),
         }
     }
@@ -229,7 +293,8 @@ impl fmt::Display for EndpointError {
             Self::BadCharacter { host, character } if !character.is_ascii() => {
                 write!(
                     f,
-                    "`{host}` is not ASCII; write the name in its `xn--` form"
+                    "`{}` is not an international host name; write it in its `xn--` form",
+                    host.escape_debug()
                 )
             }
             Self::BadCharacter { host, character } => {
@@ -254,7 +319,8 @@ impl fmt::Display for EndpointError {
             Self::NotAnIpv6Address(host) => {
                 write!(
                     f,
-                    "`[{host}]` is not an IPv6 address (zones are not supported)"
+                    "`[{}]` is not an IPv6 address, or not with the name of an interface as zone",
+                    host.escape_debug()
                 )
             }
             Self::BracketsMissing(host) => {

@@ -245,6 +245,8 @@ pub enum ProxyRefusal {
     Malformed(&'static str),
     /// The head of its HTTP answer is longer than this many bytes.
     TooLong(usize),
+    /// The target has a zone, which names an interface of this host; the proxy was not asked.
+    Zone,
     /// It closed the connection within its answer.
     Closed,
     /// The connection to it broke.
@@ -287,6 +289,10 @@ impl fmt::Display for ProxyRefusal {
                 )
             }
             Self::TooLong(limit) => write!(f, "sent an answer longer than {limit} bytes"),
+            Self::Zone => f.write_str(
+                "cannot be asked for an address with a zone, which names an interface of this \
+                 host; use a path without a proxy",
+            ),
             Self::Closed => f.write_str("closed the connection within its answer"),
             Self::Io(error) => write!(f, "broke the connection: {error}"),
         }

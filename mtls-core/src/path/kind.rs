@@ -1,11 +1,11 @@
 //! How a path leaves this host, and its notation in the programs.
 
 use core::fmt;
-use core::net::IpAddr;
 use core::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
+use super::address::HostAddress;
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::spec::{MAX_INTERFACE_NAME, PathSpecError};
@@ -20,7 +20,7 @@ pub enum PathKind {
     /// Out of this network interface, whatever the routes say.
     Interface(String),
     /// From this address of the host.
-    Source(IpAddr),
+    Source(HostAddress),
     /// Through this SOCKS5 proxy, which resolves the names.
     Socks5(Endpoint),
     /// Through this HTTP proxy, by CONNECT; it resolves the names.
@@ -88,7 +88,7 @@ pub(super) fn parse(text: &str) -> Result<(PathKind, Option<Credentials>), PathS
         return Ok((PathKind::Direct, None));
     }
     if let Some(name) = text.strip_prefix("if:") {
-        return Ok((PathKind::Interface(interface_name(name)?), None));
+        return Ok((PathKind::Interface(interface_name(name)?.into()), None));
     }
     if let Some(ip) = text.strip_prefix("src:") {
         return Ok((PathKind::Source(source_address(ip)?), None));
@@ -118,7 +118,7 @@ pub(super) fn parse(text: &str) -> Result<(PathKind, Option<Credentials>), PathS
 }
 
 /// Checks what the kernel would (`dev_valid_name`).
-pub(super) fn interface_name(name: &str) -> Result<String, PathSpecError> {
+pub(super) fn interface_name(name: &str) -> Result<&str, PathSpecError> {
     let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
     if name.is_empty()
         || name.len() > MAX_INTERFACE_NAME
@@ -129,30 +129,27 @@ pub(super) fn interface_name(name: &str) -> Result<String, PathSpecError> {
             name.escape_debug().to_string(),
         ));
     }
-    Ok(name.into())
+    Ok(name)
 }
 
-fn source_address(text: &str) -> Result<IpAddr, PathSpecError> {
+fn source_address(text: &str) -> Result<HostAddress, PathSpecError> {
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
-    let ip: IpAddr = match bare.unwrap_or(text).parse() {
-        Ok(ip) => ip,
-        Err(_) => {
-            return Err(PathSpecError::SourceAddress(
-                text.escape_debug().to_string(),
-            ));
-        }
-    };
-    check_source(ip)
+    match bare.unwrap_or(text).parse() {
+        Ok(address) => check_source(address),
+        Err(_) => Err(PathSpecError::SourceAddress(
+            text.escape_debug().to_string(),
+        )),
+    }
 }
 
 /// An unspecified or multicast address is the source of nothing.
-pub(super) fn check_source(ip: IpAddr) -> Result<IpAddr, PathSpecError> {
-    if ip.is_unspecified() || ip.is_multicast() {
-        return Err(PathSpecError::SourceAddress(ip.to_string()));
+pub(super) fn check_source(address: HostAddress) -> Result<HostAddress, PathSpecError> {
+    if address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(PathSpecError::SourceAddress(address.to_string()));
     }
-    Ok(ip)
+    Ok(address)
 }
 
 /// What stands before an `@` may be a secret.

@@ -6,6 +6,7 @@
 //! the name to the proxy. [`Dial`] is all that the connector knows of a path, so that a
 //! simulated network can stand in for it.
 
+mod address;
 mod connect;
 mod credentials;
 #[cfg(feature = "dns")]
@@ -32,7 +33,7 @@ pub mod survey;
 mod tests;
 
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::str::FromStr;
 use core::time::Duration;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ use tokio::net::TcpStream;
 use connect::Dialler;
 use credentials::Credentials;
 
+pub use address::HostAddress;
 #[cfg(feature = "dns")]
 pub use dns::MAX_NAMESERVERS;
 pub use endpoint::{Endpoint, EndpointError, Host, HostName};
@@ -129,7 +131,7 @@ struct Settings {
 struct Override {
     host: HostName,
     port: u16,
-    addresses: Vec<IpAddr>,
+    addresses: Vec<HostAddress>,
 }
 
 impl Path {
@@ -147,7 +149,7 @@ impl Path {
     /// When this cannot be the name of an interface. Whether it exists is seen by the dial.
     pub fn interface(name: &str) -> Result<Self, PathSpecError> {
         Ok(Self::of(
-            PathKind::Interface(kind::interface_name(name)?),
+            PathKind::Interface(kind::interface_name(name)?.into()),
             None,
         ))
     }
@@ -156,8 +158,9 @@ impl Path {
     ///
     /// # Errors
     /// When the address is unspecified or multicast. Whether the host has it is seen by the dial.
-    pub fn source(ip: IpAddr) -> Result<Self, PathSpecError> {
-        Ok(Self::of(PathKind::Source(kind::check_source(ip)?), None))
+    pub fn source(address: HostAddress) -> Result<Self, PathSpecError> {
+        let source = kind::check_source(address)?;
+        Ok(Self::of(PathKind::Source(source), None))
     }
 
     /// Through a SOCKS5 proxy (RFC 1928), which resolves the names.
@@ -230,7 +233,8 @@ impl Path {
     /// Takes this address for this host and port, without DNS; given again for the same two, adds
     /// an address. A proxied path then asks the proxy for the address instead of the name.
     #[must_use]
-    pub fn resolve(mut self, host: HostName, port: u16, address: IpAddr) -> Self {
+    pub fn resolve(mut self, host: HostName, port: u16, address: impl Into<HostAddress>) -> Self {
+        let address = address.into();
         let overrides = &mut self.edit().overrides;
         match overrides.iter_mut().find(|o| o.is_for(&host, port)) {
             Some(entry) => entry.addresses.push(address),
@@ -321,7 +325,7 @@ impl fmt::Debug for Path {
 }
 
 impl Settings {
-    fn overridden(&self, host: &HostName, port: u16) -> Option<&[IpAddr]> {
+    fn overridden(&self, host: &HostName, port: u16) -> Option<&[HostAddress]> {
         let entry = self.overrides.iter().find(|o| o.is_for(host, port))?;
         Some(&entry.addresses)
     }

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use tokio::time::timeout;
 
 use super::Settings;
+use super::address::HostAddress;
 use super::endpoint::HostName;
 use super::error::DialFailure;
 use super::nameserver::Nameserver;
@@ -57,7 +58,7 @@ impl Serialize for ResolvedBy {
 
 /// Addresses, at least one.
 pub(super) struct Found {
-    pub(super) addresses: Vec<IpAddr>,
+    pub(super) addresses: Vec<HostAddress>,
     /// Those of the other family, where that has not been answered yet.
     pub(super) late: Option<BoxFuture<'static, Vec<IpAddr>>>,
     /// `None` for an address that stands for itself.
@@ -108,10 +109,10 @@ impl Resolver<'_> {
         };
         let reason = match (result, &self.binding) {
             (Ok(Lookup::Found(found)), _) => return Ok(found),
-            (Ok(Lookup::NoAddress), &SocketBinding::Source(source)) => {
+            (Ok(Lookup::NoAddress), SocketBinding::Source(source)) => {
                 return Err(DialFailure::NoUsableAddress {
                     host: name.as_str().into(),
-                    source,
+                    source: source.ip(),
                 });
             }
             (Ok(Lookup::NoAddress), _) => "it has no address".into(),
@@ -141,19 +142,19 @@ impl Resolver<'_> {
 }
 
 impl Found {
-    pub(super) fn now(addresses: Vec<IpAddr>, by: ResolvedBy) -> Self {
+    pub(super) fn now<A: Into<HostAddress>>(addresses: Vec<A>, by: ResolvedBy) -> Self {
         Self {
-            addresses,
+            addresses: addresses.into_iter().map(Into::into).collect(),
             late: None,
             by: Some(by),
         }
     }
 }
 
-impl From<IpAddr> for Found {
-    fn from(ip: IpAddr) -> Self {
+impl From<HostAddress> for Found {
+    fn from(address: HostAddress) -> Self {
         Self {
-            addresses: vec![ip],
+            addresses: vec![address],
             late: None,
             by: None,
         }

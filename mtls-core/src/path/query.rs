@@ -149,7 +149,7 @@ impl Server {
                 Answer::Addresses(none_here) if none_here.is_empty() => none = Lookup::NoAddress,
                 Answer::Addresses(addresses) => {
                     return Ok(Lookup::Found(Found {
-                        addresses,
+                        addresses: addresses.into_iter().map(Into::into).collect(),
                         late: late.map(in_time),
                         by: Some(ResolvedBy::Nameserver(self.name.clone())),
                     }));
@@ -316,7 +316,7 @@ impl SocketBinding {
         let socket = Socket::new(Domain::for_address(local), Type::DGRAM, None)?;
         let local = match self {
             Self::None => local,
-            Self::Source(source) => SocketAddr::new(*source, local.port()),
+            Self::Source(source) => source.socket_address(local.port())?,
             Self::Interface(name) => {
                 bind_device(&socket, name)?;
                 local

@@ -1,6 +1,6 @@
 //! The sockets of a path, bound as the path demands.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt::TcpFastOpenConnect};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::address::HostAddress;
 use super::error::DialFailure;
 
 /// What the sockets of a path are bound to.
@@ -19,7 +20,7 @@ pub(super) enum SocketBinding {
     /// An interface.
     Interface(Arc<str>),
     /// A source address.
-    Source(IpAddr),
+    Source(HostAddress),
 }
 
 impl SocketBinding {
@@ -42,12 +43,13 @@ impl SocketBinding {
                 })?
             }
             Self::Source(source) => {
-                socket
-                    .bind(SocketAddr::new(*source, 0))
-                    .map_err(|e| DialFailure::Source {
-                        source: *source,
-                        error: e.into(),
-                    })?
+                let bound = source
+                    .socket_address(0)
+                    .and_then(|local| socket.bind(local));
+                bound.map_err(|e| DialFailure::Source {
+                    source: source.ip(),
+                    error: e.into(),
+                })?
             }
         }
         Ok(socket)

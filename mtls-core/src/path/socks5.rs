@@ -74,14 +74,16 @@ async fn send_credentials<S: AsyncRead + AsyncWrite + Unpin>(
 fn request(target: &Endpoint) -> Vec<u8> {
     let mut out = vec![VERSION, CONNECT, 0];
     match &target.host {
-        Host::Ip(IpAddr::V4(ip)) => {
-            out.push(IPV4);
-            out.extend_from_slice(&ip.octets());
-        }
-        Host::Ip(IpAddr::V6(ip)) => {
-            out.push(IPV6);
-            out.extend_from_slice(&ip.octets());
-        }
+        Host::Ip(address) => match address.ip() {
+            IpAddr::V4(ip) => {
+                out.push(IPV4);
+                out.extend_from_slice(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                out.push(IPV6);
+                out.extend_from_slice(&ip.octets());
+            }
+        },
         Host::Name(name) => {
             out.push(NAME);
             // `HostName` bounds it below 255, a final dot included.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -126,6 +127,25 @@ impl<D: Dial> Tunnel<D> {
             self.primary = Some(dialed?.into());
         }
         Ok(())
+    }
+
+    /// The target's address, once [`dial`](Self::dial) has connected to it. `None` on a path
+    /// through a proxy, which resolves the name itself.
+    pub fn target_address(&self) -> Option<SocketAddr> {
+        let report = &self.primary.as_ref()?.report;
+        match &report.via {
+            Some(via) if via.proxy().is_some() => None,
+            _ => report.peer,
+        }
+    }
+
+    /// Holds this tunnel to a stricter policy; one that is not stricter changes nothing. For what
+    /// is known of the target only after [`dial`](Self::dial).
+    pub fn restrict_to(&mut self, policy: Policy) {
+        if policy.is_stricter_than(self.settings.policy) {
+            self.settings.policy = policy;
+            self.monitor.held_to(policy);
+        }
     }
 
     /// Opens the tunnel and relays until it ends.

@@ -287,7 +287,7 @@ fn refuse_loop(target: &Endpoint, sockets: &Sockets) -> Result<(), Error> {
         let here = address.ip();
         address.port() == target.port
             && match &target.host {
-                Host::Ip(ip) => *ip == here || (here.is_unspecified() && ip.is_loopback()),
+                Host::Ip(to) => to.ip() == here || (here.is_unspecified() && to.ip().is_loopback()),
                 Host::Name(name) => {
                     name.as_str().eq_ignore_ascii_case("localhost")
                         && (here.is_loopback() || here.is_unspecified())

@@ -108,11 +108,11 @@ fn host(kind: u8, bytes: &[u8]) -> Result<Taken<'_>, Refusal> {
     Ok(match kind {
         IPV4 => bytes.split_first_chunk().map(|(octets, rest)| {
             let ip = IpAddr::from(Ipv4Addr::from(*octets));
-            (Ok(Host::Ip(ip)), rest)
+            (Ok(ip.into()), rest)
         }),
         IPV6 => bytes.split_first_chunk().map(|(octets, rest)| {
             let ip = IpAddr::from(Ipv6Addr::from(*octets));
-            (Ok(Host::Ip(ip)), rest)
+            (Ok(ip.into()), rest)
         }),
         NAME => bytes.split_first().and_then(|(length, rest)| {
             let (name, rest) = rest.split_at_checked(usize::from(*length))?;

@@ -76,7 +76,7 @@ impl Way {
         match &self.spec {
             PathKind::Direct => Some(Path::system()),
             PathKind::Interface(name) => Path::interface(name).ok(),
-            PathKind::Source(ip) => Path::source(*ip).ok(),
+            PathKind::Source(address) => Path::source(address.clone()).ok(),
             PathKind::Socks5(_) | PathKind::HttpConnect(_) => None,
         }
     }
@@ -190,7 +190,7 @@ impl Survey {
                     let source = Some(source);
                     (hop.interface == interface.index).then_some(Hop { source, ..hop })
                 });
-                found.extend(hop.map(|hop| (PathKind::Source(source), hop)));
+                found.extend(hop.map(|hop| (PathKind::Source(source.into()), hop)));
             }
         }
         found

@@ -41,7 +41,7 @@ async fn a_direct_dial_tells_its_addresses_and_route() {
 #[tokio::test]
 async fn the_peer_sees_the_source_of_the_path() {
     let (listener, address) = listen("127.0.0.1:0").await;
-    let path = Path::source(ip("127.0.0.2")).unwrap();
+    let path = Path::source("127.0.0.2".parse().unwrap()).unwrap();
     let dialed = dial(&path, &address.to_string()).await.unwrap();
     let (_, seen) = listener.accept().await.unwrap();
     assert_eq!(seen.ip(), ip("127.0.0.2"));
@@ -67,7 +67,7 @@ async fn loopback_connections_are_compared_by_what_they_are() {
     let to = address.to_string();
     let direct = dial(&Path::system(), &to).await.unwrap().route;
     let again = dial(&Path::system(), &to).await.unwrap().route;
-    let source = dial(&Path::source(ip("127.0.0.2")).unwrap(), &to)
+    let source = dial(&Path::source("127.0.0.2".parse().unwrap()).unwrap(), &to)
         .await
         .unwrap()
         .route;
@@ -99,7 +99,7 @@ async fn an_interface_that_does_not_exist_is_named() {
 #[tokio::test]
 async fn a_source_that_this_host_does_not_have_is_named() {
     let (_listener, address) = listen("127.0.0.1:0").await;
-    let path = Path::source(ip("203.0.113.7")).unwrap();
+    let path = Path::source("203.0.113.7".parse().unwrap()).unwrap();
     let error = dial(&path, &address.to_string()).await.unwrap_err();
     assert!(
         error
@@ -158,7 +158,7 @@ async fn the_next_address_is_tried_when_one_refuses() {
 async fn addresses_of_another_family_than_the_source_are_skipped() {
     let (_listener, address) = listen("127.0.0.1:0").await;
     let port = address.port();
-    let path = Path::source(ip("127.0.0.2"))
+    let path = Path::source("127.0.0.2".parse().unwrap())
         .unwrap()
         .resolve(name("both.test"), port, ip("::1"))
         .resolve(name("both.test"), port, address.ip());
@@ -278,4 +278,55 @@ async fn several_addresses_are_tried_though_a_dial_may_open_fast() {
     let dialed = dial(&path, &to).await.unwrap();
     assert_eq!(dialed.peer, Some(address));
     listener.accept().await.unwrap();
+}
+
+/// A link-local address of this host with its zone.
+fn link_local() -> Option<String> {
+    let all = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
+    all.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let [address, _, _, "20", _, name] = fields[..] else {
+            return None;
+        };
+        let ip = core::net::Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+        Some(format!("{ip}%{name}"))
+    })
+}
+
+#[tokio::test]
+async fn a_zone_is_looked_up_for_targets_sources_and_overrides() {
+    let Some(zoned) = link_local() else {
+        println!("skipped: this host has no link-local address");
+        return;
+    };
+    let address: crate::path::HostAddress = zoned.parse().unwrap();
+    let bound = address.socket_address(0).unwrap().to_string();
+    let (_listener, at) = listen(&bound).await;
+    let to = format!("[{zoned}]:{}", at.port());
+    let dialed = dial(&Path::system(), &to).await.unwrap();
+    assert_eq!(dialed.peer, Some(at));
+    let source: Path = format!("src:{zoned}").parse().unwrap();
+    let dialed = dial(&source, &to).await.unwrap();
+    assert_eq!(dialed.route.source, Some(at.ip()));
+    let named = Path::system().resolve(name("zoned.test"), at.port(), address);
+    let dialed = dial(&named, &format!("zoned.test:{}", at.port())).await;
+    assert_eq!(dialed.unwrap().peer, Some(at));
+}
+
+#[tokio::test]
+async fn a_zone_that_no_interface_has_is_an_error_that_names_it() {
+    match dial(&Path::system(), "[fe80::1%no-such]:443").await {
+        Err(DialFailure::Interface { name, .. }) => assert_eq!(name, "no-such"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_not_asked_for_a_zone_of_this_host() {
+    let proxy = Path::socks5("127.0.0.1:9".parse().unwrap());
+    let failure = dial(&proxy, "[fe80::1%eth0]:443").await.unwrap_err();
+    assert!(
+        failure.to_string().contains("use a path without a proxy"),
+        "{failure}"
+    );
 }

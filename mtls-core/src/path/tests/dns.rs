@@ -138,7 +138,7 @@ fn answer(query: &[u8], from: SocketAddr, tcp: bool, queries: &Mutex<Vec<Query>>
 }
 
 fn from_two() -> Path {
-    Path::source([127, 0, 0, 2].into()).unwrap()
+    Path::source("127.0.0.2".parse().unwrap()).unwrap()
 }
 
 #[tokio::test]

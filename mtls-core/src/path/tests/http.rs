@@ -65,7 +65,11 @@ async fn an_answer_in_single_bytes_is_read_all_the_same() {
 #[tokio::test]
 async fn given_addresses_are_asked_for_instead_of_the_name() {
     let (path, task) = proxy(ESTABLISHED).await;
-    let path = path.resolve(name("target.test"), 443, "2001:db8::7".parse().unwrap());
+    let path = path.resolve(
+        name("target.test"),
+        443,
+        core::net::IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7]),
+    );
     dial(&path, "target.test:443").await.unwrap();
     assert!(
         task.await

@@ -10,6 +10,8 @@ fn every_form_is_displayed_as_it_was_written() {
         "socks5h://proxy.test:1080",
         "socks5h://[2001:db8::1]:1080",
         "http://192.0.2.1:3128",
+        "src:fe80::1%wwan0",
+        "http://[fe80::1%wwan0]:3128",
     ] {
         let path: Path = text.parse().unwrap();
         assert_eq!(path.to_string(), text);
@@ -98,12 +100,56 @@ fn an_endpoint_is_displayed_as_it_was_written() {
         "192.0.2.1:1",
         "[2001:db8::1]:65535",
         "a_b.test.:80",
+        "[fe80::1%eth0]:443",
     ] {
         assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
     }
     let upper: Endpoint = "EXAMPLE.test:443".parse().unwrap();
     assert_eq!(upper, "example.TEST:443".parse().unwrap());
     assert_eq!("::1".parse::<Host>().unwrap(), "[::1]".parse().unwrap());
+}
+
+#[test]
+fn every_spelling_of_a_host_is_one_host() {
+    for (spellings, canonical) in [
+        (
+            &[
+                "127.1",
+                "127.0.1",
+                "0x7f.1",
+                "0X7F000001",
+                "2130706433",
+                "0177.0.0.01",
+                "127.0.0.1.",
+                "[::ffff:127.0.0.1]",
+                "::ffff:7f00:1",
+                "１２７.0.0.1",
+                "127。0．0｡1",
+            ][..],
+            "127.0.0.1",
+        ),
+        (&["0", "0x", "0.0"], "0.0.0.0"),
+        (&["[::1]", "0:0::1", "[::1%lo]", "[::1%25lo]"], "[::1]"),
+        (&["fe80::1%eth0", "[FE80::1%25eth0]"], "[fe80::1%eth0]"),
+        (
+            &[
+                "Bücher.test",
+                "BU\u{308}CHER.test",
+                "XN--BCHER-KVA.TEST",
+                "bü\u{ad}cher。test",
+            ],
+            "xn--bcher-kva.test",
+        ),
+        (&["ＬｏｃａｌＨｏｓｔ", "LOCALHOST"], "localhost"),
+    ] {
+        for text in spellings {
+            let host: Host = text
+                .parse()
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(host.to_string(), canonical, "{text}");
+            assert_eq!(host, canonical.parse().unwrap(), "{text}");
+        }
+    }
 }
 
 #[test]
@@ -120,14 +166,16 @@ fn what_is_no_endpoint_is_refused_by_its_reason() {
         ("::1", BracketsMissing("::1".into())),
         ("2001:db8::1:443", BracketsMissing("2001:db8::1:443".into())),
         ("fe80::1%eth0:1", BracketsMissing("fe80::1%eth0".into())),
-        ("[fe80::1%eth0]:1", NotAnIpv6Address("fe80::1%eth0".into())),
+        ("[fe80::1%]:1", NotAnIpv6Address("fe80::1%".into())),
+        ("[192.0.2.1]:1", NotAnIpv6Address("192.0.2.1".into())),
         ("a:", BadPort("".into())),
         ("a:0", BadPort("0".into())),
         ("a:+1", BadPort("+1".into())),
         ("a:65536", BadPort("65536".into())),
-        ("127.1:1", NotAnIpv4Address("127.1".into())),
+        ("1.2.3.256:1", NotAnIpv4Address("1.2.3.256".into())),
+        ("0.08:1", NotAnIpv4Address("0.08".into())),
         ("a.0x7f:1", NotAnIpv4Address("a.0x7f".into())),
-        ("1.2.3.4.:1", NotAnIpv4Address("1.2.3.4.".into())),
+        ("1.2.3.4.5:1", NotAnIpv4Address("1.2.3.4.5".into())),
         ("a..b:1", BadLabel("a..b".into())),
         (&format!("{label}:1"), BadLabel(label.clone())),
         (&long, HostTooLong(255)),
@@ -139,9 +187,16 @@ fn what_is_no_endpoint_is_refused_by_its_reason() {
             },
         ),
         (
-            "bücher.test:1",
+            "bü cher.test:1",
             BadCharacter {
-                host: "bücher.test".into(),
+                host: "bü cher.test".into(),
+                character: 'ü',
+            },
+        ),
+        (
+            "bü%2e.test:1",
+            BadCharacter {
+                host: "bü%2e.test".into(),
                 character: 'ü',
             },
         ),
