@@ -250,11 +250,11 @@ impl<'a> Fetch<'a> {
         };
         facts.fields = response.headers().clone();
         facts.heads += head(response).len();
-        let location = facts.field(LOCATION.as_str());
-        if redirect::is_redirect(response.status()) && !location.is_empty() {
-            let joined = url.join(&location);
-            facts.redirect_url = joined.map_or(location, |url| url.to_string());
-        }
+        facts.redirect_url = match redirect::target(url, response.status(), response.headers()) {
+            Ok(Some(target)) => target.to_string(),
+            Ok(None) => String::new(),
+            Err(_) => facts.field(LOCATION.as_str()),
+        };
     }
 
     /// Where to go next, if anywhere (RFC 9110, section 15.4).
@@ -263,17 +263,11 @@ impl<'a> Fetch<'a> {
         url: &HttpsUrl,
         response: &Response<Incoming>,
     ) -> Result<Option<HttpsUrl>, Failure> {
-        let Some(location) = response.headers().get(LOCATION) else {
-            return Ok(None);
-        };
-        if !redirect::is_redirect(response.status()) || !self.command.follow {
+        if !self.command.follow {
             return Ok(None);
         }
-        let location = String::from_utf8_lossy(location.as_bytes());
-        match url.join(&location) {
-            Ok(next) => Ok(Some(next)),
-            Err(error) => Err(bad_redirect(url, &error)),
-        }
+        let target = redirect::target(url, response.status(), response.headers());
+        target.map_err(|error| bad_redirect(url, &error))
     }
 
     /// Writes the response out.

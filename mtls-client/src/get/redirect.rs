@@ -1,6 +1,10 @@
-//! What is asked for after a redirect (RFC 9110, section 15.4).
+//! Redirects: where they lead to, and the request that follows (RFC 9110, section 15.4).
 
+use hyper::header::{HeaderMap, LOCATION};
 use hyper::{Method, StatusCode};
+use percent_encoding::{CONTROLS, percent_encode};
+
+use crate::target::{HttpsUrl, TargetError};
 
 /// A method, and whether the request carries the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +13,32 @@ pub(super) struct Ask {
     pub(super) with_body: bool,
 }
 
-/// Whether the status sends the client somewhere else.
-pub(super) fn is_redirect(status: StatusCode) -> bool {
+/// Where a response to the request for `from` redirects to. `None` where it is no redirect: with
+/// another status, or with a `Location` that is missing, empty or no URL.
+///
+/// # Errors
+/// When the target is a URL that cannot be followed.
+pub(super) fn target(
+    from: &HttpsUrl,
+    status: StatusCode,
+    fields: &HeaderMap,
+) -> Result<Option<HttpsUrl>, TargetError> {
+    let location = fields
+        .get(LOCATION)
+        .map_or(&b""[..], |value| value.as_bytes());
+    if !is_redirect(status) || location.is_empty() {
+        return Ok(None);
+    }
+    // Bytes above 127 are in no known encoding, so each one is kept as it is.
+    let location = percent_encode(location, CONTROLS).to_string();
+    match from.join(&location) {
+        Ok(target) => Ok(Some(target)),
+        Err(TargetError::Malformed(_) | TargetError::Host(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
@@ -75,6 +103,64 @@ mod tests {
     fn other_statuses_send_nobody_elsewhere() {
         for status in [200, 201, 300, 304, 305, 306, 309, 400] {
             assert!(!is_redirect(StatusCode::from_u16(status).unwrap()));
+        }
+    }
+
+    fn redirected_to(location: &[u8]) -> Result<Option<String>, TargetError> {
+        let from = HttpsUrl::parse("https://a.test/b/c").unwrap();
+        let mut fields = HeaderMap::new();
+        fields.insert(LOCATION, location.try_into().unwrap());
+        let target = target(&from, StatusCode::FOUND, &fields)?;
+        Ok(target.map(|url| url.to_string()))
+    }
+
+    #[test]
+    fn each_byte_of_a_location_that_is_not_ascii_is_percent_encoded() {
+        for (location, expected) in [
+            (&b"/\xe9"[..], "https://a.test/%E9"),
+            (b"d?\xff\x80=1", "https://a.test/b/d?%FF%80=1"),
+            ("/é".as_bytes(), "https://a.test/%C3%A9"),
+            (b"/%e9%C3%A9", "https://a.test/%e9%C3%A9"),
+            (
+                "https://bücher.test/".as_bytes(),
+                "https://xn--bcher-kva.test/",
+            ),
+        ] {
+            let target = redirected_to(location);
+            assert_eq!(target, Ok(Some(expected.to_owned())), "{location:?}");
+        }
+    }
+
+    #[test]
+    fn a_location_that_is_empty_or_no_url_is_no_redirect() {
+        for location in [
+            &b""[..],
+            b"https://",
+            b"https://[::1",
+            b"https://a.test:port/",
+            b"https://a.test:99999/",
+            b"https://a b/",
+            b"https://\xff\xfe/",
+            b"https://a..test/",
+            b"https://1.2.3.4.5/",
+        ] {
+            assert_eq!(redirected_to(location), Ok(None), "{location:?}");
+        }
+        let from = HttpsUrl::parse("https://a.test/").unwrap();
+        assert!(matches!(
+            target(&from, StatusCode::FOUND, &HeaderMap::new()),
+            Ok(None)
+        ));
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_followed_is_an_error() {
+        for location in [
+            &b"http://a.test/"[..],
+            b"ftp://a.test/",
+            b"https://u:p@a.test/",
+        ] {
+            assert!(redirected_to(location).is_err(), "{location:?}");
         }
     }
 }

@@ -251,6 +251,24 @@ async fn redirects_that_cannot_be_followed_are_1_and_47() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_location_that_is_empty_or_no_url_is_no_redirect() {
+    let mut lab = Lab::new();
+    for answer in [
+        &b"HTTP/1.1 307 x\r\nlocation: \r\ncontent-length: 5\r\n\r\nhere\n"[..],
+        b"HTTP/1.1 302 x\r\nlocation:\t \r\ncontent-length: 5\r\n\r\nhere\n",
+        b"HTTP/1.1 308 x\r\nlocation: https://[::1\r\ncontent-length: 5\r\n\r\nhere\n",
+    ] {
+        let site = lab.raw_site(answer).await;
+        let url = format!("https://{site}/go");
+        let format = "%{http_code} %{num_redirects} <%{redirect_url}>";
+        let typed = ["-s", "-L", "-d", "pay=1", "-w", format, &url];
+        let run = lab.get(&typed).await.exits_with(0);
+        let code = std::str::from_utf8(&answer[9..12]).expect("a status");
+        assert_eq!(run.stdout, format!("here\n{code} 0 <>"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_cas_that_cannot_be_used_is_77() {
     let lab = Lab::new();
     for (file, expected) in [
