@@ -93,7 +93,7 @@ pub(crate) enum Command {
     /// List the ways out of this machine, try them, and say which two are really two
     #[command(after_help = paths::EXAMPLES, after_long_help = notes(paths::EXAMPLES))]
     Paths(Paths),
-    /// Verify for programs that know nothing of it: a local HTTP and SOCKS5 proxy
+    /// Verify for programs that know nothing of it: a local HTTP and SOCKS proxy
     #[command(after_help = proxy::EXAMPLES, after_long_help = notes(proxy::EXAMPLES))]
     Proxy(Box<Proxy>),
     /// Write what a shell completes commands and options by

@@ -18,7 +18,7 @@ use super::http;
 use super::page;
 use super::presented::Presented;
 use super::reception::{
-    Protocol, Reception, Request, SocksReply, Step, http_refusal, socks_reply,
+    Protocol, Reception, Request, SocksReply, Step, http_refusal, socks_reply, socks4_reply,
 };
 use super::words::Kind;
 
@@ -240,6 +240,7 @@ async fn look_again(proxy: &Proxy, entry: &Entry, account: &Account) -> Option<P
 async fn answer(stream: &mut TcpStream, by: Protocol) -> Option<()> {
     let written = match by {
         Protocol::Connect => stream.write_all(CONNECTED).await,
+        Protocol::Socks4 => stream.write_all(&socks4_reply(true)).await,
         Protocol::Socks5 => stream.write_all(&socks_reply(SocksReply::Succeeded)).await,
         Protocol::PlainHttp => Ok(()),
     };
@@ -301,6 +302,7 @@ impl std::fmt::Display for NoWay {
 
 async fn refuse(stream: &mut TcpStream, by: Protocol, why: &NoWay) {
     let answer = match by {
+        Protocol::Socks4 => socks4_reply(false).to_vec(),
         Protocol::Socks5 => socks_reply(why.reply()).to_vec(),
         Protocol::Connect | Protocol::PlainHttp => {
             let (status, phrase) = why.status();

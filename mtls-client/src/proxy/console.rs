@@ -95,7 +95,7 @@ impl Console {
             return;
         };
         self.say(&format!(
-            "verifying proxy on {} (HTTP and SOCKS5, policy {policy}). Set \
+            "verifying proxy on {} (HTTP and SOCKS, policy {policy}). Set \
              HTTPS_PROXY=http://{first} in your program, and watch http://{first}/\n",
             all.join(", ")
         ));

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io::Cursor;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mtls_core::http_io::{HeadLimit, KeepReading, linger};
 use mtls_core::path::{Endpoint, Host};
@@ -21,9 +22,12 @@ use mtls_core::relay::TunnelReport;
 use mtls_core::{Error, Reason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use super::Proxy;
 use super::connection::{Admitted, NoWay, admit, dial, relay, settle, told_over};
+use super::hops::{self, ServerWide};
+use super::interim::{self, Interim};
 use super::page;
 use super::reception::Protocol;
 
@@ -40,6 +44,9 @@ const RESPONSE_HEAD: HeadLimit = HeadLimit::RESPONSE;
 /// What waits between the HTTP library and a tunnel, in bytes.
 const PIPE: usize = 64 * 1024;
 
+/// How many interim responses wait for a slow client; further ones are dropped.
+const MAX_INTERIM: usize = 16;
+
 /// Serves requests until the client leaves.
 pub(super) async fn serve(
     proxy: Arc<Proxy>,
@@ -47,14 +54,20 @@ pub(super) async fn serve(
     peer: SocketAddr,
     received: Vec<u8>,
 ) {
+    let server_wide = AtomicBool::new(ServerWide::is_in(&received));
     let (read, write) = stream.into_split();
+    let interim = Interim::default();
+    let write = interim.over(write);
     let io = TokioIo::new(tokio::io::join(Cursor::new(received).chain(read), write));
     let sends = Arc::new(AtomicBool::new(false));
     let last_sends = Arc::clone(&sends);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let proxy = Arc::clone(&proxy);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if server_wide.swap(false, Ordering::Relaxed) {
+            request.extensions_mut().insert(ServerWide);
+        }
         sends.store(!request.body().is_end_stream(), Ordering::Relaxed);
-        async move { Ok::<_, Infallible>(respond(&proxy, request, peer).await) }
+        let (proxy, interim) = (Arc::clone(&proxy), interim.clone());
+        async move { Ok::<_, Infallible>(respond(&proxy, request, peer, &interim).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -73,8 +86,9 @@ pub(super) async fn serve(
 
 async fn respond(
     proxy: &Arc<Proxy>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     peer: SocketAddr,
+    interim: &Interim,
 ) -> Response<Body> {
     if request.method() == Method::CONNECT {
         // Where a tunnel would begin is clear only for the first request of a connection.
@@ -82,11 +96,16 @@ async fn respond(
         return close(refusal(StatusCode::BAD_REQUEST, text));
     }
     match destination(request.uri()) {
+        // About the proxy as a whole (RFC 9110, section 9.3.7).
+        Ok(None) if request.method() == Method::OPTIONS && request.uri().path() == "*" => {
+            hops::respond(&request)
+        }
         Ok(None) => page::respond(proxy, &request, peer),
         Ok(Some(target)) if page::is_at(&target.host) || proxy.is_at(&target) => {
             page::respond(proxy, &request, peer)
         }
-        Ok(Some(target)) => forward(proxy, request, target, peer).await,
+        Ok(Some(_)) if hops::ends_here(&mut request) => hops::respond(&request),
+        Ok(Some(target)) => forward(proxy, request, target, peer, interim).await,
         Err(text) => refusal(StatusCode::BAD_REQUEST, &text),
     }
 }
@@ -117,6 +136,7 @@ async fn forward(
     request: Request<Incoming>,
     target: Endpoint,
     peer: SocketAddr,
+    interim: &Interim,
 ) -> Response<Body> {
     let Some(mut admitted) = admit(proxy, target.clone(), Protocol::PlainHttp, peer) else {
         return no_way(&NoWay::Full);
@@ -127,7 +147,7 @@ async fn forward(
         return no_way(&NoWay::of(&error));
     }
     let monitor = admitted.tunnel.monitor();
-    match exchange(proxy, admitted, request, &target).await {
+    match exchange(proxy, admitted, onward(request, &target), interim).await {
         Ok(response) => response,
         Err(error) => {
             // The tunnel's own reason comes with its end.
@@ -140,8 +160,8 @@ async fn forward(
 async fn exchange(
     proxy: &Arc<Proxy>,
     admitted: Admitted,
-    request: Request<Incoming>,
-    target: &Endpoint,
+    mut request: Request<Incoming>,
+    interim: &Interim,
 ) -> Result<Response<Body>, hyper::Error> {
     let (near, far) = duplex(PIPE);
     let relaying = Arc::clone(proxy);
@@ -150,6 +170,8 @@ async fn exchange(
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_headers(RESPONSE_HEAD.fields())
         .max_header_size(RESPONSE_HEAD.bytes())
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
         .handshake(TokioIo::new(near))
         .await?;
     tokio::spawn(async move {
@@ -157,18 +179,44 @@ async fn exchange(
             tracing::debug!(%error, "plain http");
         }
     });
-    let response = sender.send_request(onward(request, target)).await?;
+    let mut heads = interim_heads(&mut request);
+    *request.version_mut() = Version::HTTP_11;
+    let mut response = pin!(sender.send_request(request));
+    let response = loop {
+        tokio::select! {
+            biased;
+            Some(head) = heads.recv() => interim.write(head).await,
+            response = &mut response => break response?,
+        }
+    };
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
+    hops::add_via(&mut head.headers, head.version);
     Ok(Response::from_parts(head, body.boxed()))
+}
+
+/// The heads of the interim responses to a request. Clients of HTTP/1.0 do not know them, and
+/// hyper sends 100 by itself.
+fn interim_heads<B>(request: &mut Request<B>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, heads) = mpsc::channel(MAX_INTERIM);
+    if request.version() == Version::HTTP_11 {
+        hyper::ext::on_informational(request, move |response| {
+            if response.status() != StatusCode::CONTINUE {
+                let mut fields = response.headers().clone();
+                strip(&mut fields);
+                hops::add_via(&mut fields, response.version());
+                let _ = sender.try_send(interim::head(response.status(), &fields));
+            }
+        });
+    }
+    heads
 }
 
 /// The request in origin form, for one connection of its own.
 fn onward(request: Request<Incoming>, target: &Endpoint) -> Request<Incoming> {
+    let uri = hops::origin_form(&request);
     let (mut head, body) = request.into_parts();
-    let path = head.uri.path_and_query().cloned();
-    head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    head.version = hyper::Version::HTTP_11;
+    head.uri = uri;
     strip(&mut head.headers);
     // The URL counts, whatever the field says (RFC 9112, section 3.2.2).
     let host = match target.port {
@@ -178,8 +226,7 @@ fn onward(request: Request<Incoming>, target: &Endpoint) -> Request<Incoming> {
     if let Ok(host) = HeaderValue::from_str(&host) {
         head.headers.insert(header::HOST, host);
     }
-    let via = HeaderValue::from_static("1.1 mtls-client");
-    head.headers.append(header::VIA, via);
+    hops::add_via(&mut head.headers, head.version);
     let close = HeaderValue::from_static("close");
     head.headers.insert(header::CONNECTION, close);
     Request::from_parts(head, body)

@@ -1,13 +1,15 @@
 //! The command `proxy`: multipath TLS for programs that know nothing of it.
 //!
-//! A client asks for a tunnel by HTTP CONNECT or SOCKS5 ([`reception`]); [`rules`] say what policy
+//! A client asks for a tunnel by HTTP CONNECT, SOCKS4 or SOCKS5 ([`reception`]); [`rules`] say what policy
 //! holds for the host; [`mtls_core::relay`] verifies and relays; [`history`] remembers what became
 //! of it, [`words`] says it in plain words, and [`page`] and [`console`] tell it.
 
 mod connection;
 mod console;
 mod history;
+mod hops;
 mod http;
+mod interim;
 mod listen;
 mod page;
 mod presented;

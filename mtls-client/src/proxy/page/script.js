@@ -84,7 +84,7 @@ const ENDS = {
   refused: "not relayed",
 };
 const STAGES = { opening: "opening", verifying: "verifying", relaying: "open" };
-const PROTOCOLS = { "http-connect": "HTTP CONNECT", socks5: "SOCKS5", "plain-http": "plain HTTP" };
+const PROTOCOLS = { "http-connect": "HTTP CONNECT", socks4: "SOCKS4", socks5: "SOCKS5", "plain-http": "plain HTTP" };
 const INDEPENDENCE = {
   "different-interface": "two interfaces",
   proxied: "by a proxy",

@@ -1,9 +1,10 @@
-//! What a client of the proxy asks for first: SOCKS5 or HTTP, told apart by the first byte.
+//! The first request of a client of the proxy: SOCKS4, SOCKS5 or HTTP, known by the first byte.
 //!
 //! Without I/O: bytes in, steps out.
 
 mod connect;
 mod socks;
+mod socks4;
 #[cfg(test)]
 mod tests;
 
@@ -11,10 +12,12 @@ use std::fmt;
 
 use mtls_core::path::{Endpoint, EndpointError};
 
+use self::connect::Head;
 use self::socks::Socks;
 
 pub(crate) use self::connect::MAX_HEAD;
 pub(crate) use self::socks::{SocksReply, reply as socks_reply};
+pub(crate) use self::socks4::reply as socks4_reply;
 
 /// Reads a client's first bytes until it is clear what it wants.
 ///
@@ -23,6 +26,7 @@ pub(crate) use self::socks::{SocksReply, reply as socks_reply};
 pub(crate) struct Reception {
     received: Vec<u8>,
     socks: Socks,
+    connect: Head,
 }
 
 /// What to do next.
@@ -51,6 +55,8 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Connect,
+    /// With or without remote names (SOCKS4a).
+    Socks4,
     Socks5,
     /// A plain HTTP request with an absolute URL.
     PlainHttp,
@@ -61,8 +67,8 @@ pub(crate) enum Protocol {
 pub(crate) enum Refusal {
     /// The first byte begins neither protocol.
     Unknown(u8),
-    /// SOCKS4.
-    OldSocks,
+    /// SOCKS4: a request that is none, or none that this proxy knows.
+    Socks4(&'static str),
     /// TLS to the proxy itself.
     Tls,
     /// SOCKS5: no method that needs no credentials is on offer.
@@ -96,17 +102,28 @@ impl Reception {
 
     /// What to do with the bytes that are here.
     pub(crate) fn proceed(&mut self) -> Result<Step, Refusal> {
+        if !self.socks.has_greeted() {
+            self.skip_empty_lines();
+        }
         match self.received.first() {
             None => Ok(Step::More),
             Some(&SOCKS5) => self.socks.proceed(&mut self.received),
             Some(_) if self.socks.has_greeted() => {
                 Err(Refusal::Malformed("a request of another version"))
             }
-            Some(&SOCKS4) => Err(Refusal::OldSocks),
+            Some(&SOCKS4) => socks4::proceed(&self.received),
             Some(&TLS_HANDSHAKE) => Err(Refusal::Tls),
-            Some(first) if first.is_ascii_alphabetic() => connect::proceed(&mut self.received),
+            Some(b'\r') if self.received.len() == 1 => Ok(Step::More),
+            Some(first) if first.is_ascii_alphabetic() => self.connect.proceed(&mut self.received),
             Some(&other) => Err(Refusal::Unknown(other)),
         }
+    }
+
+    /// Some clients send empty lines before a request (RFC 9112, section 2.2).
+    fn skip_empty_lines(&mut self) {
+        let pairs = self.received.chunks(2);
+        let empty = pairs.take_while(|pair| pair == b"\r\n").count();
+        self.received.drain(..2 * empty);
     }
 }
 
@@ -115,6 +132,7 @@ impl Protocol {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "http-connect",
+            Self::Socks4 => "socks4",
             Self::Socks5 => "socks5",
             Self::PlainHttp => "plain-http",
         }
@@ -125,7 +143,8 @@ impl Refusal {
     /// The client is told so, in its own protocol; nothing where it would not understand.
     pub(crate) fn answer(&self) -> Vec<u8> {
         match self {
-            Self::Unknown(_) | Self::OldSocks | Self::Tls => Vec::new(),
+            Self::Unknown(_) | Self::Tls => Vec::new(),
+            Self::Socks4(_) | Self::Target(_, Protocol::Socks4) => socks4_reply(false).to_vec(),
             Self::NoMethod => vec![SOCKS5, 0xff],
             Self::Command(_) => reply(SocksReply::CommandNotSupported),
             Self::AddressType(_) => reply(SocksReply::AddressTypeNotSupported),
@@ -161,11 +180,9 @@ impl fmt::Display for Refusal {
         match self {
             Self::Unknown(byte) => write!(
                 f,
-                "a client began with the byte {byte:#04x}, which is neither HTTP nor SOCKS5"
+                "a client began with the byte {byte:#04x}, which is neither HTTP nor SOCKS"
             ),
-            Self::OldSocks => {
-                f.write_str("a client speaks SOCKS4; set it to SOCKS5 with remote names (socks5h)")
-            }
+            Self::Socks4(what) => write!(f, "a SOCKS4 client sent {what}"),
             Self::Tls => f.write_str(
                 "a client speaks TLS to the proxy itself; write http:// and not https:// before \
                  the proxy's address",

@@ -56,7 +56,7 @@ fn socks5_is_understood_at_every_split() {
             b"\x05\x01\x00\x04\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x01\xbb",
             "[2001:db8::1]:443",
         ),
-        (b"\x05\x01\x00\x03\x07[::1%0]\x01\xbb", ""),
+        (b"\x05\x01\x00\x03\x07[::1%/]\x01\xbb", ""),
         (b"\x05\x01\x00\x03\x05[::1]\x01\xbb", "[::1]:443"),
     ] {
         let all = [b"\x05\x02\x02\x00", request].concat();
@@ -70,6 +70,95 @@ fn socks5_is_understood_at_every_split() {
             }
         }
     }
+}
+
+#[test]
+fn socks4_is_understood_at_every_split() {
+    for (request, target) in [
+        (
+            &b"\x04\x01\x20\xfb\xc0\x00\x02\x01\x00"[..],
+            "192.0.2.1:8443",
+        ),
+        (b"\x04\x01\x01\xbb\xc0\x00\x02\x01user\x00", "192.0.2.1:443"),
+        (b"\x04\x01\x01\xbb\x00\x00\x00\x00\x00", "0.0.0.0:443"),
+        (
+            b"\x04\x01\x01\xbb\x00\x00\x00\x01\x00example.org\x00",
+            "example.org:443",
+        ),
+        (
+            b"\x04\x01\x01\xbb\x00\x00\x00\xffuser\x00::1\x00",
+            "[::1]:443",
+        ),
+    ] {
+        for cut in 0..=request.len() {
+            let (before, after) = request.split_at(cut);
+            let last = fed([before, after]).1;
+            assert_eq!(last, tunnel(target, Protocol::Socks4, b""), "{cut}");
+        }
+        let (_, last) = fed([&[request, b"\x16\x03"].concat()[..]]);
+        assert_eq!(last, tunnel(target, Protocol::Socks4, b"\x16\x03"));
+    }
+}
+
+#[test]
+fn bad_socks4_is_rejected_in_its_own_protocol() {
+    let long = [&b"\x04\x01\x01\xbb\xc0\x00\x02\x01"[..], &[b'u'; 256]].concat();
+    for request in [
+        &b"\x04\x02\x01\xbb\xc0\x00\x02\x01\x00"[..],
+        b"\x04\x01\x00\x00\xc0\x00\x02\x01\x00",
+        b"\x04\x01\x01\xbb\x00\x00\x00\x01\x00\x00",
+        b"\x04\x01\x01\xbb\x00\x00\x00\x01\x00a b\x00",
+        &long,
+    ] {
+        let refusal = fed([request]).1.expect_err("refused");
+        assert_eq!(refusal.answer(), [0, 91, 0, 0, 0, 0, 0, 0], "{refusal}");
+    }
+    let almost = fed([&long[..long.len() - 1]]).1;
+    assert_eq!(almost, Ok(Step::More));
+}
+
+#[test]
+fn empty_lines_before_an_http_request_are_ignored() {
+    let expected = tunnel("a:1", Protocol::Connect, b"");
+    let head = b"\r\n\r\nCONNECT a:1 HTTP/1.1\r\n\r\n";
+    for cut in 0..=head.len() {
+        let (before, after) = head.split_at(cut);
+        assert_eq!(fed([before, after]).1, expected, "{cut}");
+    }
+    assert_eq!(fed(head.chunks(1)).1, expected);
+    let plain = fed([&b"\r\nGET http://a.test/ HTTP/1.1\r\n"[..]]).1;
+    assert_eq!(
+        plain,
+        Ok(Step::Http(b"GET http://a.test/ HTTP/1.1\r\n".to_vec()))
+    );
+}
+
+#[test]
+fn bytes_of_header_fields_that_are_no_text_are_opaque() {
+    let head = b"CONNECT a:1 HTTP/1.1\r\nUser-Agent: B\xfcro/\xff\x80\r\nx:\r\n\r\n";
+    assert_eq!(fed([&head[..]]).1, tunnel("a:1", Protocol::Connect, b""));
+    for head in [
+        &b"CONNECT a:1 HTTP/1.1\r\nUser-\xc4gent: x\r\n\r\n"[..],
+        b"CONNECT \xfc:1 HTTP/1.1\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nx: \xfc\x7f\r\n\r\n",
+    ] {
+        let refusal = fed([head]).1.expect_err("refused");
+        assert!(refusal.answer().starts_with(b"HTTP/1.1 400 "), "{refusal}");
+    }
+}
+
+#[test]
+fn heads_up_to_the_limit_are_taken() {
+    let field = |length: usize| format!("Proxy-Authorization: {}\r\n", "x".repeat(length));
+    let line = "CONNECT a:1 HTTP/1.1\r\n";
+    let room = MAX_HEAD - line.len() - field(0).len() - 2;
+    let head = |length| format!("{line}{}\r\n", field(length));
+    assert_eq!(head(room).len(), 64 * 1024);
+    let expected = tunnel("a:1", Protocol::Connect, b"");
+    assert_eq!(fed(head(room).as_bytes().chunks(4096)).1, expected);
+    let beyond = head(room + 1);
+    let refused = fed(beyond.as_bytes().chunks(4096)).1;
+    assert_eq!(refused, Err(Refusal::TooLong));
 }
 
 #[test]
@@ -191,11 +280,11 @@ fn bad_socks_is_refused_with_its_reply() {
 #[test]
 fn other_protocols_are_refused_without_an_answer() {
     for (first, expected) in [
-        (&b"\x04\x01"[..], Refusal::OldSocks),
-        (b"\x16\x03\x01", Refusal::Tls),
+        (&b"\x16\x03\x01"[..], Refusal::Tls),
         (b"\x00", Refusal::Unknown(0)),
         (b"\xff", Refusal::Unknown(0xff)),
-        (b"\r\n", Refusal::Unknown(b'\r')),
+        (b"\rCONNECT", Refusal::Unknown(b'\r')),
+        (b"\n", Refusal::Unknown(b'\n')),
     ] {
         let (_, last) = fed([first]);
         assert_eq!(last, Err(expected.clone()));

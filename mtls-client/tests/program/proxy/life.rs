@@ -245,8 +245,8 @@ async fn silent_and_senseless_clients_are_let_go() {
     let proxy = Running::with(&["-v"]).await;
     for (first, words) in [
         (&b"\x16\x03\x01"[..], "speaks TLS to the proxy itself"),
-        (b"\x04\x01", "SOCKS4"),
-        (b"\x00", "neither HTTP nor SOCKS5"),
+        (b"\x04\x02\x00\x50\x7f\x00\x00\x01\x00", "SOCKS4"),
+        (b"\x00", "neither HTTP nor SOCKS"),
         (b"\x05\x01\x02", "insists on credentials"),
         (b"CONNECT x HTTP/1.1\r\n\r\n", "no port"),
     ] {
@@ -257,7 +257,7 @@ async fn silent_and_senseless_clients_are_let_go() {
         proxy.says(words).await;
     }
     let mut stream = proxy.connect().await;
-    let long = [&b"CONNECT "[..], &[b'x'; 20_000]].concat();
+    let long = [&b"CONNECT "[..], &[b'x'; 66_000]].concat();
     stream.write_all(&long).await.expect("to write");
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer).await;

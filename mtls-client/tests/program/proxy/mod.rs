@@ -3,10 +3,12 @@
 mod attack;
 mod chromium;
 mod curl;
+mod intermediary;
 mod life;
 mod many;
 mod page;
 mod plain;
+mod spellings;
 mod web;
 
 use std::net::SocketAddr;

@@ -1,0 +1,161 @@
+//! The part of a proxy in plain HTTP messages: `Via` and `Max-Forwards` (RFC 9110, section 7.6),
+//! and the requests that this limits to the proxy itself.
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, Uri, Version};
+
+use super::http::{Body, full};
+
+const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
+
+/// Fields that a response to TRACE leaves out (RFC 9110, section 9.3.8).
+const SECRETS: [HeaderName; 3] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Says that this proxy has passed the message on, and in which version it came.
+pub(super) fn add_via(fields: &mut HeaderMap, version: Version) {
+    let via = match version {
+        Version::HTTP_10 => "1.0 mtls-client",
+        _ => "1.1 mtls-client",
+    };
+    fields.append(header::VIA, HeaderValue::from_static(via));
+}
+
+/// Marks a request about a server as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerWide;
+
+impl ServerWide {
+    /// Whether a head begins with OPTIONS of a URL without path and query (RFC 9112, section
+    /// 3.2.4). The HTTP library makes `/` of such a path, so only the head of a connection's first
+    /// request shows it; a later one is taken as OPTIONS of `/`.
+    pub(super) fn is_in(head: &[u8]) -> bool {
+        let line = head.split(|&byte| byte == b'\r').next();
+        let mut words = line.unwrap_or_default().split(|&byte| byte == b' ');
+        let (Some(b"OPTIONS"), Some(target)) = (words.next(), words.next()) else {
+            return false;
+        };
+        let authority = match target.split_at_checked(b"http://".len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http://") => rest,
+            _ => return false,
+        };
+        !authority.iter().any(|byte| b"/?#".contains(byte))
+    }
+}
+
+/// The target of a request to an origin server (RFC 9112, section 3.2).
+pub(super) fn origin_form<B>(request: &Request<B>) -> Uri {
+    if request.extensions().get::<ServerWide>().is_some() {
+        return Uri::from_static("*");
+    }
+    let path = request.uri().path_and_query().cloned();
+    path.map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// Whether the request ends here: `Max-Forwards` of OPTIONS or TRACE is 0. Otherwise counts it
+/// down.
+pub(super) fn ends_here<B>(request: &mut Request<B>) -> bool {
+    if !matches!(*request.method(), Method::OPTIONS | Method::TRACE) {
+        return false;
+    }
+    let fields = request.headers_mut();
+    match fields.get(MAX_FORWARDS).and_then(forwards) {
+        Some(0) => true,
+        Some(count) => {
+            fields.insert(MAX_FORWARDS, HeaderValue::from(count - 1));
+            false
+        }
+        None => false,
+    }
+}
+
+/// A number of any length, at most the greatest `u32`.
+fn forwards(value: &HeaderValue) -> Option<u32> {
+    let digits = value.to_str().ok()?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u32::MAX))
+}
+
+/// The response to a request that ends here.
+pub(super) fn respond(request: &Request<Incoming>) -> Response<Body> {
+    if *request.method() != Method::TRACE {
+        let mut response = Response::new(full(""));
+        let methods = HeaderValue::from_static("GET, HEAD, OPTIONS, CONNECT, TRACE");
+        response.headers_mut().insert(header::ALLOW, methods);
+        return response;
+    }
+    let mut response = Response::new(full(received(request)));
+    let kind = HeaderValue::from_static("message/http");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// The head of a request, as it was received.
+fn received(request: &Request<Incoming>) -> Vec<u8> {
+    let (method, target, version) = (request.method(), request.uri(), request.version());
+    let mut head = format!("{method} {target} {version:?}\r\n").into_bytes();
+    for (name, value) in request.headers() {
+        if !SECRETS.contains(name) {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(method: Method, value: &str) -> (bool, String) {
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        let value = value.parse().unwrap();
+        request.headers_mut().insert(MAX_FORWARDS, value);
+        let ends = ends_here(&mut request);
+        let value = request.headers()[MAX_FORWARDS].to_str().unwrap();
+        (ends, value.to_owned())
+    }
+
+    #[test]
+    fn max_forwards_is_counted_down_for_options_and_trace_only() {
+        for method in [Method::OPTIONS, Method::TRACE] {
+            for (value, ends, onward) in [
+                ("0", true, "0"),
+                ("000", true, "000"),
+                ("1", false, "0"),
+                ("10", false, "9"),
+                ("99999999999999999999", false, "4294967294"),
+                ("-1", false, "-1"),
+                ("+1", false, "+1"),
+                ("x", false, "x"),
+            ] {
+                let counted = counted(method.clone(), value);
+                assert_eq!(counted, (ends, onward.to_owned()), "{method} {value}");
+            }
+        }
+        assert_eq!(counted(Method::GET, "0"), (false, "0".to_owned()));
+    }
+
+    #[test]
+    fn options_of_a_url_without_a_path_is_server_wide() {
+        for (line, expected) in [
+            ("OPTIONS http://a.test HTTP/1.1\r\n", true),
+            ("OPTIONS HTTP://[::1]:80 HTTP/1.0\r\nX: /\r\n", true),
+            ("OPTIONS http://a.test/ HTTP/1.1\r\n", false),
+            ("OPTIONS http://a.test?x HTTP/1.1\r\n", false),
+            ("OPTIONS * HTTP/1.1\r\n", false),
+            ("GET http://a.test HTTP/1.1\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(ServerWide::is_in(line.as_bytes()), expected, "{line}");
+        }
+    }
+}
