@@ -7,8 +7,10 @@ use std::io;
 
 use nix::net::if_::if_nametoindex;
 
-use super::endpoint::EndpointError;
-use super::kind::interface_name;
+use super::endpoint_error::EndpointError;
+
+/// The longest interface name, in bytes (`IFNAMSIZ` less its final zero).
+pub(super) const MAX_INTERFACE_NAME: usize = 15;
 
 /// The IP address of a host, in one canonical form: two spellings of one address are equal.
 ///
@@ -81,7 +83,9 @@ impl HostAddress {
             None => (text, None),
         };
         let ip = ip.parse::<Ipv6Addr>().ok()?;
-        let zone = zone.map(interface_name).transpose().ok()?;
+        if !zone.is_none_or(is_interface_name) {
+            return None;
+        }
         let address = Self::from(IpAddr::from(ip));
         let has_zones = is_link_local(&address.ip);
         Some(Self {
@@ -89,6 +93,14 @@ impl HostAddress {
             ..address
         })
     }
+}
+
+/// Checks what the kernel would (`dev_valid_name`).
+pub(super) fn is_interface_name(name: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
+    (1..=MAX_INTERFACE_NAME).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && !name.contains(bad)
 }
 
 /// The zone of a URL, or of a text that has it as it is.

@@ -5,10 +5,10 @@ use core::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::address::HostAddress;
+use super::address::{HostAddress, is_interface_name};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::spec::{MAX_INTERFACE_NAME, PathSpecError};
+use super::spec::PathSpecError;
 
 /// How a path leaves this host. Displayed, parsed and serialized as the programs write it:
 /// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`.
@@ -117,19 +117,13 @@ pub(super) fn parse(text: &str) -> Result<(PathKind, Option<Credentials>), PathS
     Ok((kind, credentials))
 }
 
-/// Checks what the kernel would (`dev_valid_name`).
 pub(super) fn interface_name(name: &str) -> Result<&str, PathSpecError> {
-    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':');
-    if name.is_empty()
-        || name.len() > MAX_INTERFACE_NAME
-        || matches!(name, "." | "..")
-        || name.contains(bad)
-    {
-        return Err(PathSpecError::InterfaceName(
+    match is_interface_name(name) {
+        true => Ok(name),
+        false => Err(PathSpecError::InterfaceName(
             name.escape_debug().to_string(),
-        ));
+        )),
     }
-    Ok(name)
 }
 
 fn source_address(text: &str) -> Result<HostAddress, PathSpecError> {

@@ -12,6 +12,7 @@ mod credentials;
 #[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
+mod endpoint_error;
 mod error;
 mod http_connect;
 mod independence;
@@ -50,7 +51,8 @@ use credentials::Credentials;
 pub use address::HostAddress;
 #[cfg(feature = "dns")]
 pub use dns::MAX_NAMESERVERS;
-pub use endpoint::{Endpoint, EndpointError, Host, HostName};
+pub use endpoint::{Endpoint, Host, HostName};
+pub use endpoint_error::EndpointError;
 pub use error::{DialError, DialFailure, DialFailureClass, DialStage, ProxyRefusal};
 pub use independence::{Independence, Route, RouteInfo};
 pub use kind::PathKind;

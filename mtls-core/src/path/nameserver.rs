@@ -4,7 +4,8 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::str::FromStr;
 
-use super::endpoint::{Endpoint, EndpointError, Host};
+use super::endpoint::{Endpoint, Host};
+use super::endpoint_error::EndpointError;
 
 /// The path of a DNS-over-HTTPS server whose URL has none (RFC 8484, section 4.1.1).
 const DNS_QUERY: &str = "/dns-query";

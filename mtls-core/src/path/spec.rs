@@ -2,10 +2,8 @@
 
 use core::fmt;
 
-use super::endpoint::EndpointError;
-
-/// The longest interface name, in bytes (`IFNAMSIZ` less its final zero).
-pub(super) const MAX_INTERFACE_NAME: usize = 15;
+use super::address::MAX_INTERFACE_NAME;
+use super::endpoint_error::EndpointError;
 
 /// The forms that a path is written in.
 const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT";
