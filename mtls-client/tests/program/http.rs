@@ -363,3 +363,15 @@ async fn a_response_before_the_end_of_the_upload_is_delivered() {
         assert_eq!(run.stdout, "too large\n");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_is_tried_again() {
+    let mut lab = Lab::new();
+    let silent = lab.silent().await;
+    let url = format!("https://{silent}/");
+    let run = lab
+        .get(&["--connect-timeout", "200ms", "--retry", "1", &url])
+        .await
+        .exits_with(28);
+    assert_eq!(run.stderr.matches("trying again in 1 s").count(), 1);
+}

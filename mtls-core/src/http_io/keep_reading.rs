@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -12,11 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 ///
 /// A server may respond before it has read the whole request, and close (RFC 9112, section 9.5):
 /// then the rest of the request cannot be written, and the response waits to be read. After such a
-/// failure writes stay pending, and the end of the stream or the response decides.
+/// failure writes stay pending until everything was read, and fail then.
 #[derive(Debug)]
 pub struct KeepReading<S> {
     inner: S,
     broken: WriteError,
+    ended: bool,
+    /// The task of a write that is pending because of the failure.
+    waiting: Option<Waker>,
 }
 
 /// Why the writing side of a [`KeepReading`] broke, if it did.
@@ -29,15 +32,9 @@ impl WriteError {
         self.0.get().map(String::as_str)
     }
 
-    /// Keeps the error of a peer that is gone, and passes on everything else.
-    fn keep<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match result {
-            Poll::Ready(Err(error)) if is_gone(&error) => {
-                let _ = self.0.set(error.to_string());
-                Poll::Pending
-            }
-            other => other,
-        }
+    fn error(&self) -> Option<io::Error> {
+        let reason = self.reason()?.to_owned();
+        Some(io::Error::new(ErrorKind::BrokenPipe, reason))
     }
 }
 
@@ -48,8 +45,34 @@ impl<S> KeepReading<S> {
         let stream = Self {
             inner,
             broken: broken.clone(),
+            ended: false,
+            waiting: None,
         };
         (stream, broken)
+    }
+
+    /// Holds back the error of a peer that is gone while there may be something to read.
+    fn hold<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        match written {
+            Poll::Ready(Err(error)) if is_gone(&error) && !self.ended => {
+                let _ = self.broken.0.set(error.to_string());
+                self.waiting = Some(context.waker().clone());
+                Poll::Pending
+            }
+            other => other,
+        }
+    }
+
+    /// Nothing more can be read.
+    fn end(&mut self) {
+        self.ended = true;
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
     }
 }
 
@@ -66,7 +89,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for KeepReading<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(context, buffer);
+        match read {
+            Poll::Ready(Ok(())) if buffer.filled().len() > before || buffer.remaining() == 0 => {}
+            Poll::Ready(_) => self.end(),
+            Poll::Pending => {}
+        }
+        read
     }
 }
 
@@ -76,11 +106,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeepReading<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.reason().is_some() {
-            return Poll::Pending;
-        }
-        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
-        self.broken.keep(written)
+        let written = match self.broken.error() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.inner).poll_write(context, bytes),
+        };
+        self.hold(written, context)
     }
 
     fn poll_write_vectored(
@@ -88,11 +118,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeepReading<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.reason().is_some() {
-            return Poll::Pending;
-        }
-        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        self.broken.keep(written)
+        let written = match self.broken.error() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.inner).poll_write_vectored(context, slices),
+        };
+        self.hold(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,11 +130,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeepReading<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.broken.reason().is_some() {
-            return Poll::Pending;
-        }
-        let flushed = Pin::new(&mut self.inner).poll_flush(context);
-        self.broken.keep(flushed)
+        let flushed = match self.broken.error() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.inner).poll_flush(context),
+        };
+        self.hold(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -112,5 +142,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeepReading<S> {
             Some(_) => Poll::Ready(Ok(())),
             None => Pin::new(&mut self.inner).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    #[tokio::test]
+    async fn a_write_that_fails_waits_until_everything_was_read() {
+        let (near, mut far) = duplex(64);
+        far.write_all(b"the response").await.expect("room");
+        drop(far);
+        let (stream, broken) = KeepReading::new(near);
+        let (mut read, mut write) = tokio::io::split(stream);
+        let writing = tokio::spawn(async move { write.write_all(b"the rest").await });
+        tokio::task::yield_now().await;
+        assert!(!writing.is_finished());
+        let mut response = [0; 12];
+        read.read_exact(&mut response).await.expect("the response");
+        assert_eq!(&response, b"the response");
+        assert!(!writing.is_finished());
+        assert_eq!(read.read(&mut response).await.expect("the end"), 0);
+        let error = writing.await.expect("to end").expect_err("it failed");
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        assert_eq!(broken.reason(), Some(error.to_string().as_str()));
     }
 }

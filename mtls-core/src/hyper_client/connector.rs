@@ -33,6 +33,11 @@ use crate::verdict::policy::Policy;
 /// [`Policy::Prefer`] come in each other's way in hyper-util's pool: rarely, one ends with its
 /// `Canceled` error and can be sent again. With `pool_max_idle_per_host(0)` that cannot happen.
 ///
+/// Servers may send HTTP/2 DATA frames that are short or empty. Those that arrive together are
+/// [merged](crate::http_io::MergeData); for those that arrive one by one while nothing reads them,
+/// give hyper-util's client a large `http2_initial_connection_window_size`, or it closes the
+/// connection.
+///
 /// `H` opens the primary streams: by default the connector itself, over its primary path.
 ///
 /// Only a pool that asks a stream what it is, as that of `hyper_util::client::legacy` does, can

@@ -1,11 +1,15 @@
 //! `MultipathHttpsConnector` under hyper-util's client.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::routing::get;
 use http::{Uri, Version};
+use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::rt::TokioExecutor;
@@ -273,4 +277,22 @@ fn alpn_of_the_caller_is_refused() {
         .build();
     let error = built.expect_err("two who set it");
     assert!(matches!(error, Error::ApiMisuse(ApiMisuse::AlpnAlreadySet)));
+}
+
+#[tokio::test]
+async fn empty_frames_of_a_server_do_not_end_the_connection() {
+    let pki = pki();
+    let app = Router::new().route(
+        "/",
+        get(async || {
+            let empty = std::iter::repeat_n(Ok::<_, Infallible>(Bytes::new()), 300);
+            let frames = empty.chain([Ok(Bytes::from_static(b"all of it"))]);
+            axum::body::Body::from_stream(futures_util::stream::iter(frames))
+        }),
+    );
+    let address = multipath_server(&pki, Policy::Require, &["h2"], app).await;
+    let https = https(&pki, Policy::Require).enable_http2().build();
+    let client = client(https.expect("a connector"));
+    let response = client.get(uri("https", address)).await.expect("a response");
+    assert_eq!(body(response).await, "all of it");
 }
