@@ -83,8 +83,8 @@ impl Activity {
             if deadline <= now {
                 return;
             }
-            // The other limit may apply before that.
-            sleep_until(deadline.min(now + limits.idle)).await;
+            // The other limit, which may be the shorter one, may apply before that.
+            sleep_until(deadline.min(now + limits.idle.min(limits.stream))).await;
         }
     }
 
