@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::smkex::SmkexClient;
-use mtls_core::{
-    ClientStream, ConnectorBuilder, Error, Evidence, MultipathConnector, Outcome, Verdict,
-};
+use mtls_core::{ClientStream, ConnectorBuilder, Error, MultipathConnector};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::binding::ChannelBindings;
+use crate::attempt::Attempt;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::{Settings, UsageError};
@@ -25,19 +23,6 @@ pub(crate) struct Client<'a> {
     settings: &'a Settings,
     first_host: MultipathConnector,
     elsewhere: MultipathConnector,
-}
-
-/// What came of one connection.
-pub(crate) struct Attempt {
-    pub(crate) target: Endpoint,
-    /// As far as it came to one.
-    pub(crate) verdict: Option<Verdict>,
-    /// Of an interception, under every policy.
-    pub(crate) evidence: Option<Box<Evidence>>,
-    /// Why there is no stream.
-    pub(crate) failure: Option<Failure>,
-    /// Where somebody asked for them.
-    pub(crate) bindings: Option<ChannelBindings>,
 }
 
 /// Which server it is.
@@ -113,56 +98,6 @@ impl<'a> Client<'a> {
                 (Attempt::bare(to, Failure::max_time(&doing)), None)
             }
         }
-    }
-}
-
-impl Attempt {
-    fn connected(to: &Endpoint, stream: &ClientStream<TcpStream>) -> Self {
-        Self {
-            target: to.clone(),
-            verdict: Some(stream.verdict()),
-            evidence: stream.evidence().cloned().map(Box::new),
-            failure: None,
-            bindings: None,
-        }
-    }
-
-    fn failed(to: &Endpoint, error: Error, settings: &Settings) -> Self {
-        let mut attempt = Self::bare(to, Failure::of_connection(&error, to, settings));
-        match error {
-            Error::Interception(evidence) => {
-                attempt.verdict = Some(Verdict::clone(&evidence.connection));
-                attempt.evidence = Some(evidence);
-            }
-            Error::Unverified(unverified) => attempt.verdict = Some(unverified.verdict),
-            _ => {}
-        }
-        attempt
-    }
-
-    fn bare(to: &Endpoint, failure: Failure) -> Self {
-        Self {
-            target: to.clone(),
-            verdict: None,
-            evidence: None,
-            failure: Some(failure),
-            bindings: None,
-        }
-    }
-
-    /// An interception counts whether or not the policy let the stream pass.
-    pub(crate) fn exit(&self) -> Exit {
-        if self.is_interception() {
-            return Exit::Interception;
-        }
-        self.failure
-            .as_ref()
-            .map_or(Exit::Success, |failure| failure.exit)
-    }
-
-    pub(crate) fn is_interception(&self) -> bool {
-        let intercepted = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Intercepted(_));
-        self.evidence.is_some() || self.verdict.as_ref().is_some_and(intercepted)
     }
 }
 

@@ -4,8 +4,8 @@ use mtls_core::path::{Independence, PathKind};
 use mtls_core::{PathRole, Times, TlsReport};
 use serde::Serialize;
 
+use crate::attempt::Attempt;
 use crate::binding::ChannelBindings;
-use crate::client::Attempt;
 use crate::failure::Failure;
 
 /// The version of this record; a change that could break a reader raises it.

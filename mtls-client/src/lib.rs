@@ -8,6 +8,7 @@
 //! connections are made, their verdicts told, and the worst of them is the exit status.
 
 mod args;
+mod attempt;
 mod binding;
 mod check;
 mod client;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mtls_core::{Outcome, Verdict};
 
-use crate::client::Attempt;
+use crate::attempt::Attempt;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::Settings;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use mtls_core::{Evidence, Outcome, PathReport, PathRole, TlsReport, Verdict};
 use unicode_width::UnicodeWidthStr;
 
+use crate::attempt::Attempt;
 use crate::binding::ChannelBindings;
-use crate::client::Attempt;
 use crate::style::{Colour, Style};
 
 /// A short report on one connection; nothing where it did not come to a verdict.

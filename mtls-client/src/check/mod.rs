@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout};
 
 use self::progress::Progress;
 use self::table::Table;
-use crate::client::{Attempt, Client, Whose};
+use crate::attempt::Attempt;
+use crate::client::{Client, Whose};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::messages::{self, Messages, Reports, Warnings};

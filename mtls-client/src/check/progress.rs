@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::client::Attempt;
+use crate::attempt::Attempt;
 use crate::exit::Exit;
 use crate::options::Settings;
 

@@ -8,7 +8,7 @@ use mtls_core::path::Endpoint;
 use mtls_core::{Outcome, Verdict};
 use unicode_width::UnicodeWidthStr;
 
-use crate::client::Attempt;
+use crate::attempt::Attempt;
 use crate::failure::Failure;
 use crate::messages;
 use crate::style::{Colour, Style};

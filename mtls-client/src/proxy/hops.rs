@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Uri, Version};
 
-use super::http::{Body, full};
+use super::response::{Body, full};
 
 const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 

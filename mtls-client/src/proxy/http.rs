@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::service::service_fn;
@@ -25,13 +23,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::Proxy;
-use super::connection::{Admitted, NoWay, admit, dial, relay, settle, told_over};
 use super::hops::{self, ServerWide};
 use super::interim::{self, Interim};
 use super::page;
 use super::reception::Protocol;
-
-pub(super) type Body = BoxBody<Bytes, hyper::Error>;
+use super::response::{Body, refusal};
+use super::tunnels::{Admitted, NoWay, admit, dial, relay, settle, told_over};
 
 /// How long a client may take for the head of a request, and stay silent between two.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -282,25 +279,8 @@ fn refused(report: &TunnelReport, error: &hyper::Error) -> Response<Body> {
     }
 }
 
-/// A short text that says why.
-pub(super) fn refusal(status: StatusCode, text: &str) -> Response<Body> {
-    let mut response = Response::new(full(format!("mtls-client proxy: {text}\n")));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, plain);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 fn close(mut response: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
-}
-
-pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed()
 }

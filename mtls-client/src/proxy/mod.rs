@@ -14,6 +14,8 @@ mod listen;
 mod page;
 mod presented;
 mod reception;
+mod response;
+mod tunnels;
 mod words;
 
 use std::net::SocketAddr;

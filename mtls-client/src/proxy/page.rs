@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::Proxy;
 use super::history::{Account, Changes};
-use super::http::{Body, full, refusal};
+use super::response::{Body, full, refusal};
 
 /// The page's name. Below `localhost`, which no DNS answers for (RFC 6761, section 6.3).
 const NAME: &str = "multipath.localhost";

@@ -86,7 +86,7 @@ pub enum Reason {
     Side(SideFailure),
     /// Client: the paths are not independent, and the policy demands that.
     NotIndependent,
-    /// Server, under [`Policy::Prefer`](crate::policy::Policy::Prefer): the client has sent no
+    /// Server, under [`Policy::Prefer`](crate::Policy::Prefer): the client has sent no
     /// application data yet, which decides the verdict.
     Undecided,
     /// Server: no side connection has asked for this handshake.

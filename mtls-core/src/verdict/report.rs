@@ -150,7 +150,7 @@ pub struct Times {
     #[serde(serialize_with = "milliseconds")]
     pub tls: Option<Duration>,
     /// The verdict was reached. At a server under
-    /// [`Policy::Prefer`](crate::policy::Policy::Prefer) this includes the time until the client
+    /// [`Policy::Prefer`](crate::Policy::Prefer) this includes the time until the client
     /// sent its first bytes.
     #[serde(serialize_with = "milliseconds")]
     pub verdict: Option<Duration>,
