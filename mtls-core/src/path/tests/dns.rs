@@ -390,7 +390,7 @@ async fn nameservers_by_tls_and_https_are_asked_once_their_certificate_is_verifi
     ] {
         let server: Named = server.parse().unwrap();
         let path = [tls, https].into_iter().fold(from_two(), |path, port| {
-            path.resolve(name("dns.test"), port, [127, 0, 0, 1].into())
+            path.resolve(name("dns.test"), port, IpAddr::from([127, 0, 0, 1]))
         });
         let path = path.nameservers([server.clone()]);
         let trusting = |ca| path.clone().nameserver_tls(encrypted::trusting(ca));
