@@ -33,6 +33,7 @@
 
 pub mod attacker;
 pub mod bench;
+pub mod child;
 pub mod demo;
 pub mod dice;
 pub mod latency;

@@ -6,20 +6,23 @@
 //!            └── path1 ── router 2 ──┘
 //! ```
 //!
-//! Needs root, `ip` and `nft`; [`unavailable`] says what is missing.
+//! No namespace has a name: a file descriptor of this process holds it. The kernel removes it, with its
+//! interfaces, routes and nftables tables, when the process ends, even by SIGKILL.
+//!
+//! Needs root, `ip`, `nft` and util-linux; [`unavailable`] names what is missing.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::future::Future;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::Result;
+use crate::{Result, child};
 
 /// The server's address, which both paths lead to.
 pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1));
@@ -32,12 +35,12 @@ pub fn unavailable() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces take root".to_owned());
     }
-    for (program, argument) in [("ip", "-V"), ("nft", "-v")] {
-        if run(program, &[argument]).is_err() {
-            return Some(format!("the program `{program}` is not there"));
+    for program in ["ip", "nft", "nsenter", "setpriv"] {
+        if !child::is_installed(program) {
+            return Some(format!("the program `{program}` is not installed"));
         }
     }
-    let probe = Namespace::new("probe").and_then(|probe| probe.nft("table ip probe {}"));
+    let probe = Namespace::new().and_then(|probe| probe.nft("table ip probe {}"));
     probe
         .err()
         .map(|error| format!("this system makes no namespaces: {error}"))
@@ -61,9 +64,9 @@ impl TwoPaths {
     /// What `ip` says.
     pub fn new() -> Result<Self> {
         let paths = Self {
-            client: Namespace::new("client")?,
-            routers: [Namespace::new("router1")?, Namespace::new("router2")?],
-            server: Namespace::new("server")?,
+            client: Namespace::new()?,
+            routers: [Namespace::new()?, Namespace::new()?],
+            server: Namespace::new()?,
         };
         paths.server.ip(&format!("addr add {SERVER}/32 dev lo"))?;
         for (index, router) in paths.routers.iter().enumerate() {
@@ -101,23 +104,28 @@ impl TwoPaths {
     }
 }
 
-/// A network namespace with its loopback interface up; it goes when this is dropped.
+/// A network namespace with its loopback interface up; it goes when this is dropped, or when this
+/// process ends.
 #[derive(Debug)]
 pub struct Namespace {
-    name: String,
+    /// The only thing that keeps the namespace, but for processes and sockets in it.
+    net: File,
 }
 
 impl Namespace {
-    /// Makes one, whose name nobody else has.
+    /// Creates a namespace.
     ///
     /// # Errors
-    /// What `ip` says.
-    pub fn new(role: &str) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mtls-{}-{number}-{role}", std::process::id());
-        run("ip", &["netns", "add", &name])?;
-        let namespace = Self { name };
+    /// When the system creates none, or without `ip`.
+    pub fn new() -> Result<Self> {
+        // Only a thread can change over to a new namespace; this one ends at once.
+        let create = || -> Result<File> {
+            unshare(CloneFlags::CLONE_NEWNET)?;
+            Ok(File::open("/proc/thread-self/ns/net")?)
+        };
+        let created = std::thread::spawn(create).join();
+        let net = created.map_err(|_| "a thread panicked")??;
+        let namespace = Self { net };
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
@@ -127,9 +135,7 @@ impl Namespace {
     /// # Errors
     /// What it says.
     pub fn ip(&self, arguments: &str) -> Result {
-        let mut all = vec!["-n", &self.name];
-        all.extend(arguments.split(' '));
-        run("ip", &all)
+        run(self.command("ip").args(arguments.split(' ')))
     }
 
     /// Connects it to another one by a pair of interfaces.
@@ -145,8 +151,9 @@ impl Namespace {
     /// # Errors
     /// What `nft` says.
     pub fn nft(&self, rules: &str) -> Result {
-        let mut child = Command::new("ip")
-            .args(["netns", "exec", &self.name, "nft", "-f", "-"])
+        let mut child = self
+            .command("nft")
+            .args(["-f", "-"])
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
@@ -160,11 +167,20 @@ impl Namespace {
         }
     }
 
-    /// Runs a program in it, as its processes see the network.
-    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name]).arg(program);
+    /// Runs a program in it, which is killed when the thread that starts it ends: left alone, it
+    /// would keep the namespace. `/sys` shows it the interfaces of this process's namespace.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = child::tied("nsenter");
         command
+            .arg(format!("--net={}", self.path()))
+            .arg("--")
+            .arg(program);
+        command
+    }
+
+    /// Where other processes find it.
+    fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
     }
 
     /// Runs a future in a thread of this namespace, with a runtime of its own: all its sockets
@@ -177,10 +193,10 @@ impl Namespace {
         T: Send + 'static,
         F: Future<Output = Result<T>>,
     {
-        let namespace = File::open(format!("/run/netns/{}", self.name))?;
+        let namespace = self.net.try_clone()?;
         let thread = std::thread::spawn(move || {
             // A thread's children are where it is, so those of the runtime are, too.
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            setns(namespace, CloneFlags::CLONE_NEWNET)?;
             run_to_end(future)
         });
         Ok(Inside(thread))
@@ -191,16 +207,7 @@ impl Namespace {
     /// # Errors
     /// What `sysctl` says.
     pub fn sysctl(&self, setting: &str) -> Result {
-        run(
-            "ip",
-            &["netns", "exec", &self.name, "sysctl", "-qw", setting],
-        )
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = run("ip", &["netns", "delete", &self.name]);
+        run(self.command("sysctl").args(["-qw", setting]))
     }
 }
 
@@ -237,7 +244,7 @@ impl<T: Send + 'static> Inside<T> {
 
 /// Connects two namespaces by a pair of interfaces.
 fn link(one: &Namespace, its: &str, other: &Namespace, others: &str) -> Result {
-    let other = &other.name;
+    let other = other.path();
     one.ip(&format!(
         "link add {its} type veth peer name {others} netns {other}"
     ))
@@ -248,16 +255,13 @@ pub fn redirected(port: u16) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()?;
+fn run(command: &mut Command) -> Result {
+    let output = command.stdin(Stdio::null()).output()?;
     match output.status.success() {
         true => Ok(()),
         false => {
             let why = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{program} {}: {why}", arguments.join(" ")).into())
+            Err(format!("{command:?}: {why}").into())
         }
     }
 }

@@ -83,8 +83,8 @@ impl TwoLinks {
     /// # Errors
     /// What the system or `ip` says; see [`netns::unavailable`](crate::netns::unavailable).
     pub async fn new(links: [Link; 2], seed: u64) -> Result<Self> {
-        let client = Namespace::new("client")?;
-        let server = Namespace::new("server")?;
+        let client = Namespace::new()?;
+        let server = Namespace::new()?;
         for namespace in [&client, &server] {
             // Answers over the second link come from where the first one leads, too.
             namespace.sysctl("net.ipv4.conf.all.rp_filter=2")?;

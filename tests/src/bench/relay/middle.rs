@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use super::server::Addresses;
 use super::worker::{Worker, bind};
 use super::{Error, Kind};
-use crate::tls;
+use crate::{child, tls};
 
 /// How long another program may take to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,19 +75,17 @@ impl Middles {
         );
         let file = std::env::temp_dir().join(format!("mtls-lab-{}.cfg", std::process::id()));
         fs::write(&file, config)?;
-        let mut command = Command::new("haproxy");
+        let mut command = child::tied("haproxy");
         command.arg("-db").arg("-f").arg(&file);
-        let started = self.program(
-            command,
-            &[(Kind::Haproxy, plain), (Kind::HaproxySplice, splice)],
-        );
+        let serves = [(Kind::Haproxy, plain), (Kind::HaproxySplice, splice)];
+        let started = self.program("haproxy", command, &serves);
         fs::remove_file(&file)?;
         started
     }
 
     fn socat(&mut self, to: SocketAddr) -> Result<(), Error> {
         let port = free_port()?;
-        let mut command = Command::new("socat");
+        let mut command = child::tied("socat");
         command.args(["-b", "65536"]);
         command.arg(format!(
             "TCP-LISTEN:{},bind={},fork,reuseaddr,nodelay,backlog=1024",
@@ -95,7 +93,7 @@ impl Middles {
             port.ip()
         ));
         command.arg(format!("TCP:{to},nodelay"));
-        self.program(command, &[(Kind::Socat, port)])?;
+        self.program("socat", command, &[(Kind::Socat, port)])?;
         // Its children do the work, and end.
         self.middles.iter_mut().for_each(|middle| {
             if middle.kind == Kind::Socat {
@@ -108,25 +106,26 @@ impl Middles {
     /// Starts another program, and waits until it listens. Says so when it is not installed.
     fn program(
         &mut self,
+        name: &str,
         mut command: Command,
         serves: &[(Kind, SocketAddr)],
     ) -> Result<(), Error> {
-        let name = command.get_program().to_string_lossy().into_owned();
+        for needed in [name, "setpriv"] {
+            if !child::is_installed(needed) {
+                let _ = writeln!(io::stderr(), "left out: {needed} is not installed");
+                return Ok(());
+            }
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let mut program = match command.process_group(0).spawn() {
-            Ok(child) => Program(child),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let _ = writeln!(io::stderr(), "left out: {name} is not installed");
-                return Ok(());
-            }
-            Err(error) => return Err(format!("could not start {name}: {error}").into()),
-        };
+        let spawned = command.process_group(0).spawn();
+        let spawned = spawned.map_err(|error| format!("could not start {name}: {error}"))?;
+        let mut program = Program(spawned);
         let id = program.0.id();
         for &(kind, address) in serves {
-            program.wait_for(&name, address)?;
+            program.wait_for(name, address)?;
             self.middles.push(Middle {
                 kind,
                 address,
