@@ -12,7 +12,6 @@ mod attempt;
 mod binding;
 mod check;
 mod client;
-mod completions;
 mod connect;
 mod duration;
 mod exit;
@@ -20,11 +19,11 @@ mod failure;
 mod get;
 mod identity;
 mod json;
-mod man;
 mod messages;
 mod options;
 mod paths;
 mod proxy;
+mod reference;
 mod report;
 mod roots;
 mod stdout;
@@ -86,8 +85,8 @@ fn act(command: &Command) -> Result<Exit, UsageError> {
         Command::Paths(paths, settings) => drive(settings, paths::paths(paths, settings)),
         Command::Connect(connect, settings) => drive(settings, connect::connect(connect, settings)),
         Command::Proxy(proxy, settings) => proxy::proxy(proxy, settings),
-        Command::Completions(shell) => Ok(completions::completions(*shell)),
-        Command::Man(dir) => Ok(man::man(dir)),
+        Command::Completions(shell) => Ok(reference::completions(*shell)),
+        Command::Man(dir) => Ok(reference::man(dir)),
     }
 }
 

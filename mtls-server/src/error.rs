@@ -80,6 +80,13 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// Completions or manual pages could not be written.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// An address cannot be listened on.
     Listen {
         /// The address.
@@ -162,6 +169,11 @@ impl fmt::Display for Error {
             Self::WriteCa { path, source } => {
                 write!(f, "cannot write the CA to {}: {source}", path.display())
             }
+            Self::Write { path, source } => write!(
+                f,
+                "cannot write {}: {source}; name a directory that you may write to",
+                path.display()
+            ),
             Self::Listen { address, source } => write_listen(f, *address, source),
             Self::SameAddress(one, other) => write!(
                 f,
@@ -257,6 +269,7 @@ impl std::error::Error for Error {
         match self {
             Self::Directory { source, .. }
             | Self::WriteCa { source, .. }
+            | Self::Write { source, .. }
             | Self::Listen { source, .. }
             | Self::Runtime(source) => Some(source),
             Self::Pem { source, .. } => Some(source),

@@ -11,13 +11,13 @@ mod reference;
 mod shared;
 
 use clap::{Parser, Subcommand};
+use mtls_manual::{CompletionsArgs, ManArgs};
 
 pub(crate) use self::check::Check;
 pub(crate) use self::connect::Connect;
 pub(crate) use self::get::Get;
 pub(crate) use self::paths::Paths;
 pub(crate) use self::proxy::Proxy;
-pub(crate) use self::reference::{Completions, Man};
 pub(crate) use self::shared::Shared;
 
 const EXAMPLES: &str = "\
@@ -98,10 +98,10 @@ pub(crate) enum Command {
     Proxy(Box<Proxy>),
     /// Write what a shell completes commands and options by
     #[command(after_help = reference::COMPLETIONS_EXAMPLES)]
-    Completions(Completions),
+    Completions(CompletionsArgs),
     /// Write the manual pages
     #[command(after_help = reference::MAN_EXAMPLES)]
-    Man(Man),
+    Man(ManArgs),
 }
 
 /// What follows the options in a command's `--help`; `-h` has the examples alone.

@@ -1,9 +1,4 @@
-//! What was typed after `completions` and `man`.
-
-use std::path::PathBuf;
-
-use clap::Args;
-use clap_complete::Shell;
+//! Examples in the help of `completions` and `man`.
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -20,16 +15,3 @@ Examples:
       install the pages for yourself; then `man mtls-client-get`
   mtls-client man pages && man -l pages/mtls-client.1
       write them somewhere, and read one";
-
-#[derive(Debug, Args)]
-pub(crate) struct Completions {
-    /// The shell that completes
-    pub(crate) shell: Shell,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Man {
-    /// Where the pages go, one for each command; created if it is not there
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: PathBuf,
-}

@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Connect(Connect, Settings),
     Paths(Paths, Settings),
     Proxy(Proxy, Settings),
-    Completions(clap_complete::Shell),
+    Completions(mtls_manual::Shell),
     /// Into this directory.
     Man(std::path::PathBuf),
 }

@@ -3,6 +3,7 @@
 mod common;
 mod config;
 mod passthrough;
+mod reference;
 mod serve;
 mod terminate;
 mod time;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use mtls_core::pem::redact;
+use mtls_manual::{CompletionsArgs, ManArgs};
 
 use crate::error::Error;
 use crate::service::{finish_log, say, start_log};
@@ -96,7 +98,19 @@ pub enum Command {
     /// Look at a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
+
+    /// Generate shell completions
+    #[command(after_help = reference::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+
+    /// Generate the manual pages
+    #[command(after_help = reference::MAN_EXAMPLES)]
+    Man(ManArgs),
 }
+
+/// The commands that serve nothing: no table of a configuration file and no variable of the
+/// environment holds their arguments.
+pub(super) const WITHOUT_CONFIGURATION: [&str; 4] = ["config", "completions", "man", "help"];
 
 impl Command {
     async fn run(self) -> Result<(), Error> {
@@ -105,6 +119,8 @@ impl Command {
             Self::Passthrough(args) => args.run().await,
             Self::Terminate(args) => args.run().await,
             Self::Config(command) => command.run(),
+            Self::Completions(args) => reference::completions(&args),
+            Self::Man(args) => reference::man(&args),
         }
     }
 
@@ -114,7 +130,7 @@ impl Command {
             Self::Serve(args) => args.check(),
             Self::Terminate(args) => args.check(),
             Self::Passthrough(args) => args.check(),
-            Self::Config(_) => Vec::new(),
+            Self::Config(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 
@@ -124,7 +140,7 @@ impl Command {
             Self::Serve(args) => args.server.addresses(),
             Self::Terminate(args) => args.server.addresses(),
             Self::Passthrough(args) => args.addresses(),
-            Self::Config(_) => Vec::new(),
+            Self::Config(_) | Self::Completions(_) | Self::Man(_) => Vec::new(),
         }
     }
 }

@@ -6,14 +6,18 @@ use std::ffi::OsStr;
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command};
 
-/// The command, with a variable for each option of each of its subcommands but `config`, which is
-/// about a file and not about this run.
+use crate::cli::WITHOUT_CONFIGURATION;
+
+/// The command, with a variable for each option of each of its subcommands but those
+/// [without configuration](WITHOUT_CONFIGURATION).
 pub(super) fn with_environment(command: Command) -> Command {
     command
         .mut_args(readable_from_environment)
-        .mut_subcommands(|subcommand| match subcommand.get_name() {
-            "config" => subcommand,
-            _ => with_environment(subcommand),
+        .mut_subcommands(|subcommand| {
+            match WITHOUT_CONFIGURATION.contains(&subcommand.get_name()) {
+                true => subcommand,
+                false => with_environment(subcommand),
+            }
         })
 }
 

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem};
+use crate::cli::WITHOUT_CONFIGURATION;
 
 /// A configuration file: a table for each command.
 #[derive(Debug)]
@@ -87,7 +88,7 @@ impl ConfigFile {
 /// The commands that can have a table.
 pub(super) fn configurable(root: &Command) -> impl Iterator<Item = &Command> {
     root.get_subcommands()
-        .filter(|command| !matches!(command.get_name(), "config" | "help"))
+        .filter(|command| !WITHOUT_CONFIGURATION.contains(&command.get_name()))
 }
 
 type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;

@@ -12,7 +12,7 @@ use mtls_core::pem::redact;
 use super::environment::{variable_of, with_environment};
 use super::error::{CommandLineError, ConfigError, Problem};
 use super::file::{ConfigFile, Setting, Table};
-use crate::cli::Cli;
+use crate::cli::{Cli, WITHOUT_CONFIGURATION};
 
 impl Cli {
     /// Reads a command line, the program's name first, with the environment and the file that it
@@ -90,7 +90,8 @@ impl<'a> FirstLook<'a> {
         let lenient = command.clone().ignore_errors(true);
         let matches = lenient.try_get_matches_from(typed).ok()?;
         let (name, matches) = matches.subcommand()?;
-        let command = command.find_subcommand(name).filter(|_| name != "config")?;
+        let configured = !WITHOUT_CONFIGURATION.contains(&name);
+        let command = command.find_subcommand(name).filter(|_| configured)?;
         Some(Self {
             command,
             config: matches.get_one("config").cloned(),

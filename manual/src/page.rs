@@ -1,64 +1,22 @@
-//! The command `man`: a manual page for each command, from what `--help` says.
+//! A page, from what the help of a command says.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::args::Cli;
-use crate::exit::Exit;
-use crate::failure::Failure;
-use crate::messages;
-
 const MANUAL: &str = "Multipath TLS";
 
-/// Writes the pages, and their names to standard output.
-pub(crate) fn man(dir: &Path) -> Exit {
-    match write_all(dir) {
-        Ok(()) => Exit::Success,
-        Err(failure) => {
-            messages::error(&failure);
-            failure.exit
-        }
-    }
-}
-
-fn write_all(dir: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(dir).map_err(|error| not_written(dir, &error))?;
-    let mut program = Cli::command().disable_help_subcommand(true);
-    program.build();
-    let names: Vec<_> = commands(&program).map(page_name).collect();
-    for command in commands(&program) {
-        let path = dir.join(format!("{}.1", page_name(command)));
-        page(command, &names)
-            .and_then(|page| std::fs::write(&path, page))
-            .map_err(|error| not_written(&path, &error))?;
-        tell(&path)?;
-    }
-    Ok(())
-}
-
-/// The program itself, and its commands.
-fn commands(program: &Command) -> impl Iterator<Item = &Command> {
-    let visible = program.get_subcommands().filter(|sub| !sub.is_hide_set());
-    std::iter::once(program).chain(visible)
-}
-
-fn page_name(command: &Command) -> String {
-    let name = command.get_display_name();
-    name.unwrap_or_else(|| command.get_name()).to_owned()
-}
-
-fn page(command: &Command, names: &[String]) -> io::Result<String> {
+/// The page of a command. It refers to the others of these names.
+pub(crate) fn render(command: &Command, names: &[String], source: &str) -> io::Result<String> {
     let name = page_name(command);
     // One line, where every option would make a paragraph; they are listed below.
     let mut described = command.clone();
     let usage = described.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim().to_owned();
     let man = Man::new(described.override_usage(usage));
-    let mut page = title(&name).into_bytes();
+    let mut page = title(&name, source).into_bytes();
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -74,10 +32,16 @@ fn page(command: &Command, names: &[String]) -> io::Result<String> {
     Ok(without_blank_lines(&page))
 }
 
+/// The name of a command's page: `mtls-client-get` for `mtls-client get`.
+pub(crate) fn page_name(command: &Command) -> String {
+    let name = command.get_display_name();
+    name.unwrap_or_else(|| command.get_name()).to_owned()
+}
+
 /// Without a date, so that the same program always writes the same page.
-fn title(name: &str) -> String {
-    let (name, version) = (name.to_uppercase(), env!("CARGO_PKG_VERSION"));
-    format!(".TH \"{name}\" \"1\" \"\" \"mtls-client {version}\" \"{MANUAL}\"\n")
+fn title(name: &str, source: &str) -> String {
+    let name = name.to_uppercase();
+    format!(".TH \"{name}\" \"1\" \"\" \"{source}\" \"{MANUAL}\"\n")
 }
 
 /// What stands behind the options in the help, as sections of a page: blocks that begin with
@@ -195,17 +159,4 @@ fn in_ascii(text: &str) -> String {
         }
     }
     ascii
-}
-
-fn tell(path: &Path) -> Result<(), Failure> {
-    let told = messages::print(&format!("{}\n", path.display()));
-    told.map_err(|error| not_written(&PathBuf::from("standard output"), &error))
-}
-
-fn not_written(path: &Path, error: &io::Error) -> Failure {
-    let message = format!(
-        "could not write `{}`: {error}. Name a directory that you may write to.",
-        path.display()
-    );
-    Failure::new(Exit::Write, "write-error", message)
 }
