@@ -264,3 +264,6 @@ fn worse(failure: SideFailure, than: Option<(usize, SideFailure)>) -> bool {
     };
     than.is_none_or(|(_, other)| severity(failure) > severity(other))
 }
+
+#[cfg(test)]
+mod tests;
