@@ -194,12 +194,3 @@ pub use verdict::evidence::{CertificateEvidence, Evidence};
 pub use verdict::policy::{Policy, UnknownPolicy};
 #[cfg(feature = "tokio")]
 pub use verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
-
-/// Compiles the code in the pages for readers.
-#[cfg(doctest)]
-mod pages {
-    #[doc = include_str!("../../README.md")]
-    struct Readme;
-    #[doc = include_str!("../../docs/guide.md")]
-    struct Guide;
-}

@@ -78,3 +78,12 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Resu
         .await
         .map_err(|_| format!("waited in vain for this: {what}").into())
 }
+
+/// Compiles the code in the pages for readers, which no published package contains.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}
