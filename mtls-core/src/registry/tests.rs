@@ -82,6 +82,8 @@ async fn dropping_a_look_up_gives_its_place_up() {
     );
     drop(waiting);
     assert_eq!(registry.waits(), 0);
+    let mut again = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    assert!(poll!(&mut again).is_pending(), "its place is free");
 }
 
 #[tokio::test]
@@ -206,4 +208,139 @@ async fn a_full_registry_does_not_claim_that_a_handshake_is_unknown() {
     let _first = registry.register(key(1), keys()).await.expect("a place");
     let reply = registry.look_up(key(2), Patience::AtOnce, asker(1)).await;
     assert!(matches!(reply, LookupReply::Busy));
+}
+
+#[test]
+fn the_default_bounds_are_the_documented_ones() {
+    let limits = MemoryRegistryLimits::default();
+    assert_eq!(limits.handshakes, 1_048_576);
+    assert_eq!(limits.tombstone, Duration::from_secs(10));
+    assert_eq!(limits.waits, 16_384);
+    assert_eq!(limits.waits_per_peer, 1_024);
+    assert_eq!(limits.waits_per_handshake_and_peer, 4);
+}
+
+#[tokio::test]
+async fn a_handshake_is_opened_by_a_look_up_of_its_own_only() {
+    let registry = MemoryRegistry::default();
+    let _other = registry.look_up(key(2), Patience::UntilFlushed, asker(1));
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    assert!(!entry.status().opened);
+    let _look_up = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    assert!(entry.status().opened);
+}
+
+#[tokio::test]
+async fn an_evicted_open_no_longer_counts() {
+    let limits = MemoryRegistryLimits {
+        waits: 1,
+        ..MemoryRegistryLimits::default()
+    };
+    let registry = MemoryRegistry::new(limits);
+    let evicted = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    let _other = registry.look_up(key(2), Patience::UntilFlushed, asker(2));
+    assert!(matches!(evicted.await, LookupReply::Busy));
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    assert!(!entry.status().opened);
+}
+
+#[tokio::test]
+async fn the_waits_of_one_peer_for_a_handshake_do_not_bound_another_peer() {
+    let registry = MemoryRegistry::default();
+    let waiting: Vec<_> = (0..4)
+        .map(|_| registry.look_up(key(1), Patience::UntilFlushed, asker(1)))
+        .collect();
+    let mut other = registry.look_up(key(1), Patience::UntilFlushed, asker(2));
+    assert!(poll!(&mut other).is_pending());
+    // One of several places is given up: the others are still answered.
+    drop(waiting.into_iter().next());
+    assert_eq!(registry.waits(), 1);
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    entry.flushed();
+    assert!(matches!(other.await, LookupReply::Found(_)));
+}
+
+#[tokio::test]
+async fn a_flushed_handshake_is_found_without_waiting() {
+    let registry = MemoryRegistry::default();
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    entry.flushed();
+    let reply = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    assert!(matches!(reply.await, LookupReply::Found(_)));
+    assert_eq!(registry.handshakes(), 1);
+}
+
+#[tokio::test]
+async fn a_dispute_reaches_the_registration_that_it_names_and_leaves_it_registered() {
+    let registry = MemoryRegistry::default();
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    let registration = found(&registry, key(1)).await.expect("there").registration;
+    let service = key(1).service;
+    let about = |registration| confirmed(key(1), registration).confirmation;
+    let other = RegistrationId(registration.0 + 1);
+    registry.dispute(service, about(other)).await;
+    assert!(!entry.status().disputed);
+    registry.dispute(service, about(registration)).await;
+    assert!(entry.status().disputed);
+    assert!(entry.status().confirmations.is_empty());
+    assert!(entry.confirmed().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn the_confirmations_of_a_handshake_are_bounded() {
+    let registry = MemoryRegistry::default();
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    let registration = found(&registry, key(1)).await.expect("there").registration;
+    let service = key(1).service;
+    for count in 1..=MAX_CONFIRMATIONS + 1 {
+        let confirmed = confirmed(key(1), registration);
+        registry.confirm(service, confirmed).await;
+        let kept = entry.status().confirmations.len();
+        assert_eq!(kept, count.min(MAX_CONFIRMATIONS));
+    }
+}
+
+/// A confirmed handshake is kept for slower side paths, no longer than any tombstone.
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_handshake_is_swept_away_though_its_connection_lives() {
+    let registry = MemoryRegistry::default();
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    let registration = found(&registry, key(1)).await.expect("there").registration;
+    registry
+        .confirm(key(1).service, confirmed(key(1), registration))
+        .await;
+    assert!(found(&registry, key(1)).await.is_some());
+    tokio::time::sleep(DEFAULT_TOMBSTONE).await;
+    assert_eq!(registry.handshakes(), 0);
+    assert_eq!(entry.status().confirmations.len(), 1);
+}
+
+/// Each tombstone ends at its own time.
+#[tokio::test(start_paused = true)]
+async fn a_later_tombstone_outlives_an_earlier_one() {
+    let registry = MemoryRegistry::default();
+    let first = registry.register(key(1), keys()).await.expect("a place");
+    let second = registry.register(key(2), keys()).await.expect("a place");
+    drop(first);
+    tokio::time::sleep(DEFAULT_TOMBSTONE / 2).await;
+    drop(second);
+    tokio::time::sleep(DEFAULT_TOMBSTONE / 2).await;
+    assert!(found(&registry, key(1)).await.is_none());
+    assert!(found(&registry, key(2)).await.is_some());
+    tokio::time::sleep(DEFAULT_TOMBSTONE / 2).await;
+    assert!(found(&registry, key(2)).await.is_none());
+    assert_eq!(registry.handshakes(), 0);
+}
+
+#[test]
+fn registrations_that_are_refused_name_the_reason_and_the_remedy() {
+    let full = RegisterError::Full { limit: 7 }.to_string();
+    assert!(
+        full.contains("7 handshakes") && full.contains("raise its limit"),
+        "{full}"
+    );
+    let taken = RegisterError::Taken.to_string();
+    assert!(taken.contains("same client random"), "{taken}");
+    let unavailable = RegisterError::Unavailable.to_string();
+    assert_eq!(unavailable, "the registry did not answer");
 }

@@ -131,3 +131,66 @@ fn a_proof_whose_connection_died_is_not_enough() {
     assert_eq!(pair.check(1), None);
     assert_eq!(pair.failure(), SideFailure::Closed);
 }
+
+#[test]
+fn a_proof_for_an_older_handshake_is_a_downgrade_whichever_comes_first() {
+    let mut pair = Pair::new();
+    pair.deliver_to_server();
+    pair.found();
+    pair.deliver_to_client();
+    pair.client.handle_tls_complete(TlsVersion::Older, [8; 32]);
+    let downgrade = SideFailure::Interception(InterceptionReason::Downgrade);
+    assert_eq!(pair.failure(), downgrade);
+}
+
+#[test]
+fn reused_connections_that_died_are_replaced_four_times() {
+    let mut pair = Pair::new();
+    for _ in 0..4 {
+        pair.client.handle_disconnected(true);
+        assert!(pair.client.wants_connection());
+        let nonce = pair.nonce();
+        pair.client.handle_link(nonce);
+        assert!(!pair.client.wants_connection());
+    }
+    pair.client.handle_disconnected(true);
+    assert_eq!(pair.failure(), SideFailure::NoGreeting);
+}
+
+#[test]
+fn a_verification_that_has_ended_wants_nothing_and_says_nothing() {
+    let mut pair = Pair::new();
+    pair.client.handle_disconnected(true);
+    pair.client.handle_unreachable();
+    while pair.client.poll_transmit().is_some() {}
+    assert!(!pair.client.wants_connection());
+    pair.client.handle_link([9; 32]);
+    assert_eq!(pair.client.poll_transmit(), None);
+
+    let reject = Frame {
+        association: association(),
+        body: FrameBody::Confirm {
+            value: Value([0; 32]),
+        },
+    };
+    pair.client.handle_frame(&reject, [9; 32]);
+    assert_eq!(pair.client.poll_transmit(), None);
+    assert_eq!(pair.failure(), SideFailure::Unreachable);
+}
+
+#[test]
+fn garbage_is_misbehaviour_only_after_the_greeting() {
+    for (peer, failure) in [
+        (Peer::Connected, SideFailure::NoGreeting),
+        (
+            Peer::Greeted,
+            SideFailure::Misbehaved(SideMisbehaved::InvalidFrame),
+        ),
+    ] {
+        let mut pair = Pair::new();
+        pair.client.handle_peer(peer);
+        pair.client.handle_peer(Peer::Dialling);
+        pair.client.handle_garbage();
+        assert_eq!(pair.failure(), failure);
+    }
+}

@@ -283,3 +283,76 @@ fn the_exporter_is_chosen_where_both_have_it() {
     pair.client.handle_values(&secret.values(&check.context));
     assert!(matches!(pair.client.outcome(), ClientOutcome::Verified(_)));
 }
+
+#[test]
+fn a_connection_is_asked_once() {
+    let mut pair = Pair::new();
+    assert!(pair.client.is_asking());
+    assert!(!pair.client.wants_connection());
+    pair.client.handle_link([9; 32]);
+    assert_eq!(pair.deliver_to_server().len(), 1, "one Open");
+    pair.found();
+    pair.deliver_to_client();
+    assert!(!pair.client.is_asking());
+    pair.tls_complete();
+    assert!(pair.client.poll_check().is_some());
+    assert_eq!(pair.client.poll_check(), None);
+}
+
+#[test]
+fn an_end_without_values_for_the_chosen_binding_says_so() {
+    let mut pair = Pair::new();
+    pair.deliver_to_server();
+    pair.found();
+    pair.deliver_to_client();
+    pair.tls_complete();
+    assert!(pair.client.poll_check().is_some());
+    pair.client.handle_no_values();
+    let code = RejectCode::NoCommonBinding;
+    assert_eq!(pair.failure(), SideFailure::Rejected(code));
+    let sent = pair.deliver_to_server();
+    assert!(
+        matches!(sent[..], [Frame { body: FrameBody::Reject { code: sent }, .. }] if sent == code)
+    );
+    assert_eq!(pair.server.exchanges(), 0);
+}
+
+#[test]
+fn after_the_proof_a_second_one_is_misbehaviour_and_busy_is_final() {
+    for busy in [false, true] {
+        let mut pair = Pair::new();
+        pair.deliver_to_server();
+        pair.found();
+        let proof = pair.deliver_to_client();
+        let mut frame = proof[0];
+        if busy {
+            let code = RejectCode::Busy;
+            frame.body = FrameBody::Reject { code };
+        }
+        pair.client.handle_frame(&frame, [9; 32]);
+        let expected = match busy {
+            false => SideFailure::Misbehaved(SideMisbehaved::SecondProof),
+            true => SideFailure::Rejected(RejectCode::Busy),
+        };
+        assert_eq!(pair.failure(), expected);
+    }
+}
+
+#[test]
+fn a_proof_without_a_live_open_is_misbehaviour() {
+    let mut pair = Pair::new();
+    pair.deliver_to_server();
+    pair.looked_up(&Lookup::Busy);
+    pair.deliver_to_client();
+    let proof = Frame {
+        association: association(),
+        body: FrameBody::Proof {
+            nonce_s: [1; 32],
+            binding: Binding::Hello,
+            value: Value([0; 32]),
+        },
+    };
+    pair.client.handle_frame(&proof, [3; 32]);
+    let misbehaved = SideFailure::Misbehaved(SideMisbehaved::ProofWithoutOpen);
+    assert_eq!(pair.failure(), misbehaved);
+}

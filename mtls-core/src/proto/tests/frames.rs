@@ -85,3 +85,26 @@ fn what_is_no_frame_is_refused_by_name() {
         Err(FrameError::NotTheGreeting)
     );
 }
+
+#[test]
+fn the_longest_body_is_no_longer_than_the_limit() {
+    let mut longest = vec![4, 2, 0];
+    longest.extend([0; 512]);
+    assert_eq!(
+        Frame::decode(&longest),
+        Err(FrameError::TrailingBytes {
+            kind: 4,
+            trailing: 512 - 16
+        })
+    );
+}
+
+#[test]
+fn a_peer_has_greeted_once_its_whole_greeting_is_here() {
+    let mut reader = FrameReader::new();
+    for byte in GREETING {
+        assert!(!reader.greeted());
+        reader.read(&[byte], |_| {}).expect("the greeting");
+    }
+    assert!(reader.greeted());
+}

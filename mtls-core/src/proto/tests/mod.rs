@@ -3,6 +3,7 @@
 mod endings;
 mod exchange;
 mod frames;
+mod messages;
 mod server;
 mod values;
 
