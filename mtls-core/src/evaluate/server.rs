@@ -106,3 +106,6 @@ impl Judge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! What a server makes of its side connections, without a network: the reason of each verdict, and what
+//! the policies let pass.
+
+use super::*;
+use crate::proto::binding::{Binding, Bindings, HelloHash, SideContext, SideSecrets};
+use crate::proto::client::InterceptionReason;
+use crate::proto::server::{Confirmation, HandshakeKeys, Patience};
+use crate::registry::{
+    Asker, ConfirmedSide, LookupReply, MemoryRegistry, PendingRegistry, RegistryKey, ServiceId,
+};
+
+const POLICIES: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::Observe];
+
+fn peer(last: u8) -> SocketAddr {
+    ([192, 0, 2, last], 443).into()
+}
+
+fn association() -> Association {
+    Association([3; 16])
+}
+
+fn judge(policy: Policy) -> Judge {
+    Judge {
+        policy,
+        deadline: Duration::from_secs(3),
+        started: Instant::now(),
+        peer: peer(1),
+        association: Some(association()),
+        times: Times::default(),
+    }
+}
+
+/// A registered handshake, and the means to confirm or dispute it.
+struct Registered {
+    registry: MemoryRegistry,
+    registration: Arc<dyn Registration>,
+    confirmation: Confirmation,
+}
+
+impl Registered {
+    async fn new() -> Self {
+        let registry = MemoryRegistry::default();
+        let key = RegistryKey {
+            service: ServiceId::default(),
+            association: association(),
+        };
+        let keys = HandshakeKeys::Tls13(SideSecrets::from_hello(&HelloHash([1; 32])));
+        let registration = registry.register(key, keys).await.expect("a place");
+        let unnoticed = registration.status();
+        assert!(!unnoticed.opened);
+        let asker = Asker {
+            peer: peer(2).ip(),
+            confirmed_before: false,
+        };
+        let reply = registry.look_up(key, Patience::AtOnce, asker).await;
+        let LookupReply::Found(found) = reply else {
+            panic!("expected the handshake, got {reply:?}");
+        };
+        let (nonce, binding) = ([0; 32], Binding::Hello);
+        let context = SideContext::new(&association(), &nonce, Bindings::ALL, &nonce, binding);
+        Self {
+            registry,
+            registration: registration.into(),
+            confirmation: Confirmation {
+                association: association(),
+                registration: found.registration,
+                binding,
+                context,
+            },
+        }
+    }
+
+    async fn confirmed(self) -> Self {
+        let side = ConfirmedSide {
+            confirmation: self.confirmation,
+            peer: peer(2),
+        };
+        self.registry.confirm(ServiceId::default(), side).await;
+        self
+    }
+
+    async fn disputed(self) -> Self {
+        let about = self.confirmation;
+        self.registry.dispute(ServiceId::default(), about).await;
+        self
+    }
+
+    fn get(&self) -> Option<Arc<dyn Registration>> {
+        Some(Arc::clone(&self.registration))
+    }
+}
+
+/// The outcome of the verdict that passes, or of the refusal.
+fn concluded(
+    policy: Policy,
+    registration: Option<Arc<dyn Registration>>,
+    unfit: Option<Reason>,
+) -> (bool, Outcome) {
+    match judge(policy).conclude(registration, unfit, TlsReport::default()) {
+        Ok(handle) => (true, handle.get().outcome),
+        Err(Error::Unverified(why)) => {
+            assert_eq!(why.verdict.outcome, Outcome::Unverified(why.reason));
+            (false, why.verdict.outcome)
+        }
+        Err(Error::Disputed(verdict)) => (false, verdict.outcome),
+        Err(other) => panic!("unexpected {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_not_registered_passes_unless_verification_is_required() {
+    for policy in POLICIES {
+        let (passes, outcome) = concluded(policy, None, None);
+        assert_eq!(outcome, Outcome::Unverified(Reason::NotRegistered));
+        assert_eq!(passes, policy != Policy::Require, "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_without_a_confirmation_passes_unless_verification_is_required() {
+    let opened = Registered::new().await;
+    for policy in POLICIES {
+        let (passes, outcome) = concluded(policy, opened.get(), None);
+        assert_eq!(outcome, Outcome::Unverified(Reason::NotConfirmed));
+        assert_eq!(passes, policy != Policy::Require, "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn a_confirmed_handshake_passes_with_both_paths_in_its_verdict() {
+    let registered = Registered::new().await.confirmed().await;
+    for policy in POLICIES {
+        let handle = judge(policy).conclude(registered.get(), None, TlsReport::default());
+        let verdict = handle.expect("a verified connection passes").get();
+        assert!(verdict.verified().is_some());
+        let peers: Vec<_> = verdict.paths.iter().map(|path| path.peer).collect();
+        assert_eq!(peers, [Some(peer(1)), Some(peer(2))]);
+        assert!(verdict.times.verdict.is_some());
+        assert_eq!(verdict.association, Some(association()));
+    }
+}
+
+#[tokio::test]
+async fn a_disputed_handshake_passes_only_where_it_is_observed() {
+    let registered = Registered::new().await.disputed().await;
+    for policy in POLICIES {
+        let (passes, outcome) = concluded(policy, registered.get(), None);
+        assert_eq!(
+            outcome,
+            Outcome::Intercepted(InterceptionReason::WrongValue)
+        );
+        assert_eq!(passes, policy == Policy::Observe, "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn no_confirmation_verifies_a_handshake_that_cannot_be_bound() {
+    let registered = Registered::new().await.confirmed().await;
+    for (unfit, passes_under) in [
+        (Reason::NotTls13, &POLICIES[1..]),
+        (Reason::EarlyData, &POLICIES[..0]),
+    ] {
+        for policy in POLICIES {
+            let (passes, outcome) = concluded(policy, registered.get(), Some(unfit));
+            assert_eq!(outcome, Outcome::Unverified(unfit));
+            assert_eq!(passes, passes_under.contains(&policy), "{policy} {unfit:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_verdict_follows_what_side_connections_say_later() {
+    let registered = Registered::new().await;
+    let handle = judge(Policy::Observe).conclude(registered.get(), None, TlsReport::default());
+    let handle = handle.expect("observe lets it pass");
+    assert!(handle.get().verified().is_none());
+    registered.confirmed().await;
+    assert!(handle.get().verified().is_some());
+}
+
+#[tokio::test]
+async fn a_confirm_is_awaited_until_the_deadline_after_the_start() {
+    let judge = judge(Policy::Require);
+    assert_eq!(judge.end() - judge.started, judge.deadline);
+}
