@@ -10,18 +10,18 @@ use crate::{Error, HostName, Pki};
 const EXAMPLES: &str = "\
 Examples:
   mtls-certs init pki
-      for localhost, 127.0.0.1 and ::1
+      create certificates for localhost, 127.0.0.1 and ::1
   mtls-certs init pki --host example.test --host '*.example.test' --host 192.0.2.7
-      for these names and addresses only
+      create certificates for these names and addresses only
   mtls-certs init pki --force
-      new keys and certificates in the place of the old ones
+      replace existing keys and certificates
 
 Exit status: 0 done, 1 failed (the message says why), 2 wrong command line.";
 
-/// Make test certificates for multipath TLS (not mutual TLS).
+/// Create test certificates for multipath TLS (not mutual TLS).
 ///
-/// A CA with a server certificate, and a rogue CA of the same subject with a certificate for the
-/// same server: what a man in the middle would use. For tests and development only.
+/// Creates a CA with a server certificate, and a rogue CA of the same subject with a certificate
+/// for the same server, as a man in the middle would use. For tests and development only.
 #[derive(Debug, Parser)]
 #[command(name = "mtls-certs", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -38,11 +38,11 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Init {
-    /// The directory, created if need be
+    /// Output directory, created if it does not exist
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
-    /// A DNS name or IP address of the server (repeatable)
+    /// DNS name or IP address of the server (repeatable)
     #[arg(
         long = "host",
         value_name = "NAME",
@@ -50,7 +50,7 @@ struct Init {
     )]
     hosts: Vec<HostName>,
 
-    /// Overwrite files that exist
+    /// Overwrite existing files
     #[arg(long)]
     force: bool,
 }

@@ -1,4 +1,4 @@
-//! The laboratory's program.
+//! The program `mtls-lab`.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use mtls_lab::latency::{self, LatencyArgs};
 use mtls_lab::matrix::{self, MatrixArgs};
 use mtls_lab::verdicts::{self, VerdictsArgs};
 
-/// Multipath TLS in the laboratory.
+/// Demonstrate, attack and measure multipath TLS.
 #[derive(Parser)]
 #[command(name = "mtls-lab", version)]
 struct Args {

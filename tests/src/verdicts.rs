@@ -24,7 +24,7 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// Show the server's verdict over side paths 1, 2, 5 and 20 times slower than the primary path.
 ///
 /// The real connector and acceptor run in a simulated network, in which the clock is virtual and
-/// computing takes no time. Exits with 0 if every verdict and every time is as specified.
+/// computation takes no time. The exit status is 0 if every verdict and every time is as specified.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct VerdictsArgs {
     /// Round-trip time of the primary path in milliseconds, even

@@ -18,8 +18,8 @@ fn nobody_attacks_and_nothing_fails() {
         pooled: true,
         ..Scenario::honest()
     };
-    check(pooled.named("nobody attacks, the side connection is reused"));
-    check(two_sides().named("nobody attacks, two side paths"));
+    check(pooled.named("no attacker, the side connection is reused"));
+    check(two_sides().named("no attacker, two side paths"));
 }
 
 #[test]

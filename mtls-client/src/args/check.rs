@@ -1,4 +1,4 @@
-//! What was typed after `check`.
+//! Arguments of `check`.
 
 use std::path::PathBuf;
 
@@ -9,27 +9,28 @@ use crate::args::Shared;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   mtls-client check example.org
-      the verdict, with the paths, the TLS connection and the times
+      print the verdict, the paths, the TLS connection and the times
   mtls-client check --side if:wwan0 --require-independent example.org example.net:8443
-      two servers as a table, over paths that are really two
+      check two servers over independent paths, and print a table
   mtls-client check --jobs 64 -i servers.txt --json > verdicts.jsonl
-      every server in a file, one line of JSON for each, in the order of the file
+      check every server in a file, and print one line of JSON for each, in the order of the file
   mtls-client check --side socks5h://127.0.0.1:9050 --evidence-dir evidence example.org
-      the side path through Tor; what an attacker presents is kept
+      use Tor for the side path, and save what an attacker presents
   mtls-client check --policy observe -v example.org example.net
-      a full report on each, whatever the verdict";
+      print a full report on each server, verified or not";
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// HOST, HOST:PORT (default 443) or an https URL; several give a table, in their order
+    /// HOST, HOST:PORT (default 443) or https URL to verify; several targets give a table, in the
+    /// order given
     #[arg(required_unless_present = "input", value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
 
-    /// Targets from a file (`-`: standard input), one in a line; `#` begins a comment
+    /// Read targets from FILE (`-` for standard input), one per line; `#` starts a comment
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Vec<PathBuf>,
 
-    /// How many targets are checked at a time, 256 at most
+    /// Number of targets to check in parallel, at most 256
     #[arg(
         short, long, value_name = "NUMBER", default_value_t = 16,
         value_parser = clap::value_parser!(u16).range(1..=256)

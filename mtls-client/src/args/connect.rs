@@ -1,4 +1,4 @@
-//! What was typed after `connect`.
+//! Arguments of `connect`.
 
 use clap::Args;
 
@@ -7,22 +7,22 @@ use crate::args::Shared;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   mtls-client connect --brief example.org:443
-      what you type goes to the server, what it sends comes back; Ctrl-D ends your side
+      send what you type, and print what the server sends; Ctrl-D closes the sending half
   printf 'GET / HTTP/1.0\\r\\nHost: example.org\\r\\n\\r\\n' |
       mtls-client connect --ignore-eof example.org:443
-      a request by hand; nothing of it is sent before the verdict
+      send a request by hand; no part of it is sent before the verdict
   mtls-client connect --alpn imap --side if:wwan0 --require-independent mail.example.org:993
-      another protocol, over two networks
+      use another protocol, over two networks
   mtls-client connect --no-stdin --json logs.example.org:6514 >log
-      receive only; the verdict, as one line of JSON, on standard error
+      receive only, and write the verdict as one line of JSON to standard error
   ssh -o ProxyCommand='mtls-client connect %h:443' bastion.example.org
-      a verified tunnel for another program";
+      open a verified tunnel for another program";
 
 const JSON_HELP: &str =
-    "Write what --brief does as one line of JSON to standard error, before the data";
+    "Write the report of --brief as one line of JSON to standard error, before the data";
 
 const VERBOSE_HELP: &str =
-    "Write the verdict to standard error; -vv: also what happens (RUST_LOG does so too)";
+    "Write the verdict to standard error; -vv also logs events (or set RUST_LOG)";
 
 #[derive(Debug, Args)]
 #[command(
@@ -30,31 +30,31 @@ const VERBOSE_HELP: &str =
     mut_arg("verbose", |arg| arg.help(VERBOSE_HELP)),
 )]
 pub(crate) struct Connect {
-    /// The server; without a port, 443
+    /// Server to connect to; the default port is 443
     #[arg(value_name = "HOST:PORT")]
     pub(crate) target: String,
 
-    /// Write the verdict, the paths, the TLS connection and its channel bindings to standard
-    /// error, before the data
+    /// Write verdict, paths, TLS connection and channel bindings to standard error, before the
+    /// data
     #[arg(long)]
     pub(crate) brief: bool,
 
-    /// Offer these application protocols (ALPN), the preferred one first [default: none]
+    /// Offer these application protocols (ALPN), in order of preference [default: none]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) alpn: Vec<String>,
 
-    /// The server's name in TLS and in its certificate, where HOST is an address
+    /// Name of the server in SNI and in its certificate, if HOST is an address
     #[arg(long, value_name = "NAME")]
     pub(crate) servername: Option<String>,
 
-    /// Do not tell the server that standard input has ended; go on until the server ends
+    /// Do not signal the end of standard input to the server, and continue until the server closes
     ///
-    /// For servers that take a client which has ended for one that has gone, as many web servers
-    /// do.
+    /// Many web servers treat a client that has closed its sending half as disconnected, and do
+    /// not answer.
     #[arg(long, conflicts_with = "no_stdin")]
     pub(crate) ignore_eof: bool,
 
-    /// Send nothing, and receive until the server ends; standard input is left alone
+    /// Send nothing, do not read standard input, and receive until the server closes
     #[arg(short = 'N', long)]
     pub(crate) no_stdin: bool,
 

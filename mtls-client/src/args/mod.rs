@@ -1,6 +1,6 @@
-//! What was typed. [`options`](crate::options) says what it means.
+//! The command line as typed; [`options`](crate::options) turns it into settings.
 //!
-//! Each command has a file of its own here, with its examples.
+//! Each command has its own file here, with its examples.
 
 mod check;
 mod connect;
@@ -25,25 +25,25 @@ Examples:
   mtls-client get https://example.org/
       fetch a page, verified over a second connection
   mtls-client get --side if:wwan0 https://example.org/
-      the page over the usual route, the verification over the mobile network
+      fetch the page over the default route, and verify over the mobile network
   mtls-client check --side socks5h://127.0.0.1:9050 example.org example.net:8443
-      the verdict for two servers, the side path through Tor
+      check two servers, with Tor as the side path
   mtls-client paths example.org
-      which second paths this machine has, and whether they lead there
+      list the second paths of this machine, and test whether they reach the server
 
-A second connection, over another network path, shows that both ends took part in the same TLS
-handshake. A man in the middle of the first path is noticed even when his certificate comes from
-a trusted CA.";
+A second connection, over another network path, verifies that both ends took part in the same TLS
+handshake. This detects a man in the middle of the first path, even one with a certificate from a
+trusted CA.";
 
 const NOTES: &str = "\
-MTLS is multipath TLS here, not mutual TLS.
+Here, MTLS means multipath TLS, not mutual TLS.
 
 Paths (SPEC): direct, if:NAME (interface), src:IP (source address), socks5h://HOST:PORT and
-http://HOST:PORT (proxies, which resolve the names). Proxy environment variables are ignored.
+http://HOST:PORT (proxies, which resolve names). Proxy environment variables are ignored.
 
-Policies: `require` refuses what is not verified. `prefer` goes on where the side endpoint cannot
-be reached or does not speak the protocol, which whoever blocks the side path can bring about.
-`observe` always goes on. An interception is refused by the first two.
+Policies: `require` refuses connections that are not verified. `prefer` continues if the side
+endpoint cannot be reached or does not speak the protocol; an attacker who blocks the side path can
+cause this. `observe` always continues. `require` and `prefer` refuse an interception.
 
 Exit status:
     0  verified; or unverified, and the policy allows that
@@ -59,16 +59,16 @@ Exit status:
   111  not verified: the side endpoint could not be reached, fell silent, closed or refused, or
        the paths are not independent (--require-independent)
   112  not verified: the side endpoint does not speak the protocol
-  and as curl's: 1 a redirect that is not https, 16 an HTTP/2 connection failed, 18 the response
-  broke off, 26 could not read what is to be sent, 47 too many redirects, 52 no answer at all, 55 the
-  server did not take it all, 56 what came could not be received, 58 the client certificate cannot
-  be used, 61 a content coding that cannot be decoded, 65 a pipe would have to be sent again, 77 the
-  file of CAs cannot be used, 92 the server reset the HTTP/2 stream.
-  What fails on the primary path wins over 111 and 112. With several targets the worst counts:
-  110, then what is wrong with the command line or its files, 60, 35, 7, 6, 28, 111, 112, and then
-  the rest.";
+  and as in curl: 1 redirect to another scheme than https, 16 HTTP/2 connection failed, 18 response
+  incomplete, 26 could not read the request body, 47 too many redirects, 52 empty response, 55 could
+  not send the whole request, 56 could not receive the response, 58 unusable client certificate, 61
+  unknown or invalid content coding, 65 could not send a request body from a pipe again, 77 unusable
+  CA file, 92 the server reset the HTTP/2 stream.
+  A failure on the primary path takes precedence over 111 and 112. With several targets, the worst
+  one counts: 110, then errors of the command line or its files, 60, 35, 7, 6, 28, 111, 112, and
+  then the rest.";
 
-/// Fetch pages and check servers by multipath TLS (not mutual TLS)
+/// Fetch pages and check servers over multipath TLS (not mutual TLS)
 #[derive(Debug, Parser)]
 #[command(name = "mtls-client", version, max_term_width = 100)]
 // As curl's: an alias or a script may have given the option already.
@@ -81,22 +81,22 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Fetch an https URL; nothing is asked for before the verdict
+    /// Fetch an https URL over a verified connection
     #[command(after_help = get::EXAMPLES, after_long_help = notes(get::EXAMPLES))]
     Get(Get),
-    /// Verify servers, and ask them for nothing
+    /// Verify servers without sending a request
     #[command(after_help = check::EXAMPLES, after_long_help = notes(check::EXAMPLES))]
     Check(Check),
-    /// Connect standard input and output to a server, by a verified stream
+    /// Connect standard input and output to a server over a verified connection
     #[command(after_help = connect::EXAMPLES, after_long_help = notes(connect::EXAMPLES))]
     Connect(Connect),
-    /// List the ways out of this machine, try them, and say which two are really two
+    /// List this machine's network paths, test them, and report which pairs are independent
     #[command(after_help = paths::EXAMPLES, after_long_help = notes(paths::EXAMPLES))]
     Paths(Paths),
-    /// Verify for programs that know nothing of it: a local HTTP and SOCKS proxy
+    /// Run a local HTTP and SOCKS proxy that verifies the connections of unmodified programs
     #[command(after_help = proxy::EXAMPLES, after_long_help = notes(proxy::EXAMPLES))]
     Proxy(Box<Proxy>),
-    /// Write what a shell completes commands and options by
+    /// Generate shell completions
     #[command(after_help = reference::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
     /// Write the manual pages
@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// What follows the options in a command's `--help`; `-h` has the examples alone.
+/// Text after the options in a command's `--help`; `-h` has the examples only.
 fn notes(examples: &str) -> String {
     format!("{examples}\n\n{NOTES}")
 }

@@ -1,4 +1,4 @@
-//! What was typed after `paths`.
+//! Arguments of `paths`.
 
 use std::time::Duration;
 
@@ -10,114 +10,114 @@ use crate::duration;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   mtls-client paths
-      the interfaces of this machine, the ways out, and which of them are really two
+      list the interfaces and paths of this machine, and which pairs are independent
   mtls-client paths example.org
-      each of these ways tried against a server
+      test each of these paths against a server
   mtls-client paths --primary if:wlan0 --side if:wwan0 --side socks5h://127.0.0.1:1080 example.org
-      these paths alone; with --all the others too
+      test these paths only; with --all the others too
   mtls-client paths --require-independent --json example.org
-      one object; exit status 111 where no second path is independent
+      print one JSON object; exit with 111 if no second path is independent
 
-The exit status is 6, 7 or 28 where the primary path does not lead there, 111 where a path of
---side does not, and 112 where no side verifier greets over it. Paths that are only found change
-nothing. To greet is no proof: `check` verifies.";
+The exit status is 6, 7 or 28 if the primary path does not reach the target, 111 if a path of
+--side does not, and 112 if no side verifier greets over it. Paths without --side do not affect
+the exit status. A greeting proves nothing: `check` verifies.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Paths {
-    /// The server to try the paths against: HOST, HOST:PORT (default 443) or an https URL
+    /// Server to test the paths against: HOST, HOST:PORT (default 443) or https URL
     #[arg(value_name = "TARGET")]
     pub(crate) target: Option<String>,
 
-    /// The path that the others are compared with
+    /// Path to compare the others with
     #[arg(
         long,
         value_name = "SPEC",
         default_value = "direct",
         requires = "target",
-        help_heading = "Paths"
+        help_heading = "Path options"
     )]
     pub(crate) primary: String,
 
-    /// A side path to try (repeatable) [default: all that this machine has]
+    /// Side path to test (repeatable) [default: all paths of this machine]
     #[arg(
         long = "side",
         value_name = "SPEC",
         requires = "target",
-        help_heading = "Paths"
+        help_heading = "Path options"
     )]
     pub(crate) sides: Vec<String>,
 
-    /// Try all that this machine has, beside those of --side
-    #[arg(long, requires = "sides", help_heading = "Paths")]
+    /// Test all paths of this machine, in addition to those of --side
+    #[arg(long, requires = "sides", help_heading = "Path options")]
     pub(crate) all: bool,
 
-    /// Where the side verifier is, if not at the server's own host and port
+    /// Address of the side verifier, if it is not the server's own host and port
     #[arg(
         long,
         value_name = "HOST:PORT",
         requires = "target",
-        help_heading = "Paths"
+        help_heading = "Path options"
     )]
     pub(crate) side_endpoint: Option<String>,
 
     /// Use this address for this host and port, on every path (repeatable)
     ///
-    /// An address of another family than a path's source is skipped.
+    /// A path whose source is of the other family skips it.
     #[arg(
         long,
         value_name = "HOST:PORT:ADDR",
         requires = "target",
-        help_heading = "Paths"
+        help_heading = "Path options"
     )]
     pub(crate) resolve: Vec<String>,
 
-    /// Resolve names by this nameserver instead of the system's (repeatable: the next ones are for
-    /// when it does not answer)
+    /// Resolve names with this nameserver instead of the system's (repeatable: the next is used if
+    /// one does not answer)
     ///
-    /// As with `check`.
+    /// ADDR and PATH as with `check`.
     #[arg(
         long,
         value_name = "[PATH=]ADDR",
         requires = "target",
-        help_heading = "Paths"
+        help_heading = "Path options"
     )]
     pub(crate) dns: Vec<String>,
 
-    /// Exit with 111 if a path of --side, or without these every path, is not independent of the
-    /// primary one
-    #[arg(long, requires = "target", help_heading = "Paths")]
+    /// Exit with 111 if a path of --side is not independent of the primary path; without --side,
+    /// if no path is independent of it
+    #[arg(long, requires = "target", help_heading = "Path options")]
     pub(crate) require_independent: bool,
 
-    /// How long a side verifier may take to greet
+    /// Maximum time for the greeting of a side verifier
     #[arg(
         long, value_name = "TIME", default_value = "3s", value_parser = duration::parse,
-        help_heading = "Times"
+        help_heading = "Timeouts"
     )]
     pub(crate) deadline: Duration,
 
-    /// How long a path may take to connect [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Times")]
+    /// Maximum time for a path to connect [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Timeouts")]
     pub(crate) connect_timeout: Option<Duration>,
 
-    /// How long everything may take [default: no limit]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Times")]
+    /// Maximum time for all tests together [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Timeouts")]
     pub(crate) max_time: Option<Duration>,
 
-    /// Write what was found as one line of JSON to standard output
-    #[arg(long, help_heading = "Messages")]
+    /// Write the report as one line of JSON to standard output
+    #[arg(long, help_heading = "Message options")]
     pub(crate) json: bool,
 
-    /// No warnings on standard error; errors stay
-    #[arg(short, long, help_heading = "Messages")]
+    /// Suppress warnings on standard error, but not errors
+    #[arg(short, long, help_heading = "Message options")]
     pub(crate) silent: bool,
 
-    /// -vv: write to standard error what happens (RUST_LOG does so too)
-    #[arg(short, long, action = ArgAction::Count, help_heading = "Messages")]
+    /// -vv logs events to standard error (or set RUST_LOG)
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Message options")]
     pub(crate) verbose: u8,
 }
 
 impl Paths {
-    /// The same options as the other commands have them.
+    /// The options in the form that the other commands share.
     pub(crate) fn shared(&self) -> Shared {
         Shared {
             primary: self.primary.clone(),

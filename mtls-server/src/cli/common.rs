@@ -1,4 +1,4 @@
-//! What several commands are told, as typed.
+//! Arguments that several commands share.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -14,20 +14,20 @@ use crate::service::{Limits, Program};
 use crate::web::HttpLimits;
 
 const POLICIES: &str = "\
-What to do with connections that are not verified.
+Action for connections that are not verified.
 require: refuse them; plain browsers cannot connect.
-prefer: serve clients that ask for no verification, hold back those that do until it is done.
-observe: serve everybody and report";
+prefer: serve clients that open no verification, and hold back those that do until it is complete.
+observe: serve all clients and report";
 
 /// Where to listen, as typed.
 #[derive(Debug, clap::Args)]
 pub struct ListenArgs {
-    /// Listen here for TLS and side connections; port 0 takes any that is free, [::] takes IPv6
+    /// Listen address for TLS and side connections; port 0 selects a free port, [::] accepts IPv6
     /// connections only (repeatable)
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8443")]
     pub listen: Vec<SocketAddr>,
 
-    /// Listen here for side connections only (repeatable)
+    /// Listen address for side connections only (repeatable)
     #[arg(long, value_name = "IP:PORT")]
     pub side_listen: Vec<SocketAddr>,
 }
@@ -35,15 +35,15 @@ pub struct ListenArgs {
 /// The policy, as typed.
 #[derive(Debug, clap::Args)]
 pub struct PolicyArgs {
-    /// What to do with connections that are not verified: require, prefer or observe
+    /// Action for connections that are not verified: require, prefer or observe
     #[arg(long, value_name = "POLICY", default_value = "prefer", long_help = POLICIES)]
     pub policy: Policy,
 }
 
-/// Whose server it is, as typed.
+/// The identity of the server, as typed.
 #[derive(Debug, clap::Args)]
 pub struct IdentityArgs {
-    /// The certificate chain in PEM form, the server's own certificate first
+    /// Certificate chain in PEM form, the server's own certificate first
     #[arg(
         long,
         value_name = "FILE",
@@ -52,7 +52,7 @@ pub struct IdentityArgs {
     )]
     pub cert: Option<PathBuf>,
 
-    /// The key of the certificate in PEM form; not in a directory that is served
+    /// Private key of the certificate in PEM form; it must not be in the directory that is served
     #[arg(
         long,
         value_name = "FILE",
@@ -61,23 +61,23 @@ pub struct IdentityArgs {
     )]
     pub key: Option<PathBuf>,
 
-    /// Make certificates for this run, from an authority that nobody else knows
+    /// Create certificates for this run from a throwaway CA, and print a client command to try
     #[arg(long, conflicts_with_all = ["cert", "key"])]
     pub dev: bool,
 
-    /// With --dev: write the authority's certificate here, not to a temporary file
+    /// With --dev, write the CA's certificate to FILE instead of a temporary file
     #[arg(long, value_name = "FILE", requires = "dev", conflicts_with_all = ["cert", "key"])]
     pub dev_ca: Option<PathBuf>,
 
-    /// Demand certificates of these authorities from clients (mutual TLS inside multipath TLS)
+    /// Require client certificates from the CAs in FILE (mutual TLS inside multipath TLS)
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
 
-    /// Do without certificates (SMKEX): show a raw public key that is made at the start, and
-    /// require that clients verify over their side paths (--policy require)
+    /// Use no certificate (SMKEX) but a raw public key that is created at the start, and require
+    /// clients to verify over their side paths (--policy require)
     ///
-    /// Clients need --smkex too. They check no name, and nothing is left against attackers on all
-    /// of a client's paths who work together.
+    /// Clients need --smkex too. They check no name, and attackers on all paths of a client who
+    /// work together are not detected.
     #[arg(long, conflicts_with_all = ["cert", "key", "dev", "dev_ca", "client_ca"])]
     pub smkex: bool,
 }
@@ -85,46 +85,47 @@ pub struct IdentityArgs {
 /// The status page, as typed.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
-    /// Answer here for the state by plain HTTP: /status, /metrics, /healthz and /readyz
+    /// Serve /status, /metrics, /healthz and /readyz over plain HTTP at this address
     #[arg(long, value_name = "IP:PORT")]
     pub status: Option<SocketAddr>,
 
-    /// Let --status be an address that others reach: they can read who is served and how
+    /// Allow a --status address beyond loopback: other hosts can then read status and metrics
     #[arg(long, requires = "status")]
     pub unsafe_status: bool,
 }
 
-/// The bounds of every service, as typed.
+/// The limits of every service, as typed.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Bounds")]
+#[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
-    /// Connections at a time; more wait
+    /// Maximum number of connections at a time; more wait
     #[arg(long, value_name = "N", default_value = "4096")]
     pub max_connections: NonZeroUsize,
 
-    /// How long what is open may go on after SIGTERM or SIGINT
+    /// Grace period for open connections after SIGTERM or SIGINT
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub shutdown_timeout: Duration,
 }
 
-/// The bounds of HTTP, as typed.
+/// The limits of HTTP, as typed.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Bounds")]
+#[command(next_help_heading = "Limits")]
 pub struct HttpArgs {
-    /// How long an HTTP/1.1 client may take to send a request header, waiting included
+    /// Maximum time for an HTTP/1.1 client to send a request header, waiting included
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
     pub header_timeout: Duration,
 
-    /// After how long without a byte a connection is closed while the client is to send or to read
+    /// Close a connection after this time without a byte, while the client is to send or to read
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub idle_timeout: Duration,
 
-    /// The same while a client waits for a response or for more of one (server-sent events), and
-    /// for WebSockets
+    /// Close a connection after this time without a byte, while the client waits for a response
+    /// or for more of one (server-sent events), and for WebSockets
     #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
     pub stream_timeout: Duration,
 
-    /// Longest request line and header fields in bytes, over HTTP/1.1 and HTTP/2; more get 431
+    /// Maximum size of request line and header fields in bytes, over HTTP/1.1 and HTTP/2; larger
+    /// ones get 431
     #[arg(
         long,
         value_name = "BYTES",
@@ -143,7 +144,7 @@ impl ListenArgs {
 }
 
 impl StatusArgs {
-    /// What can be told to be wrong without serving.
+    /// The errors that can be found without serving.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.status {
             Some(address) if !address.ip().is_loopback() && !self.unsafe_status => {
@@ -153,7 +154,7 @@ impl StatusArgs {
         }
     }
 
-    /// Opens the page, if there is to be one.
+    /// Opens the status page if `--status` is given.
     pub(super) fn open(&self, program: &mut Program) -> Result<(), Error> {
         self.check()?;
         match self.status {
@@ -164,7 +165,7 @@ impl StatusArgs {
 }
 
 impl LimitArgs {
-    /// What they mean.
+    /// The limits that they set.
     pub fn limits(&self) -> Limits {
         Limits {
             connections: self.max_connections.get(),
@@ -175,7 +176,7 @@ impl LimitArgs {
 }
 
 impl HttpArgs {
-    /// What they mean.
+    /// The limits that they set.
     pub fn limits(&self) -> HttpLimits {
         HttpLimits {
             header_timeout: self.header_timeout,

@@ -1,4 +1,4 @@
-//! The command line of `mtls-server`: one file for each command, and one for what they share.
+//! The command line of `mtls-server`: one file for each command, and one for shared arguments.
 
 mod common;
 mod config;
@@ -29,73 +29,73 @@ pub use tls_server::TlsServerArgs;
 const EXAMPLES: &str = "\
 Examples:
   mtls-server serve public --dev
-      try it: certificates are made for this run, and the client's command is printed
+      try it: create certificates for this run, and print a client command
   mtls-server serve /srv/www --cert server.pem --key server.key --listen 0.0.0.0:443
-      TLS and side connections on one port
+      accept TLS and side connections on one port
   mtls-server serve /srv/www --cert server.pem --key server.key --side-listen 192.0.2.7:9443
-      side connections on another address as well
+      accept side connections on another address too
   mtls-server serve /srv/www --cert server.pem --key server.key --policy require
-      no client without a verified connection
+      refuse clients without a verified connection
   mtls-server terminate --target http://127.0.0.1:3000 --cert server.pem --key server.key
-      in front of a program that speaks plain HTTP
+      serve in front of a program that speaks plain HTTP
   mtls-server serve --config /etc/mtls-server.toml
-      options from the table [serve] of a file; `mtls-server config check FILE` looks at it
+      read options from the table [serve] of a file; `mtls-server config check FILE` checks it
 
-Each option can also stand in the environment: --side-listen in MTLS_SERVER_SIDE_LISTEN (several
-with commas between them), and in the file: side-listen = [\"192.0.2.7:9443\"]. What is typed goes
-before the environment, and that before the file.
+Each option can also be set in the environment, as MTLS_SERVER_SIDE_LISTEN for --side-listen
+(several values are separated by commas), and in the file, as side-listen = [\"192.0.2.7:9443\"].
+The command line takes precedence over the environment, and the environment over the file.
 
 Exit status: 0 stopped by a signal and drained, 1 failed (the message says why), 2 wrong command
 line or configuration.";
 
 /// Serve HTTPS with multipath TLS (MTLS here is multipath TLS, not mutual TLS).
 ///
-/// Clients that speak multipath TLS verify their connection over a second path, and notice a man
-/// in the middle whom their certificate store trusts. Other clients see plain HTTPS.
+/// Clients that speak multipath TLS verify their connection over a second path, and detect a man in
+/// the middle even if they trust the attacker's certificate. Other clients see plain HTTPS.
 #[derive(Debug, Parser)]
 #[command(name = "mtls-server", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say more on standard error; twice for everything. RUST_LOG says it in detail
+    /// Increase log verbosity; -vv for everything. RUST_LOG sets it in detail
     #[arg(short, long, action = clap::ArgAction::Count, global = true, display_order = 901)]
     pub verbose: u8,
 
-    /// Take options from this TOML file; what is typed, and the environment, go before it
+    /// Read options from this TOML file; command line and environment take precedence
     #[arg(long, value_name = "FILE", global = true, display_order = 900)]
     pub config: Option<PathBuf>,
 }
 
-/// What the program can do.
+/// The commands of the program.
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Command {
     /// Serve the files of a directory over HTTPS (HTTP/1.1 and HTTP/2)
     ///
-    /// Each response tells in the field Multipath-Verdict what the server knows of the
-    /// connection. SIGTERM or SIGINT: open requests may finish; a second signal ends at once.
-    /// Changed certificates are taken into use at once, and on SIGHUP.
+    /// Each response has a field Multipath-Verdict with the verdict on its connection. After
+    /// SIGTERM or SIGINT, open requests may finish; a second signal ends at once. Changed
+    /// certificates are loaded at once, and on SIGHUP.
     #[command(after_help = EXAMPLES)]
     Serve(Box<ServeArgs>),
 
-    /// Stand in front of any TLS 1.3 server, and answer verifications for it
+    /// Relay to any TLS 1.3 server, and answer verifications for it
     ///
-    /// It relays every connection to the target without a look inside: it holds no private key and
-    /// no certificate. SIGTERM or SIGINT: open connections may finish; a second signal ends at
+    /// Relays every connection to the target without decrypting it, and needs no private key or
+    /// certificate. After SIGTERM or SIGINT, open connections may finish; a second signal ends at
     /// once.
     #[command(after_help = passthrough::EXAMPLES)]
     Passthrough(Box<PassthroughArgs>),
 
-    /// End TLS in front of a web server that speaks plain HTTP, and pass its requests on
+    /// Terminate TLS in front of a web server that speaks plain HTTP, and forward requests to it
     ///
-    /// Bodies stream both ways, and WebSockets pass. Changed certificates are taken into use at
-    /// once, and on SIGHUP; SIGTERM and SIGINT as in `serve`.
+    /// Streams bodies in both directions, and supports WebSockets. Changed certificates are loaded
+    /// at once, and on SIGHUP; SIGTERM and SIGINT as in `serve`.
     #[command(after_help = terminate::EXAMPLES)]
     Terminate(Box<TerminateArgs>),
 
-    /// Look at a configuration file
+    /// Check a configuration file
     #[command(subcommand)]
     Config(ConfigCommand),
 
@@ -124,7 +124,7 @@ impl Command {
         }
     }
 
-    /// What can be told to be wrong without serving.
+    /// The errors that can be found without serving.
     fn check(&self) -> Vec<Error> {
         match self {
             Self::Serve(args) => args.check(),

@@ -18,13 +18,13 @@ use crate::service::{Monitor, Program, open_files, say};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   mtls-server passthrough --listen 192.0.2.7:443 --target 127.0.0.1:8443
-      in front of nginx, HAProxy or any other TLS 1.3 server; TLS and side connections on one port
+      relay to nginx, HAProxy or any other TLS 1.3 server; TLS and side connections on one port
   mtls-server passthrough --listen 192.0.2.7:443 --side-listen 198.51.100.7:443 --target 127.0.0.1:8443
-      side connections on the address of a second network as well
+      accept side connections on an address in a second network too
   mtls-server passthrough --target 127.0.0.1:8443 --policy require
-      no client without a verified connection
+      refuse clients without a verified connection
   mtls-server passthrough --target 127.0.0.1:8443 --send-proxy
-      the target is told who its clients are (nginx: listen 127.0.0.1:8443 ssl proxy_protocol)
+      send the clients' addresses to the target (nginx: listen 127.0.0.1:8443 ssl proxy_protocol)
 
 Exit status: 0 stopped by a signal and drained, 1 failed (the message says why), 2 wrong command
 line.";
@@ -36,20 +36,20 @@ pub struct PassthroughArgs {
     #[command(flatten)]
     pub listen: ListenArgs,
 
-    /// The TLS 1.3 server to stand in front of
+    /// TLS 1.3 server to relay to
     #[arg(long, value_name = "HOST:PORT")]
     pub target: Endpoint,
 
-    /// What to do with connections that are not verified.
+    /// The policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
 
-    /// Tell the target who its clients are, by a PROXY protocol header (version 2) ahead of TLS;
+    /// Send a PROXY protocol header (version 2) with the client's address before each connection;
     /// the target must expect it
     #[arg(long)]
     pub send_proxy: bool,
 
-    /// How often to see whether the target takes connections
+    /// Interval of the connections that check whether the target is up
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub health_interval: Duration,
 
@@ -57,28 +57,28 @@ pub struct PassthroughArgs {
     #[command(flatten)]
     pub status: StatusArgs,
 
-    /// The bounds.
+    /// The limits.
     #[command(flatten)]
     pub limits: TunnelArgs,
 }
 
-/// The bounds of tunnels, as typed.
+/// The limits of tunnels, as typed.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Bounds")]
+#[command(next_help_heading = "Limits")]
 pub struct TunnelArgs {
-    /// Connections to the target at a time; one more is refused
+    /// Maximum number of connections at a time; one more is closed
     #[arg(long, value_name = "N", default_value = "65536")]
     pub max_tunnels: NonZeroUsize,
 
-    /// After how long without a byte in either direction a connection is cut
+    /// Reset a connection after this time without a byte in either direction
     #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
     pub idle_timeout: Duration,
 
-    /// How long a client that asks for verification may be held back
+    /// Maximum time to hold back a client that has opened a verification
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive)]
     pub deadline: Duration,
 
-    /// How long what is open may go on after SIGTERM or SIGINT
+    /// Grace period for open connections after SIGTERM or SIGINT
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub shutdown_timeout: Duration,
 }
@@ -95,7 +95,7 @@ impl PassthroughArgs {
         program.run(passthrough).await
     }
 
-    /// What can be told to be wrong without serving.
+    /// The errors that can be found without serving.
     pub(super) fn check(&self) -> Vec<Error> {
         self.status.check().err().into_iter().collect()
     }

@@ -11,7 +11,7 @@ use crate::web::{Files, FilesOptions};
 /// The options of `serve`, as typed.
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
-    /// The directory; index.html stands for a directory
+    /// Directory to serve; index.html is the page of a directory
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 
@@ -19,11 +19,11 @@ pub struct ServeArgs {
     #[arg(long)]
     pub index: bool,
 
-    /// Serve names that begin with a dot too, and list them; without it only /.well-known/
+    /// Serve and list names that begin with a dot too, not only /.well-known/
     #[arg(long)]
     pub hidden: bool,
 
-    /// Compress nothing, and ignore FILE.br and FILE.gz beside FILE
+    /// Disable compression, and ignore FILE.br and FILE.gz beside FILE
     #[arg(long)]
     pub no_compression: bool,
 
@@ -33,11 +33,11 @@ pub struct ServeArgs {
         value_name = "N",
         default_value = "64",
         value_parser = value_parser!(u16).range(1..=256),
-        help_heading = "Bounds"
+        help_heading = "Limits"
     )]
     pub file_threads: u16,
 
-    /// What every command that ends TLS is told.
+    /// Arguments that every command that terminates TLS has.
     #[command(flatten)]
     pub server: TlsServerArgs,
 }
@@ -49,7 +49,7 @@ impl ServeArgs {
         self.server.serve(&does, files, |_| {}).await
     }
 
-    /// What can be told to be wrong without serving.
+    /// The errors that can be found without serving.
     pub(super) fn check(&self) -> Vec<Error> {
         let mut wrong = self.server.check();
         wrong.extend(self.files().err());

@@ -18,62 +18,61 @@ use crate::web::{Target, Terminate, TerminateOptions};
 pub(super) const EXAMPLES: &str = "\
 Examples:
   mtls-server terminate --target http://127.0.0.1:3000 --dev
-      try it in front of a program on this machine
+      try it with a program on this machine
   mtls-server terminate --target unix:/run/app.sock --cert server.pem --key server.key \\
       --listen 0.0.0.0:443
-      a program that listens on a socket in the file system
+      forward to a program that listens on a Unix socket
   mtls-server terminate --target h2c://127.0.0.1:50051 --cert server.pem --key server.key
-      a gRPC server
+      forward to a gRPC server
   mtls-server terminate --target https://app.internal:8443 --target-ca ca.pem \\
       --cert server.pem --key server.key
-      another machine, with TLS on the way
+      forward to another machine over TLS
 
-The target reads the verdict in the request field Multipath-Verdict, and the client's address in
-X-Forwarded-For and Forwarded. What clients write into these is dropped.";
+The target receives the verdict in the request field Multipath-Verdict, and the client's address in
+X-Forwarded-For and Forwarded. Values of these fields from clients are dropped.";
 
 /// The options of `terminate`, as typed.
 #[derive(Debug, clap::Args)]
 pub struct TerminateArgs {
-    /// Where requests go: http://HOST:PORT, h2c://HOST:PORT (HTTP/2 without TLS),
+    /// Target of the requests: http://HOST:PORT, h2c://HOST:PORT (HTTP/2 without TLS),
     /// https://HOST:PORT, or unix:PATH
     #[arg(long, value_name = "URL")]
     pub target: Target,
 
-    /// For an https target: trust the authorities in this PEM file, and not the system's
+    /// Trust the CAs in this PEM file for an https target, instead of the system's
     #[arg(long, value_name = "FILE")]
     pub target_ca: Option<PathBuf>,
 
-    /// Let requests go to another machine without TLS: whoever is in between reads and changes
-    /// them
+    /// Allow plaintext to another machine: an attacker on the way can read and change requests
     #[arg(long)]
     pub unsafe_target: bool,
 
-    /// With --status: how often to connect to the target to see whether it is up
+    /// With --status, interval of the connections that check whether the target is up
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub health_interval: Duration,
 
-    /// The bounds of what goes to the target.
+    /// The limits of requests to the target.
     #[command(flatten)]
     pub target_limits: TargetArgs,
 
-    /// What every command that ends TLS is told.
+    /// Arguments that every command that terminates TLS has.
     #[command(flatten)]
     pub server: TlsServerArgs,
 }
 
-/// The bounds of what goes to a target, as typed.
+/// The limits of requests to a target, as typed.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Bounds")]
+#[command(next_help_heading = "Limits")]
 pub struct TargetArgs {
-    /// Requests to the target at a time, WebSockets too; more get 503
+    /// Maximum number of requests to the target at a time, WebSockets included; more get 503
     #[arg(long, value_name = "N", default_value = "1024")]
     pub max_requests: NonZeroUsize,
 
-    /// How long connecting to the target may take; then 504
+    /// Maximum time to connect to the target; then 504
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub target_connect_timeout: Duration,
 
-    /// How long the target may take to answer when the request has arrived; then 504
+    /// Maximum time for the target's response after the complete request; then 504
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub target_timeout: Duration,
 }
@@ -91,7 +90,7 @@ impl TerminateArgs {
         self.server.serve(&does, terminate.clone(), observe).await
     }
 
-    /// What can be told to be wrong without serving.
+    /// The errors that can be found without serving.
     pub(super) fn check(&self) -> Vec<Error> {
         let mut wrong = self.server.check();
         wrong.extend(self.terminate().err());

@@ -1,4 +1,4 @@
-//! What every command that ends TLS is told, and does.
+//! Arguments and actions of the commands that terminate TLS.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -25,11 +25,11 @@ pub struct TlsServerArgs {
     #[command(flatten)]
     pub listen: ListenArgs,
 
-    /// Whose server it is, and whose clients.
+    /// The identity of the server, and the CAs of its clients.
     #[command(flatten)]
     pub identity: IdentityArgs,
 
-    /// What to do with connections that are not verified.
+    /// The policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
 
@@ -37,11 +37,11 @@ pub struct TlsServerArgs {
     #[command(flatten)]
     pub status: StatusArgs,
 
-    /// The bounds.
+    /// The limits.
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// The bounds of HTTP.
+    /// The limits of HTTP.
     #[command(flatten)]
     pub http: HttpArgs,
 }
@@ -109,7 +109,7 @@ impl TlsServerArgs {
         }
     }
 
-    /// What can be told to be wrong without serving.
+    /// The errors that can be found without serving.
     pub(super) fn check(&self) -> Vec<Error> {
         let checks = [
             self.check_policy(),

@@ -35,32 +35,34 @@ use self::server::Server;
 /// What goes wrong in a benchmark.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Measures set-up and throughput on the loopback, plain TLS against multipath TLS.
+/// Measure connection set-up and throughput on loopback, plain TLS against multipath TLS.
 ///
 /// Use a release build: `cargo run --release -p mtls-lab -- bench`.
 #[derive(Args, Clone, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
-    /// Something else than that.
+    /// Another benchmark.
     #[command(subcommand)]
     pub other: Option<OtherBench>,
-    /// Connections of each kind, one at a time and then several at a time.
+    /// Number of connections of each kind, one at a time and then several at a time
     #[arg(long, default_value = "2000")]
     pub connections: NonZeroU32,
-    /// How many connections are set up at a time in the second part.
+    /// Number of connections that are set up at a time in the second part
     #[arg(long, default_value = "16")]
     pub concurrency: NonZeroU32,
-    /// Rounds, in each of which every kind has its turn.
+    /// Number of rounds; each measures every kind
     #[arg(long, default_value = "20")]
     pub rounds: NonZeroU32,
-    /// MiB sent over one connection, per kind and round.
+    /// MiB to send over one connection, for each kind and round
     #[arg(long, default_value = "128")]
     pub megabytes: NonZeroU32,
-    /// The side path, as the programs write it. A source address costs extra wherever many
-    /// closed connections of that address linger: the kernel looks for a port that none has.
+    /// Path of the side connection
+    ///
+    /// A source address costs extra if many closed connections of that address are in TIME_WAIT:
+    /// the kernel then searches for a free port.
     #[arg(long, default_value = "direct", value_name = "SPEC")]
     pub side: Path,
-    /// Prints one JSON object instead of the table.
+    /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
 }
@@ -69,9 +71,9 @@ pub struct BenchArgs {
 #[derive(Clone, Debug, Subcommand)]
 #[non_exhaustive]
 pub enum OtherBench {
-    /// The relays against HAProxy in TCP mode, socat and none.
+    /// Measure the relays against HAProxy in TCP mode, socat and no relay.
     Relay(RelayArgs),
-    /// Requests per second and latency of mtls-server's HTTP, against plain axum.
+    /// Measure requests per second and latency of mtls-server's HTTP, against plain axum.
     Http(HttpArgs),
 }
 

@@ -24,14 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const FORGED_PAGE: &str = "Welcome! Please type your password once more.";
 
-/// Shows on loopback addresses how a man in the middle is found out.
+/// Show on loopback addresses how multipath TLS detects a man in the middle.
 ///
-/// Makes two certificate authorities, a server and an attacker, all in this process and only on
-/// 127.0.0.0/8. Exits with 0 if every step went as told.
+/// Runs two certificate authorities, a server and an attacker, all in this process and only on
+/// 127.0.0.0/8. The exit status is 0 if every step had the expected result.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct DemoArgs {}
 
-/// Runs the demo, and says whether every step went as told.
+/// Runs the demo, and reports whether every step had the expected result.
 pub fn run(_: &DemoArgs) -> ExitCode {
     let mut stage = Stage::new(anstream::stdout());
     match perform(&mut stage) {

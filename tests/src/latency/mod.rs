@@ -127,7 +127,8 @@ fn head(args: &LatencyArgs) -> String {
     let words: Vec<String> = std::env::args().skip(1).collect();
     format!(
         "# Latency tables\n\nMade by `mtls-lab {}` with {build}, on {processors} processors, seed \
-         {}. What the columns mean: [performance](../performance.md#latency-over-two-links).\n\n",
+         {}. The columns are explained in \
+         [performance](../performance.md#latency-over-two-links).\n\n",
         words.join(" "),
         args.seed
     )

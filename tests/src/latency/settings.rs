@@ -1,4 +1,4 @@
-//! What the command is told.
+//! Arguments of `latency`.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use super::measure::Setting;
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
 const MAX_RATIO: f64 = 10.0;
 
-/// Draws the time until an application may send, for TCP, Noise, TLS, SMKEX and multipath TLS.
+/// Measure and plot the time until an application may send: TCP, Noise, TLS, SMKEX, multipath TLS.
 ///
-/// Use a release build, on a machine that does nothing else, as root (for network namespaces):
-/// `cargo run --release -p mtls-lab -- latency --out DIR`. Needs `ip` and `nft`. Without root it
-/// measures processor time on the loopback and counts round trips in a simulation.
+/// Use a release build, on an idle machine, as root (for network namespaces):
+/// `cargo run --release -p mtls-lab -- latency --out DIR`. Requires `ip` and `nft`. Without root it
+/// measures CPU time on loopback and counts round trips in a simulation.
 #[derive(Args, Clone, Debug)]
 pub struct LatencyArgs {
-    /// Round-trip times of the primary path, such as 0.2ms or 1s, with commas.
+    /// Round-trip times of the primary path, such as 0.2ms or 1s, separated by commas
     #[arg(
         long,
         value_name = "LIST",
@@ -28,7 +28,7 @@ pub struct LatencyArgs {
         value_parser = round_trip
     )]
     pub rtt: Vec<Duration>,
-    /// Round-trip times of the side path, as multiples of the primary's, with commas.
+    /// Round-trip times of the side path, as multiples of the primary path's, separated by commas
     #[arg(
         long,
         value_name = "LIST",
@@ -37,20 +37,20 @@ pub struct LatencyArgs {
         value_parser = ratio
     )]
     pub side_ratio: Vec<f64>,
-    /// Connections by each way, at each setting. Default: about 5 s of round trips, but 50 at
-    /// least and 2,000 at most.
+    /// Number of connections of each series at each setting [default: about 5 s of round trips, but
+    /// from 50 to 2,000]
     #[arg(long, value_name = "N")]
     pub samples: Option<NonZeroU32>,
-    /// Where the files go; it is made where it is missing.
+    /// Output directory, created if it does not exist
     #[arg(long, value_name = "DIR", default_value = "latency")]
     pub out: PathBuf,
-    /// Decides the order of each round.
+    /// Seed for the order of connections in each round
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     pub seed: u64,
-    /// A TrueType font for the charts. Default: one that the system has.
+    /// TrueType font for the charts [default: a font of the system]
     #[arg(long, value_name = "FILE")]
     pub font: Option<PathBuf>,
-    /// Measures on the loopback even where links can be emulated.
+    /// Measure on loopback even if links can be emulated
     #[arg(long)]
     pub loopback: bool,
 }

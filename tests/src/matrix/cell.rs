@@ -3,34 +3,34 @@
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
-/// What is attacked.
+/// The protocol under attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
-    /// A key exchange over one path that nobody authenticates, as tcpcrypt's: TLS 1.3 with raw
-    /// public keys, any of which is taken.
+    /// Unauthenticated key exchange over one path, as in tcpcrypt: TLS 1.3 with raw public keys
+    /// that are not checked.
     Unauthenticated,
     /// TLS 1.3 with certificates.
     Tls,
-    /// No certificates, and the side protocol.
+    /// SMKEX: the side protocol without certificates.
     Smkex,
-    /// Multipath TLS whose ends compare their hellos.
+    /// Multipath TLS with the hello binding.
     MtlsHello,
-    /// Multipath TLS whose ends compare their exporters.
+    /// Multipath TLS with the exporter binding.
     MtlsExporter,
-    /// TLS 1.3 between two ends that know nothing of it, with a relay beside each.
+    /// TLS 1.3 between two ends without multipath support, with a relay at each.
     Relays,
 }
 
-/// What the attackers can show for the server.
+/// The credentials of the attackers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trust {
-    /// A key of their own, and for a certificate one that no authority vouches for.
+    /// Their own key, and a certificate that no trusted CA has issued.
     HonestCas,
-    /// A certificate of an authority that the client trusts.
+    /// A certificate from a CA that the client trusts.
     RogueCa,
-    /// The server's own key.
+    /// The server's private key.
     StolenKey,
 }
 
@@ -42,13 +42,13 @@ pub enum Outcome {
     Protected,
     /// There was no connection, and no attacker read a secret.
     Refused,
-    /// Something else went wrong: the experiment failed, whoever is to blame.
+    /// The experiment failed for another reason.
     Failed,
     /// An attacker read a secret.
     Broken,
 }
 
-/// What an attacker does on his path.
+/// The role of an attacker on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stand {
     Nobody,
@@ -56,14 +56,14 @@ pub(super) enum Stand {
     Active,
 }
 
-/// Who stands on the paths.
+/// The attackers on the paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attackers {
     pub(super) name: &'static str,
     pub(super) says: &'static str,
     pub(super) primary: Stand,
     pub(super) sides: &'static [Stand],
-    /// Do they tell one another all that they see, in time?
+    /// Whether they communicate in time.
     pub(super) talk: bool,
     /// Is it one, next to the server, where the paths meet?
     pub(super) next_to_server: bool,
@@ -97,10 +97,10 @@ pub(super) struct Attempt {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Haul {
     pub(super) who: &'static str,
-    /// What passed him: bytes as on the wire of one who reads, bytes of the application of a man
-    /// in the middle, side connections of one on a side path.
+    /// What passed them: bytes on the wire for a reader, bytes of the application for a man in
+    /// the middle, side connections for an attacker on a side path.
     pub(super) saw: String,
-    /// What he read in the clear of that which only the two ends should read.
+    /// The secrets of the two ends that they read in the clear.
     pub(super) secrets: Vec<&'static str>,
 }
 

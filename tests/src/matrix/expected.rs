@@ -13,11 +13,11 @@ use crate::Result;
 /// `b` broken.
 type Row = (Attackers, [&'static str; 3]);
 
-/// P reads, A also changes things, and nobody stands at a dot; the primary path comes first. `-`:
-/// they talk in time, `/`: they cannot. Protocols of one path use the primary path alone.
+/// P reads, A also changes packets, a dot is no attacker; the primary path comes first. `-`: the
+/// attackers communicate in time, `/`: they do not. Protocols of one path use the primary path.
 const TABLE: [Row; 16] = [
-    // Who only reads learns nothing, whatever keys he has: TLS 1.3 is forward secret.
-    (apart("./.", "nobody attacks", Nobody, &[Nobody]), ALL_WELL),
+    // A passive attacker learns nothing, with any key: TLS 1.3 is forward secret.
+    (apart("./.", "no attacker", Nobody, &[Nobody]), ALL_WELL),
     (
         apart("P/.", "reads the primary path", Passive, &[Nobody]),
         ALL_WELL,
@@ -28,35 +28,35 @@ const TABLE: [Row; 16] = [
     ),
     (apart("P/P", "both read", Passive, &[Passive]), ALL_WELL),
     (
-        talking("P-P", "both read, and talk", Passive, &[Passive]),
+        talking("P-P", "both read, communicating", Passive, &[Passive]),
         ALL_WELL,
     ),
-    // A man in the middle on the primary path. Whoever reads the side path cannot help him.
+    // A man in the middle on the primary path. A reader on the side path cannot help them.
     (
         apart("A/.", "man in the middle", Active, &[Nobody]),
         ONE_IN_THE_MIDDLE,
     ),
     (
-        apart("A/P", "the same, and one reads", Active, &[Passive]),
+        apart("A/P", "the same, plus a reader", Active, &[Passive]),
         ONE_IN_THE_MIDDLE,
     ),
     (
-        talking("A-P", "the same, and tells him", Active, &[Passive]),
+        talking("A-P", "the same, communicating", Active, &[Passive]),
         ONE_IN_THE_MIDDLE,
     ),
-    // Who is active on the side path can deny the connection, and no more …
+    // An active attacker on the side path can deny the connection, and no more …
     (
         apart("./A", "active on the side path", Nobody, &[Active]),
         ["pprrrr"; 3],
     ),
     (
-        apart("P/A", "the same, and one reads", Passive, &[Active]),
+        apart("P/A", "the same, plus a reader", Passive, &[Active]),
         ["pprrrr"; 3],
     ),
-    // … or, told the hellos, speak for the server where the hello binding is on offer. Nobody is in
-    // the middle then, so nobody reads anything.
+    // … or, with the hellos, answer for the server if the hello binding is on offer. There is no
+    // man in the middle then, so no attacker reads anything.
     (
-        talking("P-A", "the same, and tells him", Passive, &[Active]),
+        talking("P-A", "the same, communicating", Passive, &[Active]),
         ["pppprp"; 3],
     ),
     (
@@ -79,9 +79,9 @@ const TABLE: [Row; 16] = [
 ];
 
 const ALL_WELL: [&str; 3] = ["pppppp"; 3];
-/// Noticed by all that ask on a path where he is not; honest authorities help TLS.
+/// Every client with a path that the attacker is not on detects them; honest CAs protect TLS.
 const ONE_IN_THE_MIDDLE: [&str; 3] = ["brrrrr", "bbrrrr", "bbrrrr"];
-/// Nothing helps but honest authorities.
+/// Only honest CAs protect the client.
 const ALL_PATHS: [&str; 3] = ["brbrrr", "bbbbbb", "bbbbbb"];
 
 const NEXT_TO_SERVER: Attackers = Attackers {
@@ -117,7 +117,7 @@ const fn talking(
     }
 }
 
-/// What somebody expects of one cell instead.
+/// Another expected result for one cell.
 #[derive(Clone, Debug)]
 pub struct Claim {
     trust: Trust,

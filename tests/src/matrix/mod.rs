@@ -30,36 +30,36 @@ pub use self::expected::Claim;
 /// How many cells run at a time.
 const CONCURRENT: usize = 16;
 
-/// Attacks every protocol in every way of the threat model, and compares with what it claims.
+/// Run every attack of the threat model on every protocol, and compare the results with its claims.
 ///
-/// Each cell is a client, a server and attackers on real sockets of 127.0.0.0/8: eavesdroppers,
-/// whose notes are searched for the secrets; men in the middle with keys of their own, with a
-/// certificate of a rogue authority, or with the server's stolen key; attackers on side paths, alone
-/// or told everything. MTLS is multipath TLS, not mutual TLS.
+/// Each cell has a client, a server and attackers on real sockets of 127.0.0.0/8: eavesdroppers,
+/// whose records are searched for the secrets; men in the middle with their own key, a certificate
+/// from a rogue CA, or the server's stolen key; and attackers on side paths, alone or communicating
+/// with the others. MTLS is multipath TLS, not mutual TLS.
 ///
-/// Exit status: 0 everything is as expected, 1 something is not.
+/// Exit status: 0 if every result is as expected, 1 if a result differs.
 #[derive(Args, Clone, Debug)]
 pub struct MatrixArgs {
-    /// Prints Markdown instead of the tables for a terminal
+    /// Print Markdown instead of tables for a terminal
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
-    /// Prints one JSON object with every cell and what happened in it
+    /// Print one JSON object with every cell and its results
     #[arg(long)]
     pub json: bool,
-    /// Attacks this protocol only (repeatable)
+    /// Attack this protocol only (repeatable)
     #[arg(long, value_name = "NAME")]
     pub protocol: Vec<Protocol>,
-    /// With this about certificates only (repeatable)
+    /// Use this assumption about certificates only (repeatable)
     #[arg(long, value_name = "NAME")]
     pub trust: Vec<Trust>,
-    /// Expects something else of one cell, to see that a difference is noticed
+    /// Expect another result of one cell, to test that a difference is reported
     ///
-    /// For example `rogue-ca A-A mtls-exporter refused`.
+    /// Example: `rogue-ca A-A mtls-exporter refused`.
     #[arg(long, value_name = "TRUST ATTACKERS PROTOCOL RESULT")]
     pub expect: Vec<Claim>,
 }
 
-/// Runs the attacks, and says whether everything was as expected.
+/// Runs the attacks, and reports whether every result was as expected.
 #[must_use]
 pub fn run(args: &MatrixArgs) -> ExitCode {
     let done = measured(args).and_then(|report| {

@@ -185,24 +185,28 @@ impl Cast {
             return plan;
         }
         self.attack
-            .push("the same, and says the client's random to the server");
+            .push("the same, and sends the client's random to the server");
         plan.copies_random()
     }
 
     fn side_attack(&mut self, site: &Site, word: &Word, number: usize) -> Result<SideAttack> {
         let (says, attack) = match (word, number % SIDE_TRIES) {
             (Word::Of(plan), _) => {
-                let answers = plan.accomplice().ok_or("he does not talk")?;
+                let answers = plan
+                    .accomplice()
+                    .ok_or("the attacker does not communicate")?;
                 let says = "answers on the side path for the man in the middle";
                 (says, SideAttack::Talk(answers))
             }
             (Word::Heard(notes), _) => {
-                let says = "answers on the side path, with the hellos that he was told";
+                let says = "answers on the side path, with the hellos from the other attacker";
                 (says, SideAttack::Forge(notes.clone()))
             }
             (Word::Nothing, 0) => {
                 let stranger = site.mitm()?.talks()?;
-                let answers = stranger.accomplice().ok_or("he does not talk")?;
+                let answers = stranger
+                    .accomplice()
+                    .ok_or("the attacker does not communicate")?;
                 let says = "plays the server on the side path";
                 (says, SideAttack::Talk(answers))
             }

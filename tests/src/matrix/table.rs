@@ -45,8 +45,8 @@ pub(super) fn terminal(out: &mut impl Write, report: &Report) -> io::Result<()> 
     writeln!(
         out,
         "\n{FAINT}The first mark is what the threat model says, the second what happened.\n\
-         P reads a path, A also changes things; - they talk, / they cannot; a dot: nobody.\n\
-         The primary path stands first. MTLS is multipath TLS, not mutual TLS.{FAINT:#}\n"
+         P reads a path, A also changes it; - they communicate, / they do not; a dot: none.\n\
+         The primary path is first. MTLS is multipath TLS, not mutual TLS.{FAINT:#}\n"
     )?;
     for (outcome, style, says) in [
         (
@@ -57,7 +57,7 @@ pub(super) fn terminal(out: &mut impl Write, report: &Report) -> io::Result<()> 
         (
             Outcome::Refused,
             DENIED,
-            "there was no connection, and nobody read anything",
+            "there was no connection, and no attacker read a secret",
         ),
         (
             Outcome::Broken,

@@ -28,12 +28,12 @@ pub const COUNTS_THE_RIGHT_ONE: &str =
 /// What a confirmation says.
 pub const COUNTS_WHAT_WAS_CONFIRMED: &str =
     "the server counts the client's handshake only after the client verified it";
-/// Nobody attacks: nothing fails.
-pub const HONEST_NEVER_FAILS: &str = "what nobody attacks never fails";
+/// Without an attacker, nothing fails.
+pub const HONEST_NEVER_FAILS: &str = "a connection without an attacker never fails";
 /// Whatever is flooded.
-pub const NEVER_DOWNGRADES: &str = "nobody off the paths makes Prefer fall back";
+pub const NEVER_DOWNGRADES: &str = "an attacker off the paths never makes Prefer fall back";
 
-/// Nobody attacks: the server's verdict is right.
+/// Without an attacker, the server's verdict is right.
 pub const DECIDES_RIGHT: &str =
     "a server that prefers waits for the Confirm of every client that has verified";
 

@@ -75,7 +75,7 @@ impl Scenario {
     /// Nobody attacks: one side path, both bindings.
     pub fn honest() -> Self {
         Self {
-            name: "nobody attacks",
+            name: "no attacker",
             primary: Access::None,
             sides: vec![Access::None],
             talk: false,
@@ -177,7 +177,7 @@ impl Scenario {
         self
     }
 
-    /// Another side path, which nobody attacks.
+    /// Another side path, without an attacker.
     #[must_use]
     pub fn with_another_side(mut self) -> Self {
         self.sides.push(Access::None);

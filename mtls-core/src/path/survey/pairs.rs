@@ -111,7 +111,7 @@ impl Pair {
     fn name_interface(&mut self, way: &Way) {
         if let Some(interface) = &way.route.interface {
             self.say(&format!(
-                "whoever is in the network of {interface} is in both"
+                "an attacker in the network of {interface} is on both paths"
             ));
         }
     }

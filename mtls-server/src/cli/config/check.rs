@@ -11,17 +11,17 @@ use super::file::ConfigFile;
 use crate::cli::Cli;
 use crate::error::Error;
 
-/// What can be done with a configuration file.
+/// The commands for a configuration file.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Say what is wrong with a configuration file, without serving
+    /// Report errors in a configuration file, without serving
     ///
-    /// Each table is read as the command's options would be, without the environment, so each has
-    /// to be complete. The certificates, keys and directories that it names are read, and its
-    /// addresses are bound for a moment. An address that another program uses, or that needs a
-    /// privilege, is reported as not checked. The exit status is 2 when anything is wrong.
+    /// Reads each table like the command's options, but without the environment, so each table must
+    /// be complete. Reads the certificates, keys and directories that it names, and binds its
+    /// addresses for a moment. An address that another program uses, or that needs a privilege, is
+    /// reported as not checked. The exit status is 2 if there is an error.
     Check {
-        /// The file
+        /// Configuration file
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },

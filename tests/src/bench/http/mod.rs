@@ -22,24 +22,24 @@ use self::report::{Report, Row};
 use self::server::Servers;
 use super::{Error, Findings};
 
-/// Measures requests per second and latency of mtls-server's HTTP, against plain axum
+/// Measure requests per second and latency of mtls-server's HTTP, against plain axum
 ///
 /// Use a release build: `cargo run --release -p mtls-lab -- bench http`.
 #[derive(Args, Clone, Debug)]
 pub struct HttpArgs {
-    /// Requests of each batch over connections that are kept alive
+    /// Number of requests in each batch over connections that are kept alive
     #[arg(long, default_value = "4000")]
     pub requests: NonZeroU32,
-    /// Requests of each batch over a new connection each, with a full handshake
+    /// Number of requests in each batch over a new connection each, with a full handshake
     #[arg(long, default_value = "300")]
     pub connections: NonZeroU32,
-    /// Clients at a time
+    /// Number of clients at a time
     #[arg(long, default_value = "8")]
     pub concurrency: NonZeroU32,
-    /// Rounds, in each of which both servers have their turn with everything
+    /// Number of rounds; each measures everything on both servers
     #[arg(long, default_value = "20")]
     pub rounds: NonZeroU32,
-    /// Bytes of the file that is served
+    /// Size of the served file in bytes
     #[arg(long, default_value = "4096", value_name = "BYTES")]
     pub file_size: NonZeroU32,
     /// Print one JSON object instead of the table

@@ -29,25 +29,25 @@ use self::report::Report;
 use self::server::Server;
 use super::{Error, Findings};
 
-/// Measures the relays on the loopback, against HAProxy in TCP mode, socat and none.
+/// Measure the relays on loopback, against HAProxy in TCP mode, socat and no relay.
 ///
-/// Use a release build: `cargo run --release -p mtls-lab -- bench relay`. What is not installed is
-/// left out.
+/// Use a release build: `cargo run --release -p mtls-lab -- bench relay`. Programs that are not
+/// installed are skipped.
 #[derive(Args, Clone, Debug)]
 pub struct RelayArgs {
-    /// Rounds, in each of which every kind has its turn.
+    /// Number of rounds; each measures every kind
     #[arg(long, default_value = "20")]
     pub rounds: NonZeroU32,
-    /// Connections set up in each round, one at a time, for the latency.
+    /// Number of connections that are set up one at a time in each round, for the latency
     #[arg(long, default_value = "40")]
     pub connections: NonZeroU32,
-    /// MiB sent from the server to the client in each round.
+    /// MiB to send from the server to the client in each round
     #[arg(long, default_value = "256")]
     pub megabytes: NonZeroU32,
-    /// Questions and answers of 1 KiB in each round, one at a time.
+    /// Number of request-response pairs of 1 KiB in each round, one at a time
     #[arg(long, default_value = "1000")]
     pub messages: NonZeroU32,
-    /// Prints one JSON object instead of the table.
+    /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
 }
