@@ -14,14 +14,14 @@ pub use clap_complete::Shell;
 /// Arguments of a command `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell that completes
+    /// Shell to generate completions for
     pub shell: Shell,
 }
 
 /// Arguments of a command `man`.
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Where the pages go, one for each command; created if it is not there
+    /// Directory for the pages, one for each command; created if it does not exist
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
 }
