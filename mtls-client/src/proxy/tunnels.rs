@@ -131,7 +131,7 @@ async fn keep_evidence(proxy: &Proxy, entry: &Entry, account: &Account) {
     }
 }
 
-/// Which certificates whoever is there presents.
+/// Fetches the certificates that the peer of a refused tunnel presents, over a second connection.
 async fn look_again(proxy: &Proxy, entry: &Entry, account: &Account) -> Option<Presented> {
     let _turn = proxy.looks.try_acquire().ok()?;
     let tunnel = &account.tunnel;

@@ -1,4 +1,4 @@
-//! What each end concludes from its side connections, and whether its policy accepts that.
+//! The conclusion that each end draws from its side connections, and whether its policy accepts it.
 
 pub(crate) mod client;
 mod decision;

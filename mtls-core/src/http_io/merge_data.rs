@@ -285,7 +285,7 @@ impl Merger {
         }
     }
 
-    /// Writes the head of the run's frame. What is missing of its last part follows as it comes.
+    /// Writes the head of the run's frame. The missing bytes of its last part follow as they arrive.
     fn finish_run(&mut self) {
         let Some(run) = self.run.take() else {
             return;

@@ -1,4 +1,4 @@
-//! What clients and servers will find wrong with a certificate that can be used.
+//! Problems of a usable certificate for which peers may refuse it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -247,7 +247,7 @@ impl HelloTap {
     }
 
     /// Servers of TLS 1.2 may warn, as of a name that they do not know (RFC 6066, section 3), and
-    /// go on. What is skipped is in no transcript and changes no key. A HelloRetryRequest is TLS
+    /// go on. A skipped alert is in no transcript and changes no key. A HelloRetryRequest is TLS
     /// 1.3, in which only `close_notify` and `user_canceled` are no errors.
     fn may_skip_alert(&self, from: Role, level: u8, description: u8) -> bool {
         (from, self.expect) == (Role::Server, Expect::ServerHello)

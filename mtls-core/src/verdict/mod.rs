@@ -1,4 +1,4 @@
-//! What an endpoint learnt about one connection.
+//! The verdict: the result of verifying one connection.
 
 pub(crate) mod evidence;
 pub(crate) mod policy;
@@ -99,7 +99,7 @@ pub enum Reason {
     NotTls13,
     /// Relay: the client's first byte begins no TLS handshake.
     NotTls,
-    /// Relay: the client offers early data, which whoever gave it its ticket can read
+    /// Relay: the client offers early data, which the issuer of its ticket can read
     /// (`docs/protocol.md`, section 8.2).
     EarlyData,
     /// Relay: the hellos cannot be bound.

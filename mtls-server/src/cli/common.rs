@@ -19,7 +19,7 @@ require: refuse them; plain browsers cannot connect.
 prefer: serve clients that open no verification, and hold back those that do until it is complete.
 observe: serve all clients and report";
 
-/// Where to listen, as typed.
+/// The listen addresses of a server.
 #[derive(Debug, clap::Args)]
 pub struct ListenArgs {
     /// Listen address for TLS and side connections; port 0 selects a free port, `[::]` accepts IPv6

@@ -1,5 +1,5 @@
-//! What a client makes of its side paths, without a network: which failure counts, what the policies
-//! let pass, and what a verdict reports.
+//! The client's evaluation of its side paths, without a network: the failure that counts, the outcomes
+//! that each policy accepts, and the contents of a verdict.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a server makes of its side connections, without a network: the reason of each verdict, and what
+//! The server's evaluation of its side connections, without a network: the reason of each verdict, and what
 //! the policies let pass.
 
 use super::*;

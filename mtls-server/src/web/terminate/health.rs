@@ -1,4 +1,4 @@
-//! What requests show of the target, and what clients get when it fails.
+//! The target's health as requests show it, and the responses that clients get when it fails.
 
 use std::error::Error as _;
 use std::sync::Arc;
