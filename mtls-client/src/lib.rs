@@ -8,28 +8,12 @@
 //! connections are made, their verdicts told, and the worst of them is the exit status.
 
 mod args;
-mod attempt;
-mod binding;
-mod check;
-mod client;
+mod cli;
+mod commands;
 mod connect;
-mod duration;
 mod exit;
-mod failure;
-mod get;
-mod identity;
-mod json;
-mod messages;
-mod options;
-mod paths;
-mod proxy;
-mod reference;
-mod report;
-mod roots;
-mod stdout;
-mod style;
-mod target;
-mod trace;
+mod output;
+mod usage;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -39,9 +23,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use mtls_core::pem::redact;
 
-use crate::args::Cli;
-use crate::failure::Failure;
-use crate::options::{Command, Settings, UsageError};
+use crate::cli::Cli;
+use crate::connect::failure::Failure;
+use crate::connect::settings::Settings;
+use crate::output::{messages, trace};
+use crate::usage::{Command, UsageError};
 
 pub use crate::exit::Exit;
 
@@ -64,7 +50,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    match options::understand(cli).and_then(|command| act(&command)) {
+    match usage::understand(cli).and_then(|command| act(&command)) {
         Ok(exit) => exit.into(),
         Err(error) => {
             let exit = error.exit();
@@ -80,13 +66,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn act(command: &Command) -> Result<Exit, UsageError> {
     match command {
-        Command::Get(get, settings) => drive(settings, get::get(get, settings)),
-        Command::Check(check, settings) => drive(settings, check::check(check, settings)),
-        Command::Paths(paths, settings) => drive(settings, paths::paths(paths, settings)),
-        Command::Connect(connect, settings) => drive(settings, connect::connect(connect, settings)),
-        Command::Proxy(proxy, settings) => proxy::proxy(proxy, settings),
-        Command::Completions(shell) => Ok(reference::completions(*shell)),
-        Command::Man(dir) => Ok(reference::man(dir)),
+        Command::Get(get, settings) => drive(settings, commands::get::get(get, settings)),
+        Command::Check(check, settings) => drive(settings, commands::check::check(check, settings)),
+        Command::Paths(paths, settings) => drive(settings, commands::paths::paths(paths, settings)),
+        Command::Connect(connect, settings) => {
+            drive(settings, commands::connect::connect(connect, settings))
+        }
+        Command::Proxy(proxy, settings) => commands::proxy::proxy(proxy, settings),
+        Command::Completions(shell) => Ok(commands::reference::completions(*shell)),
+        Command::Man(dir) => Ok(commands::reference::man(dir)),
     }
 }
 

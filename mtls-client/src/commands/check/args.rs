@@ -1,0 +1,42 @@
+//! Arguments of `check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::Shared;
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  mtls-client check example.org
+      print the verdict, the paths, the TLS connection and the times
+  mtls-client check --side if:wwan0 --require-independent example.org example.net:8443
+      check two servers over independent paths, and print a table
+  mtls-client check --jobs 64 -i servers.txt --json > verdicts.jsonl
+      check every server in a file, and print one line of JSON for each, in the order of the file
+  mtls-client check --side socks5h://127.0.0.1:9050 --evidence-dir evidence example.org
+      use Tor for the side path, and save what an attacker presents
+  mtls-client check --policy observe -v example.org example.net
+      print a full report on each server, verified or not";
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// HOST, HOST:PORT (default 443) or https URL to verify; several targets give a table, in the
+    /// order given
+    #[arg(required_unless_present = "input", value_name = "TARGET")]
+    pub(crate) targets: Vec<String>,
+
+    /// Read targets from FILE (`-` for standard input), one per line; `#` starts a comment
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Vec<PathBuf>,
+
+    /// Number of targets to check in parallel, at most 256
+    #[arg(
+        short, long, value_name = "NUMBER", default_value_t = 16,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub(crate) jobs: u16,
+
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+}

@@ -1,0 +1,103 @@
+//! The verdict for programs: one JSON object for each connection.
+
+use mtls_core::path::{Independence, PathKind};
+use mtls_core::{PathRole, Times, TlsReport};
+use serde::Serialize;
+
+use crate::connect::attempt::Attempt;
+use crate::connect::channel_bindings::ChannelBindings;
+use crate::connect::failure::Failure;
+
+/// The version of this record; a change that could break a reader raises it.
+const SCHEMA: u32 = 1;
+
+/// One line, without its end.
+pub(crate) fn line(attempt: &Attempt, primary: &PathKind) -> serde_json::Result<String> {
+    let message = attempt
+        .failure
+        .as_ref()
+        .map(|failure| failure.message.as_str());
+    let target = attempt.target.to_string();
+    let channel_bindings = attempt.bindings.as_ref();
+    match (&attempt.verdict, &attempt.failure) {
+        (Some(verdict), _) => serde_json::to_string(&Record {
+            schema: SCHEMA,
+            target,
+            verdict,
+            channel_bindings,
+            message,
+        }),
+        (None, failure) => serde_json::to_string(&Record {
+            schema: SCHEMA,
+            target,
+            verdict: NoVerdict::new(failure.as_ref(), primary),
+            channel_bindings,
+            message,
+        }),
+    }
+}
+
+#[derive(Serialize)]
+struct Record<'a, V> {
+    schema: u32,
+    target: String,
+    #[serde(flatten)]
+    verdict: V,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel_bindings: Option<&'a ChannelBindings>,
+    /// What standard error says, where the connection was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a str>,
+}
+
+/// The same keys as a `Verdict`'s, where it did not come to one.
+#[derive(Serialize)]
+struct NoVerdict<'a> {
+    verdict: &'static str,
+    reason: &'static str,
+    binding: Option<&'static str>,
+    association: Option<String>,
+    independence: Independence,
+    paths: [NoPath<'a>; 1],
+    tls: TlsReport,
+    times_ms: Times,
+}
+
+#[derive(Serialize)]
+struct NoPath<'a> {
+    role: PathRole,
+    via: &'a PathKind,
+    local: Option<String>,
+    peer: Option<String>,
+    interface: Option<String>,
+    resolver: Option<String>,
+    independence: Option<Independence>,
+    result: Option<&'static str>,
+    reused: bool,
+}
+
+impl<'a> NoVerdict<'a> {
+    fn new(failure: Option<&Failure>, primary: &'a PathKind) -> Self {
+        let token = failure.map_or("unknown", |failure| failure.token);
+        Self {
+            verdict: "error",
+            reason: token,
+            binding: None,
+            association: None,
+            independence: Independence::Unknown,
+            paths: [NoPath {
+                role: PathRole::Primary,
+                via: primary,
+                local: None,
+                peer: None,
+                interface: None,
+                resolver: None,
+                independence: None,
+                result: Some(token),
+                reused: false,
+            }],
+            tls: TlsReport::default(),
+            times_ms: Times::default(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Messages, reports and their formats.
+
+pub(crate) mod json;
+pub(crate) mod messages;
+pub(crate) mod report;
+pub(crate) mod stdout;
+pub(crate) mod style;
+pub(crate) mod table;
+pub(crate) mod trace;

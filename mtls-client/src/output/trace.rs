@@ -1,0 +1,43 @@
+//! Where log messages go.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::output::messages;
+
+/// Log messages go to `writer`: with `-vv` what this project does, or what `RUST_LOG` says, such as
+/// `debug` or `mtls_core=trace,hyper=debug`.
+pub(crate) fn start<W>(verbose: u8, writer: W)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let Some(filter) = filter(verbose) else {
+        return;
+    };
+    let messages = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(false);
+    // A caller of the library may have decided already.
+    let _ = tracing_subscriber::registry()
+        .with(messages)
+        .with(filter)
+        .try_init();
+}
+
+fn filter(verbose: u8) -> Option<Targets> {
+    let typed = std::env::var("RUST_LOG").unwrap_or_default();
+    if !typed.is_empty() {
+        match typed.parse() {
+            Ok(filter) => return Some(filter),
+            // It may be meant for another program.
+            Err(error) => messages::warn(&format!("RUST_LOG is ignored: {error}")),
+        }
+    }
+    (verbose >= 2).then(|| {
+        Targets::new()
+            .with_target("mtls_core", LevelFilter::DEBUG)
+            .with_target("mtls_client", LevelFilter::DEBUG)
+    })
+}
