@@ -1,13 +1,13 @@
-//! Those who stand on the paths.
+//! Attackers on the paths.
 //!
-//! On the primary path a [`Mitm`] ends the victim's TLS and begins his own with the server. On a
-//! side path a [`SideAttacker`] does what he likes with the bytes of a side connection;
+//! On the primary path a [`Mitm`] terminates the victim's TLS and opens its own to the server. On a
+//! side path a [`SideAttacker`] reads and changes the bytes of a side connection;
 //! [`ClosedPort`] and [`BlackHole`] let none come about. [`SideClient`] speaks the side protocol
 //! by hand, and [`Flood`] makes it busy. An [`Eavesdropper`] only reads, on any path, and at the
-//! [`Crossroads`] all paths meet.
+//! [`Dispatcher`] all paths meet.
 
 mod blocked;
-mod crossroads;
+mod dispatcher;
 mod eavesdropper;
 mod flood;
 mod forger;
@@ -20,10 +20,10 @@ mod side;
 mod side_client;
 
 pub use blocked::{BlackHole, ClosedPort};
-pub use crossroads::Crossroads;
+pub use dispatcher::Dispatcher;
 pub use eavesdropper::{Eavesdropper, Notes};
 pub use flood::Flood;
-pub use mitm::{Ahead, Mitm, MitmPlan};
+pub use mitm::{EarlyConnection, Mitm, MitmPlan};
 pub use random::with_client_random;
 pub use side::{End, FrameAttack, Record, SideAttack, SideAttacker, Step, Tamper};
 pub use side_client::SideClient;

@@ -1,10 +1,10 @@
-//! Attackers and topologies for multipath TLS (never mutual TLS): what its integration tests and
-//! its demo are made of.
+//! Attackers and topologies for multipath TLS (never mutual TLS): the building blocks of its
+//! integration tests and its demo.
 //!
 //! A [`World`] is a small internet on loopback addresses of its own: a PKI with a rogue authority
 //! that clients trust like any other, a [`Server`] with a secret page, and a [`Victim`] with a
-//! secret request, who connects as plain TLS does or over several paths. The [`attacker`]s stand
-//! on these paths, and a [`Loot`] counts what they got. [`netns`] makes two real paths of network
+//! secret request, which connects as plain TLS does or over several paths. The [`attacker`]s are
+//! on these paths, and [`Captured`] holds the data that they read. [`netns`] creates two real paths of network
 //! namespaces.
 //!
 //! ```
@@ -20,10 +20,10 @@
 //! let victim = world.victim(&server)?.primary_to(mitm.address());
 //!
 //! victim.fetch_plain().await?; // Plain TLS accepts the man in the middle …
-//! assert!(mitm.loot().has_both_secrets());
-//! mitm.loot().clear();
+//! assert!(mitm.captured().has_both_secrets());
+//! mitm.captured().clear();
 //! assert!(victim.connect(Policy::Require).await.is_err()); // … and multipath TLS does not.
-//! assert_eq!(mitm.loot().bytes_from_victim(), 0);
+//! assert_eq!(mitm.captured().bytes_from_victim(), 0);
 //! # Ok(())
 //! # })
 //! # }
@@ -33,15 +33,15 @@
 
 pub mod attacker;
 pub mod bench;
+mod captured;
 pub mod child;
 pub mod demo;
-pub mod dice;
 pub mod latency;
 pub mod link;
-mod loot;
 pub mod matrix;
 pub mod model;
 pub mod netns;
+pub mod prng;
 pub mod raw_keys;
 mod secrets;
 mod server;
@@ -52,17 +52,17 @@ pub mod verdicts;
 mod victim;
 mod world;
 
-pub use loot::Loot;
+pub use captured::Captured;
 pub use secrets::{HOST, PAGE_SECRET, REQUEST_SECRET};
 pub use server::{Server, Setup};
 pub use tasks::Tasks;
 pub use victim::{Victim, describe, fetch, request};
 pub use world::{World, provider, retrying_provider};
 
-/// What a test gives back.
+/// The result of a test.
 pub type Result<T = (), E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// Waits until `condition` holds: for what happens soon, but says nothing when it does.
+/// Waits until `condition` holds, for events that happen soon and send no notification.
 ///
 /// # Errors
 /// When it still does not hold after 20 s.
@@ -76,7 +76,7 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) -> Resu
     };
     tokio::time::timeout(patience, waiting)
         .await
-        .map_err(|_| format!("waited in vain for this: {what}").into())
+        .map_err(|_| format!("timed out waiting until {what}").into())
 }
 
 /// Compiles the code in the pages for readers, which no published package contains.

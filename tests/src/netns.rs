@@ -30,7 +30,7 @@ pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1));
 /// The client's interfaces, one for each path.
 pub const INTERFACES: [&str; 2] = ["path0", "path1"];
 
-/// What keeps this process from making namespaces; `None` where nothing does.
+/// The reason why this process cannot create namespaces; `None` where it can.
 pub fn unavailable() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("network namespaces take root".to_owned());
@@ -49,11 +49,11 @@ pub fn unavailable() -> Option<String> {
 /// The four namespaces; they go when this is dropped.
 #[derive(Debug)]
 pub struct TwoPaths {
-    /// Where the client lives, with the interfaces [`INTERFACES`].
+    /// The namespace of the client, with the interfaces [`INTERFACES`].
     pub client: Namespace,
     /// The routers, one for each path.
     pub routers: [Namespace; 2],
-    /// Where the server lives, at [`SERVER`].
+    /// The namespace of the server, at [`SERVER`].
     pub server: Namespace,
 }
 
@@ -61,7 +61,7 @@ impl TwoPaths {
     /// Makes and connects them.
     ///
     /// # Errors
-    /// What `ip` says.
+    /// Errors of `ip`.
     pub fn new() -> Result<Self> {
         let paths = Self {
             client: Namespace::new()?,
@@ -133,7 +133,7 @@ impl Namespace {
     /// Runs `ip` in it, with these arguments.
     ///
     /// # Errors
-    /// What it says.
+    /// Errors of the command.
     pub fn ip(&self, arguments: &str) -> Result {
         run(self.command("ip").args(arguments.split(' ')))
     }
@@ -141,7 +141,7 @@ impl Namespace {
     /// Connects it to another one by a pair of interfaces.
     ///
     /// # Errors
-    /// What `ip` says.
+    /// Errors of `ip`.
     pub fn link_to(&self, its: &str, other: &Self, others: &str) -> Result {
         link(self, its, other, others)
     }
@@ -149,7 +149,7 @@ impl Namespace {
     /// Gives it these rules.
     ///
     /// # Errors
-    /// What `nft` says.
+    /// Errors of `nft`.
     pub fn nft(&self, rules: &str) -> Result {
         let mut child = self
             .command("nft")
@@ -178,7 +178,7 @@ impl Namespace {
         command
     }
 
-    /// Where other processes find it.
+    /// The path by which other processes enter it.
     fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
     }
@@ -205,7 +205,7 @@ impl Namespace {
     /// Sets a kernel setting of it, such as `net.ipv4.ip_forward=1`.
     ///
     /// # Errors
-    /// What `sysctl` says.
+    /// Errors of `sysctl`.
     pub fn sysctl(&self, setting: &str) -> Result {
         run(self.command("sysctl").args(["-qw", setting]))
     }
@@ -227,7 +227,7 @@ fn run_to_end<T, F: Future<Output = Result<T>>>(future: impl FnOnce() -> F) -> R
         .block_on(future())
 }
 
-/// What runs in a namespace.
+/// A thread that runs in a namespace.
 #[derive(Debug)]
 pub struct Inside<T>(JoinHandle<Result<T>>);
 

@@ -1,4 +1,4 @@
-//! TLS with raw public keys (RFC 7250) that nobody checks: what an unauthenticated key exchange
+//! TLS with raw public keys (RFC 7250) that no end checks: what an unauthenticated key exchange
 //! over one path is, such as tcpcrypt's.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::tls;
 /// A server that shows the bare key of this certificate, and hands out no tickets.
 ///
 /// # Errors
-/// What rustls says of a key that it cannot use.
+/// Errors of rustls about an unusable key.
 pub fn server_config(leaf: &Leaf) -> Result<ServerConfig, Error> {
     let provider = tls::provider();
     let key = provider.key_provider.load_private_key(leaf.key_der())?;
@@ -39,7 +39,7 @@ pub fn server_config(leaf: &Leaf) -> Result<ServerConfig, Error> {
 /// A client that takes any raw key of a server that can sign with it, and never resumes.
 ///
 /// # Errors
-/// What rustls says of the provider.
+/// Errors of rustls about the provider.
 pub fn client_config(provider: CryptoProvider) -> Result<ClientConfig, Error> {
     let provider = Arc::new(provider);
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -3,7 +3,7 @@
 /// The server's name, which every client asks for.
 pub const HOST: &str = "server.test";
 
-/// What only the server may read.
+/// The secret in the server's page.
 pub const REQUEST_SECRET: &str = "session=canary-of-the-client";
-/// What only the client may read.
+/// The secret in the client's request.
 pub const PAGE_SECRET: &str = "canary-of-the-server";

@@ -25,7 +25,7 @@ const MAX_REQUEST: usize = 16 * 1024;
 
 type Tune = dyn FnOnce(AcceptorBuilder) -> AcceptorBuilder + Send;
 
-/// What a server knows beside TLS.
+/// The protocol that a server runs beside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaks {
     Nothing,
@@ -110,7 +110,7 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// What ends with the server.
+/// Tasks that end with the server.
 #[derive(Debug)]
 #[expect(dead_code, reason = "held for their drop")]
 enum Running {
@@ -176,7 +176,7 @@ impl Server {
         })
     }
 
-    /// Where it listens, for TLS and for side connections.
+    /// The address that it listens at, for TLS and for side connections.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

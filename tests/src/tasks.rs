@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 pub struct Tasks(Mutex<JoinSet<()>>);
 
 impl Tasks {
-    /// Starts a task. What went wrong in it is for its counters to tell.
+    /// Starts a task. Errors in it show in its counters.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.lock();
         while tasks.try_join_next().is_some() {}

@@ -1,4 +1,4 @@
-//! TLS configurations of both ends for tests and benchmarks: full handshakes only, unless told
+//! TLS configurations of both ends for tests and benchmarks: full handshakes only, unless configured
 //! otherwise.
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub fn provider_with_groups(groups: &[&'static dyn SupportedKxGroup]) -> Arc<Cry
 /// A client that trusts these authorities and never resumes.
 ///
 /// # Errors
-/// What rustls says of a root that it cannot read.
+/// Errors of rustls about an unreadable root.
 pub fn client_config(roots: &[&Authority]) -> Result<ClientConfig, rustls::Error> {
     let mut store = RootCertStore::empty();
     for root in roots {
@@ -43,7 +43,7 @@ pub fn client_config(roots: &[&Authority]) -> Result<ClientConfig, rustls::Error
 /// A server with this certificate, that hands out no tickets.
 ///
 /// # Errors
-/// What rustls says of a certificate or key that it cannot use.
+/// Errors of rustls about an unusable certificate or key.
 pub fn server_config(
     leaf: &Leaf,
     provider: Arc<CryptoProvider>,

@@ -65,7 +65,7 @@ struct Row {
 }
 
 impl Row {
-    /// How long the server held the request.
+    /// The time that the server held the request.
     fn held(&self, primary: Duration) -> Duration {
         self.read.saturating_sub(self.ready + primary / 2)
     }

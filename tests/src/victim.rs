@@ -1,4 +1,4 @@
-//! A client with a secret, who may be attacked.
+//! A client with a secret, which may be attacked.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,9 +22,9 @@ use crate::{Result, tls};
 /// How long a test waits for what it expects to come: long enough for a machine under load.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A client, and where its paths lead.
+/// A client, and the addresses that its paths lead to.
 ///
-/// All paths ask for the same host and port; an attacker who stands on one answers there at
+/// All paths name the same host and port; an attacker on one of them answers at
 /// another address, as a redirected packet would have it.
 #[derive(Clone, Debug)]
 pub struct Victim {
@@ -55,27 +55,27 @@ impl Victim {
         }
     }
 
-    /// Its primary path leads to this address now.
+    /// Changes the address that its primary path leads to.
     #[must_use]
     pub fn primary_to(mut self, address: SocketAddr) -> Self {
         self.primary = address;
         self
     }
 
-    /// Its primary path is this one now.
+    /// Changes its primary path.
     #[must_use]
     pub fn primary_by(mut self, path: Path) -> Self {
         self.primary_path = path;
         self
     }
 
-    /// Another side path, to this address. Without any there is one, straight to the server.
+    /// Adds a side path to this address. Without any there is one, directly to the server.
     #[must_use]
     pub fn side_to(self, address: SocketAddr) -> Self {
         self.side_by(Path::system(), address)
     }
 
-    /// Another side path, from an address of the client's own.
+    /// Adds a side path from a source address of the client.
     ///
     /// # Panics
     /// When the address cannot be a client's.
@@ -85,29 +85,29 @@ impl Victim {
         self.side_by(path, to)
     }
 
-    /// Another side path, of any kind.
+    /// Adds a side path of any kind.
     #[must_use]
     pub fn side_by(mut self, path: Path, to: SocketAddr) -> Self {
         self.sides.push(Side { path, to });
         self
     }
 
-    /// It takes any raw public key, and lets the side paths alone say whose it is. The policy of
-    /// its connectors is `Require` then, whatever is asked for.
+    /// Accepts any raw public key, and authenticates it by the side paths alone. The policy of
+    /// its connectors is then `Require`.
     #[must_use]
     pub fn smkex(mut self) -> Self {
         self.smkex = true;
         self
     }
 
-    /// Another TLS configuration.
+    /// Replaces the TLS configuration.
     #[must_use]
     pub fn with_config(mut self, config: ClientConfig) -> Self {
         self.config = Arc::new(config);
         self
     }
 
-    /// The server as the client asks for it.
+    /// The server's name and port.
     pub fn target(&self) -> Endpoint {
         let host = HostName::new(HOST).expect("the lab's host is a name");
         Endpoint::new(Host::Name(host), self.primary.port())
@@ -116,7 +116,7 @@ impl Victim {
     /// A relay over this client's paths, for a client that knows only TLS.
     ///
     /// # Errors
-    /// When the settings cannot be.
+    /// When the settings are invalid.
     pub fn relay(&self, policy: Policy) -> Result<ClientRelay> {
         let (sides, endpoint) = self.sides();
         let mut builder = ClientRelay::builder(&tls::provider(), policy)
@@ -129,7 +129,7 @@ impl Victim {
         Ok(builder.build()?)
     }
 
-    /// The side paths, and where they lead.
+    /// The side paths, and their endpoint.
     fn sides(&self) -> (Vec<Path>, Endpoint) {
         let direct = [Side {
             path: Path::system(),
@@ -167,7 +167,7 @@ impl Victim {
     /// Connects over all paths, with a connector of its own.
     ///
     /// # Errors
-    /// What the connector says.
+    /// Errors of the connector.
     pub async fn connect(&self, policy: Policy) -> Result<ClientStream<TcpStream>, Error> {
         let builder = self
             .connector(policy)
@@ -175,10 +175,10 @@ impl Victim {
         builder.build()?.connect(&self.target()).await
     }
 
-    /// Connects with other settings of the connector, and [`describe`]s what came of it.
+    /// Connects with other settings of the connector, and [`describe`]s the result.
     ///
     /// # Errors
-    /// When the settings cannot be.
+    /// When the settings are invalid.
     pub async fn outcome_with(
         &self,
         policy: Policy,
@@ -188,7 +188,7 @@ impl Victim {
         Ok(describe(&connector.connect(&self.target()).await))
     }
 
-    /// Connects, and [`describe`]s what came of it.
+    /// Connects, and [`describe`]s the result.
     ///
     /// # Errors
     /// As [`connector`](Self::connector).
@@ -199,7 +199,7 @@ impl Victim {
     /// Connects as plain tokio-rustls does.
     ///
     /// # Errors
-    /// What TLS says.
+    /// Errors of TLS.
     pub async fn connect_plain(&self) -> io::Result<TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(self.primary).await?;
         tcp.set_nodelay(true)?;
@@ -212,13 +212,13 @@ impl Victim {
     /// Fetches the page by plain TLS.
     ///
     /// # Errors
-    /// What TLS says, or when the answer is none.
+    /// Errors of TLS, or no response.
     pub async fn fetch_plain(&self) -> Result<String> {
         fetch(self.connect_plain().await?).await
     }
 }
 
-/// What came of a connection, in a word or two: `verified`, `intercepted: REASON` or
+/// Describes the result of a connection: `verified`, `intercepted: REASON` or
 /// `unverified: REASON` where the application got its stream, `refused: REASON` or what else went
 /// wrong where it did not. Reasons are those of `mtls_core`.
 pub fn describe<IO>(result: &Result<ClientStream<IO>, Error>) -> String {

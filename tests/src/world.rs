@@ -1,4 +1,4 @@
-//! A small internet of one test's own.
+//! A small internet for one test.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -28,14 +28,14 @@ pub struct World {
 }
 
 impl World {
-    /// A world with nobody in it yet.
+    /// An empty world.
     ///
     /// # Errors
     /// When the system has no randomness or no time.
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [low, high, ..] = std::process::id().to_le_bytes();
-        // 127.0.0.0/16 is where everybody else is.
+        // Other programs use 127.0.0.0/16.
         let second = 1 + (low ^ high.rotate_left(3)) % 254;
         Ok(Self {
             pki: Pki::new(&[HOST, "localhost"])?,
@@ -49,7 +49,7 @@ impl World {
         Ipv4Addr::new(127, x, y, host).into()
     }
 
-    /// The same with the server's port, where somebody can stand in for the server: a client's
+    /// The same with the server's port, where an attacker can listen in place of the server: a client's
     /// path leads to one address or the other.
     pub fn host(&self, host: u8, server: &Server) -> SocketAddr {
         SocketAddr::new(self.ip(host), server.address().port())
@@ -79,12 +79,12 @@ impl World {
     /// A client of `server`, whose paths all lead straight to it.
     ///
     /// # Errors
-    /// When there is something wrong with the certificates.
+    /// When the certificates are invalid.
     pub fn victim(&self, server: &Server) -> Result<Victim> {
         self.victim_of(server.address())
     }
 
-    /// A client of whoever listens at this address.
+    /// A client of the listener at this address.
     ///
     /// # Errors
     /// As [`victim`](Self::victim).
@@ -95,7 +95,7 @@ impl World {
     /// A client's TLS configuration. It trusts the rogue authority, too.
     ///
     /// # Errors
-    /// When there is something wrong with the certificates.
+    /// When the certificates are invalid.
     pub fn client_config(&self) -> Result<ClientConfig> {
         Ok(ClientConfig::builder_with_provider(Arc::new(provider()))
             .with_safe_default_protocol_versions()?
@@ -135,7 +135,7 @@ impl World {
             .with_single_cert(leaf.chain_der(), leaf.key_der())?)
     }
 
-    /// What the client trusts.
+    /// The trusted roots of the client.
     ///
     /// # Errors
     /// As [`client_config`](Self::client_config).
@@ -147,7 +147,7 @@ impl World {
     }
 }
 
-/// The cryptography of everybody here, attackers included.
+/// The crypto provider of all participants, attackers included.
 pub fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }

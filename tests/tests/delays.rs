@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mtls_core::Policy;
-use mtls_lab::attacker::{Ahead, Flood, Mitm, MitmPlan};
+use mtls_lab::attacker::{EarlyConnection, Flood, Mitm, MitmPlan};
 use mtls_lab::{Result, Server, Setup, World};
 
 /// Ends early waits and deadlines; a greeting comes in less, even on a machine under load.
@@ -13,7 +13,7 @@ const LONG: Duration = Duration::from_millis(2_500);
 /// Past the shortest early wait.
 const MIDDLE: Duration = Duration::from_millis(500);
 
-/// What the policies that refuse make of this man in the middle, who fools plain TLS.
+/// The result of the policies that refuse with this man in the middle, which plain TLS accepts.
 async fn outcomes(
     setup: Setup,
     deadline: Option<Duration>,
@@ -22,7 +22,7 @@ async fn outcomes(
     let world = World::new()?;
     let server = world.serve(setup).await?;
     let plan = plan(&world, MitmPlan::rogue_ca(&world, &server)?)?;
-    // Two of a kind, so that nobody has to wait for the others.
+    // Two of a kind, so that none has to wait for the others.
     let twin = Mitm::start(world.host(67, &server), plan.clone()).await?;
     let mitm = Mitm::start(world.host(66, &server), plan).await?;
     let fooled = world.victim(&server)?.primary_to(twin.address());
@@ -39,8 +39,8 @@ async fn outcomes(
         outcome(Policy::Prefer)
     );
     page?;
-    twin.loot().is_complete().await?;
-    mitm.loot().is_empty_handed().await?;
+    twin.captured().expect_both_secrets().await?;
+    mitm.captured().expect_no_plaintext().await?;
     Ok([require?, prefer?])
 }
 
@@ -83,7 +83,7 @@ async fn copied_random_and_a_server_hello_past_every_wait_downgrade_nobody() -> 
     let delays = |_: &World, plan: MitmPlan| {
         Ok(plan
             .copies_random()
-            .ahead(Ahead::Confirms)
+            .early_connection(EarlyConnection::Confirms)
             .delays_hello(LONG))
     };
     let [require, prefer] = outcomes(impatient(), Some(SHORT), delays).await?;
@@ -98,11 +98,11 @@ async fn copied_random_and_tombstone_that_has_gone_downgrade_nobody() -> Result 
     let delays = |_: &World, plan: MitmPlan| {
         Ok(plan
             .copies_random()
-            .ahead(Ahead::Closes)
+            .early_connection(EarlyConnection::Closes)
             .delays_hello(MIDDLE))
     };
     let [require, prefer] = outcomes(setup, None, delays).await?;
-    // The Proof of what he closed was there in time, and is wrong.
+    // The Proof for the closed handshake was there in time, and is wrong.
     assert_eq!(require, "refused: wrong-value");
     assert_eq!(prefer, "refused: wrong-value");
     Ok(())
@@ -152,7 +152,7 @@ async fn full_waiting_places_downgrade_nobody() -> Result {
     for policy in [Policy::Require, Policy::Prefer] {
         let outcome = victim.outcome(policy).await?;
         assert_eq!(outcome, "refused: unknown-handshake", "{policy}");
-        mitm.loot().is_empty_handed().await?;
+        mitm.captured().expect_no_plaintext().await?;
     }
     Ok(())
 }

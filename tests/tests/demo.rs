@@ -10,16 +10,16 @@ fn demo_tells_its_story_and_succeeds() {
         .expect("the demo runs");
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{text}");
-    for told in [
+    for expected in [
         "verified: both ends saw the same TLS handshake",
         "Please type your password once more.",
         "session=canary-of-the-client",
         "intercepted: the server never saw this TLS handshake",
         "0 bytes of the application were sent",
         "CN=Multipath TLS test CA",
-        "Every step went as told",
+        "Every step had the expected result",
     ] {
-        assert!(text.contains(told), "`{told}` is not in:\n{text}");
+        assert!(text.contains(expected), "`{expected}` is not in:\n{text}");
     }
     assert!(
         !text.contains('\x1b'),

@@ -1,10 +1,10 @@
 //! TLS 1.2 instead of TLS 1.3: its hellos do not carry the key exchange, so it cannot be verified.
 
 use mtls_core::Policy;
-use mtls_lab::attacker::{Ahead, Mitm, MitmPlan};
+use mtls_lab::attacker::{EarlyConnection, Mitm, MitmPlan};
 use mtls_lab::{Result, Setup, World, fetch, provider};
 
-/// What each policy of the client makes of this man in the middle, who fools plain TLS.
+/// The result of each policy of the client with this man in the middle, which plain TLS accepts.
 async fn outcomes(plan: impl FnOnce(&World, MitmPlan) -> Result<MitmPlan>) -> Result<[String; 3]> {
     let world = World::new()?;
     let server = world.serve(Setup::new(Policy::Observe)).await?;
@@ -12,11 +12,11 @@ async fn outcomes(plan: impl FnOnce(&World, MitmPlan) -> Result<MitmPlan>) -> Re
     let mitm = Mitm::start(world.host(66, &server), plan).await?;
     let victim = world.victim(&server)?.primary_to(mitm.address());
     victim.fetch_plain().await?;
-    mitm.loot().is_complete().await?;
+    mitm.captured().expect_both_secrets().await?;
     let require = victim.outcome(Policy::Require).await?;
-    mitm.loot().is_empty_handed().await?;
+    mitm.captured().expect_no_plaintext().await?;
     let prefer = victim.outcome(Policy::Prefer).await?;
-    mitm.loot().is_empty_handed().await?;
+    mitm.captured().expect_no_plaintext().await?;
     Ok([require, prefer, victim.outcome(Policy::Observe).await?])
 }
 
@@ -35,7 +35,9 @@ async fn downgraded_victim_learns_that_the_server_never_saw_it() -> Result {
 #[tokio::test]
 async fn downgraded_victim_whose_random_is_copied_learns_of_the_downgrade() -> Result {
     let outcomes = outcomes(|world, plan| {
-        let plan = plan.copies_random().ahead(Ahead::Connects);
+        let plan = plan
+            .copies_random()
+            .early_connection(EarlyConnection::Connects);
         plan.downgrades_victim(world)
     })
     .await?;
@@ -50,7 +52,9 @@ async fn downgraded_victim_whose_random_is_copied_learns_of_the_downgrade() -> R
 #[tokio::test]
 async fn downgrade_of_both_handshakes_is_refused() -> Result {
     let outcomes = outcomes(|world, plan| {
-        let plan = plan.copies_random().ahead(Ahead::Connects);
+        let plan = plan
+            .copies_random()
+            .early_connection(EarlyConnection::Connects);
         plan.downgrades_server().downgrades_victim(world)
     })
     .await?;
@@ -63,7 +67,9 @@ async fn downgrade_of_both_handshakes_is_refused() -> Result {
 #[tokio::test]
 async fn downgrade_of_the_servers_handshake_alone_is_detected() -> Result {
     let outcomes = outcomes(|_, plan| {
-        let plan = plan.copies_random().ahead(Ahead::Connects);
+        let plan = plan
+            .copies_random()
+            .early_connection(EarlyConnection::Connects);
         Ok(plan.downgrades_server())
     })
     .await?;

@@ -202,7 +202,7 @@ async fn server_dropped_at_every_await_leaves_nothing() -> Result {
     let mut polls = 0;
     loop {
         polls += 1;
-        // The client sees the end of its connections, or waits in vain for a while.
+        // The client sees the end of its connections, or waits for a while without result.
         let deadline = Duration::from_millis(1_000);
         let client = victim.outcome_with(Policy::Require, |builder| builder.deadline(deadline));
         let (served, _) = tokio::join!(by_hand.serve(polls), client);

@@ -3,7 +3,7 @@
 use mtls_core::proto::binding::Binding;
 use mtls_core::proto::client::InterceptionReason;
 use mtls_core::{Error, Evidence, Outcome, Policy};
-use mtls_lab::attacker::{Ahead, Mitm, MitmPlan};
+use mtls_lab::attacker::{EarlyConnection, Mitm, MitmPlan};
 use mtls_lab::{Result, Server, Setup, Victim, World, fetch};
 
 const REFUSING: [Policy; 2] = [Policy::Require, Policy::Prefer];
@@ -18,16 +18,16 @@ struct Scene {
 }
 
 impl Scene {
-    /// Shows first that plain TLS falls for him.
+    /// Shows first that plain TLS accepts the attacker.
     async fn new(plan: impl FnOnce(&World, &Server) -> Result<MitmPlan>) -> Result<Self> {
         let world = World::new()?;
-        // The server that is easiest on attackers: it holds nobody back.
+        // The server that is easiest on attackers: it refuses no connection.
         let server = world.serve(Setup::new(Policy::Observe)).await?;
         let plan = plan(&world, &server)?;
         let mitm = Mitm::start(world.host(66, &server), plan).await?;
         let victim = world.victim(&server)?.primary_to(mitm.address());
         victim.fetch_plain().await?;
-        mitm.loot().is_complete().await?;
+        mitm.captured().expect_both_secrets().await?;
         Ok(Self {
             world,
             server,
@@ -54,7 +54,7 @@ impl Scene {
         let Err(Error::Interception(evidence)) = refused else {
             return Err(format!("{policy} {binding}: not refused: {refused:?}").into());
         };
-        self.mitm.loot().is_empty_handed().await?;
+        self.mitm.captured().expect_no_plaintext().await?;
         assert_eq!(self.server.bytes(), before, "{policy} {binding}");
         Ok(evidence)
     }
@@ -65,7 +65,7 @@ impl Scene {
         assert!(stream.channel_bindings()?.is_empty());
         fetch(stream).await?;
         assert!(
-            self.mitm.loot().has_request_secret(),
+            self.mitm.captured().has_request_secret(),
             "observe fails nothing"
         );
         Ok(())
@@ -90,17 +90,17 @@ async fn stolen_key_is_detected() -> Result {
 
 #[tokio::test]
 async fn copied_client_random_is_detected() -> Result {
-    for ahead in [Ahead::Nothing, Ahead::Connects] {
+    for early_connection in [EarlyConnection::None, EarlyConnection::Connects] {
         let scene = Scene::new(|world, server| {
             Ok(MitmPlan::rogue_ca(world, server)?
                 .copies_random()
-                .ahead(ahead))
+                .early_connection(early_connection))
         })
         .await?;
-        // He who connects afterwards may be later than the question: then it is the server that
+        // An attacker that connects afterwards may be later than the Open: then it is the server that
         // has not seen the handshake. Both are the truth.
-        match ahead {
-            Ahead::Nothing => {
+        match early_connection {
+            EarlyConnection::None => {
                 for policy in REFUSING {
                     scene.is_refused(policy, Binding::Exporter).await?;
                 }
@@ -115,7 +115,9 @@ async fn copied_client_random_is_detected() -> Result {
 async fn copied_client_random_with_the_stolen_key_is_detected() -> Result {
     let scene = Scene::new(|world, server| {
         let plan = MitmPlan::stolen_key(world, server)?;
-        Ok(plan.copies_random().ahead(Ahead::Connects))
+        Ok(plan
+            .copies_random()
+            .early_connection(EarlyConnection::Connects))
     })
     .await?;
     scene.is_detected(InterceptionReason::WrongValue).await
@@ -125,11 +127,13 @@ async fn copied_client_random_with_the_stolen_key_is_detected() -> Result {
 async fn copying_the_random_and_confirming_first_downgrades_nobody() -> Result {
     let scene = Scene::new(|world, server| {
         let plan = MitmPlan::rogue_ca(world, server)?;
-        Ok(plan.copies_random().ahead(Ahead::Confirms))
+        Ok(plan
+            .copies_random()
+            .early_connection(EarlyConnection::Confirms))
     })
     .await?;
     scene.is_detected(InterceptionReason::WrongValue).await?;
-    // To the server he is a client like any other, and says so rightly.
+    // To the server the attacker is a client like any other.
     assert!(
         scene
             .server
@@ -144,10 +148,12 @@ async fn copying_the_random_and_confirming_first_downgrades_nobody() -> Result {
 async fn copying_the_random_and_closing_first_downgrades_nobody() -> Result {
     let scene = Scene::new(|world, server| {
         let plan = MitmPlan::rogue_ca(world, server)?;
-        Ok(plan.copies_random().ahead(Ahead::Closes))
+        Ok(plan
+            .copies_random()
+            .early_connection(EarlyConnection::Closes))
     })
     .await?;
-    // What he closed is a tombstone, and answers with the truth.
+    // The closed handshake is a tombstone, and is answered truthfully.
     scene.is_detected(InterceptionReason::WrongValue).await
 }
 
@@ -174,8 +180,8 @@ async fn forged_page_reaches_only_clients_of_plain_tls() -> Result {
     let scene =
         Scene::new(|world, server| Ok(MitmPlan::rogue_ca(world, server)?.forges("forged"))).await?;
     assert_eq!(scene.victim.fetch_plain().await?, "forged");
-    scene.mitm.loot().settled().await?;
-    scene.mitm.loot().clear();
+    scene.mitm.captured().wait_until_closed().await?;
+    scene.mitm.captured().clear();
     scene.is_refused(Policy::Require, Binding::Exporter).await?;
     Ok(())
 }

@@ -86,8 +86,11 @@ async fn man_in_one_of_two_routers_is_detected() -> Result {
         let mitm = Mitm::start(redirected(REDIRECTED), rogue.forges(FORGED)).await?;
         let _ = mitm_up.send(());
         let _ = mitm_stops.await;
-        mitm.loot().settled().await?;
-        Ok((mitm.loot().connections(), mitm.loot().bytes_from_victim()))
+        mitm.captured().wait_until_closed().await?;
+        Ok((
+            mitm.captured().connections(),
+            mitm.captured().bytes_from_victim(),
+        ))
     })?;
     mitm_is_up.await?;
     paths.routers[0].nft(&format!(

@@ -8,7 +8,7 @@ use mtls_lab::{PAGE_SECRET, Result, Server, Setup, World, fetch};
 
 const ALL: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::Observe];
 
-/// A server that waits for a Confirm in vain for so long.
+/// How long a server waits for a Confirm that does not arrive.
 const SHORT: Duration = Duration::from_millis(500);
 
 async fn impatient(world: &World, policy: Policy) -> Result<Server> {
@@ -16,7 +16,7 @@ async fn impatient(world: &World, policy: Policy) -> Result<Server> {
     world.serve(setup).await
 }
 
-/// What the server says of its last connection: a reason, or `None` for a verified one.
+/// The server's verdict on its last connection: a reason, or `None` for a verified one.
 fn last(server: &Server) -> Option<&'static str> {
     let verdicts = server.verdicts();
     let last = verdicts.last().expect("a connection was served");
@@ -122,16 +122,16 @@ async fn man_in_the_middle_is_refused_whatever_the_server_says() -> Result {
         let mitm = Mitm::start(world.host(66, &server), plan).await?;
         let victim = world.victim(&server)?.primary_to(mitm.address());
         assert_eq!(victim.fetch_plain().await?, "forged");
-        mitm.loot().settled().await?;
-        assert!(mitm.loot().has_request_secret());
-        mitm.loot().clear();
+        mitm.captured().wait_until_closed().await?;
+        assert!(mitm.captured().has_request_secret());
+        mitm.captured().clear();
         for policy in [Policy::Require, Policy::Prefer] {
             let outcome = victim.outcome(policy).await?;
             assert_eq!(
                 outcome, "refused: unknown-handshake",
                 "{policy} {server_policy}"
             );
-            mitm.loot().is_empty_handed().await?;
+            mitm.captured().expect_no_plaintext().await?;
         }
         let outcome = victim.outcome(Policy::Observe).await?;
         assert_eq!(outcome, "intercepted: unknown-handshake", "{server_policy}");

@@ -89,7 +89,7 @@ async fn wrong_value_on_one_wins_over_success_on_the_others() -> Result {
 #[tokio::test]
 async fn silence_on_one_refuses_although_the_others_verified() -> Result {
     let (world, server) = scene().await?;
-    let greet = SideAttack::Say(GREETING.to_vec());
+    let greet = SideAttack::Send(GREETING.to_vec());
     let (victim, _bad) = one_bad(&world, &server, greet).await?;
     assert_eq!(
         outcome(&victim, Policy::Require).await?,
@@ -133,16 +133,19 @@ async fn error_names_the_side_path_that_is_to_blame() -> Result {
 #[tokio::test]
 async fn one_honest_side_path_is_enough_to_find_a_man_in_the_middle() -> Result {
     let (world, server) = scene().await?;
-    let plan = MitmPlan::rogue_ca(&world, &server)?.talks()?;
-    let talk = SideAttack::Talk(plan.accomplice().ok_or("he talks")?);
+    let plan = MitmPlan::rogue_ca(&world, &server)?.shares_secrets()?;
+    let talk = SideAttack::AnswerForMitm(
+        plan.side_acceptor()
+            .ok_or("the attacker shares no secrets")?,
+    );
     let mitm = Mitm::start(world.host(66, &server), plan).await?;
     let (victim, _bad) = one_bad(&world, &server, talk).await?;
     let victim = victim.primary_to(mitm.address());
     victim.fetch_plain().await?;
-    mitm.loot().is_complete().await?;
+    mitm.captured().expect_both_secrets().await?;
     for policy in [Policy::Require, Policy::Prefer] {
         assert_eq!(victim.outcome(policy).await?, "refused: unknown-handshake");
-        mitm.loot().is_empty_handed().await?;
+        mitm.captured().expect_no_plaintext().await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! An attacker on the side path alone: he can deny a verification, and never forge one.
+//! An attacker on the side path alone: they can deny a verification, and never forge one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use mtls_lab::attacker::{SideAttack, SideAttacker, Tamper, frames};
 use mtls_lab::{Result, Server, Setup, Victim, World, describe};
 use tokio::task::JoinSet;
 
-/// What the server sends: its greeting and one Proof, in bytes.
+/// The length of the server's greeting and one Proof, in bytes.
 const SERVER_BYTES: usize = GREETING.len() + 3 + 16 + 32 + 1 + 32;
 
-/// Ends waits in vain.
+/// Limits waits that cannot succeed.
 const SHORT: Duration = Duration::from_millis(1_000);
 
 struct Scene {
@@ -40,7 +40,7 @@ impl Scene {
         ))
     }
 
-    /// What a victim makes of a tampering, with an attacker of its own.
+    /// The result for a victim of this tampering, with an attacker of its own.
     async fn at(&self, place: usize, tamper: Tamper) -> Result<(usize, String)> {
         // Only what ends in silence needs a deadline that is short.
         let may_fall_silent = match tamper {
@@ -63,7 +63,7 @@ impl Scene {
         Ok((place, outcome))
     }
 
-    /// What a victim who prefers verification makes of it.
+    /// The result for a victim under `Prefer`.
     async fn outcome(&self, attack: SideAttack) -> Result<String> {
         let (victim, _side) = self.victim(77, attack).await?;
         victim
@@ -136,7 +136,7 @@ async fn proofs_swapped_between_two_sessions_are_refused() -> Result {
 async fn second_proof_changes_no_verdict() -> Result {
     let scene = Scene::new().await?;
     let outcome = scene.outcome(frames::double()).await?;
-    // When both come before TLS is complete the second one shows; afterwards nobody listens.
+    // If both arrive before TLS is complete the second one shows; afterwards the connection is not read.
     assert!(
         ["verified", "refused: side-misbehaved"].contains(&&*outcome),
         "{outcome}"

@@ -9,7 +9,7 @@ use mtls_lab::{Result, Server, Setup, Victim, World};
 
 const ALL: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::Observe];
 
-/// Ends waits in vain, and is long enough for a greeting on a machine under load.
+/// Limits waits that cannot succeed, and is long enough for a greeting on a machine under load.
 const SHORT: Duration = Duration::from_millis(1_000);
 
 /// A world, an attacker on the side path, and another on the primary path if need be.
@@ -34,7 +34,7 @@ impl Scene {
         SideAttacker::start(address, self.server.address(), attack).await
     }
 
-    /// What every policy makes of it: `Require` refuses, `Prefer` goes on and says so, with an
+    /// The result of every policy: `Require` refuses, `Prefer` continues and reports it, with an
     /// honest primary path and without.
     async fn only_require_resists(&self, victim: Victim, reason: &str) -> Result {
         let (refused, allowed) = (
@@ -52,13 +52,13 @@ impl Scene {
         let mitm = self.mitm().await?;
         let victim = victim.primary_to(mitm.address());
         assert_eq!(outcome(&victim, Policy::Require).await?, refused);
-        mitm.loot().is_empty_handed().await?;
-        // The price of `Prefer`: whoever holds both paths strips the check.
+        mitm.captured().expect_no_plaintext().await?;
+        // The price of `Prefer`: an attacker on both paths can prevent the verification.
         let connector = victim.connector(Policy::Prefer)?.deadline(SHORT).build()?;
         let stream = connector.connect(&victim.target()).await?;
         assert_eq!(stream.verdict().outcome.reason(), Some(reason));
         mtls_lab::fetch(stream).await?;
-        mitm.loot().is_complete().await
+        mitm.captured().expect_both_secrets().await
     }
 
     /// The server has greeted, so `Prefer` is as strict as `Require`.
@@ -79,18 +79,18 @@ impl Scene {
         let victim = victim.primary_to(mitm.address());
         for policy in [Policy::Require, Policy::Prefer] {
             assert_eq!(outcome(&victim, policy).await?, refused, "{policy}");
-            mitm.loot().is_empty_handed().await?;
+            mitm.captured().expect_no_plaintext().await?;
         }
         Ok(())
     }
 
-    /// On the primary path, and plain TLS falls for him.
+    /// On the primary path, and accepted by plain TLS.
     async fn mitm(&self) -> Result<Mitm> {
         let plan = MitmPlan::rogue_ca(&self.world, &self.server)?;
         let mitm = Mitm::start(self.world.host(66, &self.server), plan).await?;
         let victim = self.victim()?.primary_to(mitm.address());
         victim.fetch_plain().await?;
-        mitm.loot().is_complete().await?;
+        mitm.captured().expect_both_secrets().await?;
         Ok(mitm)
     }
 }
@@ -149,7 +149,7 @@ async fn garbage_in_place_of_the_greeting_is_no_greeting() -> Result {
         b"\x15\x03\x03\x00\x02\x02\x32",
     ] {
         let scene = Scene::new().await?;
-        let side = scene.side(SideAttack::Say(garbage.to_vec())).await?;
+        let side = scene.side(SideAttack::Send(garbage.to_vec())).await?;
         let victim = scene.victim()?.side_to(side.address());
         scene.only_require_resists(victim, "no-greeting").await?;
     }
@@ -159,7 +159,7 @@ async fn garbage_in_place_of_the_greeting_is_no_greeting() -> Result {
 #[tokio::test]
 async fn silence_after_the_greeting_downgrades_nobody() -> Result {
     let scene = Scene::new().await?;
-    let side = scene.side(SideAttack::Say(GREETING.to_vec())).await?;
+    let side = scene.side(SideAttack::Send(GREETING.to_vec())).await?;
     let victim = scene.victim()?.side_to(side.address());
     scene.prefer_resists(victim, "side-silent").await
 }
@@ -189,7 +189,7 @@ async fn garbage_after_the_greeting_downgrades_nobody() -> Result {
     ] {
         let scene = Scene::new().await?;
         let bytes = [&GREETING[..], garbage].concat();
-        let side = scene.side(SideAttack::Say(bytes)).await?;
+        let side = scene.side(SideAttack::Send(bytes)).await?;
         let victim = scene.victim()?.side_to(side.address());
         scene.prefer_resists(victim, "side-misbehaved").await?;
     }
@@ -210,7 +210,7 @@ async fn forged_rejects_downgrade_nobody() -> Result {
         // The client's handshake is TLS 1.3, so this one says that there are two.
         (RejectCode::NotTls13, "downgrade"),
         (RejectCode::WrongValue, "rejected-wrong-value"),
-        // Too early: nobody can know that before the client has said Done.
+        // Too early: the server cannot know that before the client has sent Done.
         (RejectCode::Unknown, "side-misbehaved"),
     ] {
         let scene = Scene::new().await?;

@@ -3,7 +3,7 @@
 
 use mtls_core::proto::binding::Binding;
 use mtls_core::{Outcome, Policy};
-use mtls_lab::attacker::{Ahead, Mitm, MitmPlan, SideAttack, SideAttacker};
+use mtls_lab::attacker::{EarlyConnection, Mitm, MitmPlan, SideAttack, SideAttacker};
 use mtls_lab::{Result, Server, Setup, Victim, World, fetch};
 
 async fn smkex() -> Result<(World, Server, Victim)> {
@@ -27,21 +27,27 @@ async fn nobody_in_between_and_both_ends_verify() -> Result {
 #[tokio::test]
 async fn a_man_in_the_middle_with_any_key_gets_no_byte() -> Result {
     let (world, server, victim) = smkex().await?;
-    for (number, ahead) in [
-        (66, Ahead::Nothing),
-        (67, Ahead::Connects),
-        (68, Ahead::Confirms),
+    for (number, early_connection) in [
+        (66, EarlyConnection::None),
+        (67, EarlyConnection::Connects),
+        (68, EarlyConnection::Confirms),
     ] {
-        let plan = MitmPlan::raw_key(&world, &server)?.ahead(ahead);
+        let plan = MitmPlan::raw_key(&world, &server)?.early_connection(early_connection);
         let mitm = Mitm::start(world.host(number, &server), plan).await?;
         let victim = victim.clone().primary_to(mitm.address());
         for binding in [Binding::Exporter, Binding::Hello] {
             let outcome = victim
                 .outcome_with(Policy::Require, |builder| builder.bindings(binding))
                 .await?;
-            assert_eq!(outcome, "refused: unknown-handshake", "{ahead:?}");
-            assert!(mitm.loot().handshakes() > 0, "he completed TLS");
-            mitm.loot().is_empty_handed().await?;
+            assert_eq!(
+                outcome, "refused: unknown-handshake",
+                "{early_connection:?}"
+            );
+            assert!(
+                mitm.captured().handshakes() > 0,
+                "the attacker completed TLS"
+            );
+            mitm.captured().expect_no_plaintext().await?;
         }
     }
     assert_eq!(server.bytes(), 0);
@@ -62,7 +68,7 @@ async fn the_same_attacker_reads_everything_where_nobody_asks() -> Result {
         .primary_to(mitm.address())
         .fetch_plain()
         .await?;
-    mitm.loot().is_complete().await?;
+    mitm.captured().expect_both_secrets().await?;
     drop(server);
     Ok(())
 }
@@ -70,11 +76,19 @@ async fn the_same_attacker_reads_everything_where_nobody_asks() -> Result {
 #[tokio::test]
 async fn attackers_on_both_paths_win_if_and_only_if_they_talk() -> Result {
     let (world, server, victim) = smkex().await?;
-    let talking = MitmPlan::raw_key(&world, &server)?.talks()?;
-    let stranger = MitmPlan::raw_key(&world, &server)?.talks()?;
-    let answer = |plan: &MitmPlan| plan.accomplice().map(SideAttack::Talk).ok_or("he talks");
+    let talking = MitmPlan::raw_key(&world, &server)?.shares_secrets()?;
+    let stranger = MitmPlan::raw_key(&world, &server)?.shares_secrets()?;
+    let answer = |plan: &MitmPlan| {
+        plan.side_acceptor()
+            .map(SideAttack::AnswerForMitm)
+            .ok_or("the attacker shares no secrets")
+    };
     let (friend, alone) = (answer(&talking)?, answer(&stranger)?);
-    let mitm = Mitm::start(world.host(66, &server), talking.ahead(Ahead::Confirms)).await?;
+    let mitm = Mitm::start(
+        world.host(66, &server),
+        talking.early_connection(EarlyConnection::Confirms),
+    )
+    .await?;
     let friend = SideAttacker::start(world.host(77, &server), server.address(), friend).await?;
     let alone = SideAttacker::start(world.host(78, &server), server.address(), alone).await?;
     let victim = victim.primary_to(mitm.address());
@@ -85,14 +99,14 @@ async fn attackers_on_both_paths_win_if_and_only_if_they_talk() -> Result {
         .outcome(Policy::Require)
         .await?;
     assert_eq!(outcome, "refused: unknown-handshake");
-    mitm.loot().is_empty_handed().await?;
+    mitm.captured().expect_no_plaintext().await?;
 
     let stream = victim
         .side_to(friend.address())
         .connect(Policy::Require)
         .await?;
     fetch(stream).await?;
-    mitm.loot().is_complete().await
+    mitm.captured().expect_both_secrets().await
 }
 
 #[tokio::test]
@@ -102,7 +116,7 @@ async fn whoever_holds_the_side_path_alone_can_only_refuse() -> Result {
         (77, SideAttack::Reset),
         (
             78,
-            SideAttack::SayAndClose(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+            SideAttack::SendAndClose(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
         ),
     ] {
         let side = SideAttacker::start(world.host(number, &server), server.address(), attack);

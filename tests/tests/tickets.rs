@@ -1,4 +1,4 @@
-//! A man in the middle hands out tickets of his own. A client that took one would resume his
+//! A man in the middle hands out tickets of its own. A client that stored one would resume its
 //! session later, and see no certificate at all.
 
 use mtls_core::path::Endpoint;
@@ -25,14 +25,14 @@ impl Scene {
         for _ in 0..2 {
             victim.fetch_plain().await?;
         }
-        mitm.loot().settled().await?;
+        mitm.captured().wait_until_closed().await?;
         assert_eq!(
-            mitm.loot().tickets_offered(),
+            mitm.captured().tickets_offered(),
             1,
-            "plain TLS offers his ticket"
+            "plain TLS offers the attacker's ticket"
         );
-        assert_eq!(mitm.loot().resumptions(), 1, "and sees no certificate");
-        mitm.loot().clear();
+        assert_eq!(mitm.captured().resumptions(), 1, "and sees no certificate");
+        mitm.captured().clear();
         Ok(Self {
             server,
             mitm,
@@ -62,12 +62,12 @@ async fn ticket_of_an_intercepted_connection_is_never_offered() -> Result {
     for _ in 0..3 {
         let stream = connector.connect(&scene.victim.target()).await?;
         assert_eq!(stream.verdict().outcome.as_str(), "intercepted");
-        // His tickets come with the page.
+        // The attacker's tickets arrive with the page.
         fetch(stream).await?;
     }
-    scene.mitm.loot().settled().await?;
-    assert_eq!(scene.mitm.loot().handshakes(), 3);
-    assert_eq!(scene.mitm.loot().tickets_offered(), 0);
+    scene.mitm.captured().wait_until_closed().await?;
+    assert_eq!(scene.mitm.captured().handshakes(), 3);
+    assert_eq!(scene.mitm.captured().tickets_offered(), 0);
     assert_eq!(scene.honest(&connector).await?, "full");
     Ok(())
 }
@@ -81,9 +81,9 @@ async fn ticket_of_a_refused_connection_is_never_offered() -> Result {
             let refused = connector.connect(&scene.victim.target()).await;
             assert_eq!(describe(&refused), "refused: unknown-handshake");
         }
-        assert_eq!(scene.mitm.loot().tickets_offered(), 0);
+        assert_eq!(scene.mitm.captured().tickets_offered(), 0);
         assert_eq!(scene.honest(&connector).await?, "full");
-        scene.mitm.loot().is_empty_handed().await?;
+        scene.mitm.captured().expect_no_plaintext().await?;
     }
     Ok(())
 }
@@ -124,12 +124,12 @@ async fn own_ticket_offered_to_a_man_in_the_middle_is_of_no_use_to_him() -> Resu
     let refused = connector.connect(&scene.victim.target()).await;
     assert_eq!(describe(&refused), "refused: unknown-handshake");
     assert_eq!(
-        scene.mitm.loot().tickets_offered(),
+        scene.mitm.captured().tickets_offered(),
         1,
         "the honest server's"
     );
-    assert_eq!(scene.mitm.loot().resumptions(), 0);
-    scene.mitm.loot().is_empty_handed().await
+    assert_eq!(scene.mitm.captured().resumptions(), 0);
+    scene.mitm.captured().expect_no_plaintext().await
 }
 
 /// A TLS 1.2 session enters the store with the server's Finished: before any verdict.
@@ -143,13 +143,13 @@ async fn session_that_comes_before_the_verdict_is_never_offered() -> Result {
     for _ in 0..2 {
         victim.fetch_plain().await?;
     }
-    mitm.loot().settled().await?;
+    mitm.captured().wait_until_closed().await?;
     assert_eq!(
-        mitm.loot().resumptions(),
+        mitm.captured().resumptions(),
         1,
-        "plain TLS resumes his session"
+        "plain TLS resumes the attacker's session"
     );
-    mitm.loot().clear();
+    mitm.captured().clear();
     for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
         let connector = victim.connector(policy)?.build()?;
         for _ in 0..2 {
@@ -158,8 +158,8 @@ async fn session_that_comes_before_the_verdict_is_never_offered() -> Result {
             }
         }
     }
-    mitm.loot().settled().await?;
-    assert_eq!(mitm.loot().connections(), 6);
-    assert_eq!(mitm.loot().resumptions(), 0);
+    mitm.captured().wait_until_closed().await?;
+    assert_eq!(mitm.captured().connections(), 6);
+    assert_eq!(mitm.captured().resumptions(), 0);
     Ok(())
 }

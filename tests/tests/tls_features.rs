@@ -1,4 +1,4 @@
-//! What else TLS 1.3 can do, with a verification beside it.
+//! Other features of TLS 1.3, with a verification beside them.
 
 use std::sync::Arc;
 
@@ -62,10 +62,10 @@ async fn man_in_the_middle_of_a_retried_handshake_is_detected() -> Result {
     let mitm = Mitm::start(world.host(66, &server), plan).await?;
     let victim = world.victim(&server)?.primary_to(mitm.address());
     victim.fetch_plain().await?;
-    mitm.loot().is_complete().await?;
+    mitm.captured().expect_both_secrets().await?;
     for policy in [Policy::Require, Policy::Prefer] {
         assert_eq!(victim.outcome(policy).await?, "refused: unknown-handshake");
-        mitm.loot().is_empty_handed().await?;
+        mitm.captured().expect_no_plaintext().await?;
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ async fn client_certificate_does_not_help_a_man_in_the_middle() -> Result {
     let world = World::new()?;
     let (client, tls) = with_client_certificates(&world)?;
     let server = world.serve(Setup::new(Policy::Observe).tls(tls)).await?;
-    // He cannot use the certificate that he sees, but the request he gets all the same.
+    // The attacker cannot use the certificate that they see, but they read the request.
     let plan = MitmPlan::rogue_ca(&world, &server)?.forges("forged");
     let mitm = Mitm::start(world.host(66, &server), plan).await?;
     let victim = world
@@ -166,12 +166,12 @@ async fn client_certificate_does_not_help_a_man_in_the_middle() -> Result {
         .with_config(client)
         .primary_to(mitm.address());
     assert_eq!(victim.fetch_plain().await?, "forged");
-    mitm.loot().settled().await?;
-    assert!(mitm.loot().has_request_secret());
-    mitm.loot().clear();
+    mitm.captured().wait_until_closed().await?;
+    assert!(mitm.captured().has_request_secret());
+    mitm.captured().clear();
     for policy in [Policy::Require, Policy::Prefer] {
         assert_eq!(victim.outcome(policy).await?, "refused: unknown-handshake");
-        mitm.loot().is_empty_handed().await?;
+        mitm.captured().expect_no_plaintext().await?;
     }
     Ok(())
 }

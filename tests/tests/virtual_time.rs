@@ -1,4 +1,4 @@
-//! What verification costs in round trips, and when an attack is noticed: exactly, in virtual time.
+//! The cost of verification in round trips, and the time of detection: exactly, in virtual time.
 //!
 //! With `P` the primary path's round trip, `S` that of a side path, and computing free:
 //!

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 const PORT: u16 = 443;
 
-/// What the program is told; in the environment, since the test harness takes the arguments.
+/// The arguments of the program; in the environment, since the test harness takes the arguments.
 const ARGUMENTS: &str = "MTLS_LAB_CLIENT_ARGUMENTS";
 
 /// Not a test: the program `mtls-client`, in the process that [`Client::run`] starts.
@@ -27,14 +27,14 @@ fn the_program() {
     println!("\nexit {}", exit_status(code));
 }
 
-/// `ExitCode` tells its number in this way only.
+/// `ExitCode` shows its number in this way only.
 fn exit_status(code: ExitCode) -> u8 {
     (0..=u8::MAX)
         .find(|&number| ExitCode::from(number) == code)
         .unwrap_or(u8::MAX)
 }
 
-/// What a run said.
+/// The output of a run.
 struct Said {
     status: u8,
     found: Value,

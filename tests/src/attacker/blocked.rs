@@ -14,7 +14,7 @@ const PROBE: Duration = Duration::from_millis(200);
 /// How many connections the system may let in although the backlog has no place.
 const MAX_FILL: usize = 16;
 
-/// A port that refuses connections. Nobody else can listen there.
+/// A port that refuses connections. No other program can listen there.
 #[derive(Debug)]
 pub struct ClosedPort(
     SocketAddr,

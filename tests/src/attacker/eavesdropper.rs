@@ -1,4 +1,4 @@
-//! The attacker who only reads.
+//! A passive attacker.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::tasks::Listening;
 /// How many bytes of each direction of one connection are kept.
 const KEPT: usize = 256 * 1024;
 
-/// Stands on a path, passes everything on, and writes down what passes.
+/// An attacker on a path that forwards all bytes and records them.
 #[derive(Debug)]
 pub struct Eavesdropper {
     notes: Notes,
@@ -22,7 +22,7 @@ pub struct Eavesdropper {
 }
 
 impl Eavesdropper {
-    /// Takes its place at `address`, before the server at `server`.
+    /// Listens at `address`, in front of the server at `server`.
     ///
     /// # Errors
     /// When the address is taken.
@@ -39,12 +39,12 @@ impl Eavesdropper {
         Ok(Self { notes, listening })
     }
 
-    /// Where it stands.
+    /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.listening.address
     }
 
-    /// What it has written down; it goes on writing there.
+    /// The recorded bytes; recording continues.
     pub fn notes(&self) -> &Notes {
         &self.notes
     }
@@ -59,7 +59,7 @@ pub struct Notes(Arc<Mutex<Vec<Conversation>>>);
 struct Conversation {
     from_client: Vec<u8>,
     from_server: Vec<u8>,
-    /// Who sent so many bytes, in the order of their passing.
+    /// The sender and length of each piece, in the order of arrival.
     order: Vec<(Role, usize)>,
 }
 
@@ -145,7 +145,7 @@ impl Notes {
 }
 
 impl Conversation {
-    /// A tap wants to see things in the order in which they passed.
+    /// Replays the pieces into a tap, in the order of arrival.
     fn hello(&self) -> Option<Hello> {
         let mut tap = HelloTap::new();
         let (mut client, mut server) = (&self.from_client[..], &self.from_server[..]);

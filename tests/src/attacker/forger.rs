@@ -1,4 +1,4 @@
-//! The attacker on a side path who is told the hellos by one who reads the primary path.
+//! An attacker on a side path who gets the hellos from an eavesdropper on the primary path.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::SideClient;
 use super::eavesdropper::Notes;
 use crate::Result;
 
-/// How long he waits for the hellos to pass his accomplice.
+/// How long it waits for the eavesdropper to see the hellos.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Any nonce will do: he need not be unpredictable.
+/// A constant: the attacker's nonce need not be unpredictable.
 const NONCE: Nonce = [0x5e; 32];
 
 /// Answers each Open of the client as the server would, and confirms to the server as the client
 /// would, by the hello binding (`docs/protocol.md`, section 9.3). Where only the exporter is on
-/// offer, he has to guess.
+/// offer, it has to guess.
 pub(super) async fn forge(mut client: TcpStream, server: SocketAddr, notes: Notes) -> Result {
     client.write_all(&GREETING).await?;
     let mut reader = FrameReader::new();
@@ -55,7 +55,7 @@ pub(super) async fn forge(mut client: TcpStream, server: SocketAddr, notes: Note
     }
 }
 
-/// What his accomplice has of this handshake, as soon as he has it.
+/// The hellos of this handshake, as soon as the eavesdropper has seen them.
 async fn overheard(notes: &Notes, association: &Association) -> Option<HelloHash> {
     let waiting = async {
         loop {
@@ -90,7 +90,7 @@ fn proof(
     }
 }
 
-/// A side connection of his own, on which he confirms the client's handshake. It stays open as long
+/// Opens a side connection and confirms the client's handshake on it. It stays open as long
 /// as the client's.
 async fn confirm(
     server: SocketAddr,

@@ -1,4 +1,4 @@
-//! What an attacker on a side path can do with frames.
+//! Changes that an attacker on a side path makes to frames.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

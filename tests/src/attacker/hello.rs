@@ -5,12 +5,12 @@ use std::io;
 use mtls_core::proto::hello::HelloTap;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What stands before `random`: record header, handshake header, `legacy_version` (RFC 8446,
+/// The length of the bytes before `random`: record header, handshake header, `legacy_version` (RFC 8446,
 /// sections 5.1, 4 and 4.1.2).
 const RANDOM_AT: usize = 5 + 4 + 2;
 const PRE_SHARED_KEY: u16 = 41;
 
-/// A ClientHello that nobody has answered.
+/// A ClientHello that has not been answered.
 pub(super) struct Overheard {
     /// All that has come.
     pub(super) bytes: Vec<u8>,
@@ -46,7 +46,7 @@ pub(super) async fn overhear(from: &mut (impl AsyncRead + Unpin)) -> io::Result<
     })
 }
 
-/// What is left of a ClientHello in one record.
+/// The remainder of a ClientHello in one record.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

@@ -23,11 +23,11 @@ use crate::secrets::HOST;
 use crate::server::page;
 use crate::tasks::Listening;
 use crate::world::{provider, retrying_provider};
-use crate::{Loot, Result, Server, World, raw_keys};
+use crate::{Captured, Result, Server, World, raw_keys};
 
 static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
-/// What a [`Mitm`] does. Begin with [`rogue_ca`](Self::rogue_ca) or
+/// The behaviour of a [`Mitm`]. Start with [`rogue_ca`](Self::rogue_ca) or
 /// [`stolen_key`](Self::stolen_key).
 #[derive(Clone, Debug)]
 pub struct MitmPlan {
@@ -36,31 +36,31 @@ pub struct MitmPlan {
     server: SocketAddr,
     copies_random: bool,
     versions: &'static [&'static SupportedProtocolVersion],
-    ahead: Ahead,
+    early_connection: EarlyConnection,
     hello_delay: Duration,
     retry_stall: Duration,
     page: Option<String>,
-    accomplice: Option<MultipathAcceptor>,
+    side_acceptor: Option<MultipathAcceptor>,
 }
 
-/// Whom he takes for the real server.
+/// The certificates or keys that it accepts from the real server.
 #[derive(Clone, Debug)]
 enum Trusts {
     Roots(RootCertStore),
     AnyRawKey,
 }
 
-/// What a [`Mitm`] does with the real server before he answers his victim.
+/// The connection of a [`Mitm`] to the real server before it answers its victim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ahead {
-    /// Nothing: he connects when his victim has.
+pub enum EarlyConnection {
+    /// None: it connects when its victim has connected.
     #[default]
-    Nothing,
-    /// He completes a handshake.
+    None,
+    /// It completes a handshake.
     Connects,
-    /// He completes a handshake and confirms it on a side connection of his own.
+    /// It completes a handshake and confirms it on a side connection of its own.
     Confirms,
-    /// He completes a handshake and closes.
+    /// It completes a handshake and closes.
     Closes,
 }
 
@@ -68,7 +68,7 @@ impl MitmPlan {
     /// With a certificate from the rogue authority.
     ///
     /// # Errors
-    /// When there is something wrong with the certificates.
+    /// When the certificates are invalid.
     pub fn rogue_ca(world: &World, server: &Server) -> Result<Self> {
         Self::new(world, server.address(), world.rogue_config()?)
     }
@@ -81,7 +81,7 @@ impl MitmPlan {
         Self::new(world, server.address(), world.server_config()?)
     }
 
-    /// With a raw public key of his own, where there are no certificates.
+    /// With a raw public key of its own, where there are no certificates.
     ///
     /// # Errors
     /// As [`rogue_ca`](Self::rogue_ca).
@@ -97,7 +97,7 @@ impl MitmPlan {
         self
     }
 
-    /// With any TLS configuration, between anybody and a server at this address.
+    /// With any TLS configuration, in front of a server at this address.
     ///
     /// # Errors
     /// As [`rogue_ca`](Self::rogue_ca).
@@ -108,15 +108,15 @@ impl MitmPlan {
             server,
             copies_random: false,
             versions: rustls::DEFAULT_VERSIONS,
-            ahead: Ahead::Nothing,
+            early_connection: EarlyConnection::None,
             hello_delay: Duration::ZERO,
             retry_stall: Duration::ZERO,
             page: None,
-            accomplice: None,
+            side_acceptor: None,
         })
     }
 
-    /// Speaks no more than TLS 1.2 with his victim.
+    /// Limits the victim's connection to TLS 1.2.
     ///
     /// # Errors
     /// As [`rogue_ca`](Self::rogue_ca).
@@ -126,35 +126,35 @@ impl MitmPlan {
         Ok(self)
     }
 
-    /// Speaks no more than TLS 1.2 with the real server.
+    /// Limits the connection to the real server to TLS 1.2.
     #[must_use]
     pub fn downgrades_server(mut self) -> Self {
         self.versions = TLS12_ONLY;
         self
     }
 
-    /// Says his victim's random to the real server.
+    /// Sends the victim's random to the real server.
     #[must_use]
     pub fn copies_random(mut self) -> Self {
         self.copies_random = true;
         self
     }
 
-    /// Goes to the real server first.
+    /// Connects to the real server first.
     #[must_use]
-    pub fn ahead(mut self, ahead: Ahead) -> Self {
-        self.ahead = ahead;
+    pub fn early_connection(mut self, early_connection: EarlyConnection) -> Self {
+        self.early_connection = early_connection;
         self
     }
 
-    /// Keeps his victim waiting for the ServerHello.
+    /// Delays the ServerHello to the victim.
     #[must_use]
     pub fn delays_hello(mut self, delay: Duration) -> Self {
         self.hello_delay = delay;
         self
     }
 
-    /// Asks his victim for another ClientHello, and then keeps it waiting.
+    /// Sends a HelloRetryRequest to the victim, and delays the response to its second ClientHello.
     ///
     /// # Errors
     /// As [`rogue_ca`](Self::rogue_ca).
@@ -166,27 +166,27 @@ impl MitmPlan {
         Ok(self)
     }
 
-    /// Gives his victim this page instead of the server's.
+    /// Sends the victim this page instead of the server's.
     #[must_use]
     pub fn forges(mut self, page: &str) -> Self {
         self.page = Some(page.to_owned());
         self
     }
 
-    /// Tells his accomplices on the side paths all that they need: they are those whose
-    /// [`SideAttack`](super::SideAttack) has the acceptor that [`accomplice`](Self::accomplice)
+    /// Shares all secrets with the attackers on the side paths: those whose
+    /// [`SideAttack`](super::SideAttack) has the acceptor that [`side_acceptor`](Self::side_acceptor)
     /// gives out.
     ///
     /// # Errors
     /// As [`rogue_ca`](Self::rogue_ca).
-    pub fn talks(mut self) -> Result<Self> {
+    pub fn shares_secrets(mut self) -> Result<Self> {
         let identity = Arc::clone(&self.identity);
         let acceptor = MultipathAcceptor::builder(identity, Policy::Observe).build()?;
-        self.accomplice = Some(acceptor);
+        self.side_acceptor = Some(acceptor);
         Ok(self)
     }
 
-    /// How he speaks to the real server.
+    /// The TLS configuration toward the real server.
     fn client_config(&self, crypto: CryptoProvider) -> Result<ClientConfig> {
         let roots = match &self.trusts {
             Trusts::Roots(roots) => roots.clone(),
@@ -200,50 +200,53 @@ impl MitmPlan {
         Ok(config)
     }
 
-    /// What answers for his handshakes, when he talks.
-    pub fn accomplice(&self) -> Option<MultipathAcceptor> {
-        self.accomplice.clone()
+    /// The acceptor that answers verifications of its handshakes, if it shares its secrets.
+    pub fn side_acceptor(&self) -> Option<MultipathAcceptor> {
+        self.side_acceptor.clone()
     }
 }
 
-/// A man in the middle: accepts TCP, ends the victim's TLS, begins his own with the real server,
-/// and relays the plaintext both ways, or answers himself.
+/// A man in the middle: accepts TCP, terminates the victim's TLS, connects to the real server,
+/// and relays the plaintext both ways, or answers itself.
 #[derive(Debug)]
 pub struct Mitm {
-    loot: Loot,
+    captured: Captured,
     listening: Listening,
 }
 
 impl Mitm {
-    /// Takes his place at `address`.
+    /// Listens at `address`.
     ///
     /// # Errors
     /// When the address is taken.
     pub async fn start(address: SocketAddr, plan: MitmPlan) -> Result<Self> {
-        let loot = Loot::default();
+        let captured = Captured::default();
         let attack = Attack {
             plan: Arc::new(plan),
-            loot: loot.clone(),
+            captured: captured.clone(),
         };
         let listening = Listening::start(address, move |tcp, peer| {
             let attack = attack.clone();
             async move {
-                // How far he came is for his loot to tell.
+                // The captured data show how far it came.
                 let _ = attack.run(tcp, peer).await;
             }
         })
         .await?;
-        Ok(Self { loot, listening })
+        Ok(Self {
+            captured,
+            listening,
+        })
     }
 
-    /// Where he stands.
+    /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.listening.address
     }
 
-    /// What he has got.
-    pub fn loot(&self) -> &Loot {
-        &self.loot
+    /// The data that it captured.
+    pub fn captured(&self) -> &Captured {
+        &self.captured
     }
 }
 
@@ -255,26 +258,26 @@ type Stream = Box<dyn Io>;
 #[derive(Clone)]
 struct Attack {
     plan: Arc<MitmPlan>,
-    loot: Loot,
+    captured: Captured,
 }
 
 impl Attack {
     async fn run(self, mut tcp: TcpStream, peer: SocketAddr) -> Result {
         let overheard = overhear(&mut tcp).await?;
-        self.loot.count_connection(overheard.offers_ticket);
+        self.captured.count_connection(overheard.offers_ticket);
         let result = self.attack(tcp, peer, overheard).await;
-        self.loot.count_end();
+        self.captured.count_end();
         result
     }
 
     async fn attack(&self, tcp: TcpStream, peer: SocketAddr, overheard: Overheard) -> Result {
         let random = overheard.random;
-        let early = self.go_ahead(random).await;
+        let early = self.connect_early(random).await;
         sleep(self.plan.hello_delay).await;
-        let victim = self.take_victim(overheard, tcp, peer).await?;
+        let victim = self.accept_victim(overheard, tcp, peer).await?;
         let server = match early {
             Some(server) => Some(server),
-            None => self.reach_server(random, false).await.ok(),
+            None => self.connect_to_server(random, false).await.ok(),
         };
         match (&self.plan.page, server) {
             (None, Some(server)) => self.relay(victim, server).await,
@@ -286,19 +289,19 @@ impl Attack {
         Ok(())
     }
 
-    /// `None` where he has no connection, or none left.
-    async fn go_ahead(&self, random: [u8; 32]) -> Option<Stream> {
-        let confirms = match self.plan.ahead {
-            Ahead::Nothing => return None,
-            Ahead::Confirms => true,
-            Ahead::Connects | Ahead::Closes => false,
+    /// `None` where it has no connection, or none left.
+    async fn connect_early(&self, random: [u8; 32]) -> Option<Stream> {
+        let confirms = match self.plan.early_connection {
+            EarlyConnection::None => return None,
+            EarlyConnection::Confirms => true,
+            EarlyConnection::Connects | EarlyConnection::Closes => false,
         };
-        let connected = self.reach_server(random, confirms).await.ok()?;
-        (self.plan.ahead != Ahead::Closes).then_some(connected)
+        let connected = self.connect_to_server(random, confirms).await.ok()?;
+        (self.plan.early_connection != EarlyConnection::Closes).then_some(connected)
     }
 
-    /// Ends the victim's TLS.
-    async fn take_victim(
+    /// Terminates the victim's TLS.
+    async fn accept_victim(
         &self,
         overheard: Overheard,
         tcp: TcpStream,
@@ -306,7 +309,7 @@ impl Attack {
     ) -> Result<Stream> {
         let plan = &self.plan;
         let stream = Rewound::new(overheard.bytes, plan.retry_stall, tcp);
-        if let Some(acceptor) = &plan.accomplice {
+        if let Some(acceptor) = &plan.side_acceptor {
             let Accepted::Stream(stream) = acceptor.accept(stream, peer).await? else {
                 return Err("a side connection on the primary path".into());
             };
@@ -320,12 +323,12 @@ impl Attack {
     }
 
     fn count(&self, kind: Option<HandshakeKind>) {
-        self.loot
+        self.captured
             .count_handshake(kind == Some(HandshakeKind::Resumed));
     }
 
-    /// A connection of his own to the real server, as plain TLS or with a verification.
-    async fn reach_server(&self, random: [u8; 32], confirms: bool) -> Result<Stream> {
+    /// Connects to the real server, with plain TLS or with a verification.
+    async fn connect_to_server(&self, random: [u8; 32], confirms: bool) -> Result<Stream> {
         let crypto = match self.plan.copies_random {
             true => with_client_random(random),
             false => provider(),
@@ -345,16 +348,16 @@ impl Attack {
         Ok(Box::new(connector.connect_stream(name, tcp, &side).await?))
     }
 
-    /// Reads along, both ways, until the victim has closed.
+    /// Relays and records the plaintext in both directions until the victim closes.
     async fn relay(&self, victim: Stream, server: Stream) {
         let (from_victim, to_victim) = split(victim);
         let (from_server, to_server) = split(server);
         let there = pump(from_victim, to_server, |bytes| {
-            self.loot.take_from_victim(bytes);
+            self.captured.record_from_victim(bytes);
         });
         let back = async {
             pump(from_server, to_victim, |bytes| {
-                self.loot.take_from_server(bytes);
+                self.captured.record_from_server(bytes);
             })
             .await;
             std::future::pending().await
@@ -365,8 +368,8 @@ impl Attack {
         }
     }
 
-    /// Takes the victim's request to the server and its answer for himself, and gives the victim
-    /// another.
+    /// Forwards the victim's request to the server, keeps the response, and sends the victim
+    /// another one.
     async fn forge(
         &self,
         mut victim: Stream,
@@ -380,7 +383,7 @@ impl Attack {
             if read == 0 {
                 return Ok(());
             }
-            self.loot.take_from_victim(&buffer[..read]);
+            self.captured.record_from_victim(&buffer[..read]);
             request.extend_from_slice(&buffer[..read]);
         }
         if let Some(mut server) = server {
@@ -388,7 +391,7 @@ impl Attack {
             server.write_all(&request).await?;
             // A server that does not close as TLS wants it has answered all the same.
             let _ = server.read_to_end(&mut answer).await;
-            self.loot.take_from_server(&answer);
+            self.captured.record_from_server(&answer);
         }
         victim.write_all(&page(forged)).await?;
         victim.shutdown().await

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 /// Gives the bytes out again that were read before, then pauses, then goes on.
 ///
-/// The pause is after whatever answers the first ClientHello: a server that has asked for
+/// The pause is after the response to the first ClientHello: a server that has asked for
 /// another one stalls with that in its hands.
 pub(super) struct Rewound {
     again: Vec<u8>,

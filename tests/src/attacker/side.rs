@@ -16,33 +16,33 @@ use super::forger::forge;
 use crate::Result;
 use crate::tasks::Listening;
 
-/// What a [`SideAttacker`] does with each side connection.
+/// The behaviour of a [`SideAttacker`] on each side connection.
 #[derive(Clone)]
 pub enum SideAttack {
     /// Relays it, and looks on.
     Watch,
     /// Resets it at once.
     Reset,
-    /// Accepts it and never says a word.
+    /// Accepts it and never sends anything.
     Swallow,
-    /// Says these bytes, whatever the client says, and then nothing.
-    Say(Vec<u8>),
-    /// Says these bytes and closes.
-    SayAndClose(Vec<u8>),
+    /// Sends these bytes, whatever the client sends, and then nothing.
+    Send(Vec<u8>),
+    /// Sends these bytes and closes.
+    SendAndClose(Vec<u8>),
     /// Relays it byte by byte, with a pause before each.
     Slow(Duration),
     /// Relays it, and changes the server's bytes.
     Bytes(Tamper),
     /// Relays it, and does this with each frame.
     Frames(Arc<FrameAttack>),
-    /// Answers for the man in the middle, who has told him all.
-    Talk(MultipathAcceptor),
-    /// Answers for the server by the hello binding, with what one who reads the primary path told
-    /// him.
+    /// Answers for the man in the middle, with its secrets.
+    AnswerForMitm(MultipathAcceptor),
+    /// Answers for the server by the hello binding, with the hellos from an eavesdropper on the
+    /// primary path.
     Forge(Notes),
 }
 
-/// Gets each frame of a side connection, and who sent it.
+/// Handles each frame of a side connection and its sender.
 pub type FrameAttack = dyn Fn(End, Frame) -> Step + Send + Sync;
 
 /// A change to the bytes that the server sends; places are counted from the first byte of its
@@ -63,7 +63,7 @@ pub enum Tamper {
     Insert {
         /// How many pass before.
         at: usize,
-        /// What is added.
+        /// The inserted bytes.
         bytes: Vec<u8>,
     },
 }
@@ -77,14 +77,14 @@ pub enum End {
     Server,
 }
 
-/// What becomes of one frame.
+/// The result of handling one frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Step {
-    /// What goes to the client.
+    /// Frames to send to the client.
     pub to_client: Vec<Frame>,
-    /// What goes to the server.
+    /// Frames to send to the server.
     pub to_server: Vec<Frame>,
-    /// Is the connection closed then?
+    /// Whether to close the connection then.
     pub close: bool,
 }
 
@@ -143,7 +143,7 @@ impl Record {
     }
 }
 
-/// Stands on a side path.
+/// An attacker on a side path.
 #[derive(Debug)]
 pub struct SideAttacker {
     record: Record,
@@ -151,7 +151,7 @@ pub struct SideAttacker {
 }
 
 impl SideAttacker {
-    /// Takes its place at `address`, before the side verifier at `server`.
+    /// Listens at `address`, in front of the side verifier at `server`.
     ///
     /// # Errors
     /// When the address is taken.
@@ -171,15 +171,15 @@ impl SideAttacker {
             };
             let attack = attack.clone();
             async move {
-                // What came of it is for the victim to say.
-                let _ = connection.suffer(attack).await;
+                // The victim reports the result.
+                let _ = connection.run(attack).await;
             }
         })
         .await?;
         Ok(Self { record, listening })
     }
 
-    /// Where it stands.
+    /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.listening.address
     }
@@ -189,7 +189,7 @@ impl SideAttacker {
         self.listening.accepted()
     }
 
-    /// What it has seen, where it reads frames.
+    /// The frames that it has seen, where it reads frames.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -208,21 +208,21 @@ struct Connection {
 }
 
 impl Connection {
-    async fn suffer(mut self, attack: SideAttack) -> Result {
+    async fn run(mut self, attack: SideAttack) -> Result {
         match attack {
             SideAttack::Reset => self.client.set_zero_linger()?,
             SideAttack::Swallow => self.swallow().await?,
-            SideAttack::Say(bytes) => {
+            SideAttack::Send(bytes) => {
                 self.client.write_all(&bytes).await?;
                 self.swallow().await?;
             }
-            SideAttack::SayAndClose(bytes) => self.client.write_all(&bytes).await?,
-            SideAttack::Slow(pause) => self.crawl(pause).await?,
-            SideAttack::Bytes(tamper) => self.change(&tamper).await?,
+            SideAttack::SendAndClose(bytes) => self.client.write_all(&bytes).await?,
+            SideAttack::Slow(pause) => self.relay_slowly(pause).await?,
+            SideAttack::Bytes(tamper) => self.change_bytes(&tamper).await?,
             SideAttack::Watch => self.frames(&Step::pass).await?,
             SideAttack::Frames(attack) => self.frames(&*attack).await?,
             SideAttack::Forge(notes) => forge(self.client, self.server, notes).await?,
-            SideAttack::Talk(acceptor) => {
+            SideAttack::AnswerForMitm(acceptor) => {
                 acceptor.accept_side(self.client, self.peer).run().await?;
             }
         }
@@ -236,18 +236,18 @@ impl Connection {
         Ok(())
     }
 
-    async fn crawl(mut self, pause: Duration) -> Result {
-        let mut server = self.reach_server().await?;
+    async fn relay_slowly(mut self, pause: Duration) -> Result {
+        let mut server = self.connect_to_server().await?;
         let (mut from_client, mut to_client) = self.client.split();
         let (mut from_server, mut to_server) = server.split();
         tokio::select! {
-            result = crawl(&mut from_client, &mut to_server, pause) => result,
-            result = crawl(&mut from_server, &mut to_client, pause) => result,
+            result = relay_slowly(&mut from_client, &mut to_server, pause) => result,
+            result = relay_slowly(&mut from_server, &mut to_client, pause) => result,
         }
     }
 
-    async fn change(mut self, tamper: &Tamper) -> Result {
-        let mut server = self.reach_server().await?;
+    async fn change_bytes(mut self, tamper: &Tamper) -> Result {
+        let mut server = self.connect_to_server().await?;
         let (mut from_client, mut to_client) = self.client.split();
         let (mut from_server, mut to_server) = server.split();
         let changed = async {
@@ -270,7 +270,7 @@ impl Connection {
     }
 
     async fn frames(mut self, attack: &(impl Fn(End, Frame) -> Step + ?Sized)) -> Result {
-        let mut server = self.reach_server().await?;
+        let mut server = self.connect_to_server().await?;
         self.client.write_all(&GREETING).await?;
         server.write_all(&GREETING).await?;
         let (mut client_reader, mut server_reader) = (FrameReader::new(), FrameReader::new());
@@ -301,7 +301,7 @@ impl Connection {
         }
     }
 
-    async fn reach_server(&self) -> Result<TcpStream> {
+    async fn connect_to_server(&self) -> Result<TcpStream> {
         let server = TcpStream::connect(self.server).await?;
         server.set_nodelay(true)?;
         Ok(server)
@@ -309,7 +309,7 @@ impl Connection {
 }
 
 impl Tamper {
-    /// What becomes of `bytes`, when `passed` were there before; and is that the end?
+    /// The changed `bytes`, which follow `passed` earlier ones, and whether the connection ends there.
     fn apply(&self, passed: usize, bytes: &[u8]) -> (Vec<u8>, bool) {
         let mut changed = bytes.to_vec();
         let within = |place: usize| {
@@ -340,7 +340,7 @@ impl Tamper {
     }
 }
 
-async fn crawl(
+async fn relay_slowly(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
     pause: Duration,
@@ -364,12 +364,12 @@ impl fmt::Debug for SideAttack {
             Self::Watch => "Watch",
             Self::Reset => "Reset",
             Self::Swallow => "Swallow",
-            Self::Say(_) => "Say",
-            Self::SayAndClose(_) => "SayAndClose",
+            Self::Send(_) => "Send",
+            Self::SendAndClose(_) => "SendAndClose",
             Self::Slow(_) => "Slow",
             Self::Bytes(tamper) => return tamper.fmt(f),
             Self::Frames(_) => "Frames",
-            Self::Talk(_) => "Talk",
+            Self::AnswerForMitm(_) => "AnswerForMitm",
             Self::Forge(_) => "Forge",
         })
     }

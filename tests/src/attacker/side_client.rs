@@ -1,4 +1,4 @@
-//! A client of the side protocol that says what it is told.
+//! A client of the side protocol that sends given frames.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
-//! `mtls-lab demo`: a man in the middle whom plain TLS trusts and multipath TLS refuses, told
-//! step by step and checked at each.
+//! `mtls-lab demo`: a man in the middle that plain TLS trusts and multipath TLS refuses, shown
+//! step by step, with a check at each.
 
-mod stage;
+mod step_printer;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use mtls_core::{Error, Evidence, PathReport, PathRole, Policy, Verdict};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use self::stage::Stage;
+use self::step_printer::StepPrinter;
 use crate::attacker::{Mitm, MitmPlan};
 use crate::secrets::{PAGE_SECRET, REQUEST_SECRET};
 use crate::{HOST, Result, Server, Setup, Victim, World, fetch};
@@ -33,80 +33,84 @@ pub struct DemoArgs {}
 
 /// Runs the demo, and reports whether every step had the expected result.
 pub fn run(_: &DemoArgs) -> ExitCode {
-    let mut stage = Stage::new(anstream::stdout());
-    match perform(&mut stage) {
+    let mut printer = StepPrinter::new(anstream::stdout());
+    match run_in_runtime(&mut printer) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = Stage::new(anstream::stderr()).failed(&error.to_string());
+            let _ = StepPrinter::new(anstream::stderr()).failed(&error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
-fn perform(stage: &mut Stage<impl Write>) -> Result {
+fn run_in_runtime(printer: &mut StepPrinter<impl Write>) -> Result {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        timeout(PATIENCE, play(stage))
+        timeout(PATIENCE, run_steps(printer))
             .await
             .map_err(|_| "the demo takes too long: is this machine very busy?")?
     })
 }
 
-/// Who reads only the first lines has seen enough.
+/// Whether the reader of standard output has closed it, which is no error.
 fn is_broken_pipe(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-async fn play(stage: &mut Stage<impl Write>) -> Result {
+async fn run_steps(printer: &mut StepPrinter<impl Write>) -> Result {
     let started = Instant::now();
-    stage.title("Multipath TLS: who is at the other end?")?;
-    let scene = set_the_stage(stage).await?;
-    fetch_honestly(stage, &scene).await?;
-    let mitm = enter_the_attacker(stage, &scene).await?;
-    fool_plain_tls(stage, &scene, &mitm).await?;
-    let evidence = find_him_out(stage, &scene, &mitm).await?;
-    show_evidence(stage, &scene, &evidence)?;
-    stage.curtain(started.elapsed())?;
+    printer.title("Multipath TLS: who is at the other end?")?;
+    let setting = start_server_and_client(printer).await?;
+    fetch_without_attacker(printer, &setting).await?;
+    let mitm = start_attacker(printer, &setting).await?;
+    intercept_plain_tls(printer, &setting, &mitm).await?;
+    let evidence = detect_interception(printer, &setting, &mitm).await?;
+    show_evidence(printer, &setting, &evidence)?;
+    printer.success(started.elapsed())?;
     Ok(())
 }
 
-struct Scene {
+struct Setting {
     world: World,
     server: Server,
     victim: Victim,
 }
 
-async fn set_the_stage(stage: &mut Stage<impl Write>) -> Result<Scene> {
-    stage.step("A server, and a client who trusts two authorities")?;
+async fn start_server_and_client(printer: &mut StepPrinter<impl Write>) -> Result<Setting> {
+    printer.step("A server, and a client that trusts two authorities")?;
     let world = World::new()?;
     let server = world.serve(Setup::new(Policy::Prefer)).await?;
     let victim = world
         .victim(&server)?
         .side_from(world.ip(2), server.address());
-    stage.fact("server", &format!("https://{HOST} at {}", server.address()))?;
-    stage.fact("trusted", "an honest certificate authority")?;
-    stage.fact("trusted", "a rogue one, with the very same name")?;
-    stage.say("Browsers trust more than a hundred authorities. Each can vouch for any server.")?;
-    Ok(Scene {
+    printer.fact("server", &format!("https://{HOST} at {}", server.address()))?;
+    printer.fact("trusted", "an honest certificate authority")?;
+    printer.fact("trusted", "a rogue one, with the very same name")?;
+    printer
+        .note("Browsers trust more than a hundred authorities. Each can vouch for any server.")?;
+    Ok(Setting {
         world,
         server,
         victim,
     })
 }
 
-async fn fetch_honestly(stage: &mut Stage<impl Write>, scene: &Scene) -> Result {
-    stage.step("Nobody in between: the client fetches a page over two paths")?;
-    stage.picture(&[
+async fn fetch_without_attacker(
+    printer: &mut StepPrinter<impl Write>,
+    setting: &Setting,
+) -> Result {
+    printer.step("No attacker: the client fetches a page over two paths")?;
+    printer.picture(&[
         "client ════ primary path: TLS 1.3 ════════════════▶ server",
-        "     └───── side path: \"same handshake?\" ─────────▶",
+        "     └───── side path: verification ───────────────▶",
     ])?;
-    let stream = scene.victim.connect(Policy::Require).await?;
+    let stream = setting.victim.connect(Policy::Require).await?;
     let verdict = stream.verdict();
     check(
         verdict.binding() == Some(Binding::Exporter),
@@ -114,66 +118,77 @@ async fn fetch_honestly(stage: &mut Stage<impl Write>, scene: &Scene) -> Result 
     )?;
     let body = fetch(stream).await?;
     check(body == PAGE_SECRET, "the server's page did not arrive")?;
-    stage.good("verdict", "verified: both ends saw the same TLS handshake")?;
+    printer.good("verdict", "verified: both ends saw the same TLS handshake")?;
     for path in &verdict.paths {
-        stage.fact(role(path.role), &route(path))?;
+        printer.fact(role(path.role), &route(path))?;
     }
-    stage.fact("TLS", &tls(&verdict))?;
-    stage.fact("paths", &verdict.independence.to_string())?;
-    stage.fact("page", &format!("\"{body}\""))?;
-    stage
-        .say("Real use takes two networks (Wi-Fi and mobile, say); one machine has to do here.")?;
+    printer.fact("TLS", &tls(&verdict))?;
+    printer.fact("paths", &verdict.independence.to_string())?;
+    printer.fact("page", &format!("\"{body}\""))?;
+    printer.note(
+        "Real use needs two networks, such as Wi-Fi and mobile; the demo runs on one machine.",
+    )?;
     Ok(())
 }
 
-async fn enter_the_attacker(stage: &mut Stage<impl Write>, scene: &Scene) -> Result<Mitm> {
-    stage.step("An attacker takes his place on the primary path")?;
-    stage.picture(&[
+async fn start_attacker(printer: &mut StepPrinter<impl Write>, setting: &Setting) -> Result<Mitm> {
+    printer.step("An attacker on the primary path")?;
+    printer.picture(&[
         "client ════ TLS ═══▶ attacker ════ TLS ═══════════▶ server",
         "     └───── side path ─────────────────────────────▶",
     ])?;
-    let plan = MitmPlan::rogue_ca(&scene.world, &scene.server)?.forges(FORGED_PAGE);
-    let mitm = Mitm::start(scene.world.host(66, &scene.server), plan).await?;
-    stage.fact("attacker", &format!("at {}", mitm.address()))?;
-    stage.fact(
+    let plan = MitmPlan::rogue_ca(&setting.world, &setting.server)?.forges(FORGED_PAGE);
+    let mitm = Mitm::start(setting.world.host(66, &setting.server), plan).await?;
+    printer.fact("attacker", &format!("at {}", mitm.address()))?;
+    printer.fact(
         "has",
         &format!("a certificate for {HOST} from the rogue authority"),
     )?;
     Ok(mitm)
 }
 
-async fn fool_plain_tls(stage: &mut Stage<impl Write>, scene: &Scene, mitm: &Mitm) -> Result {
-    stage.step("Plain TLS accepts him")?;
-    let body = scene
+async fn intercept_plain_tls(
+    printer: &mut StepPrinter<impl Write>,
+    setting: &Setting,
+    mitm: &Mitm,
+) -> Result {
+    printer.step("Plain TLS accepts the attacker")?;
+    let body = setting
         .victim
         .clone()
         .primary_to(mitm.address())
         .fetch_plain()
         .await?;
-    check(body == FORGED_PAGE, "plain TLS did not read his page")?;
     check(
-        mitm.loot().has_request_secret(),
+        body == FORGED_PAGE,
+        "plain TLS did not read the attacker's page",
+    )?;
+    check(
+        mitm.captured().has_request_secret(),
         "the attacker did not read the request",
     )?;
-    stage.bad("certificate", "accepted: an authority vouches for it")?;
-    stage.bad("client reads", &format!("\"{body}\""))?;
-    stage.bad(
-        "he reads",
-        &format!("the client's cookie \"{REQUEST_SECRET}\""),
+    printer.bad("certificate", "accepted: an authority vouches for it")?;
+    printer.bad("client reads", &format!("\"{body}\""))?;
+    printer.bad(
+        "attacker",
+        &format!("reads the client's cookie \"{REQUEST_SECRET}\""),
     )?;
-    mitm.loot().is_complete().await?;
-    stage.bad("he reads", &format!("the server's page \"{PAGE_SECRET}\""))?;
+    mitm.captured().expect_both_secrets().await?;
+    printer.bad(
+        "attacker",
+        &format!("reads the server's page \"{PAGE_SECRET}\""),
+    )?;
     Ok(())
 }
 
-async fn find_him_out(
-    stage: &mut Stage<impl Write>,
-    scene: &Scene,
+async fn detect_interception(
+    printer: &mut StepPrinter<impl Write>,
+    setting: &Setting,
     mitm: &Mitm,
 ) -> Result<Box<Evidence>> {
-    stage.step("Multipath TLS asks the server over the side path, and refuses")?;
-    let before = scene.server.bytes();
-    let victim = scene.victim.clone().primary_to(mitm.address());
+    printer.step("Multipath TLS verifies over the side path, and refuses")?;
+    let before = setting.server.bytes();
+    let victim = setting.victim.clone().primary_to(mitm.address());
     let evidence = match victim.connect(Policy::Require).await {
         Err(Error::Interception(evidence)) => evidence,
         Err(other) => return Err(format!("expected an interception, got: {other}").into()),
@@ -183,34 +198,41 @@ async fn find_him_out(
         evidence.reason == InterceptionReason::UnknownHandshake,
         "the interception has another reason than expected",
     )?;
-    mitm.loot().is_empty_handed().await?;
+    mitm.captured().expect_no_plaintext().await?;
     check(
-        scene.server.bytes() == before,
-        "the server got something from the attacker",
+        setting.server.bytes() == before,
+        "the server received data from the attacker",
     )?;
-    stage.good("verdict", &format!("intercepted: {}", evidence.reason))?;
-    stage.good("he reads", "nothing: 0 bytes of the application were sent")?;
+    printer.good("verdict", &format!("intercepted: {}", evidence.reason))?;
+    printer.good(
+        "attacker",
+        "reads nothing: 0 bytes of the application were sent",
+    )?;
     Ok(evidence)
 }
 
-fn show_evidence(stage: &mut Stage<impl Write>, scene: &Scene, evidence: &Evidence) -> Result {
-    stage.step("The evidence, for somebody who can act on it")?;
+fn show_evidence(
+    printer: &mut StepPrinter<impl Write>,
+    setting: &Setting,
+    evidence: &Evidence,
+) -> Result {
+    printer.step("The evidence of the interception")?;
     let leaf = evidence.chain.first().ok_or("the evidence has no chain")?;
     check(
-        evidence.chain_pem() == scene.world.pki.rogue.chain_pem().replace("\r\n", "\n"),
+        evidence.chain_pem() == setting.world.pki.rogue.chain_pem().replace("\r\n", "\n"),
         "the evidence shows another certificate",
     )?;
     let unknown = || "(unreadable)".to_owned();
-    stage.fact("asked for", &evidence.target)?;
+    printer.fact("target", &evidence.target)?;
     for path in &evidence.connection.paths {
-        stage.fact(role(path.role), &route(path))?;
+        printer.fact(role(path.role), &route(path))?;
     }
-    stage.fact("presented", &leaf.subject.clone().unwrap_or_else(unknown))?;
-    stage.fact("issuer", &leaf.issuer.clone().unwrap_or_else(unknown))?;
-    stage.fact("SHA-256", &leaf.sha256)?;
-    stage.fact("key", &leaf.spki_sha256.clone().unwrap_or_else(unknown))?;
-    stage.fact("handshake", &evidence.association)?;
-    stage.say("The program `mtls-client` keeps this as JSON and PEM with `--evidence-dir`.")?;
+    printer.fact("presented", &leaf.subject.clone().unwrap_or_else(unknown))?;
+    printer.fact("issuer", &leaf.issuer.clone().unwrap_or_else(unknown))?;
+    printer.fact("SHA-256", &leaf.sha256)?;
+    printer.fact("key", &leaf.spki_sha256.clone().unwrap_or_else(unknown))?;
+    printer.fact("handshake", &evidence.association)?;
+    printer.note("The program `mtls-client` keeps this as JSON and PEM with `--evidence-dir`.")?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use super::series::Series;
 use super::server;
 use super::stats::Sorted;
 use crate::Result;
-use crate::dice::Dice;
+use crate::prng::Prng;
 
 /// Connections of each series before the first that counts: code and caches are warm then, side
 /// connections are there, and the client has its Fast Open cookie.
@@ -89,7 +89,7 @@ pub(super) async fn run(
             clients,
             client_meters,
             server_meters: server_meters.to_vec(),
-            dice: Dice::new(seed),
+            prng: Prng::new(seed),
             bar,
         };
         let mut taken = Vec::with_capacity(settings.len());
@@ -113,7 +113,7 @@ struct Stand {
     clients: Clients,
     client_meters: Vec<Meter>,
     server_meters: Vec<Meter>,
-    dice: Dice,
+    prng: Prng,
     bar: ProgressBar,
 }
 
@@ -138,7 +138,7 @@ impl Stand {
         let mut samples = Vec::with_capacity(setting.samples as usize * Series::ALL.len());
         for round in 0..setting.samples {
             let mut order = Series::ALL;
-            self.dice.shuffle(&mut order);
+            self.prng.shuffle(&mut order);
             for (turn, series) in order.into_iter().enumerate() {
                 samples.push(self.sample(round, turn, series).await?);
                 self.bar.inc(1);

@@ -1,6 +1,6 @@
 //! Quantiles, and how sure a ratio of medians is.
 
-use crate::dice::Dice;
+use crate::prng::Prng;
 
 /// How often samples are drawn anew to see how far a ratio moves.
 const RESAMPLES: usize = 400;
@@ -52,10 +52,10 @@ impl Sorted {
     }
 
     /// As many samples, drawn with replacement; their median.
-    fn drawn_median(&self, dice: &mut Dice, room: &mut Vec<f64>) -> f64 {
+    fn drawn_median(&self, prng: &mut Prng, room: &mut Vec<f64>) -> f64 {
         let len = self.0.len();
         room.clear();
-        room.extend((0..len).map(|_| self.0[dice.below(len)]));
+        room.extend((0..len).map(|_| self.0[prng.below(len)]));
         let (_, middle, _) = room.select_nth_unstable_by(len / 2, f64::total_cmp);
         *middle
     }
@@ -85,10 +85,10 @@ impl Ratio {
                 high: f64::NAN,
             };
         }
-        let (mut dice, mut room) = (Dice::new(seed), Vec::new());
+        let (mut prng, mut room) = (Prng::new(seed), Vec::new());
         let drawn = (0..RESAMPLES).map(|_| {
-            let own = own.drawn_median(&mut dice, &mut room);
-            own / base.drawn_median(&mut dice, &mut room)
+            let own = own.drawn_median(&mut prng, &mut room);
+            own / base.drawn_median(&mut prng, &mut room)
         });
         let drawn = Sorted::new(drawn.collect::<Vec<_>>());
         Self {
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn more_samples_make_a_ratio_surer() {
         let spread = |count: usize, seed: u64| {
-            let mut dice = Dice::new(seed);
-            let samples = (0..count).map(|_| 100.0 + dice.below(100) as f64);
+            let mut prng = Prng::new(seed);
+            let samples = (0..count).map(|_| 100.0 + prng.below(100) as f64);
             Sorted::new(samples.collect::<Vec<_>>())
         };
         let width = |count| {

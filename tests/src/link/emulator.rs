@@ -14,7 +14,7 @@ use rustix::process::setpriority_process;
 use rustix::thread::set_current_timer_slack;
 use tun_rs::SyncDevice;
 
-use super::pipe::{Fate, LinkSettings, Pipe};
+use super::pipe::{LinkSettings, Pipe, PushOutcome};
 use crate::Result;
 
 /// The largest packet that a device gives.
@@ -41,7 +41,7 @@ pub(super) struct Direction {
     pub(super) settings: LinkSettings,
 }
 
-/// What a direction has carried so far. Bytes are those of IP packets.
+/// The traffic that a direction has carried so far. Bytes are those of IP packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
     /// Packets that went in.
@@ -105,7 +105,7 @@ impl Emulator {
         }
     }
 
-    /// What a direction has carried; nothing, for one that is not there.
+    /// The traffic that a direction has carried; zero for one that does not exist.
     pub(super) fn carried(&self, direction: usize) -> Carried {
         let counters = self.shared.counters.get(direction);
         counters.map(Counters::read).unwrap_or_default()
@@ -139,13 +139,13 @@ impl Shared {
 }
 
 impl Counters {
-    fn count(&self, bytes: usize, fate: Fate) {
+    fn count(&self, bytes: usize, outcome: PushOutcome) {
         self.packets.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        match fate {
-            Fate::Travels => 0,
-            Fate::Lost => self.lost.fetch_add(1, Ordering::Relaxed),
-            Fate::Overflowed => self.overflowed.fetch_add(1, Ordering::Relaxed),
+        match outcome {
+            PushOutcome::Queued => 0,
+            PushOutcome::Lost => self.lost.fetch_add(1, Ordering::Relaxed),
+            PushOutcome::Overflowed => self.overflowed.fetch_add(1, Ordering::Relaxed),
         };
     }
 
@@ -159,7 +159,7 @@ impl Counters {
     }
 }
 
-/// What the thread owns.
+/// The state of the thread.
 struct Carrier {
     directions: Vec<(Direction, Pipe)>,
     shared: Arc<Shared>,
@@ -232,11 +232,11 @@ impl Carrier {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             };
-            let fate = pipe.push(self.buffer[..read].to_vec(), Instant::now());
-            if fate == Fate::Travels {
+            let outcome = pipe.push(self.buffer[..read].to_vec(), Instant::now());
+            if outcome == PushOutcome::Queued {
                 self.shared.travelling.fetch_add(1, Ordering::AcqRel);
             }
-            self.shared.counters[direction].count(read, fate);
+            self.shared.counters[direction].count(read, outcome);
         }
         Ok(())
     }

@@ -24,12 +24,12 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 use emulator::Direction;
 
 pub use emulator::{Carried, Emulator};
-pub use pipe::{Fate, LinkSettings, Pipe};
+pub use pipe::{LinkSettings, Pipe, PushOutcome};
 
 use crate::Result;
 use crate::netns::{INTERFACES, Namespace, SERVER};
 
-/// A port at which nobody listens (`discard`, which nobody has).
+/// A port at which no program listens (`discard`).
 const CLOSED: u16 = 9;
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,9 +71,9 @@ impl Link {
 pub struct TwoLinks {
     /// Ends before the namespaces do.
     emulator: Emulator,
-    /// Where the client lives.
+    /// The namespace of the client.
     pub client: Namespace,
-    /// Where the server lives.
+    /// The namespace of the server.
     pub server: Namespace,
 }
 
@@ -81,14 +81,14 @@ impl TwoLinks {
     /// Makes both. The seed decides which packets a lossy link loses.
     ///
     /// # Errors
-    /// What the system or `ip` says; see [`netns::unavailable`](crate::netns::unavailable).
+    /// Errors of the system or of `ip`; see [`netns::unavailable`](crate::netns::unavailable).
     pub async fn new(links: [Link; 2], seed: u64) -> Result<Self> {
         let client = Namespace::new()?;
         let server = Namespace::new()?;
         for namespace in [&client, &server] {
             // Answers over the second link come from where the first one leads, too.
             namespace.sysctl("net.ipv4.conf.all.rp_filter=2")?;
-            // Nobody announces himself; where there is no IPv6 this fails, and need not be done.
+            // No host sends announcements; where there is no IPv6 this fails, and is not needed.
             let _ = namespace.sysctl("net.ipv6.conf.all.disable_ipv6=1");
             let _ = namespace.sysctl("net.ipv6.conf.default.disable_ipv6=1");
         }
@@ -130,7 +130,7 @@ impl TwoLinks {
         .await
     }
 
-    /// What the link has carried from the client, and to it.
+    /// The traffic that the link has carried from the client, and to it.
     #[must_use]
     pub fn carried(&self, index: usize) -> [Carried; 2] {
         [2 * index, 2 * index + 1].map(|direction| self.emulator.carried(direction))
@@ -142,7 +142,7 @@ impl TwoLinks {
         self.emulator.travelling()
     }
 
-    /// What a round trip over a link takes now: so many times from a SYN to a closed port until
+    /// Measures round trips over a link: so many times from a SYN to a closed port until
     /// the reset is there. Neither end has a program in it but the one that measures.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ fn refused(index: usize) -> Result<Duration> {
             Ok(started.elapsed())
         }
         Err(error) => Err(error.into()),
-        Ok(()) => Err(format!("somebody listens at port {CLOSED}").into()),
+        Ok(()) => Err(format!("a program listens at port {CLOSED}").into()),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::dice::Dice;
+use crate::prng::Prng;
 
-/// What one direction of a link does to its packets.
+/// The properties of one direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LinkSettings {
     /// How long a packet travels once it is on the line.
@@ -30,11 +30,11 @@ impl Default for LinkSettings {
     }
 }
 
-/// What became of a packet.
+/// The result of sending a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum PushOutcome {
     /// It comes out when it is due.
-    Travels,
+    Queued,
     /// Lost, as the settings say.
     Lost,
     /// There was no room.
@@ -45,7 +45,7 @@ pub enum Fate {
 #[derive(Debug)]
 pub struct Pipe {
     settings: LinkSettings,
-    dice: Dice,
+    prng: Prng,
     /// When the line has taken what it was given.
     line_free: Option<Instant>,
     /// With the time at which each comes out; times never fall.
@@ -58,7 +58,7 @@ impl Pipe {
     pub fn new(settings: LinkSettings, seed: u64) -> Self {
         Self {
             settings,
-            dice: Dice::new(seed),
+            prng: Prng::new(seed),
             line_free: None,
             travelling: VecDeque::new(),
         }
@@ -70,12 +70,12 @@ impl Pipe {
     }
 
     /// Takes a packet.
-    pub fn push(&mut self, packet: Vec<u8>, now: Instant) -> Fate {
-        if self.dice.chance(self.settings.loss) {
-            return Fate::Lost;
+    pub fn push(&mut self, packet: Vec<u8>, now: Instant) -> PushOutcome {
+        if self.prng.chance(self.settings.loss) {
+            return PushOutcome::Lost;
         }
         if self.travelling.len() >= self.settings.queue {
-            return Fate::Overflowed;
+            return PushOutcome::Overflowed;
         }
         let starts = self.line_free.map_or(now, |free| free.max(now));
         let sent = starts + self.on_the_line(packet.len());
@@ -86,7 +86,7 @@ impl Pipe {
             .back()
             .map_or(due, |(last, _)| due.max(*last));
         self.travelling.push_back((due, packet));
-        Fate::Travels
+        PushOutcome::Queued
     }
 
     /// When the next packet comes out; `None` when the pipe is empty.
@@ -130,8 +130,8 @@ mod tests {
             delay,
             ..LinkSettings::default()
         });
-        assert_eq!(pipe.push(vec![1], start), Fate::Travels);
-        assert_eq!(pipe.push(vec![2], start + MS), Fate::Travels);
+        assert_eq!(pipe.push(vec![1], start), PushOutcome::Queued);
+        assert_eq!(pipe.push(vec![2], start + MS), PushOutcome::Queued);
         assert_eq!(pipe.due(), Some(start + delay));
         assert_eq!(pipe.pop(start + delay - Duration::from_nanos(1)), None);
         assert_eq!(pipe.pop(start + delay), Some(vec![1]));
@@ -166,10 +166,17 @@ mod tests {
             queue: 2,
             ..LinkSettings::default()
         });
-        let fates = [1, 2, 3].map(|number| pipe.push(vec![number], start));
-        assert_eq!(fates, [Fate::Travels, Fate::Travels, Fate::Overflowed]);
+        let outcomes = [1, 2, 3].map(|number| pipe.push(vec![number], start));
+        assert_eq!(
+            outcomes,
+            [
+                PushOutcome::Queued,
+                PushOutcome::Queued,
+                PushOutcome::Overflowed
+            ]
+        );
         assert_eq!(pipe.pop(start + MS), Some(vec![1]));
-        assert_eq!(pipe.push(vec![4], start + MS), Fate::Travels);
+        assert_eq!(pipe.push(vec![4], start + MS), PushOutcome::Queued);
         assert_eq!(pipe.pop(start + 2 * MS), Some(vec![2]));
         assert_eq!(pipe.pop(start + 2 * MS), Some(vec![4]));
     }
@@ -185,7 +192,7 @@ mod tests {
             let mut pipe = Pipe::new(settings, seed);
             let now = Instant::now();
             (0..10_000)
-                .filter(|_| pipe.push(vec![0], now) == Fate::Lost)
+                .filter(|_| pipe.push(vec![0], now) == PushOutcome::Lost)
                 .collect()
         };
         assert_eq!(lost(0.0, 1).len(), 0);

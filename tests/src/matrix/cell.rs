@@ -1,4 +1,4 @@
-//! One cell of the table: who attacks what, what is expected, and what happened.
+//! One cell of the table: the attackers, the protocol, the expected result and the attempts.
 
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
@@ -34,7 +34,7 @@ pub enum Trust {
     StolenKey,
 }
 
-/// What a client met with, from the best to the worst.
+/// The result for a client, from the best to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -50,8 +50,8 @@ pub enum Outcome {
 
 /// The role of an attacker on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stand {
-    Nobody,
+pub(super) enum Presence {
+    Absent,
     Passive,
     Active,
 }
@@ -61,11 +61,11 @@ pub(super) enum Stand {
 pub(super) struct Attackers {
     pub(super) name: &'static str,
     pub(super) says: &'static str,
-    pub(super) primary: Stand,
-    pub(super) sides: &'static [Stand],
+    pub(super) primary: Presence,
+    pub(super) sides: &'static [Presence],
     /// Whether they communicate in time.
-    pub(super) talk: bool,
-    /// Is it one, next to the server, where the paths meet?
+    pub(super) communicate: bool,
+    /// Whether it is a single attacker next to the server, where the paths meet.
     pub(super) next_to_server: bool,
 }
 
@@ -76,28 +76,28 @@ pub(super) struct Cell {
     pub(super) trust: Trust,
     pub(super) protocol: Protocol,
     pub(super) expected: Outcome,
-    /// What the attackers tried, one thing after the other.
+    /// The attacks, in their order.
     pub(super) attempts: Vec<Attempt>,
 }
 
-/// One attack on a client of its own, and what came of it.
+/// One attack on a client of its own, and its result.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Attempt {
     pub(super) result: Outcome,
-    /// What the attackers did.
+    /// A description of the attack.
     pub(super) attack: String,
-    /// What the client said.
+    /// The client's result.
     pub(super) client: String,
-    /// What each attacker has.
-    pub(super) attackers: Vec<Haul>,
+    /// The attackers' results.
+    pub(super) attackers: Vec<AttackerReport>,
     pub(super) milliseconds: u64,
 }
 
-/// What an attacker has after an attack.
+/// The result of an attack for one attacker.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Haul {
+pub(super) struct AttackerReport {
     pub(super) who: &'static str,
-    /// What passed them: bytes on the wire for a reader, bytes of the application for a man in
+    /// The data that they saw: bytes on the wire for a reader, bytes of the application for a man in
     /// the middle, side connections for an attacker on a side path.
     pub(super) saw: String,
     /// The secrets of the two ends that they read in the clear.
@@ -105,7 +105,7 @@ pub(super) struct Haul {
 }
 
 impl Cell {
-    /// What happened: the worst of the attempts.
+    /// The observed result: the worst of the attempts.
     pub(super) fn observed(&self) -> Outcome {
         self.worst()
             .map_or(Outcome::Failed, |attempt| attempt.result)
@@ -115,7 +115,7 @@ impl Cell {
         self.observed() == self.expected
     }
 
-    /// The attempt that tells most.
+    /// The worst attempt.
     pub(super) fn worst(&self) -> Option<&Attempt> {
         // The first of those that are equally bad.
         self.attempts
@@ -135,12 +135,12 @@ impl Protocol {
         Self::Relays,
     ];
 
-    /// Does it know more than one path?
+    /// Whether it uses more than one path.
     pub(super) fn is_multipath(self) -> bool {
         !matches!(self, Self::Unauthenticated | Self::Tls)
     }
 
-    /// Has the server a certificate?
+    /// Whether the server has a certificate.
     pub(super) fn has_certificates(self) -> bool {
         !matches!(self, Self::Unauthenticated | Self::Smkex)
     }

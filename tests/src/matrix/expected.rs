@@ -1,11 +1,11 @@
-//! What the threat model claims (`docs/threat-model.md`): the table of the papers, and more.
+//! The claims of the threat model (`docs/threat-model.md`): the table of the papers, and more.
 
 use std::str::FromStr;
 
 use clap::ValueEnum;
 
-use super::cell::Stand::{Active, Nobody, Passive};
-use super::cell::{Attackers, Cell, Outcome, Protocol, Stand, Trust};
+use super::cell::Presence::{Absent, Active, Passive};
+use super::cell::{Attackers, Cell, Outcome, Presence, Protocol, Trust};
 use crate::Result;
 
 /// A row of the table: attackers, and three groups of letters for the three kinds of trust; in each
@@ -17,23 +17,23 @@ type Row = (Attackers, [&'static str; 3]);
 /// attackers communicate in time, `/`: they do not. Protocols of one path use the primary path.
 const TABLE: [Row; 16] = [
     // A passive attacker learns nothing, with any key: TLS 1.3 is forward secret.
-    (apart("./.", "no attacker", Nobody, &[Nobody]), ALL_WELL),
+    (apart("./.", "no attacker", Absent, &[Absent]), ALL_WELL),
     (
-        apart("P/.", "reads the primary path", Passive, &[Nobody]),
+        apart("P/.", "reads the primary path", Passive, &[Absent]),
         ALL_WELL,
     ),
     (
-        apart("./P", "reads the side path", Nobody, &[Passive]),
+        apart("./P", "reads the side path", Absent, &[Passive]),
         ALL_WELL,
     ),
     (apart("P/P", "both read", Passive, &[Passive]), ALL_WELL),
     (
-        talking("P-P", "both read, communicating", Passive, &[Passive]),
+        communicating("P-P", "both read, communicating", Passive, &[Passive]),
         ALL_WELL,
     ),
     // A man in the middle on the primary path. A reader on the side path cannot help them.
     (
-        apart("A/.", "man in the middle", Active, &[Nobody]),
+        apart("A/.", "man in the middle", Active, &[Absent]),
         ONE_IN_THE_MIDDLE,
     ),
     (
@@ -41,12 +41,12 @@ const TABLE: [Row; 16] = [
         ONE_IN_THE_MIDDLE,
     ),
     (
-        talking("A-P", "the same, communicating", Active, &[Passive]),
+        communicating("A-P", "the same, communicating", Active, &[Passive]),
         ONE_IN_THE_MIDDLE,
     ),
     // An active attacker on the side path can deny the connection, and no more …
     (
-        apart("./A", "active on the side path", Nobody, &[Active]),
+        apart("./A", "active on the side path", Absent, &[Active]),
         ["pprrrr"; 3],
     ),
     (
@@ -56,7 +56,7 @@ const TABLE: [Row; 16] = [
     // … or, with the hellos, answer for the server if the hello binding is on offer. There is no
     // man in the middle then, so no attacker reads anything.
     (
-        talking("P-A", "the same, communicating", Passive, &[Active]),
+        communicating("P-A", "the same, communicating", Passive, &[Active]),
         ["pppprp"; 3],
     ),
     (
@@ -64,15 +64,15 @@ const TABLE: [Row; 16] = [
         ONE_IN_THE_MIDDLE,
     ),
     (
-        talking("A-A", "active on both, together", Active, &[Active]),
+        communicating("A-A", "active on both, together", Active, &[Active]),
         ALL_PATHS,
     ),
     (
-        talking("A-A/.", "on two of three paths", Active, &[Active, Nobody]),
+        communicating("A-A/.", "on two of three paths", Active, &[Active, Absent]),
         ONE_IN_THE_MIDDLE,
     ),
     (
-        talking("./A-A", "on both of two sides", Nobody, &[Active, Active]),
+        communicating("./A-A", "on both of two sides", Absent, &[Active, Active]),
         ["pprrrr"; 3],
     ),
     (NEXT_TO_SERVER, ALL_PATHS),
@@ -86,33 +86,33 @@ const ALL_PATHS: [&str; 3] = ["brbrrr", "bbbbbb", "bbbbbb"];
 
 const NEXT_TO_SERVER: Attackers = Attackers {
     next_to_server: true,
-    ..talking("A=A", "next to the server", Active, &[Active])
+    ..communicating("A=A", "next to the server", Active, &[Active])
 };
 
 const fn apart(
     name: &'static str,
     says: &'static str,
-    primary: Stand,
-    sides: &'static [Stand],
+    primary: Presence,
+    sides: &'static [Presence],
 ) -> Attackers {
     Attackers {
         name,
         says,
         primary,
         sides,
-        talk: false,
+        communicate: false,
         next_to_server: false,
     }
 }
 
-const fn talking(
+const fn communicating(
     name: &'static str,
     says: &'static str,
-    primary: Stand,
-    sides: &'static [Stand],
+    primary: Presence,
+    sides: &'static [Presence],
 ) -> Attackers {
     Attackers {
-        talk: true,
+        communicate: true,
         ..apart(name, says, primary, sides)
     }
 }
@@ -146,7 +146,7 @@ impl FromStr for Claim {
     }
 }
 
-/// The cells that were asked for, by trust, attackers and protocol.
+/// The selected cells, by trust, attackers and protocol.
 ///
 /// # Errors
 /// When a claim names none of them.

@@ -1,12 +1,12 @@
-//! `mtls-lab matrix`: who breaks what, by attacks that really run.
+//! `mtls-lab matrix`: the protocols that each attacker breaks, by attacks that really run.
 //!
 //! Every cell of the table is a client, a server and attackers on real sockets. What is expected
 //! comes from the threat model, what is observed from the attack; a difference is a failure.
 
+mod attempt;
 mod cell;
 mod expected;
 mod report;
-mod scene;
 mod site;
 mod table;
 
@@ -92,7 +92,7 @@ async fn attack(cells: Vec<Cell>) -> Vec<Cell> {
     let bar = progress(cells.len());
     let mut running = stream::iter(cells)
         .map(|cell| async move {
-            let attempts = tokio::spawn(scene::play(cell.clone())).await;
+            let attempts = tokio::spawn(attempt::run_cell(cell.clone())).await;
             Cell {
                 // A panic leaves no attempt, and a cell without one has failed.
                 attempts: attempts.unwrap_or_default(),
@@ -132,7 +132,7 @@ fn print(args: &MatrixArgs, report: &Report) -> Result {
     Ok(())
 }
 
-/// Who reads only the first lines has seen enough.
+/// Whether the reader of standard output has closed it, which is no error.
 fn is_broken_pipe(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     error
         .downcast_ref::<io::Error>()

@@ -1,4 +1,4 @@
-//! The two honest ends of a cell: a server, and a client that visits it.
+//! The two honest ends of a cell: a server, and a client that fetches its page.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The host number of the relay in front of the server.
 const RELAY: u8 = 2;
 
-/// A server that everybody asks for its page, and what stands in front of it.
+/// A server with a secret page, and the relay in front of it.
 pub(super) struct Site {
     world: World,
     protocol: Protocol,
@@ -31,13 +31,13 @@ pub(super) struct Site {
     _relay: Option<RelayListener>,
 }
 
-/// How a visit ended, and what the client said.
-pub(super) enum Visit {
+/// The result of a fetch, with the client's message.
+pub(super) enum FetchOutcome {
     /// The client sent its request and read the page.
     Used(String),
     /// It refused to, for a reason that means an attacker or may mean one.
     Refused(String),
-    /// It did not come so far.
+    /// It failed before that.
     Failed(String),
 }
 
@@ -76,17 +76,17 @@ impl Site {
         })
     }
 
-    /// Where TLS and side connections arrive.
+    /// The address for TLS and side connections.
     pub(super) fn address(&self) -> SocketAddr {
         self.front
     }
 
-    /// The same port of another host, where an attacker can stand.
+    /// The same port of another host, where an attacker can listen.
     pub(super) fn host(&self, number: u8) -> SocketAddr {
         SocketAddr::new(self.world.ip(number), self.front.port())
     }
 
-    /// A man in the middle with the best that he can show.
+    /// A man in the middle with the best credentials that the trust assumption allows.
     pub(super) fn mitm(&self) -> Result<MitmPlan> {
         let identity = self.identity()?;
         let plan = MitmPlan::new(&self.world, self.front, identity)?;
@@ -100,7 +100,7 @@ impl Site {
         let pki = &self.world.pki;
         Ok(match (self.protocol.has_certificates(), self.trust) {
             (true, Trust::StolenKey) => self.world.server_config()?,
-            // Whether that authority is trusted is for the client to say.
+            // The client decides whether that authority is trusted.
             (true, _) => self.world.rogue_config()?,
             (false, Trust::StolenKey) => raw_keys::server_config(&pki.server)?,
             (false, _) => raw_keys::server_config(&pki.rogue)?,
@@ -129,9 +129,11 @@ impl Site {
     }
 
     /// Sends the secret request, and reads the secret page.
-    pub(super) async fn visit(&self, victim: &Victim) -> Result<Visit> {
+    pub(super) async fn fetch(&self, victim: &Victim) -> Result<FetchOutcome> {
         match self.protocol {
-            Protocol::Unauthenticated | Protocol::Tls => Ok(Visit::of(victim.fetch_plain().await)),
+            Protocol::Unauthenticated | Protocol::Tls => {
+                Ok(FetchOutcome::of(victim.fetch_plain().await))
+            }
             Protocol::Smkex => self.connect(victim, Bindings::ALL).await,
             Protocol::MtlsHello => self.connect(victim, Binding::Hello.into()).await,
             Protocol::MtlsExporter => self.connect(victim, Binding::Exporter.into()).await,
@@ -139,16 +141,16 @@ impl Site {
         }
     }
 
-    async fn connect(&self, victim: &Victim, bindings: Bindings) -> Result<Visit> {
+    async fn connect(&self, victim: &Victim, bindings: Bindings) -> Result<FetchOutcome> {
         let builder = victim.connector(Policy::Require)?.bindings(bindings);
         Ok(match builder.build()?.connect(&victim.target()).await {
-            Ok(stream) => Visit::of(fetch(stream).await),
-            Err(error) => Visit::without(&error),
+            Ok(stream) => FetchOutcome::of(fetch(stream).await),
+            Err(error) => FetchOutcome::from_error(&error),
         })
     }
 
     /// Through a relay beside a client that knows only TLS.
-    async fn tunnel(&self, victim: &Victim) -> Result<Visit> {
+    async fn tunnel(&self, victim: &Victim) -> Result<FetchOutcome> {
         let tunnel = victim.relay(Policy::Require)?.tunnel(victim.target());
         let tcp = TcpListener::bind("127.0.0.1:0").await?;
         let client = victim.clone().primary_to(tcp.local_addr()?);
@@ -161,13 +163,13 @@ impl Site {
         drop(client);
         let report = timeout(2 * PATIENCE, relayed).await???;
         Ok(match (&report.error, fetched) {
-            (Some(error), Err(_)) => Visit::without(error),
-            (_, fetched) => Visit::of(fetched),
+            (Some(error), Err(_)) => FetchOutcome::from_error(error),
+            (_, fetched) => FetchOutcome::of(fetched),
         })
     }
 }
 
-/// A relay in front of the server, which knows nothing of it.
+/// A relay in front of the server, which does not support multipath TLS.
 async fn relay(world: &World, server: &Server) -> Result<(SocketAddr, RelayListener)> {
     let relay = ServerRelay::builder(
         &provider(),
@@ -183,20 +185,20 @@ async fn relay(world: &World, server: &Server) -> Result<(SocketAddr, RelayListe
     Ok((front, listener))
 }
 
-impl Visit {
+impl FetchOutcome {
     fn of(fetched: Result<String>) -> Self {
         match fetched {
             Ok(page) if page == PAGE_SECRET => Self::Used("used the connection".to_owned()),
             Ok(page) => Self::Failed(format!("got another page: {page}")),
             Err(error) => match error.downcast::<std::io::Error>() {
-                Ok(error) => Self::without(&Error::from(*error)),
+                Ok(error) => Self::from_error(&Error::from(*error)),
                 Err(error) => Self::Failed(error.to_string()),
             },
         }
     }
 
     /// There is no connection.
-    fn without(error: &Error) -> Self {
+    fn from_error(error: &Error) -> Self {
         match error {
             Error::Interception(evidence) => {
                 Self::Refused(format!("intercepted: {}", evidence.reason.as_str()))
@@ -211,15 +213,17 @@ impl Visit {
         }
     }
 
-    /// What the client said.
-    pub(super) fn words(&self) -> &str {
+    /// The client's message.
+    pub(super) fn description(&self) -> &str {
         match self {
-            Self::Used(words) | Self::Refused(words) | Self::Failed(words) => words,
+            Self::Used(description) | Self::Refused(description) | Self::Failed(description) => {
+                description
+            }
         }
     }
 
-    /// Did it come so far as to ask on its side paths?
+    /// Whether the client got far enough to use its side paths.
     pub(super) fn accepted_certificate(&self) -> bool {
-        !self.words().starts_with("certificate not trusted")
+        !self.description().starts_with("certificate not trusted")
     }
 }

@@ -104,9 +104,9 @@ fn difference(out: &mut impl Write, cell: &Cell) -> io::Result<()> {
     };
     writeln!(out, "  attack: {}", attempt.attack)?;
     writeln!(out, "  client: {}", attempt.client)?;
-    for haul in &attempt.attackers {
-        let (who, saw) = (haul.who, &haul.saw);
-        match haul.secrets.as_slice() {
+    for report_of in &attempt.attackers {
+        let (who, saw) = (report_of.who, &report_of.saw);
+        match report_of.secrets.as_slice() {
             [] => writeln!(out, "  attacker {who}: {saw}, no secret")?,
             secrets => writeln!(out, "  attacker {who}: {saw}, and read {secrets:?}")?,
         }

@@ -1,4 +1,4 @@
-//! What attackers can send: every frame that they can construct and that could matter.
+//! Every frame that attackers can construct and that could matter.
 
 use std::borrow::Cow;
 
@@ -16,9 +16,9 @@ use super::symbols::{Attacker, Random, Transcript, attacker_nonce};
 pub enum Forgery {
     /// An Open with the nonce of the client's n-th, or one of the attacker's own.
     Open {
-        /// Which handshake.
+        /// The handshake.
         random: Random,
-        /// Whose nonce.
+        /// The owner of the nonce.
         nonce: OpenNonce,
         /// With which offer.
         bindings: Bindings,
@@ -35,7 +35,7 @@ pub enum Forgery {
     Proof(Binding, Source),
 }
 
-/// Where the nonce of a forged Open comes from.
+/// The source of the nonce in a forged Open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OpenNonce {
     /// The n-th Open that the attacker has seen.
@@ -44,7 +44,7 @@ pub enum OpenNonce {
     Own,
 }
 
-/// Where a forged value comes from.
+/// The source of a forged value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// Computed, for the client's own handshake.
@@ -61,15 +61,15 @@ pub enum Source {
 
 /// An attacker, and all that it knows at this moment.
 #[derive(Debug)]
-pub struct Mind<'a> {
+pub struct Forger<'a> {
     scenario: &'a Scenario,
     state: &'a State,
     attacker: Attacker,
     knowledge: Cow<'a, Knowledge>,
 }
 
-impl<'a> Mind<'a> {
-    /// What this attacker knows, alone or with the other.
+impl<'a> Forger<'a> {
+    /// The knowledge of this attacker, alone or shared with the other.
     pub fn new(scenario: &'a Scenario, state: &'a State, attacker: Attacker) -> Self {
         let own = state.knowledge(attacker);
         let knowledge = match scenario.talk {
@@ -87,7 +87,7 @@ impl<'a> Mind<'a> {
     /// Every frame worth sending to the server on a connection.
     ///
     /// Left out is what the server's machine cannot tell from what is there: a second way to be
-    /// wrong, a frame for a handshake that nobody has.
+    /// wrong, a frame for a handshake that does not exist.
     pub fn to_server(&self, connection: usize) -> Vec<Forgery> {
         let mut forgeries = Vec::new();
         for random in Random::ALL {
@@ -254,7 +254,7 @@ impl<'a> Mind<'a> {
         }
     }
 
-    /// The exporter takes keys; the hellos are there for whoever reads the path that they pass on.
+    /// The exporter needs keys; the hellos are visible to every reader of their path.
     fn can_compute(&self, transcript: &Transcript, binding: Binding) -> bool {
         let held = transcript.held_by(self.attacker)
             || (self.scenario.talk && transcript.held_by(self.attacker.other()));
@@ -272,7 +272,7 @@ impl<'a> Mind<'a> {
         }
     }
 
-    /// An association does not tell the random behind it.
+    /// An association does not reveal the random that it is computed from.
     pub fn knows_random(&self, random: Random) -> bool {
         match random {
             Random::Client => self.scenario.reads_primary(self.attacker),

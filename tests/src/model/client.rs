@@ -33,7 +33,7 @@ pub struct ClientSide {
     proof_came: bool,
 }
 
-/// What became of the connection.
+/// The result of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Judgement {
     /// The application has it, and its verdict says "verified".
@@ -44,7 +44,7 @@ pub enum Judgement {
     Refused,
 }
 
-/// What happens to a side connection, beside frames.
+/// An event of a side connection that is not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LinkEvent {
     /// It cannot be dialled.
@@ -59,7 +59,7 @@ pub enum LinkEvent {
     End,
 }
 
-/// What a side path's machine sent, and whether it wants another connection to send it on.
+/// The output of a side path's machine: frames, and whether it needs another connection.
 #[derive(Debug)]
 pub struct Sent {
     /// The frames.
@@ -191,7 +191,7 @@ impl Client {
                 .all(|side| side.outcome() != ClientOutcome::Pending)
     }
 
-    /// What becomes of the connection under a policy; `None` while that is open.
+    /// The result of the connection under a policy; `None` while it is undecided.
     ///
     /// These are the rules of the connector's `judge`, with the library's own
     /// [`SideFailure::allows_fallback`].
@@ -244,7 +244,7 @@ impl Client {
 }
 
 impl ClientSide {
-    /// Where this side path stands.
+    /// The state of this side path.
     pub fn outcome(&self) -> ClientOutcome {
         self.verifier.outcome()
     }

@@ -2,7 +2,7 @@
 
 use stateright::{Model, Property};
 
-use super::attack::Mind;
+use super::attack::Forger;
 use super::client::{Client, LinkEvent};
 use super::properties;
 use super::server::Server;
@@ -59,10 +59,10 @@ impl Model for World {
         // Most of what an attacker could want to send it cannot make: no state is copied for that.
         let forged = match action {
             Action::Forge(attacker, connection, forgery) => Some(
-                Mind::new(&self.scenario, last, attacker).frame_to_server(connection, forgery)?,
+                Forger::new(&self.scenario, last, attacker).frame_to_server(connection, forgery)?,
             ),
             Action::Deceive(_, forgery) => {
-                Some(Mind::new(&self.scenario, last, Attacker::Side).frame_to_client(forgery)?)
+                Some(Forger::new(&self.scenario, last, Attacker::Side).frame_to_client(forgery)?)
             }
             _ => None,
         };

@@ -1,4 +1,4 @@
-//! What an attacker has seen. What it can compute follows from the state of the world.
+//! The observations of an attacker. What it can compute from them follows from the state of the world.
 
 use mtls_core::proto::binding::{Association, Binding, Nonce, Value};
 use mtls_core::proto::frame::{Frame, FrameBody};
@@ -69,7 +69,7 @@ impl Knowledge {
         }
     }
 
-    /// What both know together.
+    /// The union of both attackers' knowledge.
     pub fn with(&self, other: &Self) -> Self {
         let mut both = self.clone();
         for open in &other.opens {

@@ -2,7 +2,7 @@
 //!
 //! The machines are the library's own: every [`ClientVerifier`] and [`ServerVerifier`] in a
 //! [`State`] is the real one, fed with real frames and with values that the library computes.
-//! What is abstract is what the library leaves to others: TLS (a [`Transcript`] names who holds
+//! The parts outside of the library are abstract: TLS (a [`Transcript`] names who holds
 //! the keys, and is hashed where the real one would be), the drivers (kept as thin as they can
 //! be), the registry (a copy of its rules, compared with the real one by a test), and time (a
 //! timeout is a step that may be taken).

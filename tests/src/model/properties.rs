@@ -1,4 +1,4 @@
-//! What must hold, and what must be possible, in each scenario.
+//! The properties that must hold, and the states that must be reachable, in each scenario.
 
 use mtls_core::Policy;
 use mtls_core::proto::binding::Binding;
@@ -22,10 +22,10 @@ pub const PREFER_REFUSES: &str =
     "Prefer hands out no connection whose keys an attacker has while no side path is blocked";
 /// Falling back takes a side path that never greeted.
 pub const FALLBACK_BEFORE_GREETING: &str = "Prefer falls back only where no greeting came";
-/// What the server counts.
+/// The server's counters.
 pub const COUNTS_THE_RIGHT_ONE: &str =
     "a confirmation counts only for the registration that it was computed for";
-/// What a confirmation says.
+/// The content of a confirmation.
 pub const COUNTS_WHAT_WAS_CONFIRMED: &str =
     "the server counts the client's handshake only after the client verified it";
 /// Without an attacker, nothing fails.
@@ -131,26 +131,26 @@ fn secrecy(scenario: &Scenario, properties: &mut Vec<Property<World>>) {
 
 fn detections(scenario: &Scenario, properties: &mut Vec<Property<World>>) {
     properties.push(sometimes(
-        "a handshake unknown to the server is told",
+        "a handshake unknown to the server is detected",
         |_, state| intercepted(state, InterceptionReason::UnknownHandshake),
     ));
     if scenario.moves[Attacker::Primary as usize].hellos > 0 {
-        properties.push(sometimes("a wrong value is told", |_, state| {
+        properties.push(sometimes("a wrong value is detected", |_, state| {
             intercepted(state, InterceptionReason::WrongValue)
         }));
-        properties.push(sometimes("a downgrade is told", |_, state| {
+        properties.push(sometimes("a downgrade is detected", |_, state| {
             intercepted(state, InterceptionReason::Downgrade)
         }));
     }
 }
 
 /// May anybody but the client compute the values of the client's handshake with the server? With
-/// the hello binding, whoever reads the primary path.
+/// the hello binding, every reader of the primary path.
 fn counts_prove_the_client(scenario: &Scenario) -> bool {
     !scenario.bindings.contains(Binding::Hello) || scenario.primary == Access::None
 }
 
-/// Does somebody who knows the hellos have a side connection, and the moves for an Open and a
+/// Whether an attacker who knows the hellos has a side connection, and the moves for an Open and a
 /// Confirm?
 fn a_reader_can_confirm(scenario: &Scenario) -> bool {
     scenario.bindings == Binding::Hello.into()

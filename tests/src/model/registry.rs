@@ -6,7 +6,7 @@ use mtls_core::proto::server::Patience;
 
 use super::Mutant;
 
-/// What is registered, and who waits.
+/// The registered handshakes and the waiting lookups.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Registry {
     limits: RegistryLimits,
@@ -43,10 +43,10 @@ struct Wait {
     known: bool,
 }
 
-/// Who asks.
+/// The requester of a lookup.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker {
-    /// Which connection, and so which peer.
+    /// The side connection, which determines the peer.
     pub connection: usize,
     /// Has it confirmed anything before?
     pub known: bool,
@@ -61,7 +61,7 @@ pub enum Pending {
     Ready(Answer),
 }
 
-/// What a look-up found.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// This registration.
@@ -72,7 +72,7 @@ pub enum Answer {
     Busy,
 }
 
-/// Somebody's wait that has ended.
+/// A wait that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Woken {
     /// On which connection.
@@ -235,7 +235,7 @@ impl Registry {
             .is_ok_and(|place| self.entries[place].registration == registration)
     }
 
-    /// Which registration has the entry of this handshake.
+    /// The registration that owns the entry of this handshake.
     pub fn registration(&self, association: Association) -> Option<u8> {
         let place = self.position(association).ok()?;
         Some(self.entries[place].registration)

@@ -1,4 +1,4 @@
-//! Who attacks what, with how many moves, and which mutation of the protocol is under test.
+//! Scenarios: the attackers, the number of their moves, and the mutation of the protocol under test.
 
 use mtls_core::proto::binding::{Binding, Bindings};
 
@@ -11,11 +11,11 @@ use super::symbols::Attacker;
 pub struct Scenario {
     /// Its name in reports.
     pub name: &'static str,
-    /// What the attacker on the primary path can do there.
+    /// The capability of the attacker on the primary path.
     pub primary: Access,
-    /// What the attacker on the side paths can do on each of them.
+    /// The capability of the attacker on each side path.
     pub sides: Vec<Access>,
-    /// Do the two share all that they know, in time?
+    /// Whether the two share everything that they know, in time.
     pub talk: bool,
     /// Does the client accept certificates that an attacker can get?
     pub rogue_ca: bool,
@@ -36,11 +36,11 @@ pub struct Scenario {
     pub early_expiry: bool,
     /// The bounds of the registry.
     pub registry: RegistryLimits,
-    /// What is wrong on purpose.
+    /// The deliberate mistake.
     pub mutant: Option<Mutant>,
 }
 
-/// What an attacker can do on a path.
+/// The capability of an attacker on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing.
@@ -72,7 +72,7 @@ impl Moves {
 }
 
 impl Scenario {
-    /// Nobody attacks: one side path, both bindings.
+    /// No attacker: one side path, both bindings.
     pub fn honest() -> Self {
         Self {
             name: "no attacker",
@@ -156,7 +156,7 @@ impl Scenario {
         changing
     }
 
-    /// Nobody on any path, but somebody elsewhere who takes waiting places and evicts strangers.
+    /// No attacker on any path, but one elsewhere that occupies lookup slots and evicts unconfirmed peers.
     #[must_use]
     pub fn with_waits_flooded(mut self) -> Self {
         self.name = "waiting places flooded from elsewhere";
@@ -166,7 +166,7 @@ impl Scenario {
         self
     }
 
-    /// Nobody on any path, but somebody elsewhere who can take the registry's only place.
+    /// No attacker on any path, but one elsewhere that can occupy the registry's only slot.
     #[must_use]
     pub fn with_registry_flooded(mut self) -> Self {
         self.name = "registry flooded from elsewhere";

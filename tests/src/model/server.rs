@@ -18,7 +18,7 @@ pub struct Server {
     mutant: Option<Mutant>,
     /// Every handshake that began; the index is the registration.
     pub handshakes: Vec<Handshake>,
-    /// What is registered.
+    /// The registry.
     pub registry: Registry,
     /// Every side connection.
     pub connections: Vec<Connection>,
@@ -33,13 +33,13 @@ pub struct Handshake {
     pub transcript: Transcript,
     /// Did the registry take it?
     pub registered: bool,
-    /// Has it been told that the first flight has left?
+    /// Whether the registry knows that the first flight has been sent.
     pub flushed: bool,
     /// Has the connection ended?
     pub ended: bool,
     /// Has a side connection sent an Open for it?
     pub opened: bool,
-    /// What a server under `Prefer` took `opened` for, where it decided before the client's first
+    /// The value of `opened` that a server under `Prefer` used, where it decided before the client's first
     /// bytes.
     decided: Option<bool>,
     /// Is it confirmed?
@@ -61,7 +61,7 @@ pub struct Connection {
     proofs: u8,
     known: bool,
     lookups: Vec<(Association, Pending)>,
-    /// The last exchange for each handshake, as whoever sits at the other end knows it.
+    /// The last exchange for each handshake, as the peer of the side connection sees it.
     pub exchanges: Vec<Exchange>,
 }
 
@@ -362,7 +362,7 @@ impl Connection {
         self.verifier.exchanges() <= Self::MAX_EXCHANGES
     }
 
-    /// Handshakes whose look-up has an answer that nobody has taken yet.
+    /// Handshakes whose lookup has a result that has not been delivered yet.
     pub fn ready(&self) -> impl Iterator<Item = Association> {
         self.lookups
             .iter()

@@ -24,7 +24,7 @@ pub struct State {
     pub(super) moves: [Moves; 2],
 }
 
-/// The frames under way on a side path that nobody holds up.
+/// The frames in flight on a side path that no attacker can delay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Link {
     pub(super) to_server: VecDeque<Frame>,
@@ -32,7 +32,7 @@ pub(super) struct Link {
 }
 
 impl State {
-    /// What this attacker has seen by itself.
+    /// This attacker's own observations.
     pub fn knowledge(&self, attacker: Attacker) -> &Knowledge {
         &self.knowledge[attacker as usize]
     }

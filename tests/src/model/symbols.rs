@@ -1,4 +1,4 @@
-//! Who is who, and what stands for the bytes of TLS.
+//! The participants, and the symbols that represent the bytes of TLS.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ impl Attacker {
     }
 }
 
-/// Whose key share a handshake has.
+/// The owner of a key share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// The honest client or the honest server.
@@ -95,11 +95,11 @@ pub struct Transcript {
     pub random: Random,
     /// The server's random.
     pub server_random: ServerRandom,
-    /// Whose key share is in the ClientHello.
+    /// The owner of the key share in the ClientHello.
     pub client: Holder,
-    /// Whose key share is in the ServerHello.
+    /// The owner of the key share in the ServerHello.
     pub server: Holder,
-    /// What was agreed.
+    /// The negotiated version.
     pub version: TlsVersion,
 }
 
@@ -115,7 +115,7 @@ impl Transcript {
         Attacker::ALL.iter().any(|attacker| self.held_by(*attacker))
     }
 
-    /// What a server registers for this handshake.
+    /// The keys that a server registers for this handshake.
     pub fn keys(&self, mutant: Option<Mutant>) -> HandshakeKeys {
         match self.version {
             TlsVersion::Older => HandshakeKeys::Older,

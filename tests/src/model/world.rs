@@ -4,7 +4,7 @@ use mtls_core::proto::binding::Association;
 use mtls_core::proto::client::TlsVersion;
 use mtls_core::proto::frame::Frame;
 
-use super::attack::{Forgery, Mind};
+use super::attack::{Forger, Forgery};
 use super::client::{LinkEvent, Sent};
 use super::scenario::{Access, Scenario};
 use super::state::{Link, State};
@@ -65,7 +65,7 @@ impl World {
         self.scenario.sides[side] == Access::Active
     }
 
-    /// Which attacker, if any, holds the other end of a server's side connection.
+    /// The attacker that holds the other end of a server's side connection, if any does.
     fn owner(&self, connection: usize) -> Option<Attacker> {
         let sides = self.scenario.sides.len();
         if connection < sides {
@@ -81,7 +81,7 @@ impl World {
         self.scenario.sides.len() + self.scenario.connections.iter().sum::<usize>()
     }
 
-    /// Is anything under way that nobody can hold up? The deadline is long enough for that.
+    /// Whether anything is in flight that no attacker can delay. The deadline is long enough for that.
     pub fn is_quiet(&self, state: &State) -> bool {
         let primary_done = self.scenario.primary == Access::Active
             || (state.client.tls.is_some()
@@ -151,7 +151,7 @@ impl World {
         let attacked = self.scenario.is_attacked();
         let ended = state.client.is_settled();
         for (nth, handshake) in state.server.handshakes.iter().enumerate() {
-            // Nobody but an attacker asks for a handshake under an attacker's random.
+            // Only attackers open a verification of a handshake under an attacker's random.
             if handshake.transcript.random != Random::Client {
                 continue;
             }
@@ -173,7 +173,7 @@ impl World {
             }
             let looked_up = |association| Action::LookedUp(nth, association);
             actions.extend(connection.ready().map(looked_up));
-            // Without an attack, what is asked when TLS is complete is answered in a round trip,
+            // Without an attack, an Open that is sent when TLS is complete is answered in a round trip,
             // and a Confirm comes within the client's deadline: only an early wait can be too long.
             let late = connection.has_early_timeout() && state.client.tls.is_none();
             if connection.has_timeout() && (attacked || late) {
@@ -188,11 +188,11 @@ impl World {
         attacker: Attacker,
         actions: &mut Vec<Action>,
     ) {
-        let mind = Mind::new(&self.scenario, state, attacker);
+        let forger = Forger::new(&self.scenario, state, attacker);
         let moves = state.moves(attacker);
         if moves.hellos > 0 {
             for random in [Random::Of(attacker), Random::Client] {
-                if mind.knows_random(random) {
+                if forger.knows_random(random) {
                     let hello = |version| Action::AttackerHello(attacker, random, version);
                     actions.extend([TlsVersion::Tls13, TlsVersion::Older].map(hello));
                 }
@@ -202,20 +202,26 @@ impl World {
             for connection in 0..self.connections() {
                 if self.owner(connection) == Some(attacker) {
                     let forge = |forgery| Action::Forge(attacker, connection, forgery);
-                    actions.extend(mind.to_server(connection).into_iter().map(forge));
+                    actions.extend(forger.to_server(connection).into_iter().map(forge));
                 }
             }
         }
         if attacker == Attacker::Side {
             for side in 0..self.scenario.sides.len() {
                 if self.is_mine(side) && !state.client.sides[side].has_ended() {
-                    self.deceptions(state, &mind, side, actions);
+                    self.forgeries_to_client(state, &forger, side, actions);
                 }
             }
         }
     }
 
-    fn deceptions(&self, state: &State, mind: &Mind<'_>, side: usize, actions: &mut Vec<Action>) {
+    fn forgeries_to_client(
+        &self,
+        state: &State,
+        forger: &Forger<'_>,
+        side: usize,
+        actions: &mut Vec<Action>,
+    ) {
         let link = |event| Action::Link(side, event);
         match state.client.sides[side].peer {
             Peer::Dialling => {
@@ -234,7 +240,7 @@ impl World {
                 actions.extend([LinkEvent::Garbage, LinkEvent::End].map(link));
                 if state.moves(Attacker::Side).to_client > 0 {
                     let deceive = |forgery| Action::Deceive(side, forgery);
-                    actions.extend(mind.to_client().into_iter().map(deceive));
+                    actions.extend(forger.to_client().into_iter().map(deceive));
                 }
             }
         }
@@ -338,7 +344,7 @@ impl State {
         }
     }
 
-    /// What the client sends on a side path goes to whoever is there.
+    /// Delivers what the client sends on a side path to the other end of that path.
     pub(super) fn side_sent(&mut self, world: &World, side: usize, sent: Sent) {
         if sent.redialled {
             self.links[side] = Link::default();
@@ -354,7 +360,7 @@ impl State {
         }
     }
 
-    /// What the server sends on a side connection, likewise.
+    /// Delivers what the server sends on a side connection, likewise.
     pub(super) fn server_sent(&mut self, world: &World, connection: usize, frames: Vec<Frame>) {
         let passive = world.scenario.sides.get(connection) == Some(&Access::Passive);
         for frame in frames {

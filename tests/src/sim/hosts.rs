@@ -1,4 +1,4 @@
-//! What runs on the hosts of the simulated network.
+//! The programs on the hosts of the simulated network.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use turmoil::net::TcpStream;
 
 use super::{PORT, SERVER, Served, ServerKind, SimListener};
 
-/// What the server saw.
+/// A connection as the server saw it.
 pub(super) type Log = Arc<Mutex<Vec<Served>>>;
 
 /// Answers every request of four bytes with the same four bytes.

@@ -55,13 +55,13 @@ pub struct Lab {
     pub sides: Vec<Duration>,
     /// The server.
     pub server: ServerKind,
-    /// Who stands in the primary path. His host is as far away as the server is.
+    /// The attacker on the primary path. Its host is as far away as the server is.
     pub interceptor: Interceptor,
     /// The key-exchange groups that the server supports; empty: the provider's.
     pub server_groups: Vec<&'static dyn SupportedKxGroup>,
 }
 
-/// What the server runs.
+/// The protocol that the server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerKind {
     /// tokio-rustls alone.
@@ -70,10 +70,10 @@ pub enum ServerKind {
     Multipath(Policy),
 }
 
-/// Who stands in the primary path.
+/// The attacker on the primary path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interceptor {
-    /// Nobody.
+    /// None.
     Nobody,
     /// Terminates TLS with the rogue authority's certificate and relays to the server.
     Terminates,
@@ -97,7 +97,7 @@ pub struct Client {
     config: Arc<ClientConfig>,
 }
 
-/// What a client's function gave, and what the server saw.
+/// The result of a client's function, and the connections that the server saw.
 #[derive(Debug)]
 pub struct Outcome<T> {
     /// The function's value.
@@ -245,7 +245,7 @@ impl Client {
         Arc::make_mut(&mut self.config)
     }
 
-    /// Where the server is.
+    /// The server's address.
     ///
     /// # Panics
     /// Never: the name is a constant.
@@ -268,7 +268,7 @@ impl Client {
             .await
     }
 
-    /// From now on nothing gets through on this side path, and nobody says so.
+    /// Drops all packets on this side path from now on, without an error to either end.
     pub fn swallow_side(&self, index: usize) {
         turmoil::hold(CLIENT, gateway(index));
     }

@@ -1,4 +1,4 @@
-//! How the demo looks.
+//! The output of the demo.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -15,14 +15,14 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const STEP: Style = AnsiColor::Cyan.on_default().bold();
 const PICTURE: Style = AnsiColor::Yellow.on_default();
 
-/// Tells a story in numbered steps. Colours are written always: the writer drops them where they
+/// Prints numbered steps. Colours are always written: the writer drops them where they
 /// are not wanted.
-pub(super) struct Stage<W> {
+pub(super) struct StepPrinter<W> {
     out: W,
     steps: u32,
 }
 
-impl<W: Write> Stage<W> {
+impl<W: Write> StepPrinter<W> {
     pub(super) fn new(out: W) -> Self {
         Self { out, steps: 0 }
     }
@@ -31,7 +31,7 @@ impl<W: Write> Stage<W> {
         writeln!(self.out, "\n{STRONG}{text}{STRONG:#}")
     }
 
-    /// Begins the next step.
+    /// Starts the next step.
     pub(super) fn step(&mut self, text: &str) -> io::Result<()> {
         self.steps += 1;
         let number = self.steps;
@@ -49,38 +49,38 @@ impl<W: Write> Stage<W> {
         writeln!(self.out)
     }
 
-    /// Something to know.
+    /// Prints a fact.
     pub(super) fn fact(&mut self, name: &str, text: &str) -> io::Result<()> {
         self.line(" ", FAINT, name, text)
     }
 
-    /// Something that went well for the client.
+    /// Prints a success of the client.
     pub(super) fn good(&mut self, name: &str, text: &str) -> io::Result<()> {
         self.line("✔", GOOD, name, text)
     }
 
-    /// Something that went well for the attacker.
+    /// Prints a success of the attacker.
     pub(super) fn bad(&mut self, name: &str, text: &str) -> io::Result<()> {
         self.line("✘", BAD, name, text)
     }
 
-    pub(super) fn say(&mut self, text: &str) -> io::Result<()> {
+    pub(super) fn note(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.out, "   {FAINT}{text}{FAINT:#}")
     }
 
-    /// Every step went as told.
-    pub(super) fn curtain(&mut self, took: Duration) -> io::Result<()> {
+    /// Prints that every step had the expected result.
+    pub(super) fn success(&mut self, took: Duration) -> io::Result<()> {
         let took = took.as_secs_f64();
         writeln!(
             self.out,
-            "\n{GOOD}Every step went as told{GOOD:#}, in {took:.1} s. \
+            "\n{GOOD}Every step had the expected result{GOOD:#}, in {took:.1} s. \
              Same server, same attacker: plain TLS was fooled,\nmultipath TLS was not.\n"
         )
     }
 
-    /// One did not.
+    /// Prints that a step failed.
     pub(super) fn failed(&mut self, why: &str) -> io::Result<()> {
-        writeln!(self.out, "\n{BAD}This did not go as told{BAD:#}: {why}\n")
+        writeln!(self.out, "\n{BAD}A step failed{BAD:#}: {why}\n")
     }
 
     fn line(&mut self, mark: &str, style: Style, name: &str, text: &str) -> io::Result<()> {

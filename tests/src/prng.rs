@@ -1,17 +1,17 @@
-//! Randomness that can be repeated, for what has to be shuffled or lost. No secret comes of it.
+//! Repeatable randomness, for shuffling and packet loss; not for secrets.
 
-/// SplitMix64: the same seed throws the same numbers.
+/// SplitMix64: the same seed gives the same numbers.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct Prng(u64);
 
-impl Dice {
-    /// Dice of their own.
+impl Prng {
+    /// A generator with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Any number.
+    /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,14 +25,14 @@ impl Dice {
         (wide >> 64) as usize
     }
 
-    /// Says yes so often, from 0 (never) to 1 (always).
+    /// True with this probability, from 0 (never) to 1 (always).
     pub fn chance(&mut self, part: f64) -> bool {
         // 53 bits are what a double takes without rounding.
-        let thrown = (self.number() >> 11) as f64 / (1u64 << 53) as f64;
-        thrown < part
+        let drawn = (self.number() >> 11) as f64 / (1u64 << 53) as f64;
+        drawn < part
     }
 
-    /// Puts a slice into any order, each as likely (Fisher and Yates).
+    /// Shuffles a slice; each order is equally likely (Fisher and Yates).
     pub fn shuffle<T>(&mut self, slice: &mut [T]) {
         for last in (1..slice.len()).rev() {
             let other = self.below(last + 1);
@@ -47,11 +47,11 @@ mod tests {
 
     #[test]
     fn every_order_of_three_is_about_as_likely() {
-        let mut dice = Dice::new(1);
+        let mut prng = Prng::new(1);
         let mut seen = std::collections::HashMap::new();
         for _ in 0..6_000 {
             let mut order = [0, 1, 2];
-            dice.shuffle(&mut order);
+            prng.shuffle(&mut order);
             *seen.entry(order).or_insert(0) += 1;
         }
         assert_eq!(seen.len(), 6);
@@ -60,11 +60,11 @@ mod tests {
 
     #[test]
     fn a_number_below_is_below() {
-        let mut dice = Dice::new(2);
-        assert_eq!(dice.below(0), 0);
-        assert_eq!(dice.below(1), 0);
+        let mut prng = Prng::new(2);
+        assert_eq!(prng.below(0), 0);
+        assert_eq!(prng.below(1), 0);
         let mut seen = [false; 5];
-        (0..200).for_each(|_| seen[dice.below(5)] = true);
+        (0..200).for_each(|_| seen[prng.below(5)] = true);
         assert_eq!(seen, [true; 5]);
     }
 }

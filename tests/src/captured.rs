@@ -1,4 +1,4 @@
-//! What an attacker got hold of.
+//! The data that an attacker captured.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ const KEPT: usize = 64 * 1024;
 
 /// Counts what an attacker read in the clear. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Loot(Arc<Inner>);
+pub struct Captured(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    from_victim: Haul,
-    from_server: Haul,
+    from_victim: Plaintext,
+    from_server: Plaintext,
     connections: AtomicUsize,
     ended: AtomicUsize,
     handshakes: AtomicUsize,
@@ -26,12 +26,12 @@ struct Inner {
 
 /// The plaintext of one direction.
 #[derive(Debug, Default)]
-struct Haul {
+struct Plaintext {
     total: AtomicUsize,
     bytes: Mutex<Vec<u8>>,
 }
 
-impl Loot {
+impl Captured {
     /// How many application bytes it read from its victims.
     pub fn bytes_from_victim(&self) -> usize {
         self.0.from_victim.total.load(Ordering::SeqCst)
@@ -57,11 +57,11 @@ impl Loot {
         self.0.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until all of these have ended: then nothing more can come from them.
+    /// Waits until all of these are closed: then no more data can arrive.
     ///
     /// # Errors
     /// When one does not end.
-    pub async fn settled(&self) -> Result {
+    pub async fn wait_until_closed(&self) -> Result {
         let ended = || self.0.ended.load(Ordering::SeqCst);
         eventually("the attacker's connections end", || {
             ended() == self.connections()
@@ -72,13 +72,13 @@ impl Loot {
     /// Waits until all of its connections have ended, and forgets them.
     ///
     /// # Errors
-    /// When a victim gave it so much as one application byte, or there was no victim at all.
-    pub async fn is_empty_handed(&self) -> Result {
-        self.settled().await?;
+    /// When it read an application byte of a victim, or no victim connected to it.
+    pub async fn expect_no_plaintext(&self) -> Result {
+        self.wait_until_closed().await?;
         let (connections, bytes) = (self.connections(), self.bytes_from_victim());
         self.clear();
         match (connections, bytes) {
-            (0, _) => Err("nobody came by the attacker".into()),
+            (0, _) => Err("no client connected to the attacker".into()),
             (_, 0) => Ok(()),
             (_, bytes) => Err(format!("the attacker read {bytes} application bytes").into()),
         }
@@ -88,8 +88,8 @@ impl Loot {
     ///
     /// # Errors
     /// When the attacker did not read both secrets.
-    pub async fn is_complete(&self) -> Result {
-        self.settled().await?;
+    pub async fn expect_both_secrets(&self) -> Result {
+        self.wait_until_closed().await?;
         let complete = self.has_both_secrets();
         self.clear();
         match complete {
@@ -124,21 +124,21 @@ impl Loot {
             resumptions,
             tickets_offered,
         } = &*self.0;
-        for haul in [from_victim, from_server] {
-            haul.total.store(0, Ordering::SeqCst);
-            haul.lock().clear();
+        for plaintext in [from_victim, from_server] {
+            plaintext.total.store(0, Ordering::SeqCst);
+            plaintext.lock().clear();
         }
         for count in [connections, ended, handshakes, resumptions, tickets_offered] {
             count.store(0, Ordering::SeqCst);
         }
     }
 
-    pub(crate) fn take_from_victim(&self, bytes: &[u8]) {
-        self.0.from_victim.take(bytes);
+    pub(crate) fn record_from_victim(&self, bytes: &[u8]) {
+        self.0.from_victim.record(bytes);
     }
 
-    pub(crate) fn take_from_server(&self, bytes: &[u8]) {
-        self.0.from_server.take(bytes);
+    pub(crate) fn record_from_server(&self, bytes: &[u8]) {
+        self.0.from_server.record(bytes);
     }
 
     pub(crate) fn count_connection(&self, offers_ticket: bool) {
@@ -158,8 +158,8 @@ impl Loot {
     }
 }
 
-impl Haul {
-    fn take(&self, bytes: &[u8]) {
+impl Plaintext {
+    fn record(&self, bytes: &[u8]) {
         self.total.fetch_add(bytes.len(), Ordering::SeqCst);
         let mut kept = self.lock();
         let room = KEPT.saturating_sub(kept.len()).min(bytes.len());

@@ -1,4 +1,4 @@
-//! The place next to the server, where all paths meet.
+//! An attacker next to the server, where all paths meet.
 
 use std::net::SocketAddr;
 
@@ -9,12 +9,12 @@ use tokio::net::TcpStream;
 use crate::Result;
 use crate::tasks::Listening;
 
-/// Hands what arrives to a man in the middle for TLS and to another for side connections.
+/// Forwards TLS connections to one attacker and side connections to another.
 #[derive(Debug)]
-pub struct Crossroads(Listening);
+pub struct Dispatcher(Listening);
 
-impl Crossroads {
-    /// Takes its place at `address`.
+impl Dispatcher {
+    /// Listens at `address`.
     ///
     /// # Errors
     /// When the address is taken.
@@ -26,7 +26,7 @@ impl Crossroads {
         Ok(Self(listening))
     }
 
-    /// Where it is.
+    /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }

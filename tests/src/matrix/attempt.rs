@@ -1,4 +1,4 @@
-//! The attackers of a cell, and what comes of them.
+//! Runs the attacks of a cell.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use mtls_core::proto::binding::Value;
 use mtls_core::proto::frame::FrameBody;
 use tokio::time::timeout;
 
-use super::cell::{Attempt, Cell, Haul, Outcome, Stand};
-use super::site::{Site, Visit};
+use super::cell::{AttackerReport, Attempt, Cell, Outcome, Presence};
+use super::site::{FetchOutcome, Site};
 use crate::attacker::frames::change_proof;
 use crate::attacker::{
-    Ahead, Crossroads, Eavesdropper, Mitm, MitmPlan, Notes, SideAttack, SideAttacker,
+    Dispatcher, EarlyConnection, Eavesdropper, Mitm, MitmPlan, Notes, SideAttack, SideAttacker,
 };
 use crate::secrets::{PAGE_SECRET, REQUEST_SECRET};
 use crate::{Result, eventually};
 
 /// More than one attempt takes on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a man in the middle tries, one after the other, with a protocol that asks back.
+/// Number of variants that a man in the middle tries with a protocol that verifies.
 const MITM_TRIES: usize = 2;
-/// What an attacker tries who is alone on a side path.
+/// Number of variants that an attacker tries who is alone on a side path.
 const SIDE_TRIES: usize = 3;
 
-/// Plays a cell through: each thing that the attackers can try, on a client of its own.
-pub(super) async fn play(cell: Cell) -> Vec<Attempt> {
+/// Runs a cell: each variant of the attack, on a client of its own.
+pub(super) async fn run_cell(cell: Cell) -> Vec<Attempt> {
     let mut attempts = Vec::new();
     for number in 0..tries(&cell) {
         let started = Instant::now();
@@ -47,11 +47,11 @@ fn tries(cell: &Cell) -> usize {
         return 1;
     }
     let mitm = match attackers.primary {
-        Stand::Active => MITM_TRIES,
-        Stand::Nobody | Stand::Passive => 1,
+        Presence::Active => MITM_TRIES,
+        Presence::Absent | Presence::Passive => 1,
     };
-    let alone = !attackers.talk || attackers.primary == Stand::Nobody;
-    let side = match alone && attackers.sides.contains(&Stand::Active) {
+    let alone = !attackers.communicate || attackers.primary == Presence::Absent;
+    let side = match alone && attackers.sides.contains(&Presence::Active) {
         true => SIDE_TRIES,
         false => 1,
     };
@@ -70,38 +70,38 @@ fn failed(why: &str) -> Attempt {
 
 async fn attempt(cell: &Cell, number: usize) -> Result<Attempt> {
     let site = Site::open(cell.protocol, cell.trust).await?;
-    let cast = Cast::assemble(cell, &site, number).await?;
-    let victim = site.victim(cast.primary, &cast.sides)?;
-    let visit = site.visit(&victim).await?;
+    let deployment = Deployment::start(cell, &site, number).await?;
+    let victim = site.victim(deployment.primary, &deployment.sides)?;
+    let outcome = site.fetch(&victim).await?;
     drop(victim);
-    let sides_count = cell.protocol.is_multipath() && visit.accepted_certificate();
-    cast.met_the_client(sides_count).await?;
-    let attackers = cast.hauls();
-    let leaked = attackers.iter().any(|haul| !haul.secrets.is_empty());
-    let result = match (leaked, &visit) {
+    let sides_count = cell.protocol.is_multipath() && outcome.accepted_certificate();
+    deployment.wait_for_client(sides_count).await?;
+    let attackers = deployment.reports();
+    let leaked = attackers.iter().any(|report| !report.secrets.is_empty());
+    let result = match (leaked, &outcome) {
         (true, _) => Outcome::Broken,
-        (false, Visit::Used(_)) => Outcome::Protected,
-        (false, Visit::Refused(_)) => Outcome::Refused,
-        (false, Visit::Failed(_)) => Outcome::Failed,
+        (false, FetchOutcome::Used(_)) => Outcome::Protected,
+        (false, FetchOutcome::Refused(_)) => Outcome::Refused,
+        (false, FetchOutcome::Failed(_)) => Outcome::Failed,
     };
     Ok(Attempt {
         result,
-        attack: cast.attack.join("; "),
-        client: visit.words().to_owned(),
+        attack: deployment.attack.join("; "),
+        client: outcome.description().to_owned(),
         attackers,
         milliseconds: 0,
     })
 }
 
-/// Everybody who stands on a path, and where the client's paths lead.
-struct Cast {
+/// The running attackers, and the addresses that the client's paths lead to.
+struct Deployment {
     primary: SocketAddr,
     sides: Vec<SocketAddr>,
-    /// What they do, in words.
+    /// Descriptions of the attacks.
     attack: Vec<&'static str>,
     primary_attacker: Option<Attacker>,
     side_attackers: Vec<Attacker>,
-    _crossroads: Option<Crossroads>,
+    _dispatcher: Option<Dispatcher>,
 }
 
 /// One attacker.
@@ -111,74 +111,74 @@ enum Attacker {
     Answers(SideAttacker),
 }
 
-/// What the attacker on the primary path can tell the others.
-enum Word {
+/// The data that the attacker on the primary path shares with the others.
+enum Shared {
     Nothing,
-    Of(Box<MitmPlan>),
-    Heard(Notes),
+    Plan(Box<MitmPlan>),
+    Notes(Notes),
 }
 
-impl Cast {
-    async fn assemble(cell: &Cell, site: &Site, number: usize) -> Result<Self> {
+impl Deployment {
+    async fn start(cell: &Cell, site: &Site, number: usize) -> Result<Self> {
         let attackers = &cell.attackers;
-        let mut cast = Self {
+        let mut deployment = Self {
             primary: site.address(),
             sides: Vec::new(),
             attack: Vec::new(),
             primary_attacker: None,
             side_attackers: Vec::new(),
-            _crossroads: None,
+            _dispatcher: None,
         };
-        let word = cast.take_primary(cell, site, number).await?;
-        let word = match attackers.talk {
-            true => word,
-            false => Word::Nothing,
+        let shared = deployment.start_primary(cell, site, number).await?;
+        let shared = match attackers.communicate {
+            true => shared,
+            false => Shared::Nothing,
         };
-        for (index, &stand) in (0..).zip(attackers.sides) {
-            let attack = match stand {
-                Stand::Active => Some(cast.side_attack(site, &word, number)?),
-                Stand::Nobody | Stand::Passive => None,
+        for (index, &presence) in (0..).zip(attackers.sides) {
+            let attack = match presence {
+                Presence::Active => Some(deployment.side_attack(site, &shared, number)?),
+                Presence::Absent | Presence::Passive => None,
             };
-            cast.take_side(site, index, stand, attack).await?;
+            deployment.start_side(site, index, presence, attack).await?;
         }
         if attackers.next_to_server {
-            cast.meet_at(site.host(90)).await?;
+            deployment.dispatch_at(site.host(90)).await?;
         }
-        Ok(cast)
+        Ok(deployment)
     }
 
-    async fn take_primary(&mut self, cell: &Cell, site: &Site, number: usize) -> Result<Word> {
+    async fn start_primary(&mut self, cell: &Cell, site: &Site, number: usize) -> Result<Shared> {
         match cell.attackers.primary {
-            Stand::Nobody => Ok(Word::Nothing),
-            Stand::Passive => {
+            Presence::Absent => Ok(Shared::Nothing),
+            Presence::Passive => {
                 self.attack.push("reads the primary path");
                 let spy = Eavesdropper::start(site.host(60), site.address()).await?;
                 let notes = spy.notes().clone();
                 self.primary = spy.address();
                 self.primary_attacker = Some(Attacker::Reads(spy));
-                Ok(Word::Heard(notes))
+                Ok(Shared::Notes(notes))
             }
-            Stand::Active => {
+            Presence::Active => {
                 let mut plan = site.mitm()?;
-                if cell.attackers.talk {
-                    plan = plan.talks()?;
+                if cell.attackers.communicate {
+                    plan = plan.shares_secrets()?;
                 }
                 let plan = self.plan(cell, plan, number);
                 let mitm = Mitm::start(site.host(66), plan.clone()).await?;
                 self.primary = mitm.address();
                 self.primary_attacker = Some(Attacker::InTheMiddle(mitm));
-                Ok(Word::Of(Box::new(plan)))
+                Ok(Shared::Plan(Box::new(plan)))
             }
         }
     }
 
-    /// A man in the middle goes to the server first, as a client that speaks its protocol.
+    /// A man in the middle connects to the server first, as a client that speaks its protocol.
     fn plan(&mut self, cell: &Cell, plan: MitmPlan, number: usize) -> MitmPlan {
         if !cell.protocol.is_multipath() {
             self.attack.push("stands in the middle of the primary path");
             return plan;
         }
-        let plan = plan.ahead(Ahead::Confirms);
+        let plan = plan.early_connection(EarlyConnection::Confirms);
         if number.is_multiple_of(MITM_TRIES) {
             self.attack
                 .push("stands in the middle of the primary path, verified by the server");
@@ -189,46 +189,46 @@ impl Cast {
         plan.copies_random()
     }
 
-    fn side_attack(&mut self, site: &Site, word: &Word, number: usize) -> Result<SideAttack> {
-        let (says, attack) = match (word, number % SIDE_TRIES) {
-            (Word::Of(plan), _) => {
+    fn side_attack(&mut self, site: &Site, shared: &Shared, number: usize) -> Result<SideAttack> {
+        let (says, attack) = match (shared, number % SIDE_TRIES) {
+            (Shared::Plan(plan), _) => {
                 let answers = plan
-                    .accomplice()
+                    .side_acceptor()
                     .ok_or("the attacker does not communicate")?;
                 let says = "answers on the side path for the man in the middle";
-                (says, SideAttack::Talk(answers))
+                (says, SideAttack::AnswerForMitm(answers))
             }
-            (Word::Heard(notes), _) => {
+            (Shared::Notes(notes), _) => {
                 let says = "answers on the side path, with the hellos from the other attacker";
                 (says, SideAttack::Forge(notes.clone()))
             }
-            (Word::Nothing, 0) => {
-                let stranger = site.mitm()?.talks()?;
-                let answers = stranger
-                    .accomplice()
+            (Shared::Nothing, 0) => {
+                let unrelated = site.mitm()?.shares_secrets()?;
+                let answers = unrelated
+                    .side_acceptor()
                     .ok_or("the attacker does not communicate")?;
                 let says = "plays the server on the side path";
-                (says, SideAttack::Talk(answers))
+                (says, SideAttack::AnswerForMitm(answers))
             }
-            (Word::Nothing, 1) => (
+            (Shared::Nothing, 1) => (
                 "changes the server's proof on the side path",
                 change_proof(another_value),
             ),
-            (Word::Nothing, _) => ("resets the side path", SideAttack::Reset),
+            (Shared::Nothing, _) => ("resets the side path", SideAttack::Reset),
         };
         self.attack.push(says);
         Ok(attack)
     }
 
-    async fn take_side(
+    async fn start_side(
         &mut self,
         site: &Site,
         index: u8,
-        stand: Stand,
+        presence: Presence,
         attack: Option<SideAttack>,
     ) -> Result {
-        let (address, attacker) = match (stand, attack) {
-            (Stand::Passive, _) => {
+        let (address, attacker) = match (presence, attack) {
+            (Presence::Passive, _) => {
                 self.attack.push("reads the side path");
                 let spy = Eavesdropper::start(site.host(70 + index), site.address()).await?;
                 (spy.address(), Some(Attacker::Reads(spy)))
@@ -245,60 +245,60 @@ impl Cast {
         Ok(())
     }
 
-    /// All paths lead by one place.
-    async fn meet_at(&mut self, place: SocketAddr) -> Result {
+    /// Leads all paths through one host.
+    async fn dispatch_at(&mut self, place: SocketAddr) -> Result {
         let side = self.sides.first().copied().ok_or("there is no side path")?;
-        let crossroads = Crossroads::start(place, self.primary, side).await?;
-        self.primary = crossroads.address();
-        self.sides.fill(crossroads.address());
-        self._crossroads = Some(crossroads);
+        let dispatcher = Dispatcher::start(place, self.primary, side).await?;
+        self.primary = dispatcher.address();
+        self.sides.fill(dispatcher.address());
+        self._dispatcher = Some(dispatcher);
         self.attack.push("where all paths meet");
         Ok(())
     }
 
-    /// Waits until all that the client began with the attackers has come to its end.
+    /// Waits until all connections of the client to the attackers have ended.
     ///
     /// # Errors
-    /// When it did not come by them: then the experiment shows nothing.
-    async fn met_the_client(&self, sides_count: bool) -> Result {
+    /// When the client did not connect to them: then the experiment shows nothing.
+    async fn wait_for_client(&self, sides_count: bool) -> Result {
         if let Some(attacker) = &self.primary_attacker {
-            attacker.met_the_client("on the primary path").await?;
+            attacker.wait_for_client("on the primary path").await?;
         }
         for attacker in self.side_attackers.iter().filter(|_| sides_count) {
-            attacker.met_the_client("on a side path").await?;
+            attacker.wait_for_client("on a side path").await?;
         }
         Ok(())
     }
 
-    fn hauls(&self) -> Vec<Haul> {
+    fn reports(&self) -> Vec<AttackerReport> {
         self.primary_attacker
             .iter()
-            .map(|attacker| attacker.haul("on the primary path"))
+            .map(|attacker| attacker.report("on the primary path"))
             .chain(
                 self.side_attackers
                     .iter()
-                    .map(|attacker| attacker.haul("on a side path")),
+                    .map(|attacker| attacker.report("on a side path")),
             )
             .collect()
     }
 }
 
 impl Attacker {
-    async fn met_the_client(&self, place: &str) -> Result {
-        let what = format!("the client comes by the attacker {place}");
+    async fn wait_for_client(&self, place: &str) -> Result {
+        let what = format!("the client connects to the attacker {place}");
         eventually(&what, || match self {
             Self::Reads(spy) => spy.notes().bytes() > 0,
-            Self::InTheMiddle(mitm) => mitm.loot().connections() > 0,
+            Self::InTheMiddle(mitm) => mitm.captured().connections() > 0,
             Self::Answers(side) => side.connections() > 0,
         })
         .await?;
         match self {
-            Self::InTheMiddle(mitm) => mitm.loot().settled().await,
+            Self::InTheMiddle(mitm) => mitm.captured().wait_until_closed().await,
             Self::Reads(_) | Self::Answers(_) => Ok(()),
         }
     }
 
-    fn haul(&self, who: &'static str) -> Haul {
+    fn report(&self, who: &'static str) -> AttackerReport {
         let (saw, has_request, has_page) = match self {
             Self::Reads(spy) => {
                 let notes = spy.notes();
@@ -307,10 +307,14 @@ impl Attacker {
                 (saw, request, page)
             }
             Self::InTheMiddle(mitm) => {
-                let loot = mitm.loot();
-                let (handshakes, bytes) = (loot.handshakes(), loot.bytes_from_victim());
+                let captured = mitm.captured();
+                let (handshakes, bytes) = (captured.handshakes(), captured.bytes_from_victim());
                 let saw = format!("{handshakes} handshakes with the client, {bytes} bytes of it");
-                (saw, loot.has_request_secret(), loot.has_both_secrets())
+                (
+                    saw,
+                    captured.has_request_secret(),
+                    captured.has_both_secrets(),
+                )
             }
             Self::Answers(side) => (
                 format!("{} side connections", side.connections()),
@@ -319,7 +323,7 @@ impl Attacker {
             ),
         };
         let secrets = [(REQUEST_SECRET, has_request), (PAGE_SECRET, has_page)];
-        Haul {
+        AttackerReport {
             who,
             saw,
             secrets: secrets
