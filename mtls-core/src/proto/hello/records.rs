@@ -153,8 +153,8 @@ impl Records {
                 message: mem::take(&mut self.message),
                 record_ends: self.record_left == 0,
             })),
-            // Whatever its records add: the message alone is beyond the limit.
-            left if left > self.limit => Err(self.limit_exceeded()),
+            // Even without the headers of further records.
+            left if left > self.limit - self.taken => Err(self.limit_exceeded()),
             _ => Ok(None),
         }
     }

@@ -184,4 +184,16 @@ fn message_beyond_the_limit_is_refused_by_its_header() {
             limit: 64 * 1024
         })
     );
+    // Its record's header, its own header, and 91 bytes: exactly the limit. One byte more is too much.
+    let mut tap = HelloTap::with_limit(100);
+    tap.clone()
+        .client_bytes(&[22, 3, 1, 0, 95, 1, 0, 0, 91])
+        .expect("a message that fits");
+    assert_eq!(
+        tap.client_bytes(&[22, 3, 1, 0, 96, 1, 0, 0, 92]),
+        Err(HelloError::LimitExceeded {
+            from: CLIENT,
+            limit: 100
+        })
+    );
 }
