@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::first::First;
-use super::passage::ServerTunnel;
+use super::server_tunnel::ServerTunnel;
 use super::server::ServerRelay;
 use crate::error::{Error, TimedOut};
 use crate::observer::Event;
