@@ -8,10 +8,10 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion};
 use futures_util::FutureExt;
 use mtls_core::proto::binding::{Association, HelloHash, SideSecret, SideSecrets};
-use mtls_core::proto::server::{HandshakeKeys, Patience};
+use mtls_core::proto::server::{HandshakeKeys, LookupMode};
 use mtls_core::registry::{
-    Asker, LookupReply, MemoryRegistry, MemoryRegistryLimits, PendingRegistry, Registration,
-    RegistryKey, ServiceId,
+    LookupReply, LookupRequester, MemoryRegistry, MemoryRegistryLimits, PendingRegistry,
+    Registration, RegistryKey, ServiceId,
 };
 
 /// A little less than the registry's default bound.
@@ -61,14 +61,14 @@ fn insert(criterion: &mut Criterion, registry: &MemoryRegistry) {
 }
 
 fn look_up(criterion: &mut Criterion, registry: &MemoryRegistry) {
-    let asker = Asker::new(IpAddr::V4(Ipv4Addr::LOCALHOST), true);
+    let requester = LookupRequester::new(IpAddr::V4(Ipv4Addr::LOCALHOST), true);
     let mut number = 0;
     criterion.bench_function("registry/look-up at 1 M", |bencher| {
         bencher.iter(|| {
             // A stride that visits all, and no neighbours.
             number = (number + 611_953) % PENDING;
             let reply = registry
-                .look_up(key(number), Patience::AtOnce, asker)
+                .look_up(key(number), LookupMode::Immediate, requester)
                 .now_or_never();
             assert!(matches!(reply, Some(LookupReply::Found(_))));
         });

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, TimedOut};
-use crate::slots::{Entered, PlaceId, PlaceLimits, Places};
+use crate::slots::{Inserted, SlotId, SlotLimits, SlotTable};
 
 /// How long to wait after the system could not accept, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -80,46 +80,46 @@ impl Default for ListenerLimits {
 
 /// The bounds of those who have come in, and not yet got anywhere.
 #[derive(Debug)]
-pub(crate) struct Door {
-    silent: Mutex<Places<AbortHandle>>,
+pub(crate) struct ConnectionLimiter {
+    silent: Mutex<SlotTable<AbortHandle>>,
     handshakes: Semaphore,
 }
 
 /// What an accept loop takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Takes {
-    Both,
-    SidesOnly,
+pub(crate) enum ListenerKind {
+    TlsAndSide,
+    SideOnly,
 }
 
 /// Serves what comes in.
-pub(crate) trait Attendant<S>: Send + Sync + 'static {
+pub(crate) trait ConnectionHandler<S>: Send + Sync + 'static {
     /// Serves a connection to its end. The silent place is to be given up when its first message
     /// is complete.
-    fn attend(
+    fn handle(
         &self,
         stream: S,
         peer: SocketAddr,
-        takes: Takes,
-        silent: SilentPlace,
+        kind: ListenerKind,
+        silent: SilentSlot,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// A silent connection's place; given up on drop.
-pub(crate) struct SilentPlace {
-    door: Arc<Door>,
-    id: PlaceId,
+pub(crate) struct SilentSlot {
+    limiter: Arc<ConnectionLimiter>,
+    id: SlotId,
 }
 
-impl Drop for SilentPlace {
+impl Drop for SilentSlot {
     fn drop(&mut self) {
-        self.door.lock().leave(self.id);
+        self.limiter.lock().remove(self.id);
     }
 }
 
-impl Door {
+impl ConnectionLimiter {
     pub(crate) fn new(limits: ListenerLimits) -> Self {
-        let silent = Places::new(PlaceLimits {
+        let silent = SlotTable::new(SlotLimits {
             total: limits.silent.max(1),
             per_peer: limits.silent_per_peer.max(1),
         });
@@ -135,8 +135,11 @@ impl Door {
     }
 
     /// One of the bounded turns to shake hands.
-    pub(crate) async fn turn(&self, patience: Duration) -> Result<SemaphorePermit<'_>, Error> {
-        match timeout(patience, self.handshakes.acquire()).await {
+    pub(crate) async fn acquire_permit(
+        &self,
+        max_wait: Duration,
+    ) -> Result<SemaphorePermit<'_>, Error> {
+        match timeout(max_wait, self.handshakes.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(Error::TimedOut(TimedOut::Busy)),
         }
@@ -144,11 +147,11 @@ impl Door {
 
     /// Accepts until told to stop; then closes the listener, and completes when all that came in
     /// has ended. Dropping it ends them.
-    pub(crate) async fn accept_loop<I: Incoming, A: Attendant<I::Stream>>(
+    pub(crate) async fn accept_loop<I: Incoming, A: ConnectionHandler<I::Stream>>(
         self: Arc<Self>,
         mut incoming: I,
-        takes: Takes,
-        attendant: Arc<A>,
+        kind: ListenerKind,
+        handler: Arc<A>,
         mut stop: watch::Receiver<bool>,
     ) {
         let mut connections = JoinSet::new();
@@ -160,7 +163,7 @@ impl Door {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    self.enter(&mut connections, stream, peer, takes, &attendant);
+                    self.spawn_handler(&mut connections, stream, peer, kind, &handler);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "could not accept a connection");
@@ -172,27 +175,27 @@ impl Door {
         while connections.join_next().await.is_some() {}
     }
 
-    fn enter<S: Send + 'static, A: Attendant<S>>(
+    fn spawn_handler<S: Send + 'static, A: ConnectionHandler<S>>(
         self: &Arc<Self>,
         connections: &mut JoinSet<()>,
         stream: S,
         peer: SocketAddr,
-        takes: Takes,
-        attendant: &Arc<A>,
+        kind: ListenerKind,
+        handler: &Arc<A>,
     ) {
-        let attendant = Arc::clone(attendant);
-        let door = Arc::clone(self);
+        let handler = Arc::clone(handler);
+        let limiter = Arc::clone(self);
         // The lock is held until the place is known, so that the task cannot leave it before.
         let mut silent = self.lock();
         let (place, told) = oneshot::channel();
         let handle = connections.spawn(async move {
             let Ok(id) = told.await else { return };
-            let silent = SilentPlace { door, id };
-            if let Err(error) = attendant.attend(stream, peer, takes, silent).await {
+            let silent = SilentSlot { limiter, id };
+            if let Err(error) = handler.handle(stream, peer, kind, silent).await {
                 tracing::debug!(%peer, %error, "connection not served");
             }
         });
-        let Some(Entered { id, evicted }) = silent.enter(peer.ip(), false, handle) else {
+        let Some(Inserted { id, evicted }) = silent.insert(peer.ip(), false, handle) else {
             tracing::debug!(%peer, "too many silent connections of one peer");
             return;
         };
@@ -204,7 +207,7 @@ impl Door {
         let _ = place.send(id);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places<AbortHandle>> {
+    fn lock(&self) -> MutexGuard<'_, SlotTable<AbortHandle>> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

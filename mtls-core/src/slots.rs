@@ -1,4 +1,4 @@
-//! Bounded places for strangers: in all and per peer, the oldest stranger evicted first.
+//! Bounded places for unconfirmed: in all and per peer, the oldest stranger evicted first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -8,92 +8,97 @@ use std::net::{IpAddr, Ipv6Addr};
 /// When it is full, a newcomer takes the place of the oldest stranger; who is known keeps its
 /// place, and where all are known the newcomer is turned away.
 #[derive(Debug)]
-pub(crate) struct Places<T> {
-    limits: PlaceLimits,
-    held: HashMap<PlaceId, Held<T>>,
+pub(crate) struct SlotTable<T> {
+    limits: SlotLimits,
+    slots: HashMap<SlotId, Slot<T>>,
     by_peer: HashMap<IpAddr, usize>,
-    strangers: BTreeSet<PlaceId>,
+    unconfirmed: BTreeSet<SlotId>,
     next: u64,
 }
 
-/// The bounds of a [`Places`].
+/// The bounds of a [`SlotTable`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PlaceLimits {
+pub(crate) struct SlotLimits {
     pub(crate) total: usize,
     pub(crate) per_peer: usize,
 }
 
 /// One place; ids are given in order and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct PlaceId(u64);
+pub(crate) struct SlotId(u64);
 
 #[derive(Debug)]
-struct Held<T> {
+struct Slot<T> {
     peer: IpAddr,
-    occupant: T,
+    value: T,
 }
 
 /// A place that was given, and who had to go for it.
 #[derive(Debug)]
-pub(crate) struct Entered<T> {
-    pub(crate) id: PlaceId,
-    pub(crate) evicted: Option<(PlaceId, T)>,
+pub(crate) struct Inserted<T> {
+    pub(crate) id: SlotId,
+    pub(crate) evicted: Option<(SlotId, T)>,
 }
 
-impl<T> Places<T> {
-    pub(crate) fn new(limits: PlaceLimits) -> Self {
+impl<T> SlotTable<T> {
+    pub(crate) fn new(limits: SlotLimits) -> Self {
         Self {
             limits,
-            held: HashMap::new(),
+            slots: HashMap::new(),
             by_peer: HashMap::new(),
-            strangers: BTreeSet::new(),
+            unconfirmed: BTreeSet::new(),
             next: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.held.len()
+        self.slots.len()
     }
 
-    /// Takes a place for `occupant`. `None`: there is none to be had for this peer.
-    pub(crate) fn enter(&mut self, peer: IpAddr, known: bool, occupant: T) -> Option<Entered<T>> {
+    /// Takes a place for `value`. `None`: there is none to be had for this peer.
+    pub(crate) fn insert(
+        &mut self,
+        peer: IpAddr,
+        confirmed: bool,
+        value: T,
+    ) -> Option<Inserted<T>> {
         let peer = network_of(peer);
         if self.by_peer.get(&peer).copied().unwrap_or_default() >= self.limits.per_peer {
             return None;
         }
-        let evicted = match self.held.len() < self.limits.total {
+        let evicted = match self.slots.len() < self.limits.total {
             true => None,
             false => {
-                let oldest = *self.strangers.first()?;
-                Some((oldest, self.leave(oldest)?))
+                let oldest = *self.unconfirmed.first()?;
+                Some((oldest, self.remove(oldest)?))
             }
         };
-        let id = PlaceId(self.next);
+        let id = SlotId(self.next);
         self.next += 1;
-        self.held.insert(id, Held { peer, occupant });
+        self.slots.insert(id, Slot { peer, value });
         *self.by_peer.entry(peer).or_default() += 1;
-        if !known {
-            self.strangers.insert(id);
+        if !confirmed {
+            self.unconfirmed.insert(id);
         }
-        Some(Entered { id, evicted })
+        Some(Inserted { id, evicted })
     }
 
-    /// The occupant is a stranger no more.
-    pub(crate) fn make_known(&mut self, id: PlaceId) {
-        self.strangers.remove(&id);
+    /// The value is a stranger no more.
+    pub(crate) fn confirm(&mut self, id: SlotId) {
+        self.unconfirmed.remove(&id);
     }
 
     /// Gives a place up; `None` when it was evicted before.
-    pub(crate) fn leave(&mut self, id: PlaceId) -> Option<T> {
-        let Held { peer, occupant } = self.held.remove(&id)?;
-        self.strangers.remove(&id);
+    pub(crate) fn remove(&mut self, id: SlotId) -> Option<T> {
+        let Slot { peer, value } = self.slots.remove(&id)?;
+        self.unconfirmed.remove(&id);
         if let Some(count) = self.by_peer.get_mut(&peer) {
             *count -= 1;
             if *count == 0 {
                 self.by_peer.remove(&peer);
             }
         }
-        Some(occupant)
+        Some(value)
     }
 }
 
@@ -115,8 +120,8 @@ pub(crate) fn network_of(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn places() -> Places<&'static str> {
-        Places::new(PlaceLimits {
+    fn slots() -> SlotTable<&'static str> {
+        SlotTable::new(SlotLimits {
             total: 3,
             per_peer: 2,
         })
@@ -127,31 +132,31 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_cannot_take_every_place() {
-        let mut places = places();
-        assert!(places.enter(peer(1), false, "a").is_some());
-        assert!(places.enter(peer(1), false, "b").is_some());
-        assert!(places.enter(peer(1), false, "c").is_none());
-        assert!(places.enter(peer(2), false, "d").is_some());
-        assert_eq!(places.len(), 3);
+    fn one_peer_cannot_take_every_slot() {
+        let mut slots = slots();
+        assert!(slots.insert(peer(1), false, "a").is_some());
+        assert!(slots.insert(peer(1), false, "b").is_some());
+        assert!(slots.insert(peer(1), false, "c").is_none());
+        assert!(slots.insert(peer(2), false, "d").is_some());
+        assert_eq!(slots.len(), 3);
     }
 
     #[test]
-    fn the_oldest_stranger_goes_first_and_the_known_stay() {
-        let mut places = places();
-        let known = places.enter(peer(1), false, "known").expect("a place").id;
-        places.enter(peer(2), false, "stranger").expect("a place");
-        places.enter(peer(3), true, "known too").expect("a place");
-        places.make_known(known);
-        let entered = places.enter(peer(4), true, "new").expect("a place");
+    fn the_oldest_unconfirmed_entry_is_evicted_first_and_confirmed_entries_stay() {
+        let mut slots = slots();
+        let known = slots.insert(peer(1), false, "known").expect("a slot").id;
+        slots.insert(peer(2), false, "stranger").expect("a slot");
+        slots.insert(peer(3), true, "known too").expect("a slot");
+        slots.confirm(known);
+        let entered = slots.insert(peer(4), true, "new").expect("a slot");
         assert_eq!(entered.evicted.map(|(_, who)| who), Some("stranger"));
         assert!(
-            places.enter(peer(5), false, "late").is_none(),
+            slots.insert(peer(5), false, "late").is_none(),
             "nobody known is evicted"
         );
-        assert_eq!(places.leave(known), Some("known"));
-        assert_eq!(places.leave(known), None);
-        assert!(places.enter(peer(5), false, "late").is_some());
+        assert_eq!(slots.remove(known), Some("known"));
+        assert_eq!(slots.remove(known), None);
+        assert!(slots.insert(peer(5), false, "late").is_some());
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) trait Decision: fmt::Debug + Send + Sync {
     fn poll_unconfirmed(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// Ready at the deadline, which counts from the ClientHello.
-    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// The verdict is that of now.
     ///
@@ -79,18 +79,18 @@ pub(crate) trait Decision: fmt::Debug + Send + Sync {
 
     /// The application takes the stream without waiting: the verdict stays undecided until a side
     /// connection confirms.
-    fn give_up(&mut self);
+    fn abandon(&mut self);
 }
 
 /// A connection's verdict, as of now: a server that does not hold the application back may learn
 /// more while the stream is in use.
 #[derive(Clone)]
 pub struct VerdictHandle {
-    reached: Arc<Reached>,
+    state: Arc<VerdictState>,
     registration: Option<Arc<dyn Registration>>,
 }
 
-struct Reached {
+struct VerdictState {
     first: Verdict,
     /// Takes the place of the first.
     decided: OnceLock<Box<Verdict>>,
@@ -108,40 +108,42 @@ impl VerdictHandle {
     fn new(first: Verdict, registration: Option<Arc<dyn Registration>>) -> Self {
         let decided = OnceLock::new();
         Self {
-            reached: Arc::new(Reached { first, decided }),
+            state: Arc::new(VerdictState { first, decided }),
             registration,
         }
     }
 
     /// Replaces the first verdict, in all clones; once.
     pub(crate) fn decide(&self, verdict: Verdict) {
-        let _ = self.reached.decided.set(Box::new(verdict));
+        let _ = self.state.decided.set(Box::new(verdict));
     }
 
-    fn reached(&self) -> &Verdict {
-        let Reached { first, decided } = &*self.reached;
+    fn current(&self) -> &Verdict {
+        let VerdictState { first, decided } = &*self.state;
         decided.get().map_or(first, |decided| decided)
     }
 
     /// The verdict as of now.
     pub fn get(&self) -> Verdict {
-        let mut verdict = self.reached().clone();
-        if let Some(status) = self.news() {
-            verdict.take_status(&status);
+        let mut verdict = self.current().clone();
+        if let Some(status) = self.new_status() {
+            verdict.apply_status(&status);
         }
         verdict
     }
 
     /// The verdict's outcome as of now: cheap enough to ask for with every request.
     pub fn outcome(&self) -> Outcome {
-        let told = self.news().and_then(|status| Outcome::told_by(&status));
-        told.unwrap_or_else(|| self.reached().outcome.clone())
+        let newer = self
+            .new_status()
+            .and_then(|status| Outcome::from_status(&status));
+        newer.unwrap_or_else(|| self.current().outcome.clone())
     }
 
     /// What side connections have said that the verdict does not know.
-    fn news(&self) -> Option<SideStatus> {
+    fn new_status(&self) -> Option<SideStatus> {
         let status = self.registration.as_ref()?.status();
-        let tells_more = match &self.reached().outcome {
+        let is_newer = match &self.current().outcome {
             // Whether an Open without a Confirm means anything is not decided yet.
             Outcome::Unverified(Reason::Undecided) => {
                 status.disputed || !status.confirmations.is_empty()
@@ -151,7 +153,7 @@ impl VerdictHandle {
             Outcome::Verified(verified) => status.confirmations.len() > verified.sides().len(),
             Outcome::Intercepted(_) => false,
         };
-        tells_more.then_some(status)
+        is_newer.then_some(status)
     }
 }
 
@@ -210,7 +212,7 @@ impl<S> MultipathStream<S> {
     /// Gives both up. At a server see [`ServerStream`].
     pub fn into_parts(self) -> (S, VerdictHandle) {
         if let Stage::Undecided(mut decision) = self.stage {
-            decision.give_up();
+            decision.abandon();
         }
         (self.tls, self.verdict)
     }
@@ -326,7 +328,7 @@ impl<S: AsyncBufRead + Unpin> MultipathStream<S> {
             return Poll::Ready(self.check());
         };
         if decision.poll_confirmed(cx).is_pending() {
-            ready!(decision.poll_too_late(cx));
+            ready!(decision.poll_expired(cx));
         }
         Poll::Ready(self.decide())
     }

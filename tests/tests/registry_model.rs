@@ -9,10 +9,10 @@ use futures_util::poll;
 use mtls_core::proto::binding::{
     Association, Binding, Bindings, HelloHash, SideContext, SideSecrets,
 };
-use mtls_core::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
+use mtls_core::proto::server::{Confirmation, HandshakeKeys, LookupMode, RegistrationId};
 use mtls_core::registry::{
-    Asker, ConfirmedSide, LookupReply, MemoryRegistry, MemoryRegistryLimits, PendingRegistry,
-    Registration, RegistryKey, ServiceId,
+    ConfirmedSide, LookupReply, LookupRequester, MemoryRegistry, MemoryRegistryLimits,
+    PendingRegistry, Registration, RegistryKey, ServiceId,
 };
 use mtls_lab::model::registry::{self as model, Answer, Pending, Registry, RegistryLimits};
 
@@ -79,8 +79,8 @@ impl Pair {
         let connection = usize::try_from(random(seed, CONNECTIONS)).expect("a few");
         match random(seed, 8) {
             0 | 1 => self.register(association).await,
-            2 => self.look_up(association, connection, Patience::AtOnce, seed),
-            3 | 4 => self.look_up(association, connection, Patience::UntilFlushed, seed),
+            2 => self.look_up(association, connection, LookupMode::Immediate, seed),
+            3 | 4 => self.look_up(association, connection, LookupMode::UntilFlushed, seed),
             5 => self.flush_or_end(seed),
             6 => self.confirm(seed).await,
             _ if random(seed, 3) == 0 => self.expire().await,
@@ -105,10 +105,10 @@ impl Pair {
     }
 
     async fn id(&self, association: Association) -> RegistrationId {
-        let asker = asker(0, false);
+        let requester = requester(0, false);
         match self
             .real
-            .look_up(key(association), Patience::AtOnce, asker)
+            .look_up(key(association), LookupMode::Immediate, requester)
             .await
         {
             LookupReply::Found(found) => found.registration,
@@ -120,16 +120,16 @@ impl Pair {
         &mut self,
         association: Association,
         connection: usize,
-        patience: Patience,
+        mode: LookupMode,
         seed: &mut u64,
     ) {
         self.leave(association, connection);
         let known = random(seed, 3) == 0;
         let real = self
             .real
-            .look_up(key(association), patience, asker(connection, known));
-        let who = model::Asker { connection, known };
-        let (pending, evicted) = self.model.look_up(association, patience, who);
+            .look_up(key(association), mode, requester(connection, known));
+        let who = model::LookupRequester { connection, known };
+        let (pending, evicted) = self.model.look_up(association, mode, who);
         if let Some(woken) = evicted {
             self.wake(woken);
         }
@@ -285,9 +285,9 @@ fn key(association: Association) -> RegistryKey {
     }
 }
 
-fn asker(connection: usize, confirmed_before: bool) -> Asker {
+fn requester(connection: usize, confirmed_before: bool) -> LookupRequester {
     let last = u8::try_from(connection).expect("a few");
-    Asker::new(IpAddr::from([192, 0, 2, last]), confirmed_before)
+    LookupRequester::new(IpAddr::from([192, 0, 2, last]), confirmed_before)
 }
 
 /// xorshift64*: the walks are the same in every run.

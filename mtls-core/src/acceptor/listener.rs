@@ -9,8 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{MultipathAcceptor, Opening};
-use crate::accept::{Attendant, Door, Incoming, ListenerLimits, SilentPlace, Takes};
+use super::{FirstMessage, MultipathAcceptor};
+use crate::accept::{
+    ConnectionHandler, ConnectionLimiter, Incoming, ListenerKind, ListenerLimits, SilentSlot,
+};
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::stream::ServerStream;
@@ -21,7 +23,7 @@ const READY: usize = 64;
 /// Accepts connections of which some are TLS and some are side connections, and gives out the
 /// streams that the policy lets pass. Dropping it ends what is under way.
 pub struct MultipathListener<S> {
-    host: Arc<Host<S>>,
+    handler: Arc<Handler<S>>,
     local: io::Result<SocketAddr>,
     ready: mpsc::Receiver<(ServerStream<S>, SocketAddr)>,
     tasks: JoinSet<()>,
@@ -32,8 +34,8 @@ pub struct MultipathListener<S> {
 impl<S> fmt::Debug for MultipathListener<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MultipathListener")
-            .field("acceptor", &self.host.acceptor)
-            .field("door", &self.host.door)
+            .field("acceptor", &self.handler.acceptor)
+            .field("limiter", &self.handler.limiter)
             .finish_non_exhaustive()
     }
 }
@@ -53,9 +55,9 @@ where
     ) -> Self {
         let (sender, ready) = mpsc::channel(READY);
         let mut listener = Self {
-            host: Arc::new(Host {
+            handler: Arc::new(Handler {
                 acceptor,
-                door: Arc::new(Door::new(limits)),
+                limiter: Arc::new(ConnectionLimiter::new(limits)),
                 ready: sender,
             }),
             local: incoming.local_addr(),
@@ -63,7 +65,7 @@ where
             tasks: JoinSet::new(),
             stop: watch::Sender::new(false),
         };
-        listener.listen(incoming, Takes::Both);
+        listener.listen(incoming, ListenerKind::TlsAndSide);
         listener
     }
 
@@ -72,7 +74,7 @@ where
     /// # Panics
     /// Outside a tokio runtime.
     pub fn add_side(&mut self, incoming: impl Incoming<Stream = S>) {
-        self.listen(incoming, Takes::SidesOnly);
+        self.listen(incoming, ListenerKind::SideOnly);
     }
 
     /// The next stream that the policy lets pass, and its peer; safe to drop. What does not pass
@@ -80,7 +82,7 @@ where
     pub async fn accept(&mut self) -> (ServerStream<S>, SocketAddr) {
         match self.ready.recv().await {
             Some(ready) => ready,
-            // The sender belongs to this very struct's host.
+            // The sender belongs to this very struct's handler.
             None => std::future::pending().await,
         }
     }
@@ -98,50 +100,54 @@ where
 
     /// How many connections have not sent a complete ClientHello yet.
     pub fn silent(&self) -> usize {
-        self.host.door.silent()
+        self.handler.limiter.silent()
     }
 
-    fn listen(&mut self, incoming: impl Incoming<Stream = S>, takes: Takes) {
-        let host = Arc::clone(&self.host);
+    fn listen(&mut self, incoming: impl Incoming<Stream = S>, kind: ListenerKind) {
+        let handler = Arc::clone(&self.handler);
         let stop = self.stop.subscribe();
-        let door = Arc::clone(&self.host.door);
+        let limiter = Arc::clone(&self.handler.limiter);
         self.tasks
-            .spawn(door.accept_loop(incoming, takes, host, stop));
+            .spawn(limiter.accept_loop(incoming, kind, handler, stop));
     }
 }
 
 /// Shakes hands, and hands the streams out.
-struct Host<S> {
+struct Handler<S> {
     acceptor: MultipathAcceptor,
-    door: Arc<Door>,
+    limiter: Arc<ConnectionLimiter>,
     ready: mpsc::Sender<(ServerStream<S>, SocketAddr)>,
 }
 
-impl<S> Attendant<S> for Host<S>
+impl<S> ConnectionHandler<S> for Handler<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    async fn attend(
+    async fn handle(
         &self,
         stream: S,
         peer: SocketAddr,
-        takes: Takes,
-        silent: SilentPlace,
+        kind: ListenerKind,
+        silent: SilentSlot,
     ) -> Result<(), Error> {
         let acceptor = &self.acceptor;
-        let failed = |error: &Error| acceptor.tell(&Event::Failed(error));
-        match (acceptor.open(stream).await?, takes) {
-            (Opening::Side(io, received), _) => {
+        let failed = |error: &Error| acceptor.notify(&Event::Failed(error));
+        match (acceptor.open(stream).await?, kind) {
+            (FirstMessage::Side(io, received), _) => {
                 drop(silent);
                 acceptor.side(io, peer, received).run().await
             }
-            (Opening::Tls(_), Takes::SidesOnly) => {
+            (FirstMessage::Tls(_), ListenerKind::SideOnly) => {
                 Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
             }
-            (Opening::Tls(hello), Takes::Both) => {
+            (FirstMessage::Tls(hello), ListenerKind::TlsAndSide) => {
                 drop(silent);
-                let patience = acceptor.inner.settings.handshake_timeout;
-                let _turn = self.door.turn(patience).await.inspect_err(failed)?;
+                let max_wait = acceptor.inner.settings.handshake_timeout;
+                let _permit = self
+                    .limiter
+                    .acquire_permit(max_wait)
+                    .await
+                    .inspect_err(failed)?;
                 let stream = acceptor.handshake(*hello, peer).await?;
                 // Nobody takes it when the listener is gone.
                 let _ = self.ready.send((stream, peer)).await;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{ApiMisuse, Error, InvalidMessage, TimedOut};
-use crate::evaluate::server::Judge;
+use crate::evaluate::server::ServerEvaluation;
 use crate::observer::Event;
 use crate::proto::frame::GREETING;
 use crate::side::server::connection::SideConnection;
@@ -139,7 +139,7 @@ pub enum Accepted<IO> {
 }
 
 /// A connection whose first bytes have been read.
-enum Opening<IO> {
+enum FirstMessage<IO> {
     Tls(Box<ReadHello<IO>>),
     Side(IO, Vec<u8>),
 }
@@ -212,11 +212,11 @@ impl MultipathAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         match self.open(io).await? {
-            Opening::Tls(hello) => {
+            FirstMessage::Tls(hello) => {
                 let stream = self.handshake(*hello, peer).await?;
                 Ok(Accepted::Stream(Box::new(stream)))
             }
-            Opening::Side(io, received) => Ok(Accepted::Side(self.side(io, peer, received))),
+            FirstMessage::Side(io, received) => Ok(Accepted::Side(self.side(io, peer, received))),
         }
     }
 
@@ -237,18 +237,18 @@ impl MultipathAcceptor {
     }
 
     /// Reads what tells the client's wish: a whole ClientHello, or a side connection's first byte.
-    async fn open<IO>(&self, io: IO) -> Result<Opening<IO>, Error>
+    async fn open<IO>(&self, io: IO) -> Result<FirstMessage<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         timeout(self.inner.settings.handshake_timeout, open(io))
             .await
             .unwrap_or(Err(Error::TimedOut(TimedOut::ClientHello)))
-            .inspect_err(|error| self.tell(&Event::Failed(error)))
+            .inspect_err(|error| self.notify(&Event::Failed(error)))
     }
 
-    fn tell(&self, event: &Event<'_>) {
-        self.inner.sides.tell(event);
+    fn notify(&self, event: &Event<'_>) {
+        self.inner.sides.notify(event);
     }
 
     #[tracing::instrument(name = "multipath_accept", level = "debug", skip_all, fields(%peer))]
@@ -260,12 +260,12 @@ impl MultipathAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.shake_hands(hello, peer)
+        self.try_handshake(hello, peer)
             .await
-            .inspect_err(|error| self.tell(&Event::Failed(error)))
+            .inspect_err(|error| self.notify(&Event::Failed(error)))
     }
 
-    async fn shake_hands<IO>(
+    async fn try_handshake<IO>(
         &self,
         hello: ReadHello<IO>,
         peer: SocketAddr,
@@ -296,7 +296,7 @@ impl MultipathAcceptor {
                 .await
                 .map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
         times.tls = Some(started.elapsed());
-        Judge {
+        ServerEvaluation {
             policy: inner.settings.policy,
             deadline: inner.settings.deadline,
             started,
@@ -304,7 +304,7 @@ impl MultipathAcceptor {
             association,
             times,
         }
-        .judge(
+        .into_stream(
             tls,
             inner.settings.authentication,
             registration,
@@ -314,7 +314,7 @@ impl MultipathAcceptor {
     }
 }
 
-async fn open<IO>(mut io: IO) -> Result<Opening<IO>, Error>
+async fn open<IO>(mut io: IO) -> Result<FirstMessage<IO>, Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -322,9 +322,9 @@ where
     match received.first().copied() {
         Some(TLS_HANDSHAKE) => {
             let hello = FirstHello::read(&mut io, received).await?;
-            Ok(Opening::Tls(Box::new(ReadHello { io, hello })))
+            Ok(FirstMessage::Tls(Box::new(ReadHello { io, hello })))
         }
-        Some(first) if first == GREETING[0] => Ok(Opening::Side(io, received)),
+        Some(first) if first == GREETING[0] => Ok(FirstMessage::Side(io, received)),
         Some(first) => Err(InvalidMessage::NeitherTlsNorSide(first).into()),
         None => Err(InvalidMessage::EndedEarly.into()),
     }

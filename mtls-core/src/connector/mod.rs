@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use crate::error::{ApiMisuse, Error};
-use crate::evaluate::client::Judge;
+use crate::evaluate::client::ClientEvaluation;
 use crate::path::{Dial, Endpoint, Host, Path};
 use crate::side::client::config::ClientPaths;
 use crate::side::client::verification::{Primary, SideShared, Verification, poll_once};
@@ -239,7 +239,7 @@ impl<D: Dial> Inner<D> {
         verification
             .conclude(Some((version, &complete.secrets)))
             .await?;
-        Judge {
+        ClientEvaluation {
             settings,
             target,
             association: Some(association),
@@ -247,7 +247,7 @@ impl<D: Dial> Inner<D> {
             report: primary.report,
             times: verification.times,
         }
-        .judge(complete, &verification.paths)
+        .into_stream(complete, &verification.paths)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
 
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
-pub(crate) struct Judge<'a> {
+pub(crate) struct ClientEvaluation<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) target: &'a (dyn Display + Sync),
     pub(crate) association: Option<Association>,
@@ -27,7 +27,7 @@ pub(crate) struct Judge<'a> {
 }
 
 /// A result, and the side path that is to blame for it.
-pub(crate) struct Finding {
+pub(crate) struct Evaluated {
     pub(crate) outcome: Outcome,
     pub(crate) side: Option<usize>,
 }
@@ -41,15 +41,15 @@ pub(crate) struct PrimaryTls<'a> {
 }
 
 /// A connection that the policy lets pass.
-pub(crate) struct Decided {
+pub(crate) struct Allowed {
     pub(crate) verdict: Verdict,
     /// Of an interception that [`Policy::Observe`] lets pass.
     pub(crate) evidence: Option<Box<Evidence>>,
 }
 
-impl Judge<'_> {
+impl ClientEvaluation<'_> {
     /// Hands the stream out, or says why not. Tickets are released only with a verified stream.
-    pub(crate) fn judge<IO>(
+    pub(crate) fn into_stream<IO>(
         self,
         complete: Complete<IO>,
         sides: &[SidePath],
@@ -59,25 +59,25 @@ impl Judge<'_> {
             report: TlsReport::of(connection, self.settings.authentication.server_key()),
             chain: connection.peer_certificates().unwrap_or_default(),
         };
-        let decided = self.decide(self.find(sides), &primary, sides)?;
-        if let (Some(_), Some(quarantine)) = (decided.verdict.verified(), &complete.quarantine) {
+        let allowed = self.apply_policy(self.evaluate(sides), &primary, sides)?;
+        if let (Some(_), Some(quarantine)) = (allowed.verdict.verified(), &complete.quarantine) {
             quarantine.release();
         }
-        let handle = VerdictHandle::fixed(decided.verdict);
+        let handle = VerdictHandle::fixed(allowed.verdict);
         let stream = MultipathStream::new(complete.tls, handle);
-        Ok(match decided.evidence {
+        Ok(match allowed.evidence {
             Some(evidence) => stream.with_evidence(*evidence),
             None => stream,
         })
     }
 
     /// Does the policy let the connection pass? Relays ask too.
-    pub(crate) fn decide(
+    pub(crate) fn apply_policy(
         &self,
-        Finding { outcome, side }: Finding,
+        Evaluated { outcome, side }: Evaluated,
         primary: &PrimaryTls<'_>,
         sides: &[SidePath],
-    ) -> Result<Decided, Error> {
+    ) -> Result<Allowed, Error> {
         let verdict = self.verdict(outcome, primary.report.clone(), sides);
         let mut evidence = None;
         match &verdict.outcome {
@@ -106,18 +106,18 @@ impl Judge<'_> {
                 }
             }
         }
-        Ok(Decided { verdict, evidence })
+        Ok(Allowed { verdict, evidence })
     }
 
     /// An interception on one side path wins over everything on the others, and a failure that
     /// forbids falling back over one that allows it.
-    pub(crate) fn find(&self, sides: &[SidePath]) -> Finding {
+    pub(crate) fn evaluate(&self, sides: &[SidePath]) -> Evaluated {
         let mut proofs = Vec::with_capacity(sides.len());
         let mut worst: Option<(usize, SideFailure)> = None;
         for (index, side) in sides.iter().enumerate() {
             match side.verifier.outcome() {
                 ClientOutcome::Verified(proof) => proofs.push(proof),
-                ClientOutcome::Failed(failure) if worse(failure, worst) => {
+                ClientOutcome::Failed(failure) if is_worse(failure, worst) => {
                     worst = Some((index, failure));
                 }
                 ClientOutcome::Failed(_) | ClientOutcome::Pending => {}
@@ -125,11 +125,11 @@ impl Judge<'_> {
         }
         let all = proofs.len() == sides.len();
         match (worst, Verified::new(proofs)) {
-            (Some((index, SideFailure::Interception(reason))), _) => Finding {
+            (Some((index, SideFailure::Interception(reason))), _) => Evaluated {
                 outcome: Outcome::Intercepted(reason),
                 side: Some(index),
             },
-            (Some((index, failure)), _) => Finding {
+            (Some((index, failure)), _) => Evaluated {
                 outcome: Outcome::Unverified(Reason::Side(failure)),
                 side: Some(index),
             },
@@ -137,17 +137,17 @@ impl Judge<'_> {
                 if self.settings.require_independent
                     && !self.independence(sides).is_independent() =>
             {
-                Finding {
+                Evaluated {
                     outcome: Outcome::Unverified(Reason::NotIndependent),
                     side: None,
                 }
             }
-            (None, Some(verified)) if all => Finding {
+            (None, Some(verified)) if all => Evaluated {
                 outcome: Outcome::Verified(verified),
                 side: None,
             },
             // Settled without a failure means that all have verified; anything else is silence.
-            (None, _) => Finding {
+            (None, _) => Evaluated {
                 outcome: Outcome::Unverified(Reason::Side(SideFailure::Silent)),
                 side: None,
             },
@@ -208,11 +208,11 @@ impl Judge<'_> {
 
     fn side_report(&self, side: &SidePath) -> PathReport {
         let link = side.link.as_ref();
-        let about = link.and_then(|link| link.about());
-        let mut report = match about {
-            Some(about) => PathReport {
-                interface: about.route.interface.clone(),
-                ..about.report.clone()
+        let info = link.and_then(|link| link.info());
+        let mut report = match info {
+            Some(info) => PathReport {
+                interface: info.route.interface.clone(),
+                ..info.report.clone()
             },
             None => {
                 let mut report = PathReport::unknown(PathRole::Side);
@@ -248,15 +248,15 @@ impl Judge<'_> {
     }
 
     fn side_independence(&self, side: &SidePath) -> Independence {
-        let about = side.link.as_ref().and_then(|link| link.about());
-        match (&self.route, about) {
-            (Some(primary), Some(about)) => Independence::between(primary, &about.route),
+        let info = side.link.as_ref().and_then(|link| link.info());
+        match (&self.route, info) {
+            (Some(primary), Some(info)) => Independence::between(primary, &info.route),
             _ => Independence::Unknown,
         }
     }
 }
 
-fn worse(failure: SideFailure, than: Option<(usize, SideFailure)>) -> bool {
+fn is_worse(failure: SideFailure, than: Option<(usize, SideFailure)>) -> bool {
     let severity = |failure: SideFailure| match failure {
         SideFailure::Interception(_) => 2,
         failure if failure.allows_fallback() => 0,

@@ -12,7 +12,7 @@ use rustls::ProtocolVersion;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 
-use super::server::Judge;
+use super::server::ServerEvaluation;
 use crate::error::Error;
 use crate::observer::Event;
 use crate::registry::Registration;
@@ -22,10 +22,10 @@ use crate::tls::authentication::Authentication;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Reason, TlsReport};
 
-impl Judge {
+impl ServerEvaluation {
     /// Hands the stream out as soon as the policy allows, or says why not. Under
     /// [`Policy::Prefer`] its verdict may be left open until the client's first bytes arrive.
-    pub(crate) async fn judge<IO>(
+    pub(crate) async fn into_stream<IO>(
         self,
         tls: TlsStream<IO>,
         authentication: Authentication,
@@ -35,11 +35,11 @@ impl Judge {
         let (_, connection) = tls.get_ref();
         let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         let report = TlsReport::of(connection, authentication.server_key());
-        let unfit = (!tls13).then_some(Reason::NotTls13);
+        let unverifiable = (!tls13).then_some(Reason::NotTls13);
         match registration.clone().filter(|_| tls13) {
             Some(registration) if self.policy == Policy::Require => {
                 // Whether it was confirmed is read from the registration afterwards.
-                let _ = timeout_at(self.end(), registration.confirmed()).await;
+                let _ = timeout_at(self.confirm_deadline(), registration.confirmed()).await;
             }
             Some(registration)
                 if self.policy == Policy::Prefer
@@ -51,8 +51,8 @@ impl Judge {
             }
             _ => {}
         }
-        let handle = self.conclude(registration, unfit, report)?;
-        sides.passed(|| Some(handle.get()));
+        let handle = self.conclude(registration, unverifiable, report)?;
+        sides.notify_passed(|| Some(handle.get()));
         Ok(MultipathStream::new(tls, handle))
     }
 }
@@ -60,7 +60,7 @@ impl Judge {
 /// A connection under [`Policy::Prefer`] whose verdict waits for the client's first application bytes.
 /// Decides once, and reports the verdict to the observer then.
 struct Undecided {
-    judge: Judge,
+    evaluation: ServerEvaluation,
     registration: Arc<dyn Registration>,
     tls: TlsReport,
     handle: VerdictHandle,
@@ -74,17 +74,17 @@ struct Undecided {
 
 impl Undecided {
     fn new(
-        judge: Judge,
+        evaluation: ServerEvaluation,
         registration: Arc<dyn Registration>,
         tls: TlsReport,
         sides: Arc<SideService>,
     ) -> Self {
-        let verdict = judge.unverified(Reason::Undecided, tls.clone());
+        let verdict = evaluation.unverified(Reason::Undecided, tls.clone());
         let awaited = Arc::clone(&registration);
         Self {
             confirmed: Mutex::new(async move { awaited.confirmed().await }.boxed()),
             handle: VerdictHandle::live(verdict, Arc::clone(&registration)),
-            judge,
+            evaluation,
             registration,
             tls,
             sides,
@@ -98,7 +98,7 @@ impl Undecided {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>, from: Instant) -> Poll<()> {
-        let end = from + self.judge.deadline;
+        let end = from + self.evaluation.deadline;
         let deadline = &mut self.deadline;
         deadline
             .get_or_insert_with(|| Box::pin(sleep_until(end)))
@@ -121,27 +121,29 @@ impl Decision for Undecided {
         self.poll_deadline(cx, Instant::now())
     }
 
-    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_deadline(cx, self.judge.started)
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_deadline(cx, self.evaluation.started)
     }
 
     fn decide(&mut self) -> Result<(), Error> {
         self.decided = true;
         let registration = Some(&*self.registration);
         let reason = Reason::NoSideConnection;
-        let verdict = self.judge.evaluate(registration, reason, self.tls.clone());
+        let verdict = self
+            .evaluation
+            .evaluate(registration, reason, self.tls.clone());
         self.handle.decide(verdict.clone());
-        let allowed = self.judge.allow(&verdict);
+        let allowed = self.evaluation.apply_policy(&verdict);
         match &allowed {
-            Ok(()) => self.sides.passed(|| Some(verdict)),
-            Err(error) => self.sides.tell(&Event::Failed(error)),
+            Ok(()) => self.sides.notify_passed(|| Some(verdict)),
+            Err(error) => self.sides.notify(&Event::Failed(error)),
         }
         allowed
     }
 
-    fn give_up(&mut self) {
+    fn abandon(&mut self) {
         self.decided = true;
-        self.sides.passed(|| Some(self.handle.get()));
+        self.sides.notify_passed(|| Some(self.handle.get()));
     }
 }
 

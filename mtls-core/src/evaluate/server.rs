@@ -15,7 +15,7 @@ use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
 /// Everything beside the TLS connection and its registration that a verdict is made of.
-pub(crate) struct Judge {
+pub(crate) struct ServerEvaluation {
     pub(crate) policy: Policy,
     /// How long a Confirm is awaited.
     pub(crate) deadline: Duration,
@@ -25,23 +25,23 @@ pub(crate) struct Judge {
     pub(crate) times: Times,
 }
 
-impl Judge {
-    /// The verdict as of now, or what the policy refuses. An `unfit` handshake cannot be verified,
+impl ServerEvaluation {
+    /// The verdict as of now, or what the policy refuses. An `unverifiable` handshake cannot be verified,
     /// whatever the side connections say.
     pub(crate) fn conclude(
         &self,
         registration: Option<Arc<dyn Registration>>,
-        unfit: Option<Reason>,
+        unverifiable: Option<Reason>,
         tls: TlsReport,
     ) -> Result<VerdictHandle, Error> {
-        let registration = registration.filter(|_| unfit.is_none());
-        let reason = match (unfit, &registration) {
+        let registration = registration.filter(|_| unverifiable.is_none());
+        let reason = match (unverifiable, &registration) {
             (Some(reason), _) => reason,
             (None, None) => Reason::NotRegistered,
             (None, Some(_)) => Reason::NoSideConnection,
         };
         let verdict = self.evaluate(registration.as_deref(), reason, tls);
-        self.allow(&verdict)?;
+        self.apply_policy(&verdict)?;
         Ok(match registration {
             Some(registration) => VerdictHandle::live(verdict, registration),
             None => VerdictHandle::fixed(verdict),
@@ -58,7 +58,7 @@ impl Judge {
         let mut verdict = self.unverified(reason, tls);
         verdict.times.verdict = Some(self.started.elapsed());
         if let Some(registration) = registration {
-            verdict.take_status(&registration.status());
+            verdict.apply_status(&registration.status());
         }
         tracing::debug!(
             verdict = verdict.outcome.as_str(),
@@ -68,11 +68,11 @@ impl Judge {
     }
 
     /// When the wait for a Confirm ends.
-    pub(crate) fn end(&self) -> Instant {
+    pub(crate) fn confirm_deadline(&self) -> Instant {
         self.started + self.deadline
     }
 
-    pub(super) fn allow(&self, verdict: &Verdict) -> Result<(), Error> {
+    pub(super) fn apply_policy(&self, verdict: &Verdict) -> Result<(), Error> {
         let refused = |reason| {
             Error::Unverified(Box::new(Unverified {
                 side: None,

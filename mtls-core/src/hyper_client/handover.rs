@@ -8,13 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::stream::{Held, MultipathHttpsStream};
+use super::stream::{HandoverSlot, MultipathHttpsStream};
 use crate::stream::ClientStream;
 use crate::verdict::policy::Policy;
 
 /// How long one connection may keep the next waiting: a client that does not poll a request must
 /// not stop the others.
-const PATIENCE: Duration = Duration::from_millis(250);
+const HANDOVER_TIMEOUT: Duration = Duration::from_millis(250);
 /// What the pool gets to finish its books on the connection before.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -51,22 +51,22 @@ impl Handover {
     {
         let mut stream = MultipathHttpsStream::https(stream, policy, about);
         if stream.is_http2() && !stream.is_reusable() {
-            stream.hold(self.enter().await);
+            stream.keep_until_read(self.acquire().await);
         }
         stream
     }
 
-    /// Waits for the place, and keeps it until what is returned is dropped, or for [`PATIENCE`].
+    /// Waits for the place, and keeps it until what is returned is dropped, or for [`HANDOVER_TIMEOUT`].
     /// The pause is the holder's, so that a newcomer cannot slip in before it is over.
-    async fn enter(&self) -> Held {
+    async fn acquire(&self) -> HandoverSlot {
         let place = Arc::clone(&self.place).acquire_owned().await;
         let (held, released) = oneshot::channel();
         tokio::spawn(async move {
-            let _ = timeout(PATIENCE, released).await;
+            let _ = timeout(HANDOVER_TIMEOUT, released).await;
             sleep(PAUSE).await;
             drop(place);
         });
-        Held { _sender: held }
+        HandoverSlot { _sender: held }
     }
 }
 
@@ -78,10 +78,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn next_connection_waits_until_the_one_before_is_handed_over() {
         let handover = Handover::default();
-        let first = handover.enter().await;
-        let second = handover.enter();
+        let first = handover.acquire().await;
+        let second = handover.acquire();
         tokio::pin!(second);
-        let early = timeout(PATIENCE / 2, &mut second).await;
+        let early = timeout(HANDOVER_TIMEOUT / 2, &mut second).await;
         assert!(early.is_err(), "the place is taken");
         drop(first);
         let before = Instant::now();
@@ -93,8 +93,8 @@ mod tests {
     async fn connection_that_is_never_read_keeps_the_next_waiting_for_a_bounded_time() {
         let handover = Handover::default();
         let before = Instant::now();
-        let _first = handover.enter().await;
-        handover.enter().await;
-        assert_eq!(before.elapsed(), PATIENCE + PAUSE);
+        let _first = handover.acquire().await;
+        handover.acquire().await;
+        assert_eq!(before.elapsed(), HANDOVER_TIMEOUT + PAUSE);
     }
 }

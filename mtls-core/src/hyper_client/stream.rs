@@ -37,12 +37,12 @@ struct Tls<T> {
     stream: TokioIo<MergeData<TlsStream<T>>>,
     verdict: VerdictHandle,
     reusable: bool,
-    handover: Option<Held>,
+    handover: Option<HandoverSlot>,
 }
 
 /// The place of a connection that is being handed over; it is given up on drop.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HandoverSlot {
     pub(super) _sender: oneshot::Sender<()>,
 }
 
@@ -105,9 +105,9 @@ impl<T> MultipathHttpsStream<T> {
     }
 
     /// Keeps a place until the connection's task first reads.
-    pub(super) fn hold(&mut self, place: Held) {
+    pub(super) fn keep_until_read(&mut self, slot: HandoverSlot) {
         if let MaybeTls::Tls(tls) = &mut self.io {
-            tls.handover = Some(place);
+            tls.handover = Some(slot);
         }
     }
 }

@@ -19,7 +19,7 @@ use super::names::{Found, ResolvedBy, Resolver};
 #[cfg(feature = "route")]
 use super::route::interface;
 use super::socket::{SocketBinding, defer_syn, device};
-use super::{Dialed, Settings, http_connect, socks5};
+use super::{Dialed, PathSettings, http_connect, socks5};
 
 /// How many addresses of one host are tried at most.
 const MAX_ADDRESSES: usize = 8;
@@ -29,7 +29,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// One dial.
 pub(super) struct Dialler {
-    pub(super) settings: Arc<Settings>,
+    pub(super) settings: Arc<PathSettings>,
     pub(super) to: Endpoint,
 }
 
@@ -112,8 +112,8 @@ impl Dialler {
         let credentials = self.settings.credentials.as_deref();
         let consent = async {
             let answer = match &self.settings.kind {
-                PathKind::Socks5(_) => socks5::ask(stream, target, credentials).await,
-                _ => http_connect::ask(stream, target, credentials).await,
+                PathKind::Socks5(_) => socks5::connect(stream, target, credentials).await,
+                _ => http_connect::connect(stream, target, credentials).await,
             };
             answer.map_err(|refusal: ProxyRefusal| DialFailure::Proxy {
                 proxy: proxy.clone(),
@@ -197,7 +197,7 @@ impl Dialler {
         let local = stream.local_addr().ok();
         let proxy = self.settings.kind.proxy().map(Endpoint::to_string);
         let device = device(&stream);
-        let route = Route::asked(move || RouteInfo {
+        let route = Route::lazy(move || RouteInfo {
             interface: device.or_else(|| interface(local?, peer)),
             source: local.map(|local| local.ip()),
             proxy_address: proxy.as_ref().map(|_| peer),

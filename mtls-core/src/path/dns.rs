@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::address::HostAddress;
 use super::endpoint::{Endpoint, Host, HostName};
-use super::names::{Asked, Found, ResolvedBy, Resolver};
+use super::names::{Found, ResolvedBy, Resolver, ResolverAnswer};
 use super::nameserver::Nameserver;
 use super::query::{Dns, Search, Server};
 use super::socket::SocketBinding;
@@ -40,7 +40,11 @@ impl Resolver<'_> {
         (!addresses.is_empty()).then(|| Found::now(addresses, ResolvedBy::Hosts))
     }
 
-    pub(super) async fn by_dns(&self, name: &HostName, nameservers: &[Nameserver]) -> Asked {
+    pub(super) async fn by_dns(
+        &self,
+        name: &HostName,
+        nameservers: &[Nameserver],
+    ) -> ResolverAnswer {
         let dns = match nameservers {
             [] => self.of_system().await,
             named => self.of_names(named).await,

@@ -13,7 +13,7 @@ pub(super) const MAX_HTTP_HEAD: usize = 8 * 1024;
 
 /// Asks for a connection to `target`. Reads the answer's head and not a byte more: what follows
 /// is the target's.
-pub(super) async fn ask(
+pub(super) async fn connect(
     stream: &mut TcpStream,
     target: &Endpoint,
     credentials: Option<&Credentials>,

@@ -35,25 +35,25 @@ impl RouteInfo {
 /// A [`RouteInfo`] that is found out when it is first looked at: a question to the kernel takes
 /// some µs, for which no handshake should wait. Clones share the answer.
 #[derive(Clone)]
-pub struct Route(Arc<LazyLock<RouteInfo, Question>>);
+pub struct Route(Arc<LazyLock<RouteInfo, RouteLookup>>);
 
-type Question = Box<dyn FnOnce() -> RouteInfo + Send>;
+type RouteLookup = Box<dyn FnOnce() -> RouteInfo + Send>;
 
 impl Route {
-    /// A route that `ask` finds out.
-    pub fn asked(ask: impl FnOnce() -> RouteInfo + Send + 'static) -> Self {
-        Self(Arc::new(LazyLock::new(Box::new(ask))))
+    /// A route that `lookup` finds out.
+    pub fn lazy(lookup: impl FnOnce() -> RouteInfo + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(lookup))))
     }
 
     /// Finds it out now, if nobody has.
-    pub(crate) fn ask(&self) {
+    pub(crate) fn resolve(&self) {
         let _: &RouteInfo = self;
     }
 }
 
 impl From<RouteInfo> for Route {
     fn from(route: RouteInfo) -> Self {
-        Self::asked(move || route)
+        Self::lazy(move || route)
     }
 }
 

@@ -112,12 +112,12 @@ pub struct Dialed<S> {
 /// ```
 #[derive(Clone)]
 pub struct Path {
-    settings: Arc<Settings>,
+    settings: Arc<PathSettings>,
 }
 
 /// What a [`Path`] was told.
 #[derive(Clone)]
-struct Settings {
+struct PathSettings {
     kind: PathKind,
     credentials: Option<Arc<Credentials>>,
     nameservers: Vec<Nameserver>,
@@ -178,7 +178,7 @@ impl Path {
     }
 
     fn of(kind: PathKind, credentials: Option<Arc<Credentials>>) -> Self {
-        let settings = Settings {
+        let settings = PathSettings {
             kind,
             credentials,
             nameservers: Vec::new(),
@@ -281,7 +281,7 @@ impl Path {
         &self.settings.kind
     }
 
-    fn edit(&mut self) -> &mut Settings {
+    fn edit(&mut self) -> &mut PathSettings {
         Arc::make_mut(&mut self.settings)
     }
 }
@@ -326,7 +326,7 @@ impl fmt::Debug for Path {
     }
 }
 
-impl Settings {
+impl PathSettings {
     fn overridden(&self, host: &HostName, port: u16) -> Option<&[HostAddress]> {
         let entry = self.overrides.iter().find(|o| o.is_for(host, port))?;
         Some(&entry.addresses)

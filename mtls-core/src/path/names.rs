@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use serde::{Serialize, Serializer};
 use tokio::time::timeout;
 
-use super::Settings;
+use super::PathSettings;
 use super::address::HostAddress;
 use super::endpoint::HostName;
 use super::error::DialFailure;
@@ -77,13 +77,13 @@ pub(super) enum Lookup {
 }
 
 /// Who was asked, in words, and the answer.
-pub(super) type Asked = (String, Result<Lookup, String>);
+pub(super) type ResolverAnswer = (String, Result<Lookup, String>);
 
 /// Resolves names for one path. It keeps no answers, as the system's does not, and reads the
 /// system's settings for each lookup, so that it follows a host that changes networks.
 pub(super) struct Resolver<'a> {
     pub(super) binding: SocketBinding,
-    pub(super) settings: &'a Settings,
+    pub(super) settings: &'a PathSettings,
 }
 
 impl Resolver<'_> {
@@ -127,16 +127,16 @@ impl Resolver<'_> {
     }
 
     /// The system's resolver, and its nameservers beside it where that takes long.
-    async fn by_system(&self, name: &HostName) -> Asked {
+    async fn by_system(&self, name: &HostName) -> ResolverAnswer {
         let mut system = by_system(name).boxed();
-        if let Ok(asked) = timeout(SYSTEM_RESOLVER_DELAY, &mut system).await {
-            return asked;
+        if let Ok(answer) = timeout(SYSTEM_RESOLVER_DELAY, &mut system).await {
+            return answer;
         }
         // Names under `.local` are for multicast DNS alone (RFC 6762, section 22.1).
         let multicast = name.as_str().trim_end_matches('.').ends_with(".local");
         tokio::select! {
-            asked = &mut system => asked,
-            asked @ (_, Ok(Lookup::Found(_))) = self.by_dns(name, &[]), if !multicast => asked,
+            answer = &mut system => answer,
+            answer @ (_, Ok(Lookup::Found(_))) = self.by_dns(name, &[]), if !multicast => answer,
         }
     }
 }
@@ -161,7 +161,7 @@ impl From<HostAddress> for Found {
     }
 }
 
-async fn by_system(name: &HostName) -> Asked {
+async fn by_system(name: &HostName) -> ResolverAnswer {
     let answer = match tokio::net::lookup_host((name.as_str(), 0)).await {
         Ok(found) => match found.map(|address| address.ip()).collect::<Vec<_>>() {
             none if none.is_empty() => Ok(Lookup::NoAddress),
@@ -178,7 +178,7 @@ impl Resolver<'_> {
         None
     }
 
-    async fn by_dns(&self, _: &HostName, _: &[Nameserver]) -> Asked {
+    async fn by_dns(&self, _: &HostName, _: &[Nameserver]) -> ResolverAnswer {
         let reason = "this program resolves no names over a bound path; give an address, or build \
                       mtls-core with its feature `dns`";
         ("asked no resolver".into(), Err(reason.into()))

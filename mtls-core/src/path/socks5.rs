@@ -18,7 +18,7 @@ const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
 /// Asks for a connection to `target`. Reads the proxy's answers and not a byte more.
-pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     target: &Endpoint,
     credentials: Option<&Credentials>,

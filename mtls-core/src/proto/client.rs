@@ -163,12 +163,12 @@ enum Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// No Proof yet.
-    Asking,
+    AwaitingProof,
     /// A Proof is here; its value is checked when TLS is complete.
     Proven {
         check: Check,
         value: Value,
-        asked: bool,
+        requested: bool,
     },
     /// The server said that its handshake was not TLS 1.3; this end's is not complete yet.
     OlderAtServer,
@@ -191,7 +191,7 @@ impl ClientVerifier {
             peer: Peer::Dialling,
             reopened: 0,
             deadline: None,
-            state: State::Asking,
+            state: State::AwaitingProof,
             transmit: VecDeque::new(),
         }
     }
@@ -210,7 +210,7 @@ impl ClientVerifier {
     /// A side connection is assigned, fresh (and perhaps still dialled) or reused: asks at once,
     /// so that the question leaves with the connection's first bytes. `nonce_c` must be fresh.
     pub fn handle_link(&mut self, nonce_c: Nonce) {
-        if matches!(self.state, State::Asking) && self.link == Link::Wanted {
+        if matches!(self.state, State::AwaitingProof) && self.link == Link::Wanted {
             self.open(nonce_c);
         }
     }
@@ -227,7 +227,7 @@ impl ClientVerifier {
 
     /// Does the verification wait for a side connection?
     pub fn wants_connection(&self) -> bool {
-        matches!(self.state, State::Asking) && self.link == Link::Wanted
+        matches!(self.state, State::AwaitingProof) && self.link == Link::Wanted
     }
 
     /// The side connection has ended. One that was `reused` may have died before this
@@ -237,7 +237,7 @@ impl ClientVerifier {
             return; // what there is to learn has been learnt
         }
         // A Proof that cannot be confirmed on its own connection is of no use to the server.
-        self.state = State::Asking;
+        self.state = State::AwaitingProof;
         if reused && self.reopened < MAX_REOPENS {
             self.reopened += 1;
             self.peer = Peer::Dialling;
@@ -272,8 +272,8 @@ impl ClientVerifier {
                 self.fail(SideFailure::Interception(InterceptionReason::Downgrade));
             }
             (State::OlderAtServer, _) => self.older_at_server(),
-            (State::Asking, Link::Open { nonce_c, .. }) => self.send_done(nonce_c),
-            (State::Asking, Link::Idle) => self.open(nonce_c),
+            (State::AwaitingProof, Link::Open { nonce_c, .. }) => self.send_done(nonce_c),
+            (State::AwaitingProof, Link::Idle) => self.open(nonce_c),
             _ => {}
         }
     }
@@ -300,10 +300,10 @@ impl ClientVerifier {
     /// A request for values, once for each Proof that can be checked.
     pub fn poll_check(&mut self) -> Option<Check> {
         match &mut self.state {
-            State::Proven { check, asked, .. }
-                if !*asked && self.tls == Tls::Complete(TlsVersion::Tls13) =>
-            {
-                *asked = true;
+            State::Proven {
+                check, requested, ..
+            } if !*requested && self.tls == Tls::Complete(TlsVersion::Tls13) => {
+                *requested = true;
                 Some(*check)
             }
             _ => None,
@@ -315,7 +315,7 @@ impl ClientVerifier {
         let State::Proven {
             check,
             value,
-            asked: true,
+            requested: true,
         } = self.state
         else {
             return;
@@ -367,8 +367,8 @@ impl ClientVerifier {
     }
 
     /// Has the server not answered yet?
-    pub fn is_asking(&self) -> bool {
-        self.state == State::Asking
+    pub fn awaits_proof(&self) -> bool {
+        self.state == State::AwaitingProof
     }
 
     /// Where the verification stands.
@@ -383,7 +383,7 @@ impl ClientVerifier {
         let Link::Open { nonce_c, .. } = self.link else {
             return self.misbehaved(SideMisbehaved::ProofWithoutOpen);
         };
-        if self.state != State::Asking {
+        if self.state != State::AwaitingProof {
             return self.misbehaved(SideMisbehaved::SecondProof);
         }
         if !self.offered.contains(binding) {
@@ -397,7 +397,7 @@ impl ClientVerifier {
         self.state = State::Proven {
             check: Check { binding, context },
             value,
-            asked: false,
+            requested: false,
         };
     }
 
@@ -441,7 +441,7 @@ impl ClientVerifier {
     }
 
     fn may_reopen(&self) -> bool {
-        matches!(self.state, State::Asking) && self.reopened < MAX_REOPENS
+        matches!(self.state, State::AwaitingProof) && self.reopened < MAX_REOPENS
     }
 
     fn open(&mut self, nonce_c: Nonce) {

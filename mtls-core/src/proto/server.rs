@@ -57,10 +57,10 @@ pub enum ServerEvent {
         association: Association,
         /// Wait until the handshake's first flight has been flushed (an Open), or answer at once
         /// (a Done)? A later look-up replaces an earlier one for the same association.
-        patience: Patience,
+        mode: LookupMode,
     },
     /// Stop waiting for this handshake: nobody asks for it any more.
-    Forget(Association),
+    CancelLookup(Association),
     /// The client's value checked: the handshake is verified over this side connection.
     Confirmed(Confirmation),
     /// The client's value was wrong; the fields say which handshake it was for.
@@ -69,11 +69,11 @@ pub enum ServerEvent {
 
 /// How long a look-up may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Patience {
+pub enum LookupMode {
     /// Until the handshake is registered and its first flight has left.
     UntilFlushed,
     /// Not at all.
-    AtOnce,
+    Immediate,
 }
 
 /// One registration of a handshake. A later one under the same association, whose client random
@@ -137,7 +137,7 @@ struct Exchange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ExchangeState {
     /// An Open that has no Proof yet.
-    Opened(Question),
+    Opened(OpenRequest),
     /// The Proof has been sent.
     Proven {
         confirmation: Confirmation,
@@ -147,7 +147,7 @@ enum ExchangeState {
 
 /// What an Open asked, and whether Done has followed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Question {
+struct OpenRequest {
     nonce_c: Nonce,
     offered: Bindings,
     done: bool,
@@ -196,7 +196,7 @@ impl ServerVerifier {
         now: Instant,
     ) {
         let Some(Exchange {
-            state: ExchangeState::Opened(question),
+            state: ExchangeState::Opened(request),
             ..
         }) = self.exchanges.get(&association).copied()
         else {
@@ -204,9 +204,9 @@ impl ServerVerifier {
         };
         let proven = match *found {
             Lookup::Found { registration, keys } => {
-                self.prove(association, registration, &question, keys, nonce_s)
+                self.send_proof(association, registration, &request, keys, nonce_s)
             }
-            Lookup::Unknown if question.done => Err(RejectCode::Unknown),
+            Lookup::Unknown if request.done => Err(RejectCode::Unknown),
             Lookup::Unknown => Err(RejectCode::EarlyWaitExpired),
             Lookup::Busy => Err(RejectCode::Busy),
             Lookup::Unavailable => Err(RejectCode::RegistryUnavailable),
@@ -222,20 +222,20 @@ impl ServerVerifier {
     }
 
     /// Sends the Proof, and says what the Confirm has to be.
-    fn prove(
+    fn send_proof(
         &mut self,
         association: Association,
         registration: RegistrationId,
-        question: &Question,
+        request: &OpenRequest,
         keys: &HandshakeKeys,
         nonce_s: Nonce,
     ) -> Result<ExchangeState, RejectCode> {
         let HandshakeKeys::Tls13(secrets) = keys else {
             return Err(RejectCode::NotTls13);
         };
-        let Question {
+        let OpenRequest {
             nonce_c, offered, ..
-        } = *question;
+        } = *request;
         let available = Bindings(secrets.bindings().0 & self.limits.bindings.0);
         let binding = offered
             .strongest_common(available)
@@ -275,7 +275,8 @@ impl ServerVerifier {
         for (association, state) in expired {
             match state {
                 ExchangeState::Opened(_) => {
-                    self.events.push_back(ServerEvent::Forget(association));
+                    self.events
+                        .push_back(ServerEvent::CancelLookup(association));
                     self.reject(association, RejectCode::EarlyWaitExpired);
                 }
                 ExchangeState::Proven { .. } => {
@@ -325,7 +326,7 @@ impl ServerVerifier {
             return self.reject(association, RejectCode::NoCommonBinding);
         }
         let opened = Exchange {
-            state: ExchangeState::Opened(Question {
+            state: ExchangeState::Opened(OpenRequest {
                 nonce_c,
                 offered,
                 done: false,
@@ -333,18 +334,18 @@ impl ServerVerifier {
             expires: now + self.limits.early_wait,
         };
         self.exchanges.insert(association, opened);
-        self.look_up(association, Patience::UntilFlushed);
+        self.look_up(association, LookupMode::UntilFlushed);
     }
 
     fn handle_done(&mut self, association: Association) {
         // A Done that crosses a Proof or a Reject finds no open question and is ignored.
         if let Some(Exchange {
-            state: ExchangeState::Opened(question),
+            state: ExchangeState::Opened(request),
             ..
         }) = self.exchanges.get_mut(&association)
-            && !std::mem::replace(&mut question.done, true)
+            && !std::mem::replace(&mut request.done, true)
         {
-            self.look_up(association, Patience::AtOnce);
+            self.look_up(association, LookupMode::Immediate);
         }
     }
 
@@ -365,7 +366,8 @@ impl ServerVerifier {
                 self.reject(association, RejectCode::WrongValue);
             }
             Some(ExchangeState::Opened(_)) => {
-                self.events.push_back(ServerEvent::Forget(association));
+                self.events
+                    .push_back(ServerEvent::CancelLookup(association));
                 self.reject(association, RejectCode::Malformed);
             }
             None => self.reject(association, RejectCode::Malformed),
@@ -378,15 +380,14 @@ impl ServerVerifier {
             ..
         }) = self.exchanges.remove(&association)
         {
-            self.events.push_back(ServerEvent::Forget(association));
+            self.events
+                .push_back(ServerEvent::CancelLookup(association));
         }
     }
 
-    fn look_up(&mut self, association: Association, patience: Patience) {
-        self.events.push_back(ServerEvent::Lookup {
-            association,
-            patience,
-        });
+    fn look_up(&mut self, association: Association, mode: LookupMode) {
+        self.events
+            .push_back(ServerEvent::Lookup { association, mode });
     }
 
     fn reject(&mut self, association: Association, code: RejectCode) {

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 
 use super::waits::Waits;
 use super::{
-    Asker, ConfirmedSide, DEFAULT_TOMBSTONE, Found, LookupReply, MAX_CONFIRMATIONS,
+    ConfirmedSide, DEFAULT_TOMBSTONE, Found, LookupReply, LookupRequester, MAX_CONFIRMATIONS,
     PendingRegistry, RegisterError, Registration, RegistryKey, ServiceId, SideStatus,
 };
-use crate::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
-use crate::slots::{PlaceId, PlaceLimits};
+use crate::proto::server::{Confirmation, HandshakeKeys, LookupMode, RegistrationId};
+use crate::slots::{SlotId, SlotLimits};
 
 /// Keeps pending handshakes in memory: the default.
 ///
@@ -78,7 +78,7 @@ struct State {
 struct Entry {
     found: Found,
     flushed: bool,
-    buried: bool,
+    is_tombstone: bool,
     primary: Arc<Primary>,
 }
 
@@ -98,11 +98,11 @@ impl Default for MemoryRegistry {
 impl MemoryRegistry {
     /// An empty registry with these bounds.
     pub fn new(limits: MemoryRegistryLimits) -> Self {
-        let places = PlaceLimits {
+        let slots = SlotLimits {
             total: limits.waits,
             per_peer: limits.waits_per_peer,
         };
-        let waits = Waits::new(places, limits.waits_per_handshake_and_peer);
+        let waits = Waits::new(slots, limits.waits_per_handshake_and_peer);
         let state = State {
             entries: HashMap::new(),
             tombstones: VecDeque::new(),
@@ -155,7 +155,7 @@ impl MemoryRegistry {
                 keys: Arc::new(keys),
             },
             flushed: false,
-            buried: false,
+            is_tombstone: false,
             primary: Arc::clone(&primary),
         });
         Ok(Box::new(MemoryRegistration {
@@ -165,30 +165,35 @@ impl MemoryRegistry {
         }))
     }
 
-    fn look_up_now(&self, key: RegistryKey, patience: Patience, asker: Asker) -> Looked {
+    fn look_up_now(
+        &self,
+        key: RegistryKey,
+        mode: LookupMode,
+        requester: LookupRequester,
+    ) -> LookupState {
         let mut state = self.shared.lock();
         state.sweep(Instant::now());
         if let Some(entry) = state.entries.get(&key) {
             lock(&entry.primary.status).opened = true;
-            if entry.flushed || patience == Patience::AtOnce {
-                return Looked::Reply(LookupReply::Found(entry.found.clone()));
+            if entry.flushed || mode == LookupMode::Immediate {
+                return LookupState::Reply(LookupReply::Found(entry.found.clone()));
             }
         }
-        if patience == Patience::AtOnce {
+        if mode == LookupMode::Immediate {
             // A full registry may have turned this very handshake away: "unknown" would be taken
             // for an interception, and a flood of handshakes would raise false alarms.
-            return Looked::Reply(match state.entries.len() < self.shared.limits.handshakes {
+            return LookupState::Reply(match state.entries.len() < self.shared.limits.handshakes {
                 true => LookupReply::Unknown,
                 false => LookupReply::Busy,
             });
         }
-        match state.waits.enter(key, asker) {
-            Some((id, receiver)) => Looked::Wait(WaitingPlace {
+        match state.waits.insert(key, requester) {
+            Some((id, receiver)) => LookupState::Wait(WaitSlot {
                 shared: Arc::clone(&self.shared),
                 id,
                 receiver,
             }),
-            None => Looked::Reply(LookupReply::Busy),
+            None => LookupState::Reply(LookupReply::Busy),
         }
     }
 }
@@ -205,18 +210,18 @@ impl PendingRegistry for MemoryRegistry {
     fn look_up(
         &self,
         key: RegistryKey,
-        patience: Patience,
-        asker: Asker,
+        mode: LookupMode,
+        requester: LookupRequester,
     ) -> BoxFuture<'static, LookupReply> {
-        match self.look_up_now(key, patience, asker) {
-            Looked::Reply(reply) => ready(reply).boxed(),
-            Looked::Wait(place) => place.boxed(),
+        match self.look_up_now(key, mode, requester) {
+            LookupState::Reply(reply) => ready(reply).boxed(),
+            LookupState::Wait(slot) => slot.boxed(),
         }
     }
 
     fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) -> BoxFuture<'_, ()> {
         self.shared
-            .note(service, confirmed.confirmation, |primary| {
+            .apply(service, confirmed.confirmation, |primary| {
                 let mut status = lock(&primary.status);
                 if status.confirmations.len() < MAX_CONFIRMATIONS {
                     status.confirmations.push(confirmed);
@@ -224,23 +229,23 @@ impl PendingRegistry for MemoryRegistry {
                 drop(status);
                 primary.confirmed.notify_waiters();
                 // Verified: the keys are kept only for slower side paths.
-                Bury::Now
+                AfterUpdate::MakeTombstone
             });
         ready(()).boxed()
     }
 
     fn dispute(&self, service: ServiceId, dispute: Confirmation) -> BoxFuture<'_, ()> {
-        self.shared.note(service, dispute, |primary| {
+        self.shared.apply(service, dispute, |primary| {
             lock(&primary.status).disputed = true;
-            Bury::Later
+            AfterUpdate::Keep
         });
         ready(()).boxed()
     }
 }
 
-enum Bury {
-    Now,
-    Later,
+enum AfterUpdate {
+    MakeTombstone,
+    Keep,
 }
 
 impl Shared {
@@ -250,35 +255,35 @@ impl Shared {
 
     /// Tells the primary of the very registration that `about` names; a later handshake with the
     /// same association hears nothing of it.
-    fn note(
+    fn apply(
         self: &Arc<Self>,
         service: ServiceId,
-        about: Confirmation,
-        tell: impl FnOnce(&Primary) -> Bury,
+        confirmation: Confirmation,
+        update: impl FnOnce(&Primary) -> AfterUpdate,
     ) {
         let key = RegistryKey {
             service,
-            association: about.association,
+            association: confirmation.association,
         };
         let mut state = self.lock();
         let Some(entry) = state.entries.get(&key) else {
             return;
         };
-        if entry.found.registration != about.registration {
+        if entry.found.registration != confirmation.registration {
             return;
         }
-        if matches!(tell(&entry.primary), Bury::Now) {
-            self.bury(&mut state, key);
+        if matches!(update(&entry.primary), AfterUpdate::MakeTombstone) {
+            self.make_tombstone(&mut state, key);
         }
     }
 
     /// Makes an entry a tombstone, once, and sees to it that it is swept away without further
     /// calls: it holds a secret.
-    fn bury(self: &Arc<Self>, state: &mut State, key: RegistryKey) {
+    fn make_tombstone(self: &Arc<Self>, state: &mut State, key: RegistryKey) {
         let Some(entry) = state.entries.get_mut(&key) else {
             return;
         };
-        if std::mem::replace(&mut entry.buried, true) {
+        if std::mem::replace(&mut entry.is_tombstone, true) {
             return;
         }
         let end = Instant::now() + self.limits.tombstone;
@@ -323,19 +328,19 @@ async fn sweep_until_empty(shared: Weak<Shared>, first: Instant) {
     }
 }
 
-enum Looked {
+enum LookupState {
     Reply(LookupReply),
-    Wait(WaitingPlace),
+    Wait(WaitSlot),
 }
 
 /// A place among those who wait; given up on drop.
-struct WaitingPlace {
+struct WaitSlot {
     shared: Arc<Shared>,
-    id: PlaceId,
+    id: SlotId,
     receiver: oneshot::Receiver<LookupReply>,
 }
 
-impl Future for WaitingPlace {
+impl Future for WaitSlot {
     type Output = LookupReply;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LookupReply> {
@@ -345,9 +350,9 @@ impl Future for WaitingPlace {
     }
 }
 
-impl Drop for WaitingPlace {
+impl Drop for WaitSlot {
     fn drop(&mut self) {
-        self.shared.lock().waits.leave(self.id);
+        self.shared.lock().waits.remove(self.id);
     }
 }
 
@@ -391,7 +396,7 @@ impl Drop for MemoryRegistration {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         // A server that never flushed has nothing to prove; a tombstone answers for the rest.
-        shared.bury(&mut state, self.key);
+        shared.make_tombstone(&mut state, self.key);
     }
 }
 

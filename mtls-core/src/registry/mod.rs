@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
 use crate::proto::binding::Association;
-use crate::proto::server::{Confirmation, HandshakeKeys, Patience, RegistrationId};
+use crate::proto::server::{Confirmation, HandshakeKeys, LookupMode, RegistrationId};
 
 pub use memory::{MemoryRegistry, MemoryRegistryLimits};
 
@@ -51,14 +51,14 @@ pub struct RegistryKey {
 /// Who asks for a handshake: the registry bounds what a stranger may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Asker {
+pub struct LookupRequester {
     /// The address of the side connection's peer.
     pub peer: IpAddr,
     /// Has this side connection confirmed a handshake before? What has not is evicted first.
     pub confirmed_before: bool,
 }
 
-impl Asker {
+impl LookupRequester {
     /// A side connection from `peer`.
     pub fn new(peer: IpAddr, confirmed_before: bool) -> Self {
         Self {
@@ -85,16 +85,16 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
         keys: HandshakeKeys,
     ) -> BoxFuture<'_, Result<Box<dyn Registration>, RegisterError>>;
 
-    /// Looks a handshake up; with [`Patience::UntilFlushed`] waits for it, within the registry's
+    /// Looks a handshake up; with [`LookupMode::UntilFlushed`] waits for it, within the registry's
     /// bounds (`docs/protocol.md`, section 3.3). Dropping the future gives its waiting place up.
     ///
-    /// With [`Patience::AtOnce`] the answer is about now: what it does not find, the client takes
+    /// With [`LookupMode::Immediate`] the answer is about now: what it does not find, the client takes
     /// for intercepted.
     fn look_up(
         &self,
         key: RegistryKey,
-        patience: Patience,
-        asker: Asker,
+        mode: LookupMode,
+        requester: LookupRequester,
     ) -> BoxFuture<'static, LookupReply>;
 
     /// The client's value checked on a side connection. Ignored unless the registration that the

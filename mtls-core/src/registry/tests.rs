@@ -19,8 +19,8 @@ fn keys() -> HandshakeKeys {
     HandshakeKeys::Tls13(SideSecrets::from_hello(&HelloHash([0; 32])))
 }
 
-fn asker(last: u8) -> Asker {
-    Asker {
+fn requester(last: u8) -> LookupRequester {
+    LookupRequester {
         peer: IpAddr::from([192, 0, 2, last]),
         confirmed_before: false,
     }
@@ -47,7 +47,10 @@ fn confirmed(key: RegistryKey, registration: RegistrationId) -> ConfirmedSide {
 }
 
 async fn found(registry: &MemoryRegistry, key: RegistryKey) -> Option<Found> {
-    match registry.look_up(key, Patience::AtOnce, asker(1)).await {
+    match registry
+        .look_up(key, LookupMode::Immediate, requester(1))
+        .await
+    {
         LookupReply::Found(found) => Some(found),
         LookupReply::Unknown => None,
         other => panic!("unexpected {other:?}"),
@@ -57,7 +60,7 @@ async fn found(registry: &MemoryRegistry, key: RegistryKey) -> Option<Found> {
 #[tokio::test]
 async fn an_open_waits_for_the_flush_and_done_does_not() {
     let registry = MemoryRegistry::default();
-    let mut early = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    let mut early = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
     assert!(poll!(&mut early).is_pending());
     let entry = registry.register(key(1), keys()).await.expect("a place");
     assert!(entry.status().opened, "the early one counts");
@@ -72,17 +75,17 @@ async fn an_open_waits_for_the_flush_and_done_does_not() {
 async fn dropping_a_look_up_gives_its_place_up() {
     let registry = MemoryRegistry::default();
     let waiting: Vec<_> = (0..4)
-        .map(|_| registry.look_up(key(1), Patience::UntilFlushed, asker(1)))
+        .map(|_| registry.look_up(key(1), LookupMode::UntilFlushed, requester(1)))
         .collect();
     assert_eq!(registry.waits(), 4);
-    let fifth = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    let fifth = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
     assert!(
         matches!(fifth.await, LookupReply::Busy),
         "one peer, one handshake"
     );
     drop(waiting);
     assert_eq!(registry.waits(), 0);
-    let mut again = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    let mut again = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
     assert!(poll!(&mut again).is_pending(), "its place is free");
 }
 
@@ -182,13 +185,13 @@ async fn a_stranger_makes_room_for_who_has_confirmed() {
         ..MemoryRegistryLimits::default()
     };
     let registry = MemoryRegistry::new(limits);
-    let first = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
-    let mut second = registry.look_up(key(2), Patience::UntilFlushed, asker(2));
-    let known = Asker {
+    let first = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
+    let mut second = registry.look_up(key(2), LookupMode::UntilFlushed, requester(2));
+    let known = LookupRequester {
         confirmed_before: true,
-        ..asker(3)
+        ..requester(3)
     };
-    let mut third = registry.look_up(key(3), Patience::UntilFlushed, known);
+    let mut third = registry.look_up(key(3), LookupMode::UntilFlushed, known);
     assert!(
         matches!(first.await, LookupReply::Busy),
         "the oldest stranger goes"
@@ -206,7 +209,9 @@ async fn a_full_registry_does_not_claim_that_a_handshake_is_unknown() {
     };
     let registry = MemoryRegistry::new(limits);
     let _first = registry.register(key(1), keys()).await.expect("a place");
-    let reply = registry.look_up(key(2), Patience::AtOnce, asker(1)).await;
+    let reply = registry
+        .look_up(key(2), LookupMode::Immediate, requester(1))
+        .await;
     assert!(matches!(reply, LookupReply::Busy));
 }
 
@@ -223,10 +228,10 @@ fn the_default_bounds_are_the_documented_ones() {
 #[tokio::test]
 async fn a_handshake_is_opened_by_a_look_up_of_its_own_only() {
     let registry = MemoryRegistry::default();
-    let _other = registry.look_up(key(2), Patience::UntilFlushed, asker(1));
+    let _other = registry.look_up(key(2), LookupMode::UntilFlushed, requester(1));
     let entry = registry.register(key(1), keys()).await.expect("a place");
     assert!(!entry.status().opened);
-    let _look_up = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    let _look_up = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
     assert!(entry.status().opened);
 }
 
@@ -237,8 +242,8 @@ async fn an_evicted_open_no_longer_counts() {
         ..MemoryRegistryLimits::default()
     };
     let registry = MemoryRegistry::new(limits);
-    let evicted = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
-    let _other = registry.look_up(key(2), Patience::UntilFlushed, asker(2));
+    let evicted = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
+    let _other = registry.look_up(key(2), LookupMode::UntilFlushed, requester(2));
     assert!(matches!(evicted.await, LookupReply::Busy));
     let entry = registry.register(key(1), keys()).await.expect("a place");
     assert!(!entry.status().opened);
@@ -248,9 +253,9 @@ async fn an_evicted_open_no_longer_counts() {
 async fn the_waits_of_one_peer_for_a_handshake_do_not_bound_another_peer() {
     let registry = MemoryRegistry::default();
     let waiting: Vec<_> = (0..4)
-        .map(|_| registry.look_up(key(1), Patience::UntilFlushed, asker(1)))
+        .map(|_| registry.look_up(key(1), LookupMode::UntilFlushed, requester(1)))
         .collect();
-    let mut other = registry.look_up(key(1), Patience::UntilFlushed, asker(2));
+    let mut other = registry.look_up(key(1), LookupMode::UntilFlushed, requester(2));
     assert!(poll!(&mut other).is_pending());
     // One of several places is given up: the others are still answered.
     drop(waiting.into_iter().next());
@@ -265,7 +270,7 @@ async fn a_flushed_handshake_is_found_without_waiting() {
     let registry = MemoryRegistry::default();
     let entry = registry.register(key(1), keys()).await.expect("a place");
     entry.flushed();
-    let reply = registry.look_up(key(1), Patience::UntilFlushed, asker(1));
+    let reply = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
     assert!(matches!(reply.await, LookupReply::Found(_)));
     assert_eq!(registry.handshakes(), 1);
 }

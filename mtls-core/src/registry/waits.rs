@@ -1,18 +1,18 @@
-//! The waiting places of Opens that came before their handshake (`docs/protocol.md`, section 3.3).
+//! The waiting slots of Opens that came before their handshake (`docs/protocol.md`, section 3.3).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use tokio::sync::oneshot;
 
-use super::{Asker, Found, LookupReply, RegistryKey};
-use crate::slots::{Entered, PlaceId, PlaceLimits, Places, network_of};
+use super::{Found, LookupReply, LookupRequester, RegistryKey};
+use crate::slots::{Inserted, SlotId, SlotLimits, SlotTable, network_of};
 
 /// Bounded in all, per peer, and per handshake and peer; who has confirmed nothing goes first.
 #[derive(Debug)]
 pub(super) struct Waits {
-    places: Places<Waiter>,
-    by_key: HashMap<RegistryKey, Vec<(PlaceId, IpAddr)>>,
+    slots: SlotTable<Waiter>,
+    by_key: HashMap<RegistryKey, Vec<(SlotId, IpAddr)>>,
     per_key_and_peer: usize,
 }
 
@@ -23,16 +23,16 @@ struct Waiter {
 }
 
 impl Waits {
-    pub(super) fn new(limits: PlaceLimits, per_key_and_peer: usize) -> Self {
+    pub(super) fn new(limits: SlotLimits, per_key_and_peer: usize) -> Self {
         Self {
-            places: Places::new(limits),
+            slots: SlotTable::new(limits),
             by_key: HashMap::new(),
             per_key_and_peer,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
     /// Is anybody waiting for this handshake?
@@ -41,12 +41,12 @@ impl Waits {
     }
 
     /// Takes a place. `None`: there is none to be had.
-    pub(super) fn enter(
+    pub(super) fn insert(
         &mut self,
         key: RegistryKey,
-        asker: Asker,
-    ) -> Option<(PlaceId, oneshot::Receiver<LookupReply>)> {
-        let peer = network_of(asker.peer);
+        requester: LookupRequester,
+    ) -> Option<(SlotId, oneshot::Receiver<LookupReply>)> {
+        let peer = network_of(requester.peer);
         let same = self.by_key.get(&key).map_or(0, |waiters| {
             waiters.iter().filter(|(_, other)| *other == peer).count()
         });
@@ -55,7 +55,9 @@ impl Waits {
         }
         let (reply, receiver) = oneshot::channel();
         let waiter = Waiter { key, reply };
-        let Entered { id, evicted } = self.places.enter(peer, asker.confirmed_before, waiter)?;
+        let Inserted { id, evicted } =
+            self.slots
+                .insert(peer, requester.confirmed_before, waiter)?;
         if let Some((place, waiter)) = evicted {
             self.unlist(&waiter.key, place);
             // One who has gone in the meantime needs no answer.
@@ -66,8 +68,8 @@ impl Waits {
     }
 
     /// Gives a place up.
-    pub(super) fn leave(&mut self, id: PlaceId) {
-        if let Some(waiter) = self.places.leave(id) {
+    pub(super) fn remove(&mut self, id: SlotId) {
+        if let Some(waiter) = self.slots.remove(id) {
             self.unlist(&waiter.key, id);
         }
     }
@@ -75,13 +77,13 @@ impl Waits {
     /// Answers everybody who waits for this handshake.
     pub(super) fn answer(&mut self, key: &RegistryKey, found: &Found) {
         for (id, _) in self.by_key.remove(key).unwrap_or_default() {
-            if let Some(waiter) = self.places.leave(id) {
+            if let Some(waiter) = self.slots.remove(id) {
                 let _ = waiter.reply.send(LookupReply::Found(found.clone()));
             }
         }
     }
 
-    fn unlist(&mut self, key: &RegistryKey, id: PlaceId) {
+    fn unlist(&mut self, key: &RegistryKey, id: SlotId) {
         if let Some(waiters) = self.by_key.get_mut(key) {
             waiters.retain(|(other, _)| *other != id);
             if waiters.is_empty() {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::first::First;
-use super::server_tunnel::ServerTunnel;
+use super::first::FirstBytes;
 use super::server::ServerRelay;
+use super::server_tunnel::ServerTunnel;
 use crate::error::{Error, TimedOut};
 use crate::observer::Event;
 use crate::path::Dial;
@@ -26,9 +26,9 @@ pub enum RelayAccepted<D: Dial, IO> {
 }
 
 /// The first bytes of either kind.
-enum Opened {
+enum FirstMessage {
     Side(Vec<u8>),
-    Tunnel(First),
+    Tunnel(FirstBytes),
 }
 
 impl<D: Dial> ServerRelay<D> {
@@ -56,23 +56,23 @@ impl<D: Dial> ServerRelay<D> {
         let opened = opened
             .await
             .unwrap_or(Err(Error::TimedOut(TimedOut::ClientHello)))
-            .inspect_err(|error| self.inner.sides.tell(&Event::Failed(error)))?;
+            .inspect_err(|error| self.inner.sides.notify(&Event::Failed(error)))?;
         Ok(match opened {
-            Opened::Side(received) => {
+            FirstMessage::Side(received) => {
                 let sides = Arc::clone(&self.inner.sides);
                 RelayAccepted::Side(SideConnection::new(sides, io, peer, received))
             }
-            Opened::Tunnel(first) => {
+            FirstMessage::Tunnel(first) => {
                 RelayAccepted::Tunnel(Box::new(ServerTunnel::new(self.clone(), io, peer, first)))
             }
         })
     }
 }
 
-async fn open<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Opened, Error> {
+async fn open<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<FirstMessage, Error> {
     let received = read_some(io).await?;
     Ok(match received.first() == Some(&GREETING[0]) {
-        true => Opened::Side(received),
-        false => Opened::Tunnel(First::read(io, received).await?),
+        true => FirstMessage::Side(received),
+        false => FirstMessage::Tunnel(FirstBytes::read(io, received).await?),
     })
 }

@@ -23,12 +23,12 @@ pub(super) struct HelloExchange<'a, C, S> {
     client: &'a mut C,
     server: &'a mut S,
     tap: HelloTap,
-    to_server: Held<'a>,
-    to_client: Held<'a>,
+    to_server: Direction<'a>,
+    to_client: Direction<'a>,
 }
 
 /// What was read from one end, and how much of it the other has got.
-struct Held<'a> {
+struct Direction<'a> {
     from: Role,
     bytes: Vec<u8>,
     passed: usize,
@@ -37,7 +37,7 @@ struct Held<'a> {
 
 /// What the hellos came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hellos {
+pub(super) enum HelloOutcome {
     /// TLS 1.3: the ServerHello is here, and held.
     Tls13(HelloHash),
     /// The server chose an older version.
@@ -67,14 +67,14 @@ where
             client,
             server,
             tap: first.tap,
-            to_server: Held::new(Role::Client, first.received, &counters.to_server),
-            to_client: Held::new(Role::Server, Vec::new(), &counters.to_client),
+            to_server: Direction::new(Role::Client, first.received, &counters.to_server),
+            to_client: Direction::new(Role::Server, Vec::new(), &counters.to_client),
         }
     }
 
     /// Passes hellos until the ServerHello, or until the tap gives up. The tap reads, and so this
     /// stores, at most 64 KiB of each direction.
-    pub(super) async fn run(&mut self) -> Result<Hellos, Error> {
+    pub(super) async fn run(&mut self) -> Result<HelloOutcome, Error> {
         self.to_server.pass_hello(&self.tap, self.server).await?;
         let mut from_client = vec![0; READ_BUFFER];
         let mut from_server = vec![0; READ_BUFFER];
@@ -100,21 +100,21 @@ where
         }
     }
 
-    async fn server_sent(&mut self, bytes: &[u8]) -> Result<Option<Hellos>, Error> {
+    async fn server_sent(&mut self, bytes: &[u8]) -> Result<Option<HelloOutcome>, Error> {
         if bytes.is_empty() {
             return Err(self.server_closed().await?);
         }
         self.to_client.bytes.extend_from_slice(bytes);
         match self.tap.server_bytes(bytes) {
-            Err(HelloError::NotTls13 { .. }) => return Ok(Some(Hellos::Older)),
+            Err(HelloError::NotTls13 { .. }) => return Ok(Some(HelloOutcome::Older)),
             Err(HelloError::Alert { description, .. }) => {
-                return Err(self.server_gave_up(description).await?);
+                return Err(self.server_alert(description).await?);
             }
-            Err(error) => return Ok(Some(Hellos::Unusable(error))),
+            Err(error) => return Ok(Some(HelloOutcome::Unusable(error))),
             Ok(()) => {}
         }
         if let Some(hello) = self.tap.hello() {
-            return Ok(Some(Hellos::Tls13(hello.hello_hash)));
+            return Ok(Some(HelloOutcome::Tls13(hello.hello_hash)));
         }
         self.to_client.pass_hello(&self.tap, self.client).await?;
         Ok(None)
@@ -123,7 +123,7 @@ where
     /// The server may have said why in a warning.
     async fn server_closed(&mut self) -> io::Result<Error> {
         match self.tap.warning() {
-            Some(description) => self.server_gave_up(description).await,
+            Some(description) => self.server_alert(description).await,
             None => {
                 let message = "the server closed before its hello was complete";
                 Ok(io::Error::new(io::ErrorKind::UnexpectedEof, message).into())
@@ -132,27 +132,27 @@ where
     }
 
     /// Passes the alert, which carries no keys and says to the client what went wrong.
-    async fn server_gave_up(&mut self, description: u8) -> io::Result<Error> {
+    async fn server_alert(&mut self, description: u8) -> io::Result<Error> {
         let end = self.tap.bytes_read(Role::Server);
         self.to_client.pass(end, self.client).await?;
         let alert = AlertDescription::from(description);
         Ok(rustls::Error::AlertReceived(alert).into())
     }
 
-    async fn client_sent(&mut self, bytes: &[u8]) -> Result<Option<Hellos>, Error> {
+    async fn client_sent(&mut self, bytes: &[u8]) -> Result<Option<HelloOutcome>, Error> {
         if bytes.is_empty() {
             return Err(InvalidMessage::EndedEarly.into());
         }
         self.to_server.bytes.extend_from_slice(bytes);
         if let Err(error) = self.tap.client_bytes(bytes) {
-            return Ok(Some(Hellos::Unusable(error)));
+            return Ok(Some(HelloOutcome::Unusable(error)));
         }
         self.to_server.pass_hello(&self.tap, self.server).await?;
         Ok(None)
     }
 }
 
-impl<'a> Held<'a> {
+impl<'a> Direction<'a> {
     fn new(from: Role, bytes: Vec<u8>, counter: &'a AtomicU64) -> Self {
         Self {
             from,

@@ -7,13 +7,13 @@ use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::verdict::Reason;
 
 /// The first bytes of a client.
-pub(super) enum First {
+pub(super) enum FirstBytes {
     Hello(Box<FirstHello>),
     /// Bytes that cannot be verified, and why.
-    Unfit(Vec<u8>, Reason),
+    Unverifiable(Vec<u8>, Reason),
 }
 
-impl First {
+impl FirstBytes {
     /// Reads on from `received` until the ClientHello is complete, or cannot be one.
     pub(super) async fn read<C: AsyncRead + Unpin>(
         client: &mut C,
@@ -23,12 +23,14 @@ impl First {
             received = read_some(client).await?;
         }
         if received.first() != Some(&TLS_HANDSHAKE) {
-            return Ok(Self::Unfit(received, Reason::NotTls));
+            return Ok(Self::Unverifiable(received, Reason::NotTls));
         }
         let hello = FirstHello::read(client, received).await?;
         Ok(match hello.tapped {
-            _ if hello.tap.offers_early_data() => Self::Unfit(hello.received, Reason::EarlyData),
-            Err(error) => Self::Unfit(hello.received, Reason::Hello(error)),
+            _ if hello.tap.offers_early_data() => {
+                Self::Unverifiable(hello.received, Reason::EarlyData)
+            }
+            Err(error) => Self::Unverifiable(hello.received, Reason::Hello(error)),
             Ok(()) => Self::Hello(Box::new(hello)),
         })
     }

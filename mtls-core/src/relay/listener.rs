@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::accept::RelayAccepted;
 use super::monitor::TunnelMonitor;
 use super::server::ServerRelay;
-use crate::accept::{Attendant, Door, SilentPlace, Takes};
+use crate::accept::{ConnectionHandler, ConnectionLimiter, ListenerKind, SilentSlot};
 use crate::accept::{Incoming, ListenerLimits};
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
@@ -21,18 +21,18 @@ use crate::path::{Dial, Path};
 /// Accepts connections of which some are for the target and some are side connections, and serves
 /// them. Dropping it ends what is under way.
 pub struct RelayListener<D: Dial = Path> {
-    host: Arc<Host<D>>,
+    handler: Arc<Handler<D>>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
 /// Is told of each tunnel when it begins; what it returns is dropped when the tunnel is over.
-type Observer = dyn Fn(TunnelMonitor, SocketAddr) -> Box<dyn Any + Send> + Send + Sync;
+type TunnelObserver = dyn Fn(TunnelMonitor, SocketAddr) -> Box<dyn Any + Send> + Send + Sync;
 
-struct Host<D: Dial> {
+struct Handler<D: Dial> {
     relay: ServerRelay<D>,
-    door: Arc<Door>,
-    observer: Box<Observer>,
+    limiter: Arc<ConnectionLimiter>,
+    observer: Box<TunnelObserver>,
     /// How many tunnels are open.
     tunnels: watch::Sender<usize>,
 }
@@ -40,8 +40,8 @@ struct Host<D: Dial> {
 impl<D: Dial> fmt::Debug for RelayListener<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RelayListener")
-            .field("relay", &self.host.relay)
-            .field("door", &self.host.door)
+            .field("relay", &self.handler.relay)
+            .field("limiter", &self.handler.limiter)
             .finish_non_exhaustive()
     }
 }
@@ -57,9 +57,9 @@ impl<D: Dial> RelayListener<D> {
         observer: impl Fn(TunnelMonitor, SocketAddr) -> W + Send + Sync + 'static,
     ) -> Self {
         Self {
-            host: Arc::new(Host {
+            handler: Arc::new(Handler {
                 relay,
-                door: Arc::new(Door::new(limits)),
+                limiter: Arc::new(ConnectionLimiter::new(limits)),
                 observer: Box::new(move |monitor, peer| Box::new(observer(monitor, peer))),
                 tunnels: watch::Sender::new(0),
             }),
@@ -73,7 +73,7 @@ impl<D: Dial> RelayListener<D> {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn add<I: Incoming>(&mut self, incoming: I) {
-        self.listen(incoming, Takes::Both);
+        self.listen(incoming, ListenerKind::TlsAndSide);
     }
 
     /// Listens for side connections elsewhere; TLS is refused there.
@@ -81,17 +81,17 @@ impl<D: Dial> RelayListener<D> {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn add_side<I: Incoming>(&mut self, incoming: I) {
-        self.listen(incoming, Takes::SidesOnly);
+        self.listen(incoming, ListenerKind::SideOnly);
     }
 
     /// How many connections have not sent a complete ClientHello yet.
     pub fn silent(&self) -> usize {
-        self.host.door.silent()
+        self.handler.limiter.silent()
     }
 
     /// How many tunnels are open.
     pub fn tunnels(&self) -> usize {
-        *self.host.tunnels.borrow()
+        *self.handler.tunnels.borrow()
     }
 
     /// Closes the listening sockets. What is under way goes on: tunnels, and the side connections
@@ -105,57 +105,57 @@ impl<D: Dial> RelayListener<D> {
     pub async fn drained(&self) {
         // The sender lives as long as `self`.
         let _ = self
-            .host
+            .handler
             .tunnels
             .subscribe()
             .wait_for(|open| *open == 0)
             .await;
     }
 
-    fn listen<I: Incoming>(&mut self, incoming: I, takes: Takes) {
-        let door = Arc::clone(&self.host.door);
-        let host = Arc::clone(&self.host);
+    fn listen<I: Incoming>(&mut self, incoming: I, kind: ListenerKind) {
+        let limiter = Arc::clone(&self.handler.limiter);
+        let handler = Arc::clone(&self.handler);
         let stop = self.stop.subscribe();
         self.tasks
-            .spawn(door.accept_loop(incoming, takes, host, stop));
+            .spawn(limiter.accept_loop(incoming, kind, handler, stop));
     }
 }
 
-impl<S, D> Attendant<S> for Host<D>
+impl<S, D> ConnectionHandler<S> for Handler<D>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     D: Dial,
 {
-    async fn attend(
+    async fn handle(
         &self,
         stream: S,
         peer: SocketAddr,
-        takes: Takes,
-        silent: SilentPlace,
+        kind: ListenerKind,
+        silent: SilentSlot,
     ) -> Result<(), Error> {
         let sides = &self.relay.inner.sides;
-        let failed = |error: &Error| sides.tell(&Event::Failed(error));
-        match (self.relay.accept(stream, peer).await?, takes) {
+        let failed = |error: &Error| sides.notify(&Event::Failed(error));
+        match (self.relay.accept(stream, peer).await?, kind) {
             (RelayAccepted::Side(side), _) => {
                 drop(silent);
                 side.run().await
             }
-            (RelayAccepted::Tunnel(_), Takes::SidesOnly) => {
+            (RelayAccepted::Tunnel(_), ListenerKind::SideOnly) => {
                 Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
             }
-            (RelayAccepted::Tunnel(tunnel), Takes::Both) => {
+            (RelayAccepted::Tunnel(tunnel), ListenerKind::TlsAndSide) => {
                 drop(silent);
                 let _open = OpenTunnel::count(&self.tunnels);
                 let _watch = (self.observer)(tunnel.monitor(), peer);
-                let patience = self.relay.inner.settings.handshake_timeout;
-                let turn = match self.door.turn(patience).await {
-                    Ok(turn) => turn,
+                let max_wait = self.relay.inner.settings.handshake_timeout;
+                let permit = match self.limiter.acquire_permit(max_wait).await {
+                    Ok(permit) => permit,
                     Err(busy) => {
                         tunnel.refuse(busy);
                         return Ok(());
                     }
                 };
-                tunnel.run_in_turn(turn).await;
+                tunnel.run_with_permit(permit).await;
                 Ok(())
             }
         }

@@ -16,9 +16,9 @@ mod finished;
 mod first;
 mod listener;
 mod monitor;
-mod server_tunnel;
 mod pump;
 mod server;
+mod server_tunnel;
 mod socket;
 mod tunnel;
 
@@ -26,6 +26,6 @@ pub use accept::RelayAccepted;
 pub use client::{ClientRelay, ClientRelayBuilder};
 pub use listener::RelayListener;
 pub use monitor::{TunnelBytes, TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
-pub use server_tunnel::ServerTunnel;
 pub use server::{ClientAddresses, ServerRelay, ServerRelayBuilder};
+pub use server_tunnel::ServerTunnel;
 pub use tunnel::{PolicyByName, Tunnel};

@@ -30,7 +30,7 @@ struct Shared {
     since: SystemTime,
     started: Instant,
     counters: Counters,
-    settled: Notify,
+    resolved: Notify,
     state: Mutex<State>,
 }
 
@@ -145,7 +145,7 @@ impl TunnelMonitor {
                 since: SystemTime::now(),
                 started: Instant::now(),
                 counters: Counters::default(),
-                settled: Notify::new(),
+                resolved: Notify::new(),
                 state: Mutex::new(state),
             }),
         }
@@ -177,8 +177,8 @@ impl TunnelMonitor {
 
     /// Completes when the tunnel is a plain relay, or over: when there is something to tell of it.
     /// Safe to drop.
-    pub async fn settled(&self) {
-        let mut notified = pin!(self.shared.settled.notified());
+    pub async fn wait_until_resolved(&self) {
+        let mut notified = pin!(self.shared.resolved.notified());
         notified.as_mut().enable();
         let stage = self.lock().stage;
         if matches!(stage, TunnelStage::Opening | TunnelStage::Verifying) {
@@ -190,7 +190,7 @@ impl TunnelMonitor {
         self.lock().exempt = true;
     }
 
-    pub(super) fn held_to(&self, policy: Policy) {
+    pub(super) fn set_policy(&self, policy: Policy) {
         self.lock().policy = policy;
     }
 
@@ -217,7 +217,7 @@ impl TunnelMonitor {
 
     pub(super) fn relaying(&self) {
         self.lock().stage = TunnelStage::Relaying;
-        self.shared.settled.notify_waiters();
+        self.shared.resolved.notify_waiters();
     }
 
     pub(super) fn failed(&self, error: Error) -> TunnelReport {
@@ -256,7 +256,7 @@ impl TunnelMonitor {
         let last = state.verdict.as_ref().map(VerdictHandle::get);
         state.verdict = last.map(VerdictHandle::fixed);
         drop(state);
-        self.shared.settled.notify_waiters();
+        self.shared.resolved.notify_waiters();
         self.report()
     }
 

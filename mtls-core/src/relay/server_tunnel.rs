@@ -11,15 +11,15 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::exchange::{HelloExchange, Hellos, send};
+use super::exchange::{HelloExchange, HelloOutcome, send};
 use super::finished::FinishedRecord;
-use super::first::First;
+use super::first::FirstBytes;
 use super::monitor::{TunnelMonitor, TunnelReport};
-use super::pump::{Broken, Counters, Means, Pipes, Pump, PumpEnd};
+use super::pump::{Broken, Counters, Pipes, Pump, PumpContext, PumpEnd};
 use super::server::{ClientAddresses, Inner, ServerRelay};
 use super::socket::{abort, as_tcp};
 use crate::error::{Error, TimedOut};
-use crate::evaluate::server::Judge;
+use crate::evaluate::server::ServerEvaluation;
 use crate::observer::Event;
 use crate::path::Dial;
 use crate::proto::binding::{Role, SideSecrets};
@@ -36,7 +36,7 @@ pub struct ServerTunnel<D: Dial, IO> {
     relay: ServerRelay<D>,
     client: IO,
     peer: SocketAddr,
-    first: First,
+    first: FirstBytes,
     monitor: TunnelMonitor,
 }
 
@@ -52,7 +52,12 @@ impl<D: Dial, IO> ServerTunnel<D, IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    pub(super) fn new(relay: ServerRelay<D>, client: IO, peer: SocketAddr, first: First) -> Self {
+    pub(super) fn new(
+        relay: ServerRelay<D>,
+        client: IO,
+        peer: SocketAddr,
+        first: FirstBytes,
+    ) -> Self {
         let inner = &relay.inner;
         Self {
             monitor: TunnelMonitor::new(inner.target.clone(), inner.settings.policy),
@@ -70,7 +75,7 @@ where
 
     /// Gives the tunnel up before it has begun.
     pub(super) fn refuse(self, error: Error) -> TunnelReport {
-        self.relay.inner.sides.tell(&Event::Failed(&error));
+        self.relay.inner.sides.notify(&Event::Failed(&error));
         self.monitor.failed(error)
     }
 
@@ -78,12 +83,12 @@ where
     ///
     /// What refuses a tunnel closes it; the report says why, in its verdict and its error.
     pub async fn run(self) -> TunnelReport {
-        self.run_in_turn(()).await
+        self.run_with_permit(()).await
     }
 
-    /// The same; drops `turn` when the handshake is over.
-    #[tracing::instrument(name = "passage", level = "debug", skip_all, fields(peer = %self.peer))]
-    pub(super) async fn run_in_turn<T>(self, turn: T) -> TunnelReport {
+    /// The same; drops `permit` when the handshake is over.
+    #[tracing::instrument(name = "server_tunnel", level = "debug", skip_all, fields(peer = %self.peer))]
+    pub(super) async fn run_with_permit<T>(self, permit: T) -> TunnelReport {
         let Self {
             relay,
             mut client,
@@ -94,10 +99,10 @@ where
         let sides = &relay.inner.sides;
         let Ok(_permit) = relay.inner.tunnels.try_acquire() else {
             let busy = Error::TimedOut(TimedOut::Busy);
-            sides.tell(&Event::Failed(&busy));
+            sides.notify(&Event::Failed(&busy));
             return monitor.failed(busy);
         };
-        let opening = Opening {
+        let setup = ServerTunnelSetup {
             inner: &relay.inner,
             monitor: &monitor,
             peer,
@@ -105,17 +110,17 @@ where
             local: as_tcp(&client).and_then(|tcp| tcp.local_addr().ok()),
         };
         // On the heap, and gone before the long part of a tunnel's life.
-        let opened = Box::pin(opening.open(&mut client, first, turn)).await;
+        let opened = Box::pin(setup.open(&mut client, first, permit)).await;
         match opened {
             Ok((mut server, pump)) => {
-                sides.passed(|| monitor.report().verdict);
+                sides.notify_passed(|| monitor.report().verdict);
                 monitor.relaying();
-                let means = Means {
+                let context = PumpContext {
                     counters: monitor.counters(),
                     pipes: &relay.inner.pipes,
                     idle: relay.inner.settings.idle,
                 };
-                let end = pump.run(&mut client, &mut server, means).await;
+                let end = pump.run(&mut client, &mut server, context).await;
                 monitor.pumped(end)
             }
             Err(error) => {
@@ -124,7 +129,7 @@ where
                 if !matches!(error, Error::Dial(_)) {
                     abort(&client);
                 }
-                sides.tell(&Event::Failed(&error));
+                sides.notify(&Event::Failed(&error));
                 monitor.failed(error)
             }
         }
@@ -132,7 +137,7 @@ where
 }
 
 /// Everything up to the moment when a tunnel is a plain relay.
-struct Opening<'a, D: Dial> {
+struct ServerTunnelSetup<'a, D: Dial> {
     inner: &'a Inner<D>,
     monitor: &'a TunnelMonitor,
     peer: SocketAddr,
@@ -142,52 +147,55 @@ struct Opening<'a, D: Dial> {
 }
 
 /// What the hellos came to.
-struct Met<S> {
+struct AfterHellos<S> {
     server: S,
     pump: Pump,
     registration: Option<Arc<dyn Registration>>,
     /// Why the handshake cannot be verified, where it cannot.
-    unfit: Option<Reason>,
+    unverifiable: Option<Reason>,
 }
 
-impl<D: Dial> Opening<'_, D> {
+impl<D: Dial> ServerTunnelSetup<'_, D> {
     async fn open<C, T>(
         &self,
         client: &mut C,
-        first: First,
-        turn: T,
+        first: FirstBytes,
+        permit: T,
     ) -> Result<(D::Stream, Pump), Error>
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let hello = match first {
-            First::Hello(hello) => *hello,
-            First::Unfit(received, reason) => return self.pass_unfit(received, reason).await,
+            FirstBytes::Hello(hello) => *hello,
+            FirstBytes::Unverifiable(received, reason) => {
+                return self.pass_unverifiable(received, reason).await;
+            }
         };
-        let met = timeout_at(self.handshake_end(), self.meet(client, hello)).await;
-        let mut met = met.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
-        let judge = self.judge(Times {
+        let after = timeout_at(self.handshake_end(), self.relay_hellos(client, hello)).await;
+        let mut after = after.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
+        let evaluation = self.evaluation(Times {
             tls: Some(self.started.elapsed()),
             ..Times::default()
         });
         let mut report = TlsReport::default();
-        if met.unfit.is_none() {
+        if after.unverifiable.is_none() {
             report.version = Some("TLSv1.3".to_owned());
-            self.hold(&judge, client, &mut met, turn).await?;
+            self.await_confirm(&evaluation, client, &mut after, permit)
+                .await?;
         }
-        let handle = judge.conclude(met.registration, met.unfit, report)?;
+        let handle = evaluation.conclude(after.registration, after.unverifiable, report)?;
         self.monitor.decided(handle, None);
-        Ok((met.server, met.pump))
+        Ok((after.server, after.pump))
     }
 
     /// Passes what cannot be verified, where the policy allows that.
-    async fn pass_unfit(
+    async fn pass_unverifiable(
         &self,
         received: Vec<u8>,
         reason: Reason,
     ) -> Result<(D::Stream, Pump), Error> {
-        let judge = self.judge(Times::default());
-        let handle = judge.conclude(None, Some(reason), TlsReport::default())?;
+        let evaluation = self.evaluation(Times::default());
+        let handle = evaluation.conclude(None, Some(reason), TlsReport::default())?;
         self.monitor.decided(handle, None);
         Ok((self.dial().await?, Pump::new(received, Vec::new())))
     }
@@ -210,9 +218,9 @@ impl<D: Dial> Opening<'_, D> {
         self.started + self.inner.settings.handshake_timeout
     }
 
-    fn judge(&self, times: Times) -> Judge {
+    fn evaluation(&self, times: Times) -> ServerEvaluation {
         let settings = &self.inner.settings;
-        Judge {
+        ServerEvaluation {
             policy: settings.policy,
             deadline: settings.deadline,
             started: self.started,
@@ -223,7 +231,11 @@ impl<D: Dial> Opening<'_, D> {
     }
 
     /// Passes the hellos, and registers them before the ServerHello leaves.
-    async fn meet<C>(&self, client: &mut C, hello: FirstHello) -> Result<Met<D::Stream>, Error>
+    async fn relay_hellos<C>(
+        &self,
+        client: &mut C,
+        hello: FirstHello,
+    ) -> Result<AfterHellos<D::Stream>, Error>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -235,13 +247,13 @@ impl<D: Dial> Opening<'_, D> {
         let mut exchange = HelloExchange::new(client, &mut server, hello, counters);
         let hellos = exchange.run().await?;
         let mut unsent = exchange.into_unsent();
-        let (keys, unfit) = match hellos {
-            Hellos::Tls13(hash) => {
+        let (keys, unverifiable) = match hellos {
+            HelloOutcome::Tls13(hash) => {
                 let secrets = SideSecrets::from_hello(&hash);
                 (Some(HandshakeKeys::Tls13(secrets)), None)
             }
-            Hellos::Older => (Some(HandshakeKeys::Older), Some(Reason::NotTls13)),
-            Hellos::Unusable(error) => (None, Some(Reason::Hello(error))),
+            HelloOutcome::Older => (Some(HandshakeKeys::Older), Some(Reason::NotTls13)),
+            HelloOutcome::Unusable(error) => (None, Some(Reason::Hello(error))),
         };
         let mut registration = None;
         if let (Some(association), Some(keys)) = (association, keys) {
@@ -250,58 +262,59 @@ impl<D: Dial> Opening<'_, D> {
             unsent.to_client = Vec::new();
             registration.iter().for_each(|entry| entry.flushed());
         }
-        Ok(Met {
+        Ok(AfterHellos {
             server,
             pump: Pump::new(unsent.to_server, unsent.to_client),
             registration,
-            unfit,
+            unverifiable,
         })
     }
 
     /// Holds what the client sends after its last hello back as long as the policy says
     /// (`docs/protocol.md`, section 6.2), while the server's bytes pass. Under
-    /// [`Policy::Prefer`] the end of the client's handshake passes too, and drops `turn`: a client
+    /// [`Policy::Prefer`] the end of the client's handshake passes too, and drops `permit`: a client
     /// may be silent for long after it.
-    async fn hold<C, T>(
+    async fn await_confirm<C, T>(
         &self,
-        judge: &Judge,
+        evaluation: &ServerEvaluation,
         client: &mut C,
-        met: &mut Met<D::Stream>,
-        turn: T,
+        after: &mut AfterHellos<D::Stream>,
+        permit: T,
     ) -> Result<(), Error>
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let Some(registration) = &met.registration else {
+        let Some(registration) = &after.registration else {
             return Ok(());
         };
-        let mut held = HeldTunnel {
+        let mut gated = GatedTunnel {
             client,
-            server: &mut met.server,
-            pump: &mut met.pump,
+            server: &mut after.server,
+            pump: &mut after.pump,
             counters: self.monitor.counters(),
             pipes: &self.inner.pipes,
         };
-        let end = match judge.policy {
+        let end = match evaluation.policy {
             Policy::Observe => return Ok(()),
-            Policy::Require => judge.end(),
+            Policy::Require => evaluation.confirm_deadline(),
             Policy::Prefer => {
-                let handshake = timeout_at(self.handshake_end(), held.end_of_handshake()).await;
+                let handshake = timeout_at(self.handshake_end(), gated.end_of_handshake()).await;
                 handshake.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
-                drop(turn);
+                drop(permit);
                 // A tunnel that is silent for too long is left to the pump.
                 let idle = self.inner.settings.idle;
-                if let Ok(first) = timeout(idle, held.first_bytes(registration.confirmed())).await {
+                if let Ok(first) = timeout(idle, gated.first_bytes(registration.confirmed())).await
+                {
                     first?;
                 }
                 if !registration.status().opened {
                     return Ok(());
                 }
-                Instant::now() + judge.deadline
+                Instant::now() + evaluation.deadline
             }
         };
         // Whether it was confirmed is read from the registration afterwards.
-        let _ = held
+        let _ = gated
             .until(timeout_at(end, registration.confirmed()))
             .await?;
         Ok(())
@@ -309,7 +322,7 @@ impl<D: Dial> Opening<'_, D> {
 }
 
 /// A tunnel whose client is held back.
-struct HeldTunnel<'a, C, S> {
+struct GatedTunnel<'a, C, S> {
     client: &'a mut C,
     server: &'a mut S,
     pump: &'a mut Pump,
@@ -317,7 +330,7 @@ struct HeldTunnel<'a, C, S> {
     pipes: &'a Pipes,
 }
 
-impl<C, S> HeldTunnel<'_, C, S>
+impl<C, S> GatedTunnel<'_, C, S>
 where
     C: AsyncRead + AsyncWrite + Unpin + 'static,
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -327,7 +340,7 @@ where
         let mut record = FinishedRecord::default();
         let (mut due, mut over) = (0, false);
         poll_fn(|cx| {
-            self.poll_down(cx)?;
+            self.poll_to_client(cx)?;
             let passed = self.poll_record(cx, &mut record, &mut due, &mut over);
             passed.map_err(|broken| broken_by(broken.end(Role::Client)))
         })
@@ -342,17 +355,17 @@ where
         over: &mut bool,
     ) -> Poll<Result<(), Broken>> {
         let counter = &self.counters.to_server;
-        let up = &mut self.pump.up;
+        let to_server = &mut self.pump.to_server;
         loop {
-            ready!(up.poll_release(cx, self.server, counter, due))?;
+            ready!(to_server.poll_release(cx, self.server, counter, due))?;
             if *over {
                 return Poll::Ready(Ok(()));
             }
-            ready!(up.poll_fill(cx, self.client))?;
+            ready!(to_server.poll_fill(cx, self.client))?;
             // The client has closed: there is nothing more to pass.
-            *over = up.filled().is_empty();
+            *over = to_server.filled().is_empty();
             if !*over {
-                (*due, *over) = record.part_of(up.filled());
+                (*due, *over) = record.part_of(to_server.filled());
             }
         }
     }
@@ -362,11 +375,11 @@ where
     async fn first_bytes(&mut self, other: impl Future<Output = ()>) -> Result<(), Error> {
         let mut other = pin!(other);
         poll_fn(|cx| {
-            self.poll_down(cx)?;
+            self.poll_to_client(cx)?;
             if other.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            let filled = self.pump.up.poll_fill(cx, self.client);
+            let filled = self.pump.to_server.poll_fill(cx, self.client);
             filled.map_err(|broken| broken_by(broken.end(Role::Client)))
         })
         .await
@@ -375,16 +388,16 @@ where
     async fn until<F: Future>(&mut self, other: F) -> Result<F::Output, Error> {
         let mut other = pin!(other);
         poll_fn(|cx| {
-            self.poll_down(cx)?;
+            self.poll_to_client(cx)?;
             other.as_mut().poll(cx).map(Ok)
         })
         .await
     }
 
-    fn poll_down(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+    fn poll_to_client(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
         let counter = &self.counters.to_client;
-        let down = &mut self.pump.down;
-        match down.poll(cx, self.server, self.client, counter, self.pipes) {
+        let to_client = &mut self.pump.to_client;
+        match to_client.poll(cx, self.server, self.client, counter, self.pipes) {
             Poll::Ready(Err(broken)) => Err(broken_by(broken.end(Role::Server))),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }

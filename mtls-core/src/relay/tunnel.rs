@@ -12,12 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 
 use super::client::{ClientRelay, Inner};
-use super::exchange::{HelloExchange, Hellos};
-use super::first::First;
+use super::exchange::{HelloExchange, HelloOutcome};
+use super::first::FirstBytes;
 use super::monitor::{TunnelMonitor, TunnelReport};
-use super::pump::{Means, Pump};
+use super::pump::{Pump, PumpContext};
 use crate::error::{Error, TimedOut};
-use crate::evaluate::client::{Finding, Judge, PrimaryTls};
+use crate::evaluate::client::{ClientEvaluation, Evaluated, PrimaryTls};
 use crate::path::{Dial, Endpoint};
 use crate::proto::binding::{Association, SideSecrets};
 use crate::proto::client::TlsVersion;
@@ -144,7 +144,7 @@ impl<D: Dial> Tunnel<D> {
     pub fn restrict_to(&mut self, policy: Policy) {
         if policy.is_stricter_than(self.settings.policy) {
             self.settings.policy = policy;
-            self.monitor.held_to(policy);
+            self.monitor.set_policy(policy);
         }
     }
 
@@ -166,7 +166,7 @@ impl<D: Dial> Tunnel<D> {
             by_name,
             monitor,
         } = self;
-        let opening = Opening {
+        let setup = TunnelSetup {
             inner: &relay.inner,
             target: &target,
             settings,
@@ -174,19 +174,19 @@ impl<D: Dial> Tunnel<D> {
             monitor: &monitor,
         };
         // On the heap, and gone before the long part of a tunnel's life.
-        let opened = match exempt {
-            true => Box::pin(opening.pass(primary, received)).await,
-            false => Box::pin(opening.open(&mut client, primary, received)).await,
+        let allowed = match exempt {
+            true => Box::pin(setup.pass(primary, received)).await,
+            false => Box::pin(setup.open(&mut client, primary, received)).await,
         };
-        match opened {
-            Ok(Opened { mut server, pump }) => {
+        match allowed {
+            Ok(AllowedTunnel { mut server, pump }) => {
                 monitor.relaying();
-                let means = Means {
+                let context = PumpContext {
                     counters: monitor.counters(),
                     pipes: &relay.inner.pipes,
                     idle: relay.inner.idle,
                 };
-                let end = pump.run(&mut client, &mut server, means).await;
+                let end = pump.run(&mut client, &mut server, context).await;
                 monitor.pumped(end)
             }
             Err(error) => {
@@ -198,7 +198,7 @@ impl<D: Dial> Tunnel<D> {
 }
 
 /// Everything up to the moment when a tunnel is a plain relay.
-struct Opening<'a, D: Dial> {
+struct TunnelSetup<'a, D: Dial> {
     inner: &'a Inner<D>,
     target: &'a Endpoint,
     settings: Settings,
@@ -207,23 +207,23 @@ struct Opening<'a, D: Dial> {
 }
 
 /// A tunnel that the policy lets pass.
-struct Opened<S> {
+struct AllowedTunnel<S> {
     server: S,
     pump: Pump,
 }
 
-impl<D: Dial> Opening<'_, D> {
+impl<D: Dial> TunnelSetup<'_, D> {
     /// Of an exempt tunnel.
     async fn pass(
         &self,
         primary: Option<Primary<D::Stream>>,
         received: Vec<u8>,
-    ) -> Result<Opened<D::Stream>, Error> {
+    ) -> Result<AllowedTunnel<D::Stream>, Error> {
         let primary = match primary {
             Some(primary) => primary,
             None => dial(&self.inner.paths.primary, self.target).await?,
         };
-        Ok(Opened {
+        Ok(AllowedTunnel {
             server: primary.stream,
             pump: Pump::new(received, Vec::new()),
         })
@@ -234,7 +234,7 @@ impl<D: Dial> Opening<'_, D> {
         client: &mut C,
         primary: Option<Primary<D::Stream>>,
         received: Vec<u8>,
-    ) -> Result<Opened<D::Stream>, Error>
+    ) -> Result<AllowedTunnel<D::Stream>, Error>
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -246,22 +246,22 @@ impl<D: Dial> Opening<'_, D> {
             }
         });
         let mut dial = pin!(dial);
-        match self.first(client, received, dial.as_mut()).await? {
-            First::Hello(hello) => {
-                let opening = self.for_name(hello.tap.server_name());
-                opening.verify(client, *hello, dial, started).await
+        match self.first_bytes(client, received, dial.as_mut()).await? {
+            FirstBytes::Hello(hello) => {
+                let setup = self.for_name(hello.tap.server_name());
+                setup.verify(client, *hello, dial, started).await
             }
-            First::Unfit(received, reason) => {
+            FirstBytes::Unverifiable(received, reason) => {
                 dial.as_mut().await;
-                let primary = taken(dial)?;
+                let primary = take_output(dial)?;
                 let times = Times {
                     connected: Some(started.elapsed()),
                     ..Times::default()
                 };
-                let judge = self.judge(&primary, times, None);
-                let finding = unverified(reason);
-                self.decide(&judge, finding, &PrimaryTls::default(), &[])?;
-                Ok(Opened {
+                let evaluation = self.evaluation(&primary, times, None);
+                let evaluated = unverified(reason);
+                self.apply_policy(&evaluation, evaluated, &PrimaryTls::default(), &[])?;
+                Ok(AllowedTunnel {
                     server: primary.stream,
                     pump: Pump::new(received, Vec::new()),
                 })
@@ -270,19 +270,19 @@ impl<D: Dial> Opening<'_, D> {
     }
 
     /// The client's first bytes, while the target is dialled. A dial that fails ends the wait.
-    async fn first<C, F>(
+    async fn first_bytes<C, F>(
         &self,
         client: &mut C,
         received: Vec<u8>,
         mut dial: Pin<&mut MaybeDone<F>>,
-    ) -> Result<First, Error>
+    ) -> Result<FirstBytes, Error>
     where
         C: AsyncRead + Unpin,
         F: Future<Output = Result<Primary<D::Stream>, Error>>,
     {
         let mut first = pin!(timeout(
             self.settings.handshake_timeout,
-            First::read(client, received)
+            FirstBytes::read(client, received)
         ));
         let first = poll_fn(|cx| {
             let dialed = dial.as_mut().poll(cx);
@@ -295,7 +295,7 @@ impl<D: Dial> Opening<'_, D> {
         .await;
         match first {
             Some(first) => first.map_err(|_| Error::TimedOut(TimedOut::ClientHello))?,
-            None => Err(taken(dial).err().unwrap_or_else(gone)),
+            None => Err(take_output(dial).err().unwrap_or_else(missing_state)),
         }
     }
 
@@ -305,7 +305,7 @@ impl<D: Dial> Opening<'_, D> {
         let named = name.and_then(|name| self.by_name?(name));
         if let Some(policy) = named.filter(|named| named.is_stricter_than(settings.policy)) {
             settings.policy = policy;
-            self.monitor.held_to(policy);
+            self.monitor.set_policy(policy);
         }
         Self { settings, ..*self }
     }
@@ -316,12 +316,12 @@ impl<D: Dial> Opening<'_, D> {
         hello: FirstHello,
         mut dial: Pin<&mut MaybeDone<F>>,
         started: Instant,
-    ) -> Result<Opened<D::Stream>, Error>
+    ) -> Result<AllowedTunnel<D::Stream>, Error>
     where
         C: AsyncRead + AsyncWrite + Unpin,
         F: Future<Output = Result<Primary<D::Stream>, Error>>,
     {
-        let association = hello.tap.association().ok_or_else(gone)?;
+        let association = hello.tap.association().ok_or_else(missing_state)?;
         let server_name = hello.tap.server_name();
         self.monitor.verifying(Some(association), server_name);
         let inner = self.inner;
@@ -329,37 +329,39 @@ impl<D: Dial> Opening<'_, D> {
         let shared = SideShared::new(&inner.paths, inner.random, endpoint);
         let mut verification = Verification::start(shared, &self.settings, association, started)?;
         verification.during(dial.as_mut()).await?;
-        let mut primary = taken(dial)?;
+        let mut primary = take_output(dial)?;
         let counters = self.monitor.counters();
         let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
         let hellos = verification
             .handshake(pin!(exchange.run()), primary.route.as_ref())
             .await?;
         let unsent = exchange.into_unsent();
-        let (tls, complete) = seen(hellos);
+        let (tls, complete) = handshake_of(hellos);
         let complete = complete
             .as_ref()
             .map(|(version, secrets)| (*version, secrets));
         verification.conclude(complete).await?;
-        let judge = self.judge(&primary, verification.times, Some(association));
-        let finding = match hellos {
-            Hellos::Unusable(error) => unverified(Reason::Hello(error)),
-            Hellos::Tls13(_) | Hellos::Older => judge.find(&verification.paths),
+        let evaluation = self.evaluation(&primary, verification.times, Some(association));
+        let evaluated = match hellos {
+            HelloOutcome::Unusable(error) => unverified(Reason::Hello(error)),
+            HelloOutcome::Tls13(_) | HelloOutcome::Older => {
+                evaluation.evaluate(&verification.paths)
+            }
         };
-        self.decide(&judge, finding, &tls, &verification.paths)?;
-        Ok(Opened {
+        self.apply_policy(&evaluation, evaluated, &tls, &verification.paths)?;
+        Ok(AllowedTunnel {
             server: primary.stream,
             pump: Pump::new(unsent.to_server, unsent.to_client),
         })
     }
 
-    fn judge<'b>(
+    fn evaluation<'b>(
         &'b self,
         primary: &Primary<D::Stream>,
         times: Times,
         association: Option<Association>,
-    ) -> Judge<'b> {
-        Judge {
+    ) -> ClientEvaluation<'b> {
+        ClientEvaluation {
             settings: &self.settings,
             target: self.target,
             association,
@@ -369,31 +371,31 @@ impl<D: Dial> Opening<'_, D> {
         }
     }
 
-    fn decide(
+    fn apply_policy(
         &self,
-        judge: &Judge<'_>,
-        finding: Finding,
+        evaluation: &ClientEvaluation<'_>,
+        evaluated: Evaluated,
         tls: &PrimaryTls<'_>,
         sides: &[SidePath],
     ) -> Result<(), Error> {
-        let decided = judge.decide(finding, tls, sides)?;
-        let verdict = VerdictHandle::fixed(decided.verdict);
-        self.monitor.decided(verdict, decided.evidence);
+        let allowed = evaluation.apply_policy(evaluated, tls, sides)?;
+        let verdict = VerdictHandle::fixed(allowed.verdict);
+        self.monitor.decided(verdict, allowed.evidence);
         Ok(())
     }
 }
 
 /// What a relay sees of a handshake. For it TLS is complete when the ServerHello is here
 /// (`docs/protocol.md`, section 5.5).
-fn seen(hellos: Hellos) -> (PrimaryTls<'static>, Option<(TlsVersion, SideSecrets)>) {
+fn handshake_of(hellos: HelloOutcome) -> (PrimaryTls<'static>, Option<(TlsVersion, SideSecrets)>) {
     let mut tls = PrimaryTls::default();
     let complete = match hellos {
-        Hellos::Tls13(hash) => {
+        HelloOutcome::Tls13(hash) => {
             tls.report.version = Some("TLSv1.3".to_owned());
             Some((TlsVersion::Tls13, SideSecrets::from_hello(&hash)))
         }
-        Hellos::Older => Some((TlsVersion::Older, SideSecrets::default())),
-        Hellos::Unusable(_) => None,
+        HelloOutcome::Older => Some((TlsVersion::Older, SideSecrets::default())),
+        HelloOutcome::Unusable(_) => None,
     };
     (tls, complete)
 }
@@ -403,17 +405,17 @@ async fn dial<D: Dial>(path: &D, target: &Endpoint) -> Result<Primary<D::Stream>
     Ok(dialed.map_err(|error| Error::Dial(Box::new(error)))?.into())
 }
 
-fn taken<T, F: Future<Output = Result<T, Error>>>(dial: Pin<&mut MaybeDone<F>>) -> F::Output {
-    dial.take_output().unwrap_or_else(|| Err(gone()))
+fn take_output<T, F: Future<Output = Result<T, Error>>>(dial: Pin<&mut MaybeDone<F>>) -> F::Output {
+    dial.take_output().unwrap_or_else(|| Err(missing_state()))
 }
 
 /// What cannot be reached: a result that is taken twice, an association that is not there.
-fn gone() -> Error {
+fn missing_state() -> Error {
     std::io::Error::other("the tunnel's state is gone").into()
 }
 
-fn unverified(reason: Reason) -> Finding {
-    Finding {
+fn unverified(reason: Reason) -> Evaluated {
+    Evaluated {
         outcome: Outcome::Unverified(reason),
         side: None,
     }

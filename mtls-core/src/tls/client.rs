@@ -24,13 +24,13 @@ const TICKETS_PER_SERVER: usize = 8;
 pub(crate) struct TlsSettings {
     config: ClientConfig,
     tickets: Option<Arc<dyn ClientSessionStore>>,
-    placeholder: TlsConnector,
+    stub: TlsConnector,
 }
 
 /// A handshake whose ClientHello is ready to leave.
 pub(crate) struct ClientHello {
     connection: ClientConnection,
-    placeholder: TlsConnector,
+    stub: TlsConnector,
     name: ServerName<'static>,
     tap: HelloTap,
     first_flight: Vec<u8>,
@@ -57,7 +57,7 @@ impl TlsSettings {
             config.resumption = Resumption::disabled();
         }
         Self {
-            placeholder: placeholder(&config),
+            stub: stub_connector(&config),
             config,
             tickets,
         }
@@ -88,7 +88,7 @@ impl TlsSettings {
         .ok_or_else(|| rustls::Error::General("the TLS stack wrote no ClientHello".into()))?;
         Ok(ClientHello {
             connection,
-            placeholder: self.placeholder.clone(),
+            stub: self.stub.clone(),
             name,
             tap,
             first_flight,
@@ -117,7 +117,7 @@ impl ClientHello {
         let hello = self.tap.hello();
         let connection = self.connection;
         let tls = self
-            .placeholder
+            .stub
             .connect_with(self.name, io, |place| *place = connection)
             .await?;
         Ok(Complete {
@@ -183,7 +183,7 @@ pub(crate) fn version(connection: &ClientConnection) -> TlsVersion {
 
 /// tokio-rustls makes a connection of its own before it takes ours. One that offers TLS 1.2
 /// generates no key shares, so it costs next to nothing; it is dropped before it is used.
-fn placeholder(config: &ClientConfig) -> TlsConnector {
+fn stub_connector(config: &ClientConfig) -> TlsConnector {
     let provider: Arc<CryptoProvider> = Arc::clone(config.crypto_provider());
     let cheap = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS12])

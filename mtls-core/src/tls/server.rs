@@ -21,7 +21,7 @@ use crate::proto::error::HelloError;
 use crate::proto::server::HandshakeKeys;
 
 /// How long a client that is refused may take to go, and how much of what it sends is read.
-const LINGER: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_UNREAD: u64 = 64 * 1024;
 
 /// The label of RFC 8446's exporter secret in a key log.
@@ -30,7 +30,7 @@ const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 /// A caller's configuration, made fit: no early data, no half-RTT data.
 pub(crate) struct TlsSettings {
     config: ServerConfig,
-    placeholder: TlsAcceptor,
+    stub: TlsAcceptor,
 }
 
 /// A connection whose ClientHello has been read, and not processed yet. What cannot be one is left
@@ -45,7 +45,7 @@ pub(crate) struct FirstFlight<IO> {
     io: IO,
     connection: ServerConnection,
     output: Vec<u8>,
-    placeholder: TlsAcceptor,
+    stub: TlsAcceptor,
     /// The handshake's name; `None` where the ClientHello could not be read.
     pub(crate) association: Option<Association>,
     /// What to register under it; `None` where there is nothing to compare.
@@ -58,7 +58,7 @@ impl TlsSettings {
         config.max_early_data_size = 0;
         config.send_half_rtt_data = false;
         Self {
-            placeholder: placeholder(&config),
+            stub: stub_acceptor(&config),
             config,
         }
     }
@@ -108,7 +108,7 @@ impl TlsSettings {
                     io,
                     connection,
                     output,
-                    placeholder: self.placeholder.clone(),
+                    stub: self.stub.clone(),
                     association: tap.association(),
                     registers,
                 });
@@ -138,13 +138,11 @@ where
         drop(std::mem::take(&mut self.output));
         flushed();
         let connection = self.connection;
-        let accept = self
-            .placeholder
-            .accept_with(self.io, |place| *place = connection);
+        let accept = self.stub.accept_with(self.io, |place| *place = connection);
         match accept.into_fallible().await {
             Ok(tls) => Ok(tls),
             Err((error, io)) => {
-                let _ = timeout(LINGER, say_goodbye(io)).await;
+                let _ = timeout(CLOSE_TIMEOUT, close_after_alert(io)).await;
                 Err(error.into())
             }
         }
@@ -153,7 +151,7 @@ where
 
 /// Ends a connection so that the alert arrives. A client of TLS 1.3 may have sent its request
 /// already, and a socket that is closed with bytes unread takes back what it has sent.
-async fn say_goodbye<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) -> std::io::Result<()> {
+async fn close_after_alert<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) -> std::io::Result<()> {
     io.shutdown().await?;
     let mut rest = (&mut io).take(MAX_UNREAD);
     tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;
@@ -207,7 +205,7 @@ impl KeyLog for CaptureExporter {
 }
 
 /// tokio-rustls makes a connection of its own before it takes ours; it is dropped unused.
-fn placeholder(config: &ServerConfig) -> TlsAcceptor {
+fn stub_acceptor(config: &ServerConfig) -> TlsAcceptor {
     let provider: Arc<CryptoProvider> = Arc::clone(config.crypto_provider());
     let cheap = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

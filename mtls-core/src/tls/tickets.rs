@@ -12,17 +12,17 @@ use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSes
 use rustls::pki_types::ServerName;
 
 /// How many tickets one connection may hold back; servers send two to four.
-const MAX_HELD: usize = 8;
+const MAX_WITHHELD: usize = 8;
 
 /// One connection's view of the connector's store: reads go through, writes are held back until
 /// [`release`](Self::release).
 pub(crate) struct Quarantine {
     store: Arc<dyn ClientSessionStore>,
-    held: Mutex<Held>,
+    state: Mutex<QuarantineState>,
 }
 
-enum Held {
-    Back(Vec<Write>),
+enum QuarantineState {
+    Withheld(Vec<Write>),
     Released,
 }
 
@@ -36,25 +36,27 @@ impl Quarantine {
     pub(crate) fn new(store: Arc<dyn ClientSessionStore>) -> Self {
         Self {
             store,
-            held: Mutex::new(Held::Back(Vec::new())),
+            state: Mutex::new(QuarantineState::Withheld(Vec::new())),
         }
     }
 
     /// The connection was verified: what it brought enters the store, and so does what it brings
     /// from now on.
     pub(crate) fn release(&self) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Held::Back(writes) = std::mem::replace(&mut *held, Held::Released) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let QuarantineState::Withheld(writes) =
+            std::mem::replace(&mut *state, QuarantineState::Released)
+        {
             writes.into_iter().for_each(|write| self.apply(write));
         }
     }
 
     fn write(&self, write: Write) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *held {
-            Held::Back(writes) if writes.len() < MAX_HELD => writes.push(write),
-            Held::Back(_) => {}
-            Held::Released => self.apply(write),
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *state {
+            QuarantineState::Withheld(writes) if writes.len() < MAX_WITHHELD => writes.push(write),
+            QuarantineState::Withheld(_) => {}
+            QuarantineState::Released => self.apply(write),
         }
     }
 

@@ -148,7 +148,7 @@ impl fmt::Display for Reason {
 
 impl Outcome {
     /// What side connections have said to a server; `None` where they have said nothing.
-    pub(crate) fn told_by(status: &SideStatus) -> Option<Self> {
+    pub(crate) fn from_status(status: &SideStatus) -> Option<Self> {
         let sides = &status.confirmations;
         let proofs = sides.iter().map(|side| side.confirmation.proof()).collect();
         match Verified::new(proofs) {
@@ -188,8 +188,8 @@ impl Verdict {
     }
 
     /// Brings a server's verdict up to what its side connections have said.
-    pub(crate) fn take_status(&mut self, status: &SideStatus) {
-        let Some(outcome) = Outcome::told_by(status) else {
+    pub(crate) fn apply_status(&mut self, status: &SideStatus) {
+        let Some(outcome) = Outcome::from_status(status) else {
             return;
         };
         self.outcome = outcome;

@@ -93,14 +93,14 @@ async fn hello_that_was_read_before_is_verified_like_any_other() {
         .received(received);
     let monitor = tunnel.monitor();
     let report = tokio::spawn(tunnel.run(far));
-    monitor.settled().await;
+    monitor.wait_until_resolved().await;
     assert_eq!(monitor.report().stage, TunnelStage::Relaying);
     let verdict = monitor.report().verdict.expect("a verdict");
     assert!(verdict.verified().is_some());
     let answer = shaking.await.expect("a task").expect("an answer");
     assert_eq!(answer, QUESTION);
     report.await.expect("a report");
-    monitor.settled().await;
+    monitor.wait_until_resolved().await;
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn target_that_cannot_be_dialled_settles_its_tunnel() {
     let mut tunnel = relay(Policy::Prefer).tunnel(closed.into());
     let monitor = tunnel.monitor();
     tunnel.dial().await.expect_err("nobody listens");
-    monitor.settled().await;
+    monitor.wait_until_resolved().await;
     let report = monitor.report();
     assert_eq!(report.stage, TunnelStage::Ended(TunnelEnd::Refused));
     assert!(report.error.is_some());

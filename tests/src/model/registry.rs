@@ -2,7 +2,7 @@
 //! copied, compared and hashed. `tests/registry_model.rs` holds the two together.
 
 use mtls_core::proto::binding::Association;
-use mtls_core::proto::server::Patience;
+use mtls_core::proto::server::LookupMode;
 
 use super::Mutant;
 
@@ -45,7 +45,7 @@ struct Wait {
 
 /// The requester of a lookup.
 #[derive(Clone, Copy, Debug)]
-pub struct Asker {
+pub struct LookupRequester {
     /// The side connection, which determines the peer.
     pub connection: usize,
     /// Has it confirmed anything before?
@@ -117,27 +117,31 @@ impl Registry {
     pub fn look_up(
         &mut self,
         association: Association,
-        patience: Patience,
-        asker: Asker,
+        mode: LookupMode,
+        requester: LookupRequester,
     ) -> (Pending, Option<Woken>) {
         if let Ok(place) = self.position(association) {
             let entry = &self.entries[place];
-            if entry.flushed || patience == Patience::AtOnce {
+            if entry.flushed || mode == LookupMode::Immediate {
                 return (Pending::Ready(Answer::Found(entry.registration)), None);
             }
         }
-        if patience == Patience::AtOnce {
+        if mode == LookupMode::Immediate {
             let answer = match self.entries.len() < self.limits.handshakes {
                 true => Answer::Unknown,
                 false => Answer::Busy,
             };
             return (Pending::Ready(answer), None);
         }
-        self.wait(association, asker)
+        self.wait(association, requester)
     }
 
-    fn wait(&mut self, association: Association, asker: Asker) -> (Pending, Option<Woken>) {
-        let Asker { connection, known } = asker;
+    fn wait(
+        &mut self,
+        association: Association,
+        requester: LookupRequester,
+    ) -> (Pending, Option<Woken>) {
+        let LookupRequester { connection, known } = requester;
         let busy = (Pending::Ready(Answer::Busy), None);
         let of_peer = |wait: &&Wait| wait.connection == connection;
         if self.waits.iter().filter(of_peer).count() >= self.limits.waits_per_peer {

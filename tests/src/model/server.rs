@@ -9,7 +9,7 @@ use mtls_core::proto::server::{
 };
 
 use super::Mutant;
-use super::registry::{Answer, Asker, Pending, Registry, RegistryLimits, Woken};
+use super::registry::{Answer, LookupRequester, Pending, Registry, RegistryLimits, Woken};
 use super::symbols::{Transcript, epoch, server_nonce};
 
 /// The server, all of it.
@@ -220,7 +220,7 @@ impl Server {
             side.verifier.handle_timeout(at);
         }
         while let Some(event) = self.connections[connection].verifier.poll_event() {
-            if let ServerEvent::Forget(association) = event {
+            if let ServerEvent::CancelLookup(association) = event {
                 self.forget(connection, association);
             }
         }
@@ -249,23 +249,20 @@ impl Server {
     fn obey(&mut self, connection: usize, frame: &Frame) {
         while let Some(event) = self.connections[connection].verifier.poll_event() {
             match event {
-                ServerEvent::Lookup {
-                    association,
-                    patience,
-                } => {
+                ServerEvent::Lookup { association, mode } => {
                     self.forget(connection, association);
                     if let Some(nth) = self.registry.registration(association) {
                         self.handshakes[usize::from(nth)].opened = true;
                     }
                     let known = self.connections[connection].known;
-                    let asker = Asker { connection, known };
-                    let (pending, evicted) = self.registry.look_up(association, patience, asker);
+                    let requester = LookupRequester { connection, known };
+                    let (pending, evicted) = self.registry.look_up(association, mode, requester);
                     self.connections[connection].put(association, pending);
                     if let Some(woken) = evicted {
                         self.wake(woken);
                     }
                 }
-                ServerEvent::Forget(association) => self.forget(connection, association),
+                ServerEvent::CancelLookup(association) => self.forget(connection, association),
                 ServerEvent::Confirmed(confirmation) => {
                     self.connections[connection].known = true;
                     if let FrameBody::Confirm { value } = frame.body {

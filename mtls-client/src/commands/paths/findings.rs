@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use mtls_core::path::PathKind;
-use mtls_core::path::survey::{Greeting, Interface, Pair, Way};
+use mtls_core::path::survey::{Candidate, Greeting, Interface, Pair};
 use serde::Serialize;
 
 /// The version of this record; a change that could break a reader raises it.
@@ -28,7 +28,7 @@ pub(super) struct Findings {
     pub(super) schema: u32,
     pub(super) interfaces: Vec<Interface>,
     /// The ways out of this machine, by its routes.
-    pub(super) candidates: Vec<Way>,
+    pub(super) candidates: Vec<Candidate>,
     pub(super) target: Option<String>,
     /// What was tried against the target.
     pub(super) paths: Vec<Tried>,
@@ -44,7 +44,7 @@ pub(super) struct Findings {
 pub(super) struct Tried {
     pub(super) role: Role,
     #[serde(flatten)]
-    pub(super) way: Way,
+    pub(super) way: Candidate,
     pub(super) local: Option<SocketAddr>,
     /// The proxy, where there is one.
     pub(super) peer: Option<SocketAddr>,
@@ -74,7 +74,7 @@ impl Tried {
     }
 
     /// Whether the other one is another name for the same way.
-    pub(super) fn is_way(&self, way: &Way) -> bool {
+    pub(super) fn is_way(&self, way: &Candidate) -> bool {
         let (one, other) = (&self.way.route, &way.route);
         let same_route = one.interface.is_some()
             && one.proxy.is_none()

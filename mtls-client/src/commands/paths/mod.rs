@@ -57,7 +57,7 @@ pub(crate) async fn paths(command: &Paths, settings: &Settings) -> Result<Exit, 
 
 /// What the routes alone tell.
 fn untried(mut survey: Survey) -> Result<Findings, UsageError> {
-    let candidates = survey.ways(None).map_err(unknown)?;
+    let candidates = survey.candidates(None).map_err(unknown)?;
     let pairs = pairs(&candidates, &survey.interfaces);
     Ok(Findings {
         schema: SCHEMA,

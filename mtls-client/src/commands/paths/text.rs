@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use mtls_core::path::survey::{
-    DefaultRoute, Greeting, Interface, InterfaceKind, InterfaceState, NextHop, Pair, Way,
+    Candidate, DefaultRoute, Greeting, Interface, InterfaceKind, InterfaceState, NextHop, Pair,
 };
 
 use super::findings::{Findings, Role, Tried};
@@ -68,7 +68,7 @@ impl Page {
         }
     }
 
-    fn ways(&mut self, ways: &[Way]) {
+    fn ways(&mut self, ways: &[Candidate]) {
         if ways.is_empty() {
             return;
         }

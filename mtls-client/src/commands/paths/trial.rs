@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mtls_core::path::survey::{Greeting, Interface, Pair, Reached, Survey, Way, pairs, probe};
+use mtls_core::path::survey::{
+    Candidate, Greeting, Interface, Pair, Reached, Survey, pairs, probe,
+};
 use mtls_core::path::{DialError, Endpoint, Host, PathKind, RouteInfo};
 use mtls_core::{Error, Reason};
 use tokio::task::JoinSet;
@@ -43,7 +45,7 @@ impl<'a> Trial<'a> {
         let primary = self.primary().await;
         let peer = primary.peer.filter(|_| primary.way.route.proxy.is_none());
         let candidates = self.survey.as_mut().and_then(|survey| {
-            let ways = survey.ways(peer.map(|peer| peer.ip()));
+            let ways = survey.candidates(peer.map(|peer| peer.ip()));
             ways.inspect_err(|error| tracing::debug!(%error, "no candidates"))
                 .ok()
         });
@@ -51,7 +53,7 @@ impl<'a> Trial<'a> {
         let mut paths = self.others(&primary, &candidates).await;
         paths.insert(0, primary);
         let reached = paths.iter().filter(|path| path.is_reached());
-        let ways: Vec<Way> = reached.map(|path| path.way.clone()).collect();
+        let ways: Vec<Candidate> = reached.map(|path| path.way.clone()).collect();
         let interfaces = self
             .survey
             .take()
@@ -95,7 +97,7 @@ impl<'a> Trial<'a> {
     }
 
     /// The side paths of the command line, and the ways that were found, all at once.
-    async fn others(&mut self, primary: &Tried, candidates: &[Way]) -> Vec<Tried> {
+    async fn others(&mut self, primary: &Tried, candidates: &[Candidate]) -> Vec<Tried> {
         let given = self
             .settings
             .sides
@@ -103,12 +105,12 @@ impl<'a> Trial<'a> {
             .filter(|_| self.command.has_sides);
         let mut queue: Vec<_> = given.map(|path| (Role::Side, path.clone())).collect();
         if self.command.all || !self.command.has_sides {
-            let named = |way: &&Way| queue.iter().all(|(_, path)| *path.kind() != way.spec);
+            let named = |way: &&Candidate| queue.iter().all(|(_, path)| *path.kind() != way.spec);
             let others = candidates
                 .iter()
                 .filter(|way| !primary.is_way(way) && may_reach(&way.spec, self.target))
                 .filter(named);
-            let found: Vec<_> = others.filter_map(Way::path).collect();
+            let found: Vec<_> = others.filter_map(Candidate::path).collect();
             let found = found
                 .into_iter()
                 .map(|path| self.command.adaptation.adapt(path));
@@ -151,7 +153,7 @@ impl<'a> Trial<'a> {
                 .survey
                 .as_ref()
                 .and_then(|survey| note(&reached.route, survey)),
-            way: Way::new(spec, reached.route, next_hop),
+            way: Candidate::new(spec, reached.route, next_hop),
             local: reached.local,
             peer: reached.peer,
             rtt_ms: reached.rtt.map(milliseconds),
@@ -192,7 +194,7 @@ impl<'a> Trial<'a> {
 fn unreachable_by(role: Role, spec: PathKind, error: &DialError) -> Tried {
     Tried {
         role,
-        way: Way::new(spec, RouteInfo::default(), None),
+        way: Candidate::new(spec, RouteInfo::default(), None),
         local: None,
         peer: None,
         rtt_ms: None,

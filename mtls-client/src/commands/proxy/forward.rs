@@ -148,7 +148,7 @@ async fn forward(
         Ok(response) => response,
         Err(error) => {
             // The tunnel's own reason comes with its end.
-            monitor.settled().await;
+            monitor.wait_until_resolved().await;
             refused(&monitor.report(), &error)
         }
     }

@@ -80,7 +80,7 @@ where
     } = admitted;
     let monitor = tunnel.monitor();
     let telling = async {
-        monitor.settled().await;
+        monitor.wait_until_resolved().await;
         Box::pin(settle(proxy, &entry)).await;
     };
     let (_report, ()): (TunnelReport, ()) = tokio::join!(tunnel.run(client), telling);

@@ -47,8 +47,8 @@ fn settings(policy: Policy) -> Settings {
     }
 }
 
-fn judge(settings: &Settings) -> Judge<'_> {
-    Judge {
+fn evaluation(settings: &Settings) -> ClientEvaluation<'_> {
+    ClientEvaluation {
         settings,
         target: &"example.org:443",
         association: Some(association()),
@@ -135,7 +135,7 @@ fn failed(failure: SideFailure) -> SidePath {
 
 fn found(sides: &[SidePath]) -> (Outcome, Option<usize>) {
     let settings = settings(Policy::Require);
-    let Finding { outcome, side } = judge(&settings).find(sides);
+    let Evaluated { outcome, side } = evaluation(&settings).evaluate(sides);
     (outcome, side)
 }
 
@@ -226,12 +226,12 @@ fn of_equally_bad_failures_the_first_counts() {
 /// The decision of a policy about one outcome: `Ok` with the evidence's presence, or the error.
 fn decided(policy: Policy, outcome: Outcome) -> Result<bool, Error> {
     let settings = settings(policy);
-    let finding = Finding {
+    let finding = Evaluated {
         outcome,
         side: Some(1),
     };
     let sides = [verified(), failed(SideFailure::Unreachable)];
-    let decided = judge(&settings).decide(finding, &PrimaryTls::default(), &sides)?;
+    let decided = evaluation(&settings).apply_policy(finding, &PrimaryTls::default(), &sides)?;
     Ok(decided.evidence.is_some())
 }
 
@@ -304,8 +304,9 @@ fn the_refusal_carries_what_came_of_dialling_the_path_to_blame() {
     let mut unreachable = failed(SideFailure::Unreachable);
     unreachable.dial_error = Some(dial_error());
     let sides = [verified(), unreachable];
-    let judge = judge(&settings);
-    let refused = judge.decide(judge.find(&sides), &PrimaryTls::default(), &sides);
+    let evaluation = evaluation(&settings);
+    let refused =
+        evaluation.apply_policy(evaluation.evaluate(&sides), &PrimaryTls::default(), &sides);
     let Err(Error::Unverified(why)) = refused.map(|_| ()) else {
         panic!("expected a refusal");
     };
@@ -338,7 +339,7 @@ async fn link(route: RouteInfo) -> SideLink {
     let dialing = async move { Ok(dialed) }.boxed();
     let connection = SideConnection::dial(dialing, Duration::from_secs(60));
     let link = connection.attach(association()).expect("a place");
-    while link.about().is_none() {
+    while link.info().is_none() {
         tokio::task::yield_now().await;
     }
     drop(other_end);
@@ -382,11 +383,11 @@ fn primary() -> Option<Route> {
 #[tokio::test]
 async fn the_weakest_side_path_says_how_independent_a_connection_is() {
     let settings = settings(Policy::Require);
-    let judge = Judge {
+    let evaluation = ClientEvaluation {
         route: primary(),
-        ..judge(&settings)
+        ..evaluation(&settings)
     };
-    assert_eq!(judge.independence(&[]), Independence::Unknown);
+    assert_eq!(evaluation.independence(&[]), Independence::Unknown);
     let strength = by_strength().await.len();
     for strong in 0..strength {
         for weak in strong..strength {
@@ -397,9 +398,9 @@ async fn the_weakest_side_path_says_how_independent_a_connection_is() {
                 false => of_both.swap_remove(strong).1,
             };
             let mut sides = [stronger, weaker];
-            assert_eq!(judge.independence(&sides), expected);
+            assert_eq!(evaluation.independence(&sides), expected);
             sides.reverse();
-            assert_eq!(judge.independence(&sides), expected);
+            assert_eq!(evaluation.independence(&sides), expected);
         }
     }
 }
@@ -413,11 +414,11 @@ async fn independence_is_demanded_only_where_the_settings_say_so() {
                 require_independent,
                 ..settings(Policy::Require)
             };
-            let judge = Judge {
+            let evaluation = ClientEvaluation {
                 route: primary(),
-                ..judge(&settings)
+                ..evaluation(&settings)
             };
-            let Finding { outcome, side } = judge.find(&sides);
+            let Evaluated { outcome, side } = evaluation.evaluate(&sides);
             assert_eq!(side, None);
             match require_independent && !independence.is_independent() {
                 true => assert_eq!(outcome, Outcome::Unverified(Reason::NotIndependent)),
@@ -430,9 +431,9 @@ async fn independence_is_demanded_only_where_the_settings_say_so() {
 #[tokio::test]
 async fn the_verdict_reports_each_path_with_its_interface_and_result() {
     let settings = settings(Policy::Observe);
-    let judge = Judge {
+    let evaluation = ClientEvaluation {
         route: primary(),
-        ..judge(&settings)
+        ..evaluation(&settings)
     };
     let sides = [
         verified_by(route("wwan0", 2, None)).await,
@@ -440,8 +441,8 @@ async fn the_verdict_reports_each_path_with_its_interface_and_result() {
         failed(WRONG_VALUE),
         pending(),
     ];
-    let decided = judge
-        .decide(judge.find(&sides), &PrimaryTls::default(), &sides)
+    let decided = evaluation
+        .apply_policy(evaluation.evaluate(&sides), &PrimaryTls::default(), &sides)
         .expect("observe lets it pass");
     let paths = &decided.verdict.paths;
     let roles: Vec<_> = paths.iter().map(|path| path.role).collect();
@@ -478,6 +479,6 @@ async fn a_side_connection_that_was_there_before_is_reported_as_reused() {
     if let Some(link) = &mut reused.link {
         link.reused = true;
     }
-    let report = judge(&settings).side_report(&reused);
+    let report = evaluation(&settings).side_report(&reused);
     assert!(report.reused);
 }

@@ -4,9 +4,10 @@
 use super::*;
 use crate::proto::binding::{Binding, Bindings, HelloHash, SideContext, SideSecrets};
 use crate::proto::client::InterceptionReason;
-use crate::proto::server::{Confirmation, HandshakeKeys, Patience};
+use crate::proto::server::{Confirmation, HandshakeKeys, LookupMode};
 use crate::registry::{
-    Asker, ConfirmedSide, LookupReply, MemoryRegistry, PendingRegistry, RegistryKey, ServiceId,
+    ConfirmedSide, LookupReply, LookupRequester, MemoryRegistry, PendingRegistry, RegistryKey,
+    ServiceId,
 };
 
 const POLICIES: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::Observe];
@@ -19,8 +20,8 @@ fn association() -> Association {
     Association([3; 16])
 }
 
-fn judge(policy: Policy) -> Judge {
-    Judge {
+fn evaluation(policy: Policy) -> ServerEvaluation {
+    ServerEvaluation {
         policy,
         deadline: Duration::from_secs(3),
         started: Instant::now(),
@@ -48,11 +49,13 @@ impl Registered {
         let registration = registry.register(key, keys).await.expect("a place");
         let unnoticed = registration.status();
         assert!(!unnoticed.opened);
-        let asker = Asker {
+        let requester = LookupRequester {
             peer: peer(2).ip(),
             confirmed_before: false,
         };
-        let reply = registry.look_up(key, Patience::AtOnce, asker).await;
+        let reply = registry
+            .look_up(key, LookupMode::Immediate, requester)
+            .await;
         let LookupReply::Found(found) = reply else {
             panic!("expected the handshake, got {reply:?}");
         };
@@ -94,9 +97,9 @@ impl Registered {
 fn concluded(
     policy: Policy,
     registration: Option<Arc<dyn Registration>>,
-    unfit: Option<Reason>,
+    unverifiable: Option<Reason>,
 ) -> (bool, Outcome) {
-    match judge(policy).conclude(registration, unfit, TlsReport::default()) {
+    match evaluation(policy).conclude(registration, unverifiable, TlsReport::default()) {
         Ok(handle) => (true, handle.get().outcome),
         Err(Error::Unverified(why)) => {
             assert_eq!(why.verdict.outcome, Outcome::Unverified(why.reason));
@@ -130,7 +133,7 @@ async fn a_handshake_without_a_confirmation_passes_unless_verification_is_requir
 async fn a_confirmed_handshake_passes_with_both_paths_in_its_verdict() {
     let registered = Registered::new().await.confirmed().await;
     for policy in POLICIES {
-        let handle = judge(policy).conclude(registered.get(), None, TlsReport::default());
+        let handle = evaluation(policy).conclude(registered.get(), None, TlsReport::default());
         let verdict = handle.expect("a verified connection passes").get();
         assert!(verdict.verified().is_some());
         let peers: Vec<_> = verdict.paths.iter().map(|path| path.peer).collect();
@@ -156,14 +159,18 @@ async fn a_disputed_handshake_passes_only_where_it_is_observed() {
 #[tokio::test]
 async fn no_confirmation_verifies_a_handshake_that_cannot_be_bound() {
     let registered = Registered::new().await.confirmed().await;
-    for (unfit, passes_under) in [
+    for (unverifiable, passes_under) in [
         (Reason::NotTls13, &POLICIES[1..]),
         (Reason::EarlyData, &POLICIES[..0]),
     ] {
         for policy in POLICIES {
-            let (passes, outcome) = concluded(policy, registered.get(), Some(unfit));
-            assert_eq!(outcome, Outcome::Unverified(unfit));
-            assert_eq!(passes, passes_under.contains(&policy), "{policy} {unfit:?}");
+            let (passes, outcome) = concluded(policy, registered.get(), Some(unverifiable));
+            assert_eq!(outcome, Outcome::Unverified(unverifiable));
+            assert_eq!(
+                passes,
+                passes_under.contains(&policy),
+                "{policy} {unverifiable:?}"
+            );
         }
     }
 }
@@ -171,7 +178,7 @@ async fn no_confirmation_verifies_a_handshake_that_cannot_be_bound() {
 #[tokio::test]
 async fn a_verdict_follows_what_side_connections_say_later() {
     let registered = Registered::new().await;
-    let handle = judge(Policy::Observe).conclude(registered.get(), None, TlsReport::default());
+    let handle = evaluation(Policy::Observe).conclude(registered.get(), None, TlsReport::default());
     let handle = handle.expect("observe lets it pass");
     assert!(handle.get().verified().is_none());
     registered.confirmed().await;
@@ -180,6 +187,9 @@ async fn a_verdict_follows_what_side_connections_say_later() {
 
 #[tokio::test]
 async fn a_confirm_is_awaited_until_the_deadline_after_the_start() {
-    let judge = judge(Policy::Require);
-    assert_eq!(judge.end() - judge.started, judge.deadline);
+    let evaluation = evaluation(Policy::Require);
+    assert_eq!(
+        evaluation.confirm_deadline() - evaluation.started,
+        evaluation.deadline
+    );
 }

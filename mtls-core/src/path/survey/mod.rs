@@ -1,16 +1,17 @@
-//! Finds the ways out of this machine, tries them, and compares them: to choose a second path.
+//! Lists this machine's network paths, tests them, and compares them, so that a program can choose a
+//! second path.
 //! Feature `route`.
 //!
-//! The kernel is asked for interfaces, addresses and routes (rtnetlink(7)); nothing is sent to the
-//! network but by [`probe`]. No machine can see from inside where two paths meet later.
+//! Interfaces, addresses and routes come from the kernel (rtnetlink(7)); only [`probe`] sends to the
+//! network. No machine can see from inside where two paths meet later.
 //!
 //! ```no_run
 //! use mtls_core::path::survey::{Survey, pairs};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let mut survey = Survey::take()?;
-//! let ways = survey.ways(None)?;
-//! let pairs = pairs(&ways, &survey.interfaces);
+//! let candidates = survey.candidates(None)?;
+//! let pairs = pairs(&candidates, &survey.interfaces);
 //! if let Some(pair) = pairs.iter().find(|pair| pair.really_different == Some(true)) {
 //!     let [primary, side] = &pair.paths;
 //!     println!("primary {primary}, side {side}: {}", pair.why);
@@ -47,10 +48,10 @@ pub struct Survey {
     pub interfaces: Vec<Interface>,
 }
 
-/// A way out of this machine.
+/// A candidate for a path: one combination of interface, source address and next hop.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Way {
+pub struct Candidate {
     /// The path that takes it.
     #[serde(rename = "path")]
     pub spec: PathKind,
@@ -61,8 +62,8 @@ pub struct Way {
     pub next_hop: Option<NextHop>,
 }
 
-impl Way {
-    /// A way that was found by dialling it.
+impl Candidate {
+    /// A candidate that was found by dialling it.
     pub fn new(spec: PathKind, route: RouteInfo, next_hop: Option<NextHop>) -> Self {
         Self {
             spec,
@@ -71,7 +72,7 @@ impl Way {
         }
     }
 
-    /// A path that takes this way; `None` where that goes through a proxy.
+    /// The path over this candidate; `None` for a proxied one.
     pub fn path(&self) -> Option<Path> {
         match &self.spec {
             PathKind::Direct => Some(Path::system()),
@@ -115,13 +116,13 @@ impl Survey {
         self.interfaces.iter().find(has)
     }
 
-    /// The ways to `target`, or to anywhere: the system's own, each other interface, and each
+    /// The candidates toward `target`, or toward anywhere: the system's own, each other interface, and each
     /// other address. The first is the system's own, where there is one. The target's name may
     /// have other addresses.
     ///
     /// # Errors
     /// The kernel does not answer.
-    pub fn ways(&mut self, target: Option<IpAddr>) -> io::Result<Vec<Way>> {
+    pub fn candidates(&mut self, target: Option<IpAddr>) -> io::Result<Vec<Candidate>> {
         let elsewhere = match target {
             Some(ip) if ip.is_loopback() => &[][..],
             _ => &ANYWHERE,
@@ -135,17 +136,19 @@ impl Survey {
         hops.extend(self.by_interface(&toward)?);
         hops.extend(self.by_source(&toward));
         let neighbours = self.kernel.neighbours()?;
-        let mut ways: Vec<Way> = Vec::new();
+        let mut candidates: Vec<Candidate> = Vec::new();
         for (spec, hop) in hops {
-            let Some(way) = self.way(spec, &hop, &neighbours) else {
+            let Some(candidate) = self.candidate(spec, &hop, &neighbours) else {
                 continue;
             };
-            let is_new = ways.iter().all(|other| other.route != way.route);
-            if is_new && ways.len() < MAX_CANDIDATES {
-                ways.push(way);
+            let is_new = candidates
+                .iter()
+                .all(|other| other.route != candidate.route);
+            if is_new && candidates.len() < MAX_CANDIDATES {
+                candidates.push(candidate);
             }
         }
-        Ok(ways)
+        Ok(candidates)
     }
 
     /// The first hop of a connection over `via`; `None` where it cannot be found out.
@@ -162,7 +165,7 @@ impl Survey {
     fn by_interface(&mut self, toward: &[IpAddr]) -> io::Result<Vec<(PathKind, Hop)>> {
         let mut found = Vec::new();
         for &to in toward {
-            let leading = self.kernel.leading_to(to)?;
+            let leading = self.kernel.interfaces_toward(to)?;
             for interface in self.interfaces.iter().filter(|interface| interface.is_up()) {
                 let spec = PathKind::Interface(interface.name.clone());
                 let leads = leading.contains(&interface.index)
@@ -196,7 +199,7 @@ impl Survey {
         found
     }
 
-    fn way(&self, spec: PathKind, hop: &Hop, neighbours: &Neighbours) -> Option<Way> {
+    fn candidate(&self, spec: PathKind, hop: &Hop, neighbours: &Neighbours) -> Option<Candidate> {
         let by_index = |interface: &&Interface| interface.index == hop.interface;
         let interface = self.interfaces.iter().find(by_index)?;
         let route = RouteInfo {
@@ -204,7 +207,7 @@ impl Survey {
             source: hop.source,
             ..RouteInfo::default()
         };
-        Some(Way {
+        Some(Candidate {
             spec,
             route,
             next_hop: Some(NextHop::of(hop, neighbours)),

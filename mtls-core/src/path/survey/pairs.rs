@@ -1,14 +1,15 @@
-//! How far two ways are apart: the verdict's word, and what the verdict does not look at.
+//! Compares two candidates: the independence that a verdict reports, and the shared carriers and
+//! routers that a verdict does not look at.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::Way;
+use super::Candidate;
 use super::machine::{Interface, NextHop};
 use crate::path::{Independence, PathKind};
 
-/// Two ways, compared.
+/// Two candidates, compared.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Pair {
@@ -23,11 +24,15 @@ pub struct Pair {
     pub why: String,
 }
 
-/// Compares every two of these ways. Pairs that are really different come first.
-pub fn pairs(ways: &[Way], interfaces: &[Interface]) -> Vec<Pair> {
-    let firsts = ways.iter().enumerate();
+/// Compares every two of these candidates. Pairs that are really different come first.
+pub fn pairs(candidates: &[Candidate], interfaces: &[Interface]) -> Vec<Pair> {
+    let firsts = candidates.iter().enumerate();
     let mut pairs: Vec<_> = firsts
-        .flat_map(|(index, one)| ways[index + 1..].iter().map(move |other| (one, other)))
+        .flat_map(|(index, one)| {
+            candidates[index + 1..]
+                .iter()
+                .map(move |other| (one, other))
+        })
         .map(|(one, other)| Pair::of(one, other, interfaces))
         .collect();
     pairs.sort_by_key(|pair| match pair.really_different {
@@ -40,7 +45,7 @@ pub fn pairs(ways: &[Way], interfaces: &[Interface]) -> Vec<Pair> {
 
 impl Pair {
     /// Compares two.
-    pub(super) fn of(one: &Way, other: &Way, interfaces: &[Interface]) -> Self {
+    pub(super) fn of(one: &Candidate, other: &Candidate, interfaces: &[Interface]) -> Self {
         let independence = Independence::between(&one.route, &other.route);
         let mut pair = Self {
             paths: [one.spec.clone(), other.spec.clone()],
@@ -52,12 +57,12 @@ impl Pair {
             why: independence.to_string(),
         };
         match independence {
-            Independence::DifferentInterface => pair.look_below(one, other, interfaces),
+            Independence::DifferentInterface => pair.check_next_hops(one, other, interfaces),
             Independence::SameInterfaceOtherSource | Independence::Same => {
                 pair.name_interface(one);
             }
             Independence::Proxied => {
-                pair.say("by which network a proxy goes on is not known from here")
+                pair.explain("by which network a proxy goes on is not known from here")
             }
             _ => {}
         }
@@ -65,10 +70,10 @@ impl Pair {
     }
 
     /// Two interfaces may lead to one router, or be one wire.
-    fn look_below(&mut self, one: &Way, other: &Way, interfaces: &[Interface]) {
+    fn check_next_hops(&mut self, one: &Candidate, other: &Candidate, interfaces: &[Interface]) {
         if let Some(carrier) = shared_carrier(one, other, interfaces) {
             self.really_different = Some(false);
-            self.say(&format!("but both are carried by {carrier}"));
+            self.explain(&format!("but both are carried by {carrier}"));
             return;
         }
         let (Some(hop), Some(others)) = (&one.next_hop, &other.next_hop) else {
@@ -77,7 +82,7 @@ impl Pair {
         match hop.is_same_router(others) {
             Some(true) => {
                 self.really_different = Some(false);
-                self.say(&format!(
+                self.explain(&format!(
                     "but to the same router: {} and {} have the hardware address {}",
                     gateway(hop),
                     gateway(others),
@@ -86,21 +91,21 @@ impl Pair {
             }
             None => {
                 self.really_different = None;
-                self.say(&format!(
+                self.explain(&format!(
                     "the next hop of both is {}; whether that is one router or two of the same \
                      address, this machine has not heard yet",
                     gateway(hop),
                 ));
             }
-            Some(false) => self.say(&format!(
+            Some(false) => self.explain(&format!(
                 "next hops {} and {}",
                 gateway(hop),
                 gateway(others)
             )),
         }
-        for way in [one, other] {
-            if let Some(tunnel) = tunnel(way, interfaces) {
-                self.say(&format!(
+        for candidate in [one, other] {
+            if let Some(tunnel) = tunnel(candidate, interfaces) {
+                self.explain(&format!(
                     "{tunnel} is a tunnel, whose packets may leave by the other one, and whose \
                      far end is not known from here"
                 ));
@@ -108,23 +113,23 @@ impl Pair {
         }
     }
 
-    fn name_interface(&mut self, way: &Way) {
-        if let Some(interface) = &way.route.interface {
-            self.say(&format!(
+    fn name_interface(&mut self, candidate: &Candidate) {
+        if let Some(interface) = &candidate.route.interface {
+            self.explain(&format!(
                 "an attacker in the network of {interface} is on both paths"
             ));
         }
     }
 
-    fn say(&mut self, more: &str) {
+    fn explain(&mut self, more: &str) {
         let _ = write!(self.why, "; {more}");
     }
 }
 
 /// The interface that carries both, or one of them that carries the other.
-fn shared_carrier(one: &Way, other: &Way, interfaces: &[Interface]) -> Option<String> {
-    let lowest = |way: &Way| {
-        let mut name = way.route.interface.clone()?;
+fn shared_carrier(one: &Candidate, other: &Candidate, interfaces: &[Interface]) -> Option<String> {
+    let lowest = |candidate: &Candidate| {
+        let mut name = candidate.route.interface.clone()?;
         // VLANs on VLANs end somewhere; two at most are of any use.
         for _ in 0..4 {
             match find(interfaces, &name).and_then(|found| found.carried_by.clone()) {
@@ -137,8 +142,8 @@ fn shared_carrier(one: &Way, other: &Way, interfaces: &[Interface]) -> Option<St
     lowest(one).filter(|carrier| lowest(other).as_ref() == Some(carrier))
 }
 
-fn tunnel(way: &Way, interfaces: &[Interface]) -> Option<String> {
-    let interface = find(interfaces, way.route.interface.as_deref()?)?;
+fn tunnel(candidate: &Candidate, interfaces: &[Interface]) -> Option<String> {
+    let interface = find(interfaces, candidate.route.interface.as_deref()?)?;
     interface.is_tunnel().then(|| interface.name.clone())
 }
 
@@ -161,8 +166,12 @@ mod tests {
 
     use super::super::machine::{InterfaceKind, InterfaceState};
 
-    fn way(interface: &str, source: &str, gateway: Option<(&str, Option<&str>)>) -> Way {
-        Way {
+    fn candidate(
+        interface: &str,
+        source: &str,
+        gateway: Option<(&str, Option<&str>)>,
+    ) -> Candidate {
+        Candidate {
             spec: PathKind::Interface(interface.into()),
             route: RouteInfo {
                 interface: Some(interface.into()),
@@ -178,7 +187,7 @@ mod tests {
 
     #[test]
     fn two_interfaces_are_two_only_where_their_routers_are() {
-        let wired = way(
+        let wired = candidate(
             "eth0",
             "192.0.2.7",
             Some(("192.0.2.1", Some("02:00:00:00:00:01"))),
@@ -210,7 +219,7 @@ mod tests {
             ),
             (Some(("192.0.2.1", None)), None, "has not heard"),
         ] {
-            let other = way("wlan0", "192.0.2.8", gateway);
+            let other = candidate("wlan0", "192.0.2.8", gateway);
             let pair = Pair::of(&wired, &other, &[]);
             assert_eq!(pair.independence, Independence::DifferentInterface);
             assert_eq!(pair.really_different, expected, "{}", pair.why);
@@ -239,8 +248,8 @@ mod tests {
             let gateway = Some(("192.0.2.1", Some("02:00:00:00:00:01")));
             let others = Some(("198.51.100.1", Some("02:00:00:00:00:02")));
             let (one, other) = (
-                way(one, "192.0.2.7", gateway),
-                way(other, "192.0.2.8", others),
+                candidate(one, "192.0.2.7", gateway),
+                candidate(other, "192.0.2.8", others),
             );
             let pair = Pair::of(&one, &other, &interfaces);
             assert_eq!(pair.really_different, Some(false), "{}", pair.why);
@@ -252,8 +261,8 @@ mod tests {
     fn a_tunnel_is_named_as_one() {
         let interfaces = [interface("wg0", "wireguard", None)];
         let (one, other) = (
-            way("eth0", "192.0.2.7", None),
-            way("wg0", "192.0.2.8", None),
+            candidate("eth0", "192.0.2.7", None),
+            candidate("wg0", "192.0.2.8", None),
         );
         let pair = Pair::of(&one, &other, &interfaces);
         assert!(pair.why.contains("wg0 is a tunnel"), "{}", pair.why);
@@ -261,12 +270,12 @@ mod tests {
 
     #[test]
     fn what_the_verdict_calls_dependent_is_never_called_different() {
-        let one = way(
+        let one = candidate(
             "eth0",
             "192.0.2.7",
             Some(("192.0.2.1", Some("02:00:00:00:00:01"))),
         );
-        let other = way(
+        let other = candidate(
             "eth0",
             "192.0.2.8",
             Some(("192.0.2.2", Some("02:00:00:00:00:02"))),
@@ -275,7 +284,7 @@ mod tests {
         assert_eq!(pair.independence, Independence::SameInterfaceOtherSource);
         assert_eq!(pair.really_different, Some(false));
         assert!(pair.why.contains("eth0"), "{}", pair.why);
-        let nowhere = Way {
+        let nowhere = Candidate {
             route: RouteInfo::default(),
             ..one.clone()
         };
@@ -284,12 +293,12 @@ mod tests {
 
     #[test]
     fn pairs_that_are_two_come_first() {
-        let ways = [
-            way("eth0", "192.0.2.7", Some(("192.0.2.1", None))),
-            way("eth0", "192.0.2.8", Some(("192.0.2.1", None))),
-            way("wwan0", "198.51.100.7", None),
+        let candidates = [
+            candidate("eth0", "192.0.2.7", Some(("192.0.2.1", None))),
+            candidate("eth0", "192.0.2.8", Some(("192.0.2.1", None))),
+            candidate("wwan0", "198.51.100.7", None),
         ];
-        let found = pairs(&ways, &[]);
+        let found = pairs(&candidates, &[]);
         let order: Vec<_> = found.iter().map(|pair| pair.really_different).collect();
         assert_eq!(order, [Some(true), Some(true), Some(false)]);
     }

@@ -92,7 +92,7 @@ fn a_reused_connection_that_died_is_replaced_and_a_fresh_one_is_not() {
     }
 }
 
-/// Found by the model checker: a dead connection of the pool must not use up the patience that the
+/// Found by the model checker: a dead connection of the pool must not use up the reopens that the
 /// early waits before and after it take.
 #[test]
 fn early_waits_on_both_sides_of_a_connection_that_died_and_a_lost_race_are_survived() {

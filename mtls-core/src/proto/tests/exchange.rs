@@ -50,15 +50,15 @@ fn tls_before_proof_says_done_once() {
             ..
         }]
     ));
-    let patience: Vec<_> = pair
+    let modes: Vec<_> = pair
         .events()
         .into_iter()
         .map(|event| match event {
-            ServerEvent::Lookup { patience, .. } => patience,
+            ServerEvent::Lookup { mode, .. } => mode,
             other => panic!("unexpected {other:?}"),
         })
         .collect();
-    assert_eq!(patience, [Patience::UntilFlushed, Patience::AtOnce]);
+    assert_eq!(modes, [LookupMode::UntilFlushed, LookupMode::Immediate]);
     pair.found();
     pair.deliver_to_client();
     assert!(pair.check(1).is_some());
@@ -112,7 +112,10 @@ fn early_wait_that_expired_is_asked_anew_with_done() {
     pair.deliver_to_server();
     pair.now += ServerLimits::default().early_wait;
     pair.server.handle_timeout(pair.now);
-    assert!(pair.events().contains(&ServerEvent::Forget(association())));
+    assert!(
+        pair.events()
+            .contains(&ServerEvent::CancelLookup(association()))
+    );
     pair.deliver_to_client();
     assert_eq!(pair.client.outcome(), ClientOutcome::Pending);
     pair.tls_complete();
@@ -287,13 +290,13 @@ fn the_exporter_is_chosen_where_both_have_it() {
 #[test]
 fn a_connection_is_asked_once() {
     let mut pair = Pair::new();
-    assert!(pair.client.is_asking());
+    assert!(pair.client.awaits_proof());
     assert!(!pair.client.wants_connection());
     pair.client.handle_link([9; 32]);
     assert_eq!(pair.deliver_to_server().len(), 1, "one Open");
     pair.found();
     pair.deliver_to_client();
-    assert!(!pair.client.is_asking());
+    assert!(!pair.client.awaits_proof());
     pair.tls_complete();
     assert!(pair.client.poll_check().is_some());
     assert_eq!(pair.client.poll_check(), None);

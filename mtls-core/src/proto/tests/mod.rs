@@ -18,7 +18,7 @@ use super::client::{
 use super::error::{FrameError, SideMisbehaved};
 use super::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use super::server::{
-    HandshakeKeys, Lookup, Patience, RegistrationId, ServerEvent, ServerLimits, ServerVerifier,
+    HandshakeKeys, Lookup, LookupMode, RegistrationId, ServerEvent, ServerLimits, ServerVerifier,
 };
 
 const REGISTRATION: RegistrationId = RegistrationId(7);

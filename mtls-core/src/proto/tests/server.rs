@@ -34,7 +34,10 @@ fn a_second_open_for_one_handshake_ends_the_first() {
     let opened = pair.deliver_to_server();
     pair.server.handle_frame(&opened[0], pair.now);
     assert_eq!(pair.server.exchanges(), 0);
-    assert!(pair.events().contains(&ServerEvent::Forget(association())));
+    assert!(
+        pair.events()
+            .contains(&ServerEvent::CancelLookup(association()))
+    );
     pair.found();
     let frames: Vec<_> = std::iter::from_fn(|| pair.server.poll_transmit()).collect();
     assert!(matches!(
@@ -170,7 +173,7 @@ fn a_client_that_refuses_is_forgotten() {
     pair.server
         .handle_frame(&from_client(FrameBody::Reject { code }), pair.now);
     assert_eq!(pair.server.exchanges(), 0);
-    assert_eq!(pair.events(), [ServerEvent::Forget(association())]);
+    assert_eq!(pair.events(), [ServerEvent::CancelLookup(association())]);
     assert_eq!(pair.server.poll_transmit(), None);
 }
 

@@ -21,25 +21,25 @@ use crate::relay::socket::as_tcp;
 pub(super) const CHUNK: usize = 64 * 1024;
 
 /// A read of so many bytes is one of many: the next ones go through the kernel.
-const BULK: usize = 32 * 1024;
+const BULK_READ: usize = 32 * 1024;
 
 /// When the kernel has so few bytes, the next ones are copied.
-const TRICKLE: usize = 16 * 1024;
+const MIN_SPLICE: usize = 16 * 1024;
 
 /// How many chunks one direction moves before others have their turn.
-const TURNS: usize = 16;
+const MAX_CHUNKS_PER_POLL: usize = 16;
 
 /// One direction.
 pub(in crate::relay) struct Flow {
-    held: Held,
+    buffered: Buffered,
     state: FlowState,
     /// The last bytes came in bulk.
     bulk: bool,
 }
 
 /// Read and not yet written.
-enum Held {
-    Nothing,
+enum Buffered {
+    Empty,
     /// From `start` on.
     Copied {
         bytes: Vec<u8>,
@@ -62,7 +62,7 @@ enum FlowState {
 impl Flow {
     pub(in crate::relay) fn new(pending: Vec<u8>) -> Self {
         Self {
-            held: Held::copied(pending),
+            buffered: Buffered::copied(pending),
             state: FlowState::Moving,
             bulk: false,
         }
@@ -74,8 +74,8 @@ impl Flow {
     }
 
     /// Has the sender sent something that was not written yet, or closed?
-    pub(in crate::relay) fn has_something(&self) -> bool {
-        !matches!(self.held, Held::Nothing) || self.state != FlowState::Moving
+    pub(in crate::relay) fn has_pending(&self) -> bool {
+        !matches!(self.buffered, Buffered::Empty) || self.state != FlowState::Moving
     }
 
     /// Reads from the sender and writes nothing: at most one chunk, for a direction that is held
@@ -88,7 +88,7 @@ impl Flow {
     where
         A: AsyncRead + Unpin,
     {
-        if self.has_something() {
+        if self.has_pending() {
             return Poll::Ready(Ok(()));
         }
         let mut storage = [MaybeUninit::uninit(); CHUNK];
@@ -97,16 +97,16 @@ impl Flow {
         read.map_err(|_| Broken::Sender)?;
         match buffer.filled() {
             [] => self.state = FlowState::Closing,
-            read => self.held = Held::copied(read.to_vec()),
+            read => self.buffered = Buffered::copied(read.to_vec()),
         }
         Poll::Ready(Ok(()))
     }
 
     /// What [`poll_fill`](Self::poll_fill) has read; empty when the sender has closed.
     pub(in crate::relay) fn filled(&self) -> &[u8] {
-        match &self.held {
-            Held::Copied { bytes, start } => &bytes[*start..],
-            Held::Nothing | Held::Piped { .. } => &[],
+        match &self.buffered {
+            Buffered::Copied { bytes, start } => &bytes[*start..],
+            Buffered::Empty | Buffered::Piped { .. } => &[],
         }
     }
 
@@ -121,14 +121,14 @@ impl Flow {
     where
         B: AsyncWrite + Unpin,
     {
-        if let Held::Copied { bytes, start } = &mut self.held {
+        if let Buffered::Copied { bytes, start } = &mut self.buffered {
             while *due > 0 {
                 let written = ready!(poll_write(cx, to, &bytes[*start..*start + *due], counter))?;
                 *start += written;
                 *due -= written;
             }
             if *start == bytes.len() {
-                self.held = Held::Nothing;
+                self.buffered = Buffered::Empty;
             }
         }
         let flushed = ready!(Pin::new(to).poll_flush(cx));
@@ -148,20 +148,20 @@ impl Flow {
         A: AsyncRead + Unpin + 'static,
         B: AsyncWrite + Unpin + 'static,
     {
-        for _ in 0..TURNS {
-            match (&self.held, self.state) {
-                (Held::Copied { .. }, _) => ready!(self.poll_drain(cx, to, counter))?,
-                (Held::Piped { .. }, _) => ready!(self.poll_empty(cx, to, counter, pipes))?,
-                (Held::Nothing, FlowState::Moving) => match self.refill(cx, from, to, pipes) {
+        for _ in 0..MAX_CHUNKS_PER_POLL {
+            match (&self.buffered, self.state) {
+                (Buffered::Copied { .. }, _) => ready!(self.poll_drain(cx, to, counter))?,
+                (Buffered::Piped { .. }, _) => ready!(self.poll_empty(cx, to, counter, pipes))?,
+                (Buffered::Empty, FlowState::Moving) => match self.refill(cx, from, to, pipes) {
                     Some(refilled) => ready!(refilled)?,
                     None => ready!(self.poll_chunk(cx, from, to, counter))?,
                 },
-                (Held::Nothing, FlowState::Closing) => {
+                (Buffered::Empty, FlowState::Closing) => {
                     let shut = ready!(Pin::new(&mut *to).poll_shutdown(cx));
                     shut.map_err(|_| Broken::Receiver)?;
                     self.state = FlowState::Closed;
                 }
-                (Held::Nothing, FlowState::Closed) => return Poll::Ready(Ok(())),
+                (Buffered::Empty, FlowState::Closed) => return Poll::Ready(Ok(())),
             }
         }
         cx.waker().wake_by_ref();
@@ -192,7 +192,7 @@ impl Flow {
             }
         }
         let mut rest = buffer.filled();
-        self.bulk = rest.len() >= BULK;
+        self.bulk = rest.len() >= BULK_READ;
         if rest.is_empty() {
             self.state = FlowState::Closing;
         }
@@ -200,7 +200,7 @@ impl Flow {
             match poll_write(cx, to, rest, counter) {
                 Poll::Ready(written) => rest = &rest[written?..],
                 Poll::Pending => {
-                    self.held = Held::copied(rest.to_vec());
+                    self.buffered = Buffered::copied(rest.to_vec());
                     return Poll::Pending;
                 }
             }
@@ -217,12 +217,12 @@ impl Flow {
     where
         B: AsyncWrite + Unpin,
     {
-        if let Held::Copied { bytes, start } = &mut self.held {
+        if let Buffered::Copied { bytes, start } = &mut self.buffered {
             while *start < bytes.len() {
                 *start += ready!(poll_write(cx, to, &bytes[*start..], counter))?;
             }
         }
-        self.held = Held::Nothing;
+        self.buffered = Buffered::Empty;
         Poll::Ready(Ok(()))
     }
 
@@ -239,14 +239,14 @@ impl Flow {
             return None;
         }
         let (from, _) = as_tcp(from).zip(as_tcp(to))?;
-        let pipe = pipes.take()?;
+        let pipe = pipes.acquire()?;
         let refill = pipe.poll_refill(cx, from);
         if let Poll::Ready(Ok(Refill::Bytes(left))) = refill {
-            self.bulk = left >= TRICKLE;
-            self.held = Held::Piped { pipe, left };
+            self.bulk = left >= MIN_SPLICE;
+            self.buffered = Buffered::Piped { pipe, left };
             return Some(Poll::Ready(Ok(())));
         }
-        pipes.give_back(pipe);
+        pipes.recycle(pipe);
         match refill {
             Poll::Pending => return Some(Poll::Pending),
             Poll::Ready(Ok(Refill::Impossible)) => {
@@ -267,7 +267,7 @@ impl Flow {
         counter: &AtomicU64,
         pipes: &Pipes,
     ) -> Poll<Result<(), Broken>> {
-        if let Held::Piped { pipe, left } = &mut self.held {
+        if let Buffered::Piped { pipe, left } = &mut self.buffered {
             // Only what is for a socket enters a pipe.
             let to = as_tcp(to).ok_or(Broken::Receiver)?;
             while *left > 0 {
@@ -277,17 +277,18 @@ impl Flow {
                 *left -= written;
             }
         }
-        if let Held::Piped { pipe, .. } = std::mem::replace(&mut self.held, Held::Nothing) {
-            pipes.give_back(pipe);
+        if let Buffered::Piped { pipe, .. } = std::mem::replace(&mut self.buffered, Buffered::Empty)
+        {
+            pipes.recycle(pipe);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl Held {
+impl Buffered {
     fn copied(bytes: Vec<u8>) -> Self {
         match bytes.is_empty() {
-            true => Self::Nothing,
+            true => Self::Empty,
             false => Self::Copied { bytes, start: 0 },
         }
     }

@@ -37,10 +37,10 @@ pub(in crate::relay) struct Pipes {
 pub(super) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
-    _place: Place,
+    _permit: PipePermit,
 }
 
-struct Place(Arc<AtomicUsize>);
+struct PipePermit(Arc<AtomicUsize>);
 
 /// What came of filling a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,47 +77,47 @@ impl Pipes {
     }
 
     /// An empty pipe, unless there are too many or the system has none.
-    pub(super) fn take(&self) -> Option<Pipe> {
+    pub(super) fn acquire(&self) -> Option<Pipe> {
         let spare = self
             .spare
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        spare.or_else(|| Pipe::new(self.place()?))
+        spare.or_else(|| Pipe::new(self.permit()?))
     }
 
     /// Takes an empty pipe back.
-    pub(super) fn give_back(&self, pipe: Pipe) {
+    pub(super) fn recycle(&self, pipe: Pipe) {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE {
             spare.push(pipe);
         }
     }
 
-    fn place(&self) -> Option<Place> {
+    fn permit(&self) -> Option<PipePermit> {
         let more = |open| (open < self.limit).then_some(open + 1);
         let taken = self
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.ok().map(|_| Place(Arc::clone(&self.open)))
+        taken.ok().map(|_| PipePermit(Arc::clone(&self.open)))
     }
 }
 
-impl Drop for Place {
+impl Drop for PipePermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Pipe {
-    fn new(place: Place) -> Option<Self> {
+    fn new(permit: PipePermit) -> Option<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // Refused to a user with many pipes: it stays as small as it is.
         let _ = fcntl_setpipe_size(&write, PIPE);
         Some(Self {
             read,
             write,
-            _place: place,
+            _permit: permit,
         })
     }
 

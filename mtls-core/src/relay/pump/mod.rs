@@ -41,13 +41,13 @@ pub(super) struct Counters {
 
 /// Both directions of a tunnel.
 pub(super) struct Pump {
-    pub(super) up: Flow,
-    pub(super) down: Flow,
+    pub(super) to_server: Flow,
+    pub(super) to_client: Flow,
 }
 
 /// What a pump works with.
 #[derive(Clone, Copy)]
-pub(super) struct Means<'a> {
+pub(super) struct PumpContext<'a> {
     pub(super) counters: &'a Counters,
     pub(super) pipes: &'a Pipes,
     /// How long both ends may be silent.
@@ -73,8 +73,8 @@ impl Pump {
     /// With what was read from each end before, and not yet written to the other.
     pub(super) fn new(to_server: Vec<u8>, to_client: Vec<u8>) -> Self {
         Self {
-            up: Flow::new(to_server),
-            down: Flow::new(to_client),
+            to_server: Flow::new(to_server),
+            to_client: Flow::new(to_client),
         }
     }
 
@@ -84,28 +84,28 @@ impl Pump {
         mut self,
         client: &mut C,
         server: &mut S,
-        means: Means<'_>,
+        context: PumpContext<'_>,
     ) -> PumpEnd
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let mut timer = Box::pin(sleep(means.idle));
-        let mut moved = means.counters.total();
+        let mut timer = Box::pin(sleep(context.idle));
+        let mut moved = context.counters.total();
         let mut half_closed = HalfClosed::default();
         let end = poll_fn(|cx| {
-            if let Poll::Ready(end) = self.poll(cx, client, server, means) {
+            if let Poll::Ready(end) = self.poll(cx, client, server, context) {
                 return Poll::Ready(end);
             }
             if let Poll::Ready(end) = half_closed.poll(cx, &self, client, server) {
                 return Poll::Ready(end);
             }
             while timer.as_mut().poll(cx).is_ready() {
-                let now = means.counters.total();
+                let now = context.counters.total();
                 if std::mem::replace(&mut moved, now) == now {
                     return Poll::Ready(PumpEnd::Idle);
                 }
-                timer.set(sleep(means.idle));
+                timer.set(sleep(context.idle));
             }
             Poll::Pending
         })
@@ -127,23 +127,23 @@ impl Pump {
         cx: &mut Context<'_>,
         client: &mut C,
         server: &mut S,
-        means: Means<'_>,
+        context: PumpContext<'_>,
     ) -> Poll<PumpEnd>
     where
         C: AsyncRead + AsyncWrite + Unpin + 'static,
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let Means {
+        let PumpContext {
             counters, pipes, ..
-        } = means;
-        let up = &mut self.up;
-        let up = up.poll(cx, client, server, &counters.to_server, pipes);
-        if let Poll::Ready(Err(broken)) = up {
+        } = context;
+        let to_server = &mut self.to_server;
+        let to_server = to_server.poll(cx, client, server, &counters.to_server, pipes);
+        if let Poll::Ready(Err(broken)) = to_server {
             return Poll::Ready(broken.end(Role::Client));
         }
-        let down = &mut self.down;
-        let down = down.poll(cx, server, client, &counters.to_client, pipes);
-        match (up, down) {
+        let to_client = &mut self.to_client;
+        let to_client = to_client.poll(cx, server, client, &counters.to_client, pipes);
+        match (to_server, to_client) {
             (_, Poll::Ready(Err(broken))) => Poll::Ready(broken.end(Role::Server)),
             (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(PumpEnd::Closed),
             _ => Poll::Pending,
@@ -159,11 +159,12 @@ impl HalfClosed {
         client: &C,
         server: &S,
     ) -> Poll<PumpEnd> {
-        let (by, watch): (_, fn(&C, &S) -> _) = match (pump.up.is_closed(), pump.down.is_closed()) {
-            (true, false) => (Role::Client, |client, _| reset(client)),
-            (false, true) => (Role::Server, |_, server| reset(server)),
-            _ => return Poll::Pending,
-        };
+        let (by, watch): (_, fn(&C, &S) -> _) =
+            match (pump.to_server.is_closed(), pump.to_client.is_closed()) {
+                (true, false) => (Role::Client, |client, _| reset(client)),
+                (false, true) => (Role::Server, |_, server| reset(server)),
+                _ => return Poll::Pending,
+            };
         if !std::mem::replace(&mut self.watching, true) {
             self.reset = watch(client, server);
         }

@@ -19,13 +19,13 @@ async fn peer_that_never_reads_costs_one_chunk_and_stops_its_sender() {
     let (_server, mut server_end) = duplex(PIPE);
     let counters = Counters::default();
     let pipes = Pipes::new(0);
-    let means = Means {
+    let context = PumpContext {
         counters: &counters,
         pipes: &pipes,
         idle: HOUR,
     };
     let pump = Pump::new(Vec::new(), Vec::new());
-    let pumping = pump.run(&mut client_end, &mut server_end, means);
+    let pumping = pump.run(&mut client_end, &mut server_end, context);
     let mut taken = 0;
     let mut stalled = 0;
     let flooding = async {
@@ -53,13 +53,13 @@ async fn what_was_read_before_leads_and_half_closes_pass() {
     let (mut server, mut server_end) = duplex(PIPE);
     let counters = Counters::default();
     let pipes = Pipes::new(0);
-    let means = Means {
+    let context = PumpContext {
         counters: &counters,
         pipes: &pipes,
         idle: HOUR,
     };
     let pump = Pump::new(b"one ".to_vec(), b"three ".to_vec());
-    let pumping = pump.run(&mut client_end, &mut server_end, means);
+    let pumping = pump.run(&mut client_end, &mut server_end, context);
     let ends = async {
         client.write_all(b"two").await.expect("a pipe");
         client.shutdown().await.expect("a pipe");
@@ -84,13 +84,13 @@ async fn tunnel_ends_when_both_ends_were_silent_for_too_long() {
     let counters = Counters::default();
     let begun = tokio::time::Instant::now();
     let pipes = Pipes::new(0);
-    let means = Means {
+    let context = PumpContext {
         counters: &counters,
         pipes: &pipes,
         idle: HOUR,
     };
     let pump = Pump::new(Vec::new(), Vec::new());
-    let pumping = pump.run(&mut client_end, &mut server_end, means);
+    let pumping = pump.run(&mut client_end, &mut server_end, context);
     let ends = async {
         tokio::time::sleep(HOUR / 2).await;
         client.write_all(b"x").await.expect("a pipe");
@@ -138,13 +138,13 @@ fn relay(
     let pipes = Arc::clone(pipes);
     tokio::spawn(async move {
         let counters = Counters::default();
-        let means = Means {
+        let context = PumpContext {
             counters: &counters,
             pipes: &pipes,
             idle: HOUR,
         };
         let pump = Pump::new(Vec::new(), Vec::new());
-        pump.run(&mut client_end, &mut server_end, means).await
+        pump.run(&mut client_end, &mut server_end, context).await
     })
 }
 

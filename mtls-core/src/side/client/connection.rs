@@ -35,12 +35,12 @@ pub(crate) struct SideConnection {
 struct Shared {
     peer: AtomicU8,
     users: AtomicUsize,
-    about: OnceLock<AboutSide>,
+    info: OnceLock<SideInfo>,
 }
 
 /// What is known of a side connection once it is connected.
 #[derive(Clone, Debug)]
-pub(crate) struct AboutSide {
+pub(crate) struct SideInfo {
     pub(crate) report: PathReport,
     pub(crate) route: Route,
 }
@@ -86,7 +86,7 @@ impl SideConnection {
         let shared = Arc::new(Shared {
             peer: AtomicU8::new(Peer::Dialling as u8),
             users: AtomicUsize::new(0),
-            about: OnceLock::new(),
+            info: OnceLock::new(),
         });
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let task = Task {
@@ -146,8 +146,8 @@ impl SideLink {
         self.connection.shared.peer()
     }
 
-    pub(crate) fn about(&self) -> Option<&AboutSide> {
-        self.connection.shared.about.get()
+    pub(crate) fn info(&self) -> Option<&SideInfo> {
+        self.connection.shared.info.get()
     }
 
     /// Queues a frame. A connection that does not take it has as good as ended.
@@ -204,7 +204,7 @@ impl Task {
         tracing::debug!(via = %dialed.via, peer = ?dialed.peer, "side path connected");
         let report = PathReport::dialed(PathRole::Side, &dialed);
         let (mut stream, route) = (dialed.stream, dialed.route);
-        let _ = self.shared.about.set(AboutSide {
+        let _ = self.shared.info.set(SideInfo {
             report,
             route: route.clone(),
         });
@@ -212,7 +212,7 @@ impl Task {
         self.outgoing.extend_from_slice(&GREETING);
         let ending = match self.send_waiting(&mut stream).await {
             Ok(()) => {
-                route.ask();
+                route.resolve();
                 self.exchange(stream).await
             }
             Err(_) => SideEvent::Ended,
@@ -222,7 +222,7 @@ impl Task {
 
     /// Sends all that waits, the greeting with it.
     async fn send_waiting<S: AsyncWrite + Unpin>(&mut self, stream: &mut S) -> io::Result<()> {
-        self.obey_all();
+        self.handle_commands();
         self.flush(stream).await
     }
 
@@ -242,7 +242,7 @@ impl Task {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => match command {
-                    Some(command) => self.obey(command),
+                    Some(command) => self.handle_command(command),
                     None => return SideEvent::Ended,
                 },
                 read = stream.read(&mut buffer) => {
@@ -267,13 +267,13 @@ impl Task {
         }
     }
 
-    fn obey_all(&mut self) {
+    fn handle_commands(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
-            self.obey(command);
+            self.handle_command(command);
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle_command(&mut self, command: Command) {
         match command {
             Command::Attach(association, events) => {
                 self.users.retain(|_, user| !user.is_closed());
@@ -312,7 +312,7 @@ impl Task {
     /// Tells everybody, those in the queue too, and takes no more.
     fn end(mut self, ending: &SideEvent) {
         self.commands.close();
-        self.obey_all();
+        self.handle_commands();
         for user in self.users.values() {
             // One whose queue is full sees the sender go.
             let _ = user.try_send(ending.clone());

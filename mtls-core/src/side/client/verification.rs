@@ -134,7 +134,7 @@ impl<'a, D: Dial> Verification<'a, D> {
         let mut timed = pin!(timeout(self.settings.handshake_limit(), handshake));
         let early = poll_once(timed.as_mut()).await;
         if let Some(route) = route {
-            route.ask();
+            route.resolve();
         }
         let timed = match early {
             Poll::Ready(timed) => timed,
@@ -190,7 +190,7 @@ impl<'a, D: Dial> Verification<'a, D> {
     /// the network. It takes two turns where this is the root of its runtime, which goes first.
     async fn poll_pending(&mut self) -> Result<(), Error> {
         for _ in 0..2 {
-            if self.paths.iter().any(|path| path.verifier.is_asking()) {
+            if self.paths.iter().any(|path| path.verifier.awaits_proof()) {
                 self.during(pin!(yield_now())).await?;
             }
         }

@@ -11,13 +11,13 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::service::{SidePlace, SideService};
+use super::service::{SideService, SideSlot};
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::proto::binding::Association;
 use crate::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use crate::proto::server::{Lookup, ServerEvent, ServerVerifier};
-use crate::registry::{Asker, ConfirmedSide, LookupReply, RegistryKey};
+use crate::registry::{ConfirmedSide, LookupReply, LookupRequester, RegistryKey};
 
 /// How long a side connection may refuse to take bytes.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,13 +68,13 @@ where
     /// Outside a tokio runtime with its time driver.
     #[tracing::instrument(name = "side_connection", level = "debug", skip_all, fields(peer = %self.peer))]
     pub async fn run(self) -> Result<(), Error> {
-        let Some((place, evicted)) = self.service.enter(self.peer) else {
+        let Some((slot, evicted)) = self.service.acquire_slot(self.peer) else {
             tracing::debug!("no place for another side connection");
-            self.service.tell(&Event::SideRefused);
+            self.service.notify(&Event::SideRefused);
             return refuse(self.io).await;
         };
         let driver = Driver {
-            place,
+            slot,
             io: self.io,
             peer: self.peer,
             reader: FrameReader::new(),
@@ -82,19 +82,19 @@ where
             lookups: Lookups::default(),
             outgoing: Vec::new(),
             confirmed_before: false,
-            idle_at: Instant::now() + self.service.settings.stranger_timeout,
+            idle_at: Instant::now() + self.service.settings.unconfirmed_timeout,
             service: &self.service,
         };
         let result = tokio::select! {
             result = driver.run(&self.received) => result,
             _ = evicted => Ok(()),
         };
-        result.inspect_err(|error| self.service.tell(&Event::SideFailed(error)))
+        result.inspect_err(|error| self.service.notify(&Event::SideFailed(error)))
     }
 }
 
 /// Greets and closes. A close without the greeting would pass for a server that does not speak the
-/// protocol, and whoever fills the places could talk a client out of its verification.
+/// protocol, and whoever fills the slots could talk a client out of its verification.
 async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
     let greeted = timeout(WRITE_TIMEOUT, async {
         io.write_all(&GREETING).await?;
@@ -106,7 +106,7 @@ async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
 /// The one task that reads, answers and writes.
 struct Driver<'a, IO> {
     service: &'a SideService,
-    place: SidePlace,
+    slot: SideSlot,
     io: IO,
     peer: SocketAddr,
     reader: FrameReader,
@@ -122,12 +122,12 @@ struct Driver<'a, IO> {
 struct Lookups(Vec<(Association, BoxFuture<'static, LookupReply>)>);
 
 impl Lookups {
-    fn put(&mut self, association: Association, lookup: BoxFuture<'static, LookupReply>) {
-        self.forget(association);
+    fn start(&mut self, association: Association, lookup: BoxFuture<'static, LookupReply>) {
+        self.cancel(association);
         self.0.push((association, lookup));
     }
 
-    fn forget(&mut self, association: Association) {
+    fn cancel(&mut self, association: Association) {
         self.0.retain(|(other, _)| *other != association);
     }
 
@@ -152,13 +152,13 @@ where
 {
     async fn run(mut self, received: &[u8]) -> Result<(), Error> {
         self.outgoing.extend_from_slice(&GREETING);
-        self.take(received).await?;
+        self.handle_bytes(received).await?;
         let mut buffer = [0; 2048];
         loop {
             // An answer that is there already leaves with the greeting, in one segment.
             while let Some((association, reply)) = self.lookups.next().now_or_never() {
-                self.answer(association, &reply)?;
-                self.obey().await;
+                self.handle_reply(association, &reply)?;
+                self.handle_events().await;
             }
             self.flush().await?;
             let wake = self.verifier.poll_timeout().map(Instant::from_std);
@@ -168,11 +168,11 @@ where
                     if read == 0 {
                         return Ok(self.reader.finish().map_err(InvalidMessage::Side)?);
                     }
-                    self.take(&buffer[..read]).await?;
+                    self.handle_bytes(&buffer[..read]).await?;
                 }
                 (association, reply) = self.lookups.next() => {
-                    self.answer(association, &reply)?;
-                    self.obey().await;
+                    self.handle_reply(association, &reply)?;
+                    self.handle_events().await;
                 }
                 () = sleep_until(wake.unwrap_or(self.idle_at)) => {
                     let now = Instant::now();
@@ -180,28 +180,28 @@ where
                         return Ok(());
                     }
                     self.verifier.handle_timeout(now.into_std());
-                    self.obey().await;
+                    self.handle_events().await;
                 }
             }
         }
     }
 
     /// Takes bytes from the client.
-    async fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    async fn handle_bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let now = Instant::now().into_std();
         let (verifier, service) = (&mut self.verifier, self.service);
         let mut last = None;
         let read = self.reader.read(bytes, |frame| {
-            service.tell(&Event::FrameReceived(&frame.body));
+            service.notify(&Event::FrameReceived(&frame.body));
             verifier.handle_frame(&frame, now);
             last = Some(frame.association);
         });
-        self.obey().await;
+        self.handle_events().await;
         if let Err(error) = read {
             if let Some(association) = last {
                 let code = RejectCode::Malformed;
                 let body = FrameBody::Reject { code };
-                self.service.tell(&Event::FrameSent(&body));
+                self.service.notify(&Event::FrameSent(&body));
                 Frame { association, body }.encode(&mut self.outgoing);
             }
             // Why, as far as it can be said; then the connection ends, whether that arrived or not.
@@ -214,7 +214,7 @@ where
         Ok(())
     }
 
-    fn answer(&mut self, association: Association, reply: &LookupReply) -> Result<(), Error> {
+    fn handle_reply(&mut self, association: Association, reply: &LookupReply) -> Result<(), Error> {
         let lookup = match reply {
             LookupReply::Found(found) => Lookup::Found {
                 registration: found.registration,
@@ -232,37 +232,34 @@ where
     }
 
     /// Does what the machine says.
-    async fn obey(&mut self) {
+    async fn handle_events(&mut self) {
         while let Some(event) = self.verifier.poll_event() {
             let service = self.service.settings.service;
             match event {
-                ServerEvent::Lookup {
-                    association,
-                    patience,
-                } => {
+                ServerEvent::Lookup { association, mode } => {
                     let key = RegistryKey {
                         service,
                         association,
                     };
-                    let asker = Asker {
+                    let requester = LookupRequester {
                         peer: self.peer.ip(),
                         confirmed_before: self.confirmed_before,
                     };
                     // The earlier look-up goes first: it may hold the place that this one needs.
-                    self.lookups.forget(association);
-                    let lookup = self.service.registry.look_up(key, patience, asker);
-                    self.lookups.put(association, lookup);
+                    self.lookups.cancel(association);
+                    let lookup = self.service.registry.look_up(key, mode, requester);
+                    self.lookups.start(association, lookup);
                 }
-                ServerEvent::Forget(association) => self.lookups.forget(association),
+                ServerEvent::CancelLookup(association) => self.lookups.cancel(association),
                 ServerEvent::Confirmed(confirmation) => {
-                    self.service.tell(&Event::Confirmed);
+                    self.service.notify(&Event::Confirmed);
                     let peer = self.peer;
                     let confirmed = ConfirmedSide { confirmation, peer };
                     self.service.registry.confirm(service, confirmed).await;
-                    self.become_known();
+                    self.mark_confirmed();
                 }
                 ServerEvent::Disputed(dispute) => {
-                    self.service.tell(&Event::Disputed);
+                    self.service.notify(&Event::Disputed);
                     tracing::warn!(association = %dispute.association, "wrong value on a side connection");
                     self.service.registry.dispute(service, dispute).await;
                 }
@@ -270,9 +267,9 @@ where
         }
     }
 
-    fn become_known(&mut self) {
+    fn mark_confirmed(&mut self) {
         if !std::mem::replace(&mut self.confirmed_before, true) {
-            self.service.make_known(self.place.id);
+            self.service.confirm_slot(self.slot.id);
         }
         self.idle_at = Instant::now() + self.idle_time();
     }
@@ -280,13 +277,13 @@ where
     fn idle_time(&self) -> Duration {
         match self.confirmed_before {
             true => self.service.settings.idle_timeout,
-            false => self.service.settings.stranger_timeout,
+            false => self.service.settings.unconfirmed_timeout,
         }
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
         while let Some(frame) = self.verifier.poll_transmit() {
-            self.service.tell(&Event::FrameSent(&frame.body));
+            self.service.notify(&Event::FrameSent(&frame.body));
             frame.encode(&mut self.outgoing);
         }
         if self.outgoing.is_empty() {

@@ -13,7 +13,7 @@ use crate::observer::{Event, Observer};
 use crate::proto::binding::{Association, Bindings, Nonce};
 use crate::proto::server::{HandshakeKeys, ServerLimits};
 use crate::registry::{MemoryRegistry, PendingRegistry, Registration, RegistryKey, ServiceId};
-use crate::slots::{PlaceId, PlaceLimits, Places};
+use crate::slots::{SlotId, SlotLimits, SlotTable};
 use crate::tls::io;
 use crate::verdict::Verdict;
 
@@ -22,21 +22,21 @@ pub(crate) struct SideService {
     pub(crate) registry: Arc<dyn PendingRegistry>,
     pub(crate) settings: SideSettings,
     observer: Option<Arc<dyn Observer>>,
-    places: Mutex<Places<oneshot::Sender<()>>>,
+    slots: Mutex<SlotTable<oneshot::Sender<()>>>,
     random: &'static dyn SecureRandom,
 }
 
 /// A side connection's place; given up on drop.
-pub(crate) struct SidePlace {
+pub(crate) struct SideSlot {
     service: Arc<SideService>,
-    pub(crate) id: PlaceId,
+    pub(crate) id: SlotId,
 }
 
 pub(crate) type Evicted = oneshot::Receiver<()>;
 
-impl Drop for SidePlace {
+impl Drop for SideSlot {
     fn drop(&mut self) {
-        self.service.leave(self.id);
+        self.service.release_slot(self.id);
     }
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct SideSettings {
     pub(crate) service: ServiceId,
     pub(crate) limits: ServerLimits,
     pub(crate) idle_timeout: Duration,
-    pub(crate) stranger_timeout: Duration,
+    pub(crate) unconfirmed_timeout: Duration,
 }
 
 /// Builds a [`SideService`].
@@ -55,7 +55,7 @@ pub(crate) struct SideServiceBuilder {
     pub(crate) settings: SideSettings,
     pub(crate) registry: Option<Arc<dyn PendingRegistry>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) places: PlaceLimits,
+    pub(crate) slots: SlotLimits,
 }
 
 impl fmt::Debug for SideService {
@@ -74,11 +74,11 @@ impl Default for SideServiceBuilder {
                 service: ServiceId::default(),
                 limits: ServerLimits::default(),
                 idle_timeout: Duration::from_secs(90),
-                stranger_timeout: Duration::from_secs(15),
+                unconfirmed_timeout: Duration::from_secs(15),
             },
             registry: None,
             observer: None,
-            places: PlaceLimits {
+            slots: SlotLimits {
                 total: 16_384,
                 per_peer: 256,
             },
@@ -91,19 +91,19 @@ impl SideServiceBuilder {
         let SideSettings {
             limits,
             idle_timeout,
-            stranger_timeout,
+            unconfirmed_timeout,
             ..
         } = self.settings;
         non_zero_durations(&[
             ("early_wait", limits.early_wait),
             ("confirm_wait", limits.confirm_wait),
             ("side_idle_timeout", idle_timeout),
-            ("side_stranger_timeout", stranger_timeout),
+            ("side_unconfirmed_timeout", unconfirmed_timeout),
         ])?;
         for (name, limit) in [
             ("max_verifications_per_side_connection", limits.exchanges),
-            ("max_side_connections", self.places.total),
-            ("max_side_connections_per_peer", self.places.per_peer),
+            ("max_side_connections", self.slots.total),
+            ("max_side_connections_per_peer", self.slots.per_peer),
         ] {
             if limit == 0 {
                 return Err(ApiMisuse::ZeroLimit(name));
@@ -118,7 +118,7 @@ impl SideServiceBuilder {
                 .unwrap_or_else(|| Arc::new(MemoryRegistry::default())),
             settings: self.settings,
             observer: self.observer,
-            places: Mutex::new(Places::new(self.places)),
+            slots: Mutex::new(SlotTable::new(self.slots)),
             random,
         })
     }
@@ -140,21 +140,21 @@ impl SideService {
             Ok(registration) => Some(Arc::from(registration)),
             Err(error) => {
                 tracing::warn!(%association, %error, "handshake not registered");
-                self.tell(&Event::NotRegistered(error));
+                self.notify(&Event::NotRegistered(error));
                 None
             }
         }
     }
 
     /// Tells the observer, if there is one.
-    pub(crate) fn tell(&self, event: &Event<'_>) {
+    pub(crate) fn notify(&self, event: &Event<'_>) {
         if let Some(observer) = &self.observer {
             observer.observe(event);
         }
     }
 
     /// Tells the observer that the policy lets a connection pass.
-    pub(crate) fn passed(&self, verdict: impl FnOnce() -> Option<Verdict>) {
+    pub(crate) fn notify_passed(&self, verdict: impl FnOnce() -> Option<Verdict>) {
         // The verdict is a copy, which nobody pays for whom nobody watches.
         if let Some(observer) = &self.observer
             && let Some(verdict) = verdict()
@@ -169,30 +169,30 @@ impl SideService {
     }
 
     /// A place for a side connection, given up on drop, and word of its eviction.
-    pub(crate) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<(SidePlace, Evicted)> {
+    pub(crate) fn acquire_slot(self: &Arc<Self>, peer: SocketAddr) -> Option<(SideSlot, Evicted)> {
         let (evict, evicted) = oneshot::channel();
-        let entered = self.lock().enter(peer.ip(), false, evict)?;
+        let inserted = self.lock().insert(peer.ip(), false, evict)?;
         // Dropping the sender of the one who was evicted tells it.
-        drop(entered.evicted);
-        self.tell(&Event::SideOpened);
-        let place = SidePlace {
+        drop(inserted.evicted);
+        self.notify(&Event::SideOpened);
+        let slot = SideSlot {
             service: Arc::clone(self),
-            id: entered.id,
+            id: inserted.id,
         };
-        Some((place, evicted))
+        Some((slot, evicted))
     }
 
-    pub(crate) fn make_known(&self, place: PlaceId) {
-        self.lock().make_known(place);
+    pub(crate) fn confirm_slot(&self, slot: SlotId) {
+        self.lock().confirm(slot);
     }
 
-    pub(crate) fn leave(&self, place: PlaceId) {
-        self.lock().leave(place);
-        self.tell(&Event::SideClosed);
+    pub(crate) fn release_slot(&self, slot: SlotId) {
+        self.lock().remove(slot);
+        self.notify(&Event::SideClosed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places<oneshot::Sender<()>>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SlotTable<oneshot::Sender<()>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -246,13 +246,13 @@ macro_rules! side_service_setters {
         /// How many side connections there may be; the oldest that has confirmed nothing makes
         /// room for a new one. Default: 16,384.
         pub fn max_side_connections(mut self, connections: usize) -> Self {
-            self.side.places.total = connections;
+            self.side.slots.total = connections;
             self
         }
 
         /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 256.
         pub fn max_side_connections_per_peer(mut self, connections: usize) -> Self {
-            self.side.places.per_peer = connections;
+            self.side.slots.per_peer = connections;
             self
         }
 
@@ -264,8 +264,8 @@ macro_rules! side_service_setters {
         }
 
         /// The same for one that has confirmed nothing yet. Default: 15 s.
-        pub fn side_stranger_timeout(mut self, idle: std::time::Duration) -> Self {
-            self.side.settings.stranger_timeout = idle;
+        pub fn side_unconfirmed_timeout(mut self, idle: std::time::Duration) -> Self {
+            self.side.settings.unconfirmed_timeout = idle;
             self
         }
     };

@@ -78,7 +78,7 @@ impl Kernel {
     }
 
     /// The interfaces that have a route to this address, whether or not it is the best one.
-    pub(super) fn leading_to(&mut self, to: IpAddr) -> io::Result<HashSet<u32>> {
+    pub(super) fn interfaces_toward(&mut self, to: IpAddr) -> io::Result<HashSet<u32>> {
         let mut found = HashSet::new();
         let ask = RouteNetlinkMessage::GetRoute(RouteMessage::default());
         self.dump(ask, |payload| {
