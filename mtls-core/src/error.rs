@@ -10,6 +10,7 @@ use rustls::AlertDescription;
 use crate::path::{DialError, Independence};
 use crate::proto::client::SideFailure;
 use crate::proto::error::FrameError;
+use crate::registry::RegisterError;
 use crate::tls_message::tls_error_message;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::{Reason, Verdict};
@@ -41,6 +42,8 @@ pub enum Error {
     Disputed(Box<Verdict>),
     /// The policy refuses a connection without a verification, and there was none.
     Unverified(Box<Unverified>),
+    /// To a client: the shared registry does not let this machine complete handshakes.
+    Registry(RegisterError),
     /// The primary path took too long.
     TimedOut(TimedOut),
     /// The primary connection broke.
@@ -152,6 +155,7 @@ impl fmt::Display for Error {
                  of the paths",
             ),
             Self::Unverified(unverified) => unverified.fmt(f),
+            Self::Registry(error) => write!(f, "handshake refused: {error}"),
             Self::TimedOut(what) => what.fmt(f),
             Self::Io(error) => write!(f, "primary path: {error}"),
         }
@@ -265,6 +269,7 @@ impl std::error::Error for Error {
             Self::Dial(error) => Some(&**error),
             Self::Tls(error)
             | Self::NotSmkex(NotSmkex::Server(error) | NotSmkex::Client(error)) => Some(error),
+            Self::Registry(error) => Some(error),
             Self::Io(error) => Some(error),
             _ => None,
         }

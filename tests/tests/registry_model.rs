@@ -211,7 +211,7 @@ impl Pair {
             .held
             .as_ref()
             .is_some_and(|held| held.status().confirmations.len() >= 8);
-        self.real.confirm(ServiceId::default(), confirmed).await;
+        self.real.confirm(ServiceId::default(), confirmed);
         let registration = u8::try_from(number).expect("a short walk");
         let counted = self.model.confirm(association, registration, None);
         if held && !full {

@@ -283,7 +283,7 @@ impl MultipathAcceptor {
                 flight.map_err(|error| inner.settings.authentication.server_error(error))?;
             let association = flight.association;
             let registration = match (association, flight.registers.take()) {
-                (Some(association), Some(keys)) => inner.sides.register(association, keys).await,
+                (Some(association), Some(keys)) => inner.sides.register(association, keys).await?,
                 _ => None,
             };
             let tls = flight

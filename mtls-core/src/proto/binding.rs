@@ -146,7 +146,12 @@ impl SideContext {
         Self(digest.into())
     }
 
-    /// The bytes, for a TLS stack's own exporter.
+    /// The context with these bytes, from [`as_bytes`](Self::as_bytes).
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for a TLS stack's own exporter and for a registry outside this process.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -79,7 +79,7 @@ pub enum LookupMode {
 /// One registration of a handshake. A later one under the same association, whose client random
 /// somebody copied, is another: what was confirmed for one says nothing about the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RegistrationId(pub u64);
+pub struct RegistrationId(pub u128);
 
 /// A client's value that checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -70,7 +70,7 @@ struct State {
     /// Tombstones in the order of their end, which is that of their making.
     tombstones: VecDeque<(Instant, RegistryKey)>,
     waits: Waits,
-    next_registration: u64,
+    next_registration: u128,
     sweeping: bool,
 }
 
@@ -219,7 +219,7 @@ impl PendingRegistry for MemoryRegistry {
         }
     }
 
-    fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) -> BoxFuture<'_, ()> {
+    fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) {
         self.shared
             .apply(service, confirmed.confirmation, |primary| {
                 let mut status = lock(&primary.status);
@@ -231,15 +231,13 @@ impl PendingRegistry for MemoryRegistry {
                 // Verified: the keys are kept only for slower side paths.
                 AfterUpdate::MakeTombstone
             });
-        ready(()).boxed()
     }
 
-    fn dispute(&self, service: ServiceId, dispute: Confirmation) -> BoxFuture<'_, ()> {
+    fn dispute(&self, service: ServiceId, dispute: Confirmation) {
         self.shared.apply(service, dispute, |primary| {
             lock(&primary.status).disputed = true;
             AfterUpdate::Keep
         });
-        ready(()).boxed()
     }
 }
 

@@ -33,6 +33,18 @@ impl ServiceId {
     }
 }
 
+impl ServiceId {
+    /// The service with these bytes, from [`as_bytes`](Self::as_bytes).
+    pub fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for a registry outside this process.
+    pub fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+}
+
 impl Default for ServiceId {
     fn default() -> Self {
         Self::from_name("")
@@ -77,8 +89,12 @@ impl LookupRequester {
 pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
     /// Registers a handshake. The server's flight leaves only after this has completed.
     ///
+    /// The caller may drop the future at any time, for example when the handshake times out. An
+    /// implementation then leaves at most a tombstone, as for a dropped [`Registration`].
+    ///
     /// # Errors
-    /// Why the handshake is not registered. It goes on all the same, and cannot be verified.
+    /// Why the handshake is not registered. It goes on all the same, and cannot be verified;
+    /// after [`RegisterError::Isolated`] alone the caller refuses it.
     fn register(
         &self,
         key: RegistryKey,
@@ -88,8 +104,8 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
     /// Looks a handshake up; with [`LookupMode::UntilFlushed`] waits for it, within the registry's
     /// bounds (`docs/protocol.md`, section 3.3). Dropping the future gives its waiting place up.
     ///
-    /// With [`LookupMode::Immediate`] the answer is about now: what it does not find, the client takes
-    /// for intercepted.
+    /// With [`LookupMode::Immediate`] the reply describes the present: a client that receives
+    /// [`Unknown`](LookupReply::Unknown) reports an interception.
     fn look_up(
         &self,
         key: RegistryKey,
@@ -97,13 +113,16 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
         requester: LookupRequester,
     ) -> BoxFuture<'static, LookupReply>;
 
-    /// The client's value checked on a side connection. Ignored unless the registration that the
-    /// confirmation names is the one that is there now.
-    fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) -> BoxFuture<'_, ()>;
+    /// Records that the client's value matched on a side connection. Ignored unless the
+    /// confirmation names the current registration of the handshake.
+    ///
+    /// Returns at once: the caller serves all verifications of a side connection in one task. An
+    /// implementation that needs I/O spawns a task, and bounds the number of these tasks.
+    fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide);
 
-    /// A client's value was wrong on a side connection. Ignored as in
+    /// Records that a client's value was wrong on a side connection. Ignored and returning as in
     /// [`confirm`](Self::confirm).
-    fn dispute(&self, service: ServiceId, dispute: Confirmation) -> BoxFuture<'_, ()>;
+    fn dispute(&self, service: ServiceId, dispute: Confirmation);
 }
 
 /// The primary connection's hold on its entry. Dropping it leaves a tombstone: for a short time
@@ -174,7 +193,13 @@ impl Found {
 pub enum LookupReply {
     /// The handshake.
     Found(Found),
-    /// No such handshake.
+    /// No machine of the service has this handshake, or had it within the time of a tombstone.
+    ///
+    /// The client reports an interception, so this reply needs certainty: every machine that could
+    /// hold the handshake has answered. An entry that is missing in a shared store proves nothing:
+    /// the store may be empty after a restart, or another machine may not reach it. Without
+    /// certainty the reply is [`Unavailable`](Self::Unavailable), or [`Busy`](Self::Busy) where a
+    /// bound may have turned the handshake away.
     Unknown,
     /// No waiting place, or evicted from it.
     Busy,
@@ -195,6 +220,9 @@ pub enum RegisterError {
     },
     /// The registry did not answer.
     Unavailable,
+    /// This machine has been cut off from its fleet for so long that the other machines may report
+    /// its handshakes as unknown. The caller refuses the handshake, whatever its policy is.
+    Isolated,
 }
 
 impl fmt::Display for RegisterError {
@@ -208,6 +236,10 @@ impl fmt::Display for RegisterError {
                 "the registry holds its {limit} handshakes: raise its limit, or look for a flood"
             ),
             Self::Unavailable => f.write_str("the registry did not answer"),
+            Self::Isolated => f.write_str(
+                "this machine does not reach the shared registry, and clients would take its \
+                 handshakes for intercepted; check the registry's engine and the network",
+            ),
         }
     }
 }

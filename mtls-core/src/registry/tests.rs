@@ -130,11 +130,11 @@ async fn a_confirmation_reaches_only_the_registration_that_it_names() {
 
     let new = registry.register(key(1), keys()).await.expect("a place");
     let service = key(1).service;
-    registry.confirm(service, confirmed(key(1), stale)).await;
+    registry.confirm(service, confirmed(key(1), stale));
     assert!(new.status().confirmations.is_empty());
     assert!(new.confirmed().now_or_never().is_none());
     let current = found(&registry, key(1)).await.expect("there").registration;
-    registry.confirm(service, confirmed(key(1), current)).await;
+    registry.confirm(service, confirmed(key(1), current));
     assert_eq!(new.status().confirmations.len(), 1);
     new.confirmed().await;
 }
@@ -147,9 +147,7 @@ async fn a_confirmation_wakes_who_waits() {
     let mut waiting = entry.confirmed();
     assert!(poll!(&mut waiting).is_pending());
     let service = key(1).service;
-    registry
-        .confirm(service, confirmed(key(1), registration))
-        .await;
+    registry.confirm(service, confirmed(key(1), registration));
     assert!(poll!(&mut waiting).is_ready());
 }
 
@@ -283,9 +281,9 @@ async fn a_dispute_reaches_the_registration_that_it_names_and_leaves_it_register
     let service = key(1).service;
     let about = |registration| confirmed(key(1), registration).confirmation;
     let other = RegistrationId(registration.0 + 1);
-    registry.dispute(service, about(other)).await;
+    registry.dispute(service, about(other));
     assert!(!entry.status().disputed);
-    registry.dispute(service, about(registration)).await;
+    registry.dispute(service, about(registration));
     assert!(entry.status().disputed);
     assert!(entry.status().confirmations.is_empty());
     assert!(entry.confirmed().now_or_never().is_none());
@@ -299,7 +297,7 @@ async fn the_confirmations_of_a_handshake_are_bounded() {
     let service = key(1).service;
     for count in 1..=MAX_CONFIRMATIONS + 1 {
         let confirmed = confirmed(key(1), registration);
-        registry.confirm(service, confirmed).await;
+        registry.confirm(service, confirmed);
         let kept = entry.status().confirmations.len();
         assert_eq!(kept, count.min(MAX_CONFIRMATIONS));
     }
@@ -311,9 +309,7 @@ async fn a_confirmed_handshake_is_swept_away_though_its_connection_lives() {
     let registry = MemoryRegistry::default();
     let entry = registry.register(key(1), keys()).await.expect("a place");
     let registration = found(&registry, key(1)).await.expect("there").registration;
-    registry
-        .confirm(key(1).service, confirmed(key(1), registration))
-        .await;
+    registry.confirm(key(1).service, confirmed(key(1), registration));
     assert!(found(&registry, key(1)).await.is_some());
     tokio::time::sleep(DEFAULT_TOMBSTONE).await;
     assert_eq!(registry.handshakes(), 0);
@@ -348,4 +344,9 @@ fn registrations_that_are_refused_name_the_reason_and_the_remedy() {
     assert!(taken.contains("same client random"), "{taken}");
     let unavailable = RegisterError::Unavailable.to_string();
     assert_eq!(unavailable, "the registry did not answer");
+    let isolated = RegisterError::Isolated.to_string();
+    assert!(
+        isolated.contains("check the registry's engine"),
+        "{isolated}"
+    );
 }

@@ -257,7 +257,7 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
         };
         let mut registration = None;
         if let (Some(association), Some(keys)) = (association, keys) {
-            registration = self.inner.sides.register(association, keys).await;
+            registration = self.inner.sides.register(association, keys).await?;
             send(client, &unsent.to_client, &counters.to_client).await?;
             unsent.to_client = Vec::new();
             registration.iter().for_each(|entry| entry.flushed());

@@ -196,7 +196,7 @@ impl Server {
                     .transcript
                     .keys(self.mutant);
                 Lookup::Found {
-                    registration: RegistrationId(u64::from(nth)),
+                    registration: RegistrationId(u128::from(nth)),
                     keys: &keys,
                 }
             }

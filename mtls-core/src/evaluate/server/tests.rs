@@ -78,13 +78,13 @@ impl Registered {
             confirmation: self.confirmation,
             peer: peer(2),
         };
-        self.registry.confirm(ServiceId::default(), side).await;
+        self.registry.confirm(ServiceId::default(), side);
         self
     }
 
     async fn disputed(self) -> Self {
         let about = self.confirmation;
-        self.registry.dispute(ServiceId::default(), about).await;
+        self.registry.dispute(ServiceId::default(), about);
         self
     }
 

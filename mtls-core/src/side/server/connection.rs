@@ -158,7 +158,7 @@ where
             // An answer that is there already leaves with the greeting, in one segment.
             while let Some((association, reply)) = self.lookups.next().now_or_never() {
                 self.handle_reply(association, &reply)?;
-                self.handle_events().await;
+                self.handle_events();
             }
             self.flush().await?;
             let wake = self.verifier.poll_timeout().map(Instant::from_std);
@@ -172,7 +172,7 @@ where
                 }
                 (association, reply) = self.lookups.next() => {
                     self.handle_reply(association, &reply)?;
-                    self.handle_events().await;
+                    self.handle_events();
                 }
                 () = sleep_until(wake.unwrap_or(self.idle_at)) => {
                     let now = Instant::now();
@@ -180,7 +180,7 @@ where
                         return Ok(());
                     }
                     self.verifier.handle_timeout(now.into_std());
-                    self.handle_events().await;
+                    self.handle_events();
                 }
             }
         }
@@ -196,7 +196,7 @@ where
             verifier.handle_frame(&frame, now);
             last = Some(frame.association);
         });
-        self.handle_events().await;
+        self.handle_events();
         if let Err(error) = read {
             if let Some(association) = last {
                 let code = RejectCode::Malformed;
@@ -232,7 +232,7 @@ where
     }
 
     /// Does what the machine says.
-    async fn handle_events(&mut self) {
+    fn handle_events(&mut self) {
         while let Some(event) = self.verifier.poll_event() {
             let service = self.service.settings.service;
             match event {
@@ -255,13 +255,13 @@ where
                     self.service.notify(&Event::Confirmed);
                     let peer = self.peer;
                     let confirmed = ConfirmedSide { confirmation, peer };
-                    self.service.registry.confirm(service, confirmed).await;
+                    self.service.registry.confirm(service, confirmed);
                     self.mark_confirmed();
                 }
                 ServerEvent::Disputed(dispute) => {
                     self.service.notify(&Event::Disputed);
                     tracing::warn!(association = %dispute.association, "wrong value on a side connection");
-                    self.service.registry.dispute(service, dispute).await;
+                    self.service.registry.dispute(service, dispute);
                 }
             }
         }

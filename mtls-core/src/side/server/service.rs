@@ -12,7 +12,9 @@ use crate::error::{ApiMisuse, Error, non_zero_durations};
 use crate::observer::{Event, Observer};
 use crate::proto::binding::{Association, Bindings, Nonce};
 use crate::proto::server::{HandshakeKeys, ServerLimits};
-use crate::registry::{MemoryRegistry, PendingRegistry, Registration, RegistryKey, ServiceId};
+use crate::registry::{
+    MemoryRegistry, PendingRegistry, RegisterError, Registration, RegistryKey, ServiceId,
+};
 use crate::slots::{SlotId, SlotLimits, SlotTable};
 use crate::tls::io;
 use crate::verdict::Verdict;
@@ -126,22 +128,25 @@ impl SideServiceBuilder {
 
 impl SideService {
     /// Registers a handshake before its first flight leaves. One that is not registered goes on
-    /// without: whether that is good enough is for the policy to say.
+    /// without, and the policy decides; that of a machine without its fleet is refused.
     pub(crate) async fn register(
         &self,
         association: Association,
         keys: HandshakeKeys,
-    ) -> Option<Arc<dyn Registration>> {
+    ) -> Result<Option<Arc<dyn Registration>>, Error> {
         let key = RegistryKey {
             service: self.settings.service,
             association,
         };
         match self.registry.register(key, keys).await {
-            Ok(registration) => Some(Arc::from(registration)),
+            Ok(registration) => Ok(Some(Arc::from(registration))),
             Err(error) => {
                 tracing::warn!(%association, %error, "handshake not registered");
                 self.notify(&Event::NotRegistered(error));
-                None
+                match error {
+                    RegisterError::Isolated => Err(Error::Registry(error)),
+                    _ => Ok(None),
+                }
             }
         }
     }

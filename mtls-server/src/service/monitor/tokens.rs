@@ -26,6 +26,7 @@ pub(super) fn failure(error: &Error) -> &'static str {
             TimedOut::Busy => "busy",
             _ => "timed-out",
         },
+        Error::Registry(error) => unregistered(*error),
         Error::Io(_) => "io",
         _ => "other",
     }
@@ -59,6 +60,7 @@ pub(super) fn unregistered(error: RegisterError) -> &'static str {
         RegisterError::Taken => "taken",
         RegisterError::Full { .. } => "full",
         RegisterError::Unavailable => "registry-unavailable",
+        RegisterError::Isolated => "registry-isolated",
         _ => "other",
     }
 }
