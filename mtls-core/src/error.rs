@@ -13,6 +13,7 @@ use crate::proto::error::FrameError;
 use crate::registry::RegisterError;
 use crate::tls_message::tls_error_message;
 use crate::verdict::evidence::Evidence;
+use crate::verdict::resumption::ResumptionFailure;
 use crate::verdict::{Reason, Verdict};
 
 /// Why a connection was not made.
@@ -60,6 +61,8 @@ pub struct Unverified {
     pub reason: Reason,
     /// What came of dialling that side path.
     pub dial: Option<Arc<DialError>>,
+    /// Of a suspicion: the certificates that both paths presented.
+    pub evidence: Option<Box<Evidence>>,
     /// Everything that is known of the connection.
     pub verdict: Verdict,
 }
@@ -82,6 +85,8 @@ pub enum ApiMisuse {
     AlpnAlreadySet,
     /// Session tickets, where there is no resumption.
     SmkexTickets,
+    /// A method other than the side protocol, where there is no resumption.
+    SmkexMethod,
     /// A TLS configuration for an acceptor that makes its own.
     SmkexConfig,
     /// A URI that names no server to connect to.
@@ -185,13 +190,20 @@ impl fmt::Display for Unverified {
             write!(f, "side path {}: ", side + 1)?;
         }
         match (&self.dial, self.reason) {
-            (Some(error), Reason::Side(SideFailure::Unreachable)) => error.fmt(f)?,
+            (
+                Some(error),
+                Reason::Side(SideFailure::Unreachable)
+                | Reason::Resumption(ResumptionFailure::SideUnreachable),
+            ) => error.fmt(f)?,
             (_, Reason::NotIndependent) => write!(
                 f,
                 "the paths are not independent: {}",
                 self.verdict.independence
             )?,
             (_, reason) => reason.fmt(f)?,
+        }
+        if let Some(error) = self.side_error() {
+            write!(f, ": {error}")?;
         }
         f.write_str("; nothing was sent, because the policy demands verification")
     }
@@ -216,6 +228,9 @@ impl fmt::Display for ApiMisuse {
             Self::SmkexTickets => {
                 f.write_str("SMKEX resumes no sessions: leave `tickets` away, or give it 0")
             }
+            Self::SmkexMethod => f.write_str(
+                "SMKEX resumes no sessions: leave `method` away, or give it `Method::Side`",
+            ),
             Self::SmkexConfig => f.write_str(
                 "SMKEX has no certificate to renew: leave its TLS configuration as it is",
             ),
@@ -328,6 +343,12 @@ impl Unverified {
     /// The independence that was found.
     pub fn independence(&self) -> Independence {
         self.verdict.independence
+    }
+
+    /// How TLS failed on the side path to blame.
+    fn side_error(&self) -> Option<&str> {
+        let path = self.verdict.paths.get(1 + self.side?)?;
+        path.error.as_deref()
     }
 }
 

@@ -158,6 +158,8 @@ pub mod registry;
 #[cfg(feature = "relay")]
 pub mod relay;
 #[cfg(feature = "tokio")]
+mod resumption;
+#[cfg(feature = "tokio")]
 mod side;
 #[cfg(feature = "tokio")]
 mod slots;
@@ -189,8 +191,12 @@ pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
 #[cfg(feature = "tokio")]
 pub use tls_message::{certificate_error_message, tls_error_message};
 #[cfg(feature = "tokio")]
-pub use verdict::evidence::{CertificateEvidence, Evidence};
+pub use verdict::evidence::{CertificateEvidence, Evidence, EvidenceReason};
+#[cfg(feature = "tokio")]
+pub use verdict::method::{Method, UnknownMethod};
 #[cfg(feature = "tokio")]
 pub use verdict::policy::{Policy, UnknownPolicy};
+#[cfg(feature = "tokio")]
+pub use verdict::resumption::{ResumptionDirection, ResumptionFailure, ResumptionProof};
 #[cfg(feature = "tokio")]
 pub use verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};

@@ -2,7 +2,7 @@
 
 use mtls_core::proto::binding::Binding;
 use mtls_core::proto::client::InterceptionReason;
-use mtls_core::{Error, Evidence, Outcome, Policy};
+use mtls_core::{Error, Evidence, EvidenceReason, Outcome, Policy};
 use mtls_lab::attacker::{EarlyConnection, Mitm, MitmPlan};
 use mtls_lab::{Result, Server, Setup, Victim, World, fetch};
 
@@ -41,7 +41,8 @@ impl Scene {
         for policy in REFUSING {
             for binding in BINDINGS {
                 let evidence = self.is_refused(policy, binding).await?;
-                assert_eq!(evidence.reason, reason, "{policy} {binding}");
+                let found = EvidenceReason::Interception(reason);
+                assert_eq!(evidence.reason, found, "{policy} {binding}");
             }
         }
         self.is_reported(reason).await

@@ -12,6 +12,7 @@ use crate::proto::binding::Bindings;
 use crate::side::client::config::{ClientPathsBuilder, client_paths_setters};
 use crate::tls::authentication::Authentication;
 use crate::tls::client::TlsSettings;
+use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 
 /// The most servers whose tickets a connector remembers.
@@ -25,6 +26,7 @@ pub struct ConnectorBuilder<D> {
     config: Arc<ClientConfig>,
     paths: ClientPathsBuilder<D>,
     tickets: usize,
+    method: Method,
 }
 
 impl<D: Dial> ConnectorBuilder<D> {
@@ -33,6 +35,7 @@ impl<D: Dial> ConnectorBuilder<D> {
             config,
             paths: ClientPathsBuilder::new(policy, Bindings::ALL, primary),
             tickets: 256,
+            method: Method::Side,
         }
     }
 
@@ -61,10 +64,21 @@ impl<D: Dial> ConnectorBuilder<D> {
             config: self.config,
             paths: self.paths.primary_with(primary),
             tickets: self.tickets,
+            method: self.method,
         }
     }
 
     client_paths_setters!();
+
+    /// How connections are verified. Default: [`Method::Side`].
+    ///
+    /// With [`Method::Resumption`] every primary handshake is a full one: the session tickets of
+    /// the server serve the verification, and are not remembered. With [`Method::Auto`] only
+    /// connections that were verified by the side protocol are resumed later.
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
 
     /// The bindings on offer. Default: both, of which the server chooses the exporter where it
     /// can; offer [`Binding::Exporter`](crate::proto::binding::Binding::Exporter) alone to demand
@@ -95,14 +109,25 @@ impl<D: Dial> ConnectorBuilder<D> {
     /// # Errors
     /// [`Error::ApiMisuse`] for settings that cannot be: no side path, no binding that is known, a
     /// duration of zero (but for [`side_idle_timeout`](Self::side_idle_timeout)), no place on a
-    /// side connection, or tickets with [`smkex`](crate::smkex).
+    /// side connection, or tickets or another method with [`smkex`](crate::smkex).
     pub fn build(self) -> Result<MultipathConnector<D>, Error> {
-        if self.paths.settings.authentication == Authentication::SideProtocol && self.tickets > 0 {
-            return Err(ApiMisuse::SmkexTickets.into());
+        if self.paths.settings.authentication == Authentication::SideProtocol {
+            if self.tickets > 0 {
+                return Err(ApiMisuse::SmkexTickets.into());
+            }
+            if self.method != Method::Side {
+                return Err(ApiMisuse::SmkexMethod.into());
+            }
         }
+        // A connection that resumes an older session cannot be checked by its own.
+        let tickets = match self.method {
+            Method::Resumption => 0,
+            Method::Side | Method::Auto => self.tickets,
+        };
         Ok(MultipathConnector {
             inner: Arc::new(Inner {
-                tls: TlsSettings::new(&self.config, self.tickets),
+                tls: TlsSettings::new(&self.config, tickets, self.method != Method::Side),
+                method: self.method,
                 paths: self.paths.build()?,
             }),
         })

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use futures_util::future::BoxFuture;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,13 +15,17 @@ use tokio::time::Instant;
 
 use crate::error::{ApiMisuse, Error};
 use crate::evaluate::client::ClientEvaluation;
-use crate::path::{Dial, Endpoint, Host, Path};
+use crate::path::{Dial, DialError, Dialed, Endpoint, Host, Path};
+use crate::proto::client::SideFailure;
+use crate::resumption::{Connected, Redial, Resumption, SideDials};
 use crate::side::client::config::ClientPaths;
+use crate::side::client::result::{SideOutcome, SideResult};
 use crate::side::client::verification::{Primary, SideShared, Verification, poll_once};
 use crate::stream::ClientStream;
 use crate::tls::client::{self as tls, TlsSettings};
+use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
-use crate::verdict::{PathReport, PathRole};
+use crate::verdict::{PathReport, PathRole, Reason, Times};
 
 pub use builder::ConnectorBuilder;
 
@@ -95,6 +100,27 @@ impl<D> Clone for MultipathConnector<D> {
 struct Inner<D> {
     tls: TlsSettings,
     paths: ClientPaths<D>,
+    method: Method,
+}
+
+/// One connection to make.
+struct Request<'a, IO> {
+    name: ServerName<'static>,
+    side_endpoint: &'a Endpoint,
+    /// Where the connector dials the primary path itself.
+    redial: Option<&'a dyn Redial<IO>>,
+}
+
+/// The primary path of one connection.
+struct PrimaryDial<'a, D> {
+    path: &'a D,
+    to: &'a Endpoint,
+}
+
+impl<D: Dial> Redial<D::Stream> for PrimaryDial<'_, D> {
+    fn redial(&self) -> BoxFuture<'static, Result<Dialed<D::Stream>, DialError>> {
+        self.path.dial(self.to)
+    }
 }
 
 impl<D> std::fmt::Debug for Inner<D> {
@@ -102,6 +128,7 @@ impl<D> std::fmt::Debug for Inner<D> {
         f.debug_struct("Inner")
             .field("settings", &self.paths.settings)
             .field("side_endpoint", &self.paths.side_endpoint)
+            .field("method", &self.method)
             .finish_non_exhaustive()
     }
 }
@@ -130,9 +157,18 @@ impl<D: Dial> MultipathConnector<D> {
     pub async fn connect(&self, to: &Endpoint) -> Result<ClientStream<D::Stream>, Error> {
         let name = server_name(&to.host)?;
         let side = self.inner.paths.side_endpoint.as_ref().unwrap_or(to);
-        let dial = self.inner.paths.primary.dial(to);
+        let primary = PrimaryDial {
+            path: &self.inner.paths.primary,
+            to,
+        };
+        let dial = primary.redial();
         let dialed = async { dial.await.map_err(|error| Error::Dial(Box::new(error))) };
-        self.inner.establish(name, dialed, to, side).await
+        let request = Request {
+            name,
+            side_endpoint: side,
+            redial: Some(&primary),
+        };
+        self.inner.establish(request, dialed, to).await
     }
 
     /// Does the same over a stream that the caller opened, of any type. Nothing is known of its
@@ -180,9 +216,12 @@ impl<D: Dial> MultipathConnector<D> {
                 route: None,
             })
         };
-        self.inner
-            .establish(name.clone(), dialed, &name.to_str(), side)
-            .await
+        let request = Request {
+            name: name.clone(),
+            side_endpoint: side,
+            redial: None,
+        };
+        self.inner.establish(request, dialed, &name.to_str()).await
     }
 
     /// What the connector insists on.
@@ -205,10 +244,9 @@ impl<D: Dial> Inner<D> {
     #[tracing::instrument(name = "multipath_connect", level = "debug", skip_all, fields(%target))]
     async fn establish<IO, P>(
         &self,
-        name: ServerName<'static>,
+        request: Request<'_, IO>,
         dial: impl Future<Output = Result<P, Error>>,
         target: &(dyn Display + Sync),
-        side_endpoint: &Endpoint,
     ) -> Result<ClientStream<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -219,35 +257,90 @@ impl<D: Dial> Inner<D> {
         // The primary SYN leaves first, then the ClientHello is built, then the side paths are
         // dialled: their cost hides behind the server's work.
         let early = poll_once(dial.as_mut()).await;
-        let hello = self.tls.client_hello(name)?;
+        let hello = self.tls.client_hello(request.name.clone())?;
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
         let settings = &self.paths.settings;
-        let shared = SideShared::new(&self.paths, self.tls.random(), side_endpoint);
+        let mut shared = SideShared::new(&self.paths, self.tls.random(), request.side_endpoint);
+        let mut dials = SideDials::default();
+        if self.method == Method::Resumption {
+            shared = shared.without_sides();
+            let all = 0..self.paths.sides.len();
+            dials = SideDials::start(&self.paths.sides, all, request.side_endpoint);
+        }
         let mut verification = Verification::start(shared, settings, association, started)?;
         let primary: Primary<IO> = match early {
             Poll::Ready(dialed) => dialed?,
-            Poll::Pending => verification.during(dial.as_mut()).await??,
+            Poll::Pending => {
+                let dialing = pin!(dials.during(dial.as_mut()));
+                verification.during(dialing).await??
+            }
         }
         .into();
-        let handshake = pin!(hello.complete(primary.stream));
-        let complete = verification
-            .handshake(handshake, primary.route.as_ref())
-            .await
-            .map_err(|error| settings.authentication.client_error(error))?;
+        let complete = {
+            let handshake = pin!(hello.complete(primary.stream));
+            let handshake = pin!(dials.during(handshake));
+            verification
+                .handshake(handshake, primary.route.as_ref())
+                .await
+                .map_err(|error| settings.authentication.client_error(error))?
+        };
         let version = tls::version(complete.tls.get_ref().1);
         verification
             .conclude(Some((version, &complete.secrets)))
             .await?;
+        let mut connected = Connected {
+            complete,
+            association,
+            report: primary.report,
+            route: primary.route,
+        };
+        let (mut results, mut times) = (verification.results(), verification.times);
+        if self.method == Method::Auto && !tls::is_resumed(connected.complete.tls.get_ref().1) {
+            dials = self.dial_ungreeted(&results, request.side_endpoint);
+        }
+        if !dials.is_empty() {
+            let check = self.resumption(&request, started, times);
+            // On the heap, since most connections do not need it.
+            Box::pin(check.check(dials, &mut connected, &mut results)).await?;
+            times.verdict = Some(started.elapsed());
+        }
         ClientEvaluation {
             settings,
             target,
-            association: Some(association),
-            route: primary.route,
-            report: primary.report,
-            times: verification.times,
+            association: Some(connected.association),
+            route: connected.route,
+            report: connected.report,
+            times,
         }
-        .into_stream(complete, &verification.paths)
+        .into_stream(connected.complete, &results)
+    }
+
+    /// Dials the side paths on which the server sent no greeting.
+    fn dial_ungreeted(&self, results: &[SideResult], to: &Endpoint) -> SideDials<D::Stream> {
+        let ungreeted = |result: &SideResult| {
+            result.outcome == SideOutcome::Failed(Reason::Side(SideFailure::NoGreeting))
+        };
+        let indices = (0..results.len()).filter(|&index| ungreeted(&results[index]));
+        SideDials::start(&self.paths.sides, indices, to)
+    }
+
+    fn resumption<'a, IO>(
+        &'a self,
+        request: &'a Request<'a, IO>,
+        started: Instant,
+        times: Times,
+    ) -> Resumption<'a, D, IO> {
+        let connected = times.connected.unwrap_or_default();
+        Resumption {
+            tls: &self.tls,
+            sides: &self.paths.sides,
+            name: &request.name,
+            side_endpoint: request.side_endpoint,
+            redial: request.redial,
+            handshake: times.tls.unwrap_or_default().saturating_sub(connected),
+            deadline: started + connected + self.paths.settings.deadline,
+        }
     }
 }
 

@@ -7,14 +7,15 @@ use rustls::pki_types::CertificateDer;
 use crate::error::{Error, Unverified};
 use crate::path::{Independence, Route};
 use crate::proto::binding::Association;
-use crate::proto::client::{ClientOutcome, InterceptionReason, SideFailure};
+use crate::proto::client::SideFailure;
 use crate::side::client::config::Settings;
-use crate::side::client::verification::SidePath;
+use crate::side::client::result::{SideOutcome, SideResult};
 use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
 use crate::tls::client::Complete;
-use crate::verdict::evidence::Evidence;
+use crate::verdict::evidence::{Evidence, EvidenceReason};
+use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
-use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
+use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport, Verdict, Verified};
 
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
 pub(crate) struct ClientEvaluation<'a> {
@@ -52,7 +53,7 @@ impl ClientEvaluation<'_> {
     pub(crate) fn into_stream<IO>(
         self,
         complete: Complete<IO>,
-        sides: &[SidePath],
+        sides: &[SideResult],
     ) -> Result<ClientStream<IO>, Error> {
         let (_, connection) = complete.tls.get_ref();
         let primary = PrimaryTls {
@@ -60,7 +61,11 @@ impl ClientEvaluation<'_> {
             chain: connection.peer_certificates().unwrap_or_default(),
         };
         let allowed = self.apply_policy(self.evaluate(sides), &primary, sides)?;
-        if let (Some(_), Some(quarantine)) = (allowed.verdict.verified(), &complete.quarantine) {
+        // A ticket in the store stands for a server that proved this very handshake.
+        if let (Some(Method::Side), Some(quarantine)) = (
+            allowed.verdict.verified().map(Verified::method),
+            &complete.quarantine,
+        ) {
             quarantine.release();
         }
         let handle = VerdictHandle::fixed(allowed.verdict);
@@ -76,17 +81,21 @@ impl ClientEvaluation<'_> {
         &self,
         Evaluated { outcome, side }: Evaluated,
         primary: &PrimaryTls<'_>,
-        sides: &[SidePath],
+        sides: &[SideResult],
     ) -> Result<Allowed, Error> {
         let verdict = self.verdict(outcome, primary.report.clone(), sides);
+        let side_result = side.and_then(|index| sides.get(index));
+        let side_chain = side_result.map_or(&[][..], |side| &side.chain);
+        let chains = [primary.chain, side_chain];
         let mut evidence = None;
         match &verdict.outcome {
-            Outcome::Verified(_) => {
-                tracing::debug!(binding = ?verdict.binding(), "verified");
+            Outcome::Verified(verified) => {
+                tracing::debug!(method = %verified.method(), binding = ?verified.binding(), "verified");
             }
             Outcome::Intercepted(reason) => {
                 tracing::warn!(%reason, target = %self.target, "interception detected");
-                let found = self.evidence(*reason, primary.chain, verdict.clone());
+                let reason = EvidenceReason::Interception(*reason);
+                let found = self.evidence(reason, chains, verdict.clone());
                 if self.settings.policy != Policy::Observe {
                     return Err(Error::Interception(found));
                 }
@@ -94,13 +103,19 @@ impl ClientEvaluation<'_> {
             }
             Outcome::Unverified(reason) => {
                 tracing::debug!(%reason, "not verified");
+                evidence = match *reason {
+                    Reason::Resumption(failure) if failure.is_suspicious() => {
+                        let reason = EvidenceReason::Resumption(failure);
+                        Some(self.evidence(reason, chains, verdict.clone()))
+                    }
+                    _ => None,
+                };
                 if self.refuses(*reason) {
-                    let dial = side.and_then(|index| sides.get(index)?.dial_error.clone());
-                    let reason = *reason;
                     return Err(Error::Unverified(Box::new(Unverified {
                         side,
-                        reason,
-                        dial,
+                        reason: *reason,
+                        dial: side_result.and_then(|side| side.dial_error.clone()),
+                        evidence,
                         verdict,
                     })));
                 }
@@ -111,26 +126,28 @@ impl ClientEvaluation<'_> {
 
     /// An interception on one side path wins over everything on the others, and a failure that
     /// forbids falling back over one that allows it.
-    pub(crate) fn evaluate(&self, sides: &[SidePath]) -> Evaluated {
+    pub(crate) fn evaluate(&self, sides: &[SideResult]) -> Evaluated {
         let mut proofs = Vec::with_capacity(sides.len());
-        let mut worst: Option<(usize, SideFailure)> = None;
+        let mut resumptions = Vec::new();
+        let mut worst: Option<(usize, Reason)> = None;
         for (index, side) in sides.iter().enumerate() {
-            match side.verifier.outcome() {
-                ClientOutcome::Verified(proof) => proofs.push(proof),
-                ClientOutcome::Failed(failure) if is_worse(failure, worst) => {
-                    worst = Some((index, failure));
+            match side.outcome {
+                SideOutcome::Proven(proof) => proofs.push(proof),
+                SideOutcome::Resumed(proof) => resumptions.push(proof),
+                SideOutcome::Failed(reason) if is_worse(reason, worst) => {
+                    worst = Some((index, reason));
                 }
-                ClientOutcome::Failed(_) | ClientOutcome::Pending => {}
+                SideOutcome::Failed(_) | SideOutcome::Pending => {}
             }
         }
-        let all = proofs.len() == sides.len();
-        match (worst, Verified::new(proofs)) {
-            (Some((index, SideFailure::Interception(reason))), _) => Evaluated {
+        let all = proofs.len() + resumptions.len() == sides.len();
+        match (worst, Verified::new(proofs, resumptions)) {
+            (Some((index, Reason::Side(SideFailure::Interception(reason)))), _) => Evaluated {
                 outcome: Outcome::Intercepted(reason),
                 side: Some(index),
             },
-            (Some((index, failure)), _) => Evaluated {
-                outcome: Outcome::Unverified(Reason::Side(failure)),
+            (Some((index, reason)), _) => Evaluated {
+                outcome: Outcome::Unverified(reason),
                 side: Some(index),
             },
             (None, Some(_))
@@ -161,6 +178,7 @@ impl ClientEvaluation<'_> {
             (Policy::Observe, _) => false,
             (Policy::Require, _) => true,
             (Policy::Prefer, Reason::Side(failure)) => !failure.allows_fallback(),
+            (Policy::Prefer, Reason::Resumption(failure)) => !failure.allows_fallback(),
             // The client chose to speak no TLS before a byte of the network's had arrived: there
             // is nothing to fall back from.
             (Policy::Prefer, Reason::NotTls) => false,
@@ -171,8 +189,8 @@ impl ClientEvaluation<'_> {
 
     fn evidence(
         &self,
-        reason: InterceptionReason,
-        chain: &[CertificateDer<'_>],
+        reason: EvidenceReason,
+        chains: [&[CertificateDer<'static>]; 2],
         verdict: Verdict,
     ) -> Box<Evidence> {
         Box::new(Evidence::new(
@@ -180,12 +198,12 @@ impl ClientEvaluation<'_> {
             self.association
                 .map_or_else(String::new, |association| association.to_string()),
             reason,
-            chain,
+            chains,
             verdict,
         ))
     }
 
-    fn verdict(&self, outcome: Outcome, tls: TlsReport, sides: &[SidePath]) -> Verdict {
+    fn verdict(&self, outcome: Outcome, tls: TlsReport, sides: &[SideResult]) -> Verdict {
         let mut paths = Vec::with_capacity(1 + sides.len());
         let interface = self
             .route
@@ -197,6 +215,7 @@ impl ClientEvaluation<'_> {
         });
         paths.extend(sides.iter().map(|side| self.side_report(side)));
         Verdict {
+            method: method(sides),
             outcome,
             association: self.association,
             independence: self.independence(sides),
@@ -206,33 +225,22 @@ impl ClientEvaluation<'_> {
         }
     }
 
-    fn side_report(&self, side: &SidePath) -> PathReport {
-        let link = side.link.as_ref();
-        let info = link.and_then(|link| link.info());
-        let mut report = match info {
-            Some(info) => PathReport {
-                interface: info.route.interface.clone(),
-                ..info.report.clone()
-            },
-            None => {
-                let mut report = PathReport::unknown(PathRole::Side);
-                report.via = side.dial_error.as_ref().map(|error| error.via.clone());
-                report
-            }
-        };
+    fn side_report(&self, side: &SideResult) -> PathReport {
+        let mut report = side.report.clone();
+        if let Some(route) = &side.route {
+            report.interface = route.interface.clone();
+        }
         report.independence = Some(self.side_independence(side));
-        report.reused = link.is_some_and(|link| link.reused);
-        report.result = Some(match side.verifier.outcome() {
-            ClientOutcome::Verified(_) => "verified",
-            ClientOutcome::Failed(SideFailure::Interception(reason)) => reason.as_str(),
-            ClientOutcome::Failed(failure) => Reason::Side(failure).as_str(),
-            ClientOutcome::Pending => "pending",
+        report.result = Some(match side.outcome {
+            SideOutcome::Proven(_) | SideOutcome::Resumed(_) => "verified",
+            SideOutcome::Failed(reason) => reason.as_str(),
+            SideOutcome::Pending => "pending",
         });
         report
     }
 
     /// The weakest of the side paths; unknown counts as the weakest of all.
-    fn independence(&self, sides: &[SidePath]) -> Independence {
+    fn independence(&self, sides: &[SideResult]) -> Independence {
         let strength = |independence: &Independence| match independence {
             Independence::DifferentInterface => 4,
             Independence::Proxied => 3,
@@ -247,22 +255,37 @@ impl ClientEvaluation<'_> {
             .unwrap_or(Independence::Unknown)
     }
 
-    fn side_independence(&self, side: &SidePath) -> Independence {
-        let info = side.link.as_ref().and_then(|link| link.info());
-        match (&self.route, info) {
-            (Some(primary), Some(info)) => Independence::between(primary, &info.route),
+    fn side_independence(&self, side: &SideResult) -> Independence {
+        match (&self.route, &side.route) {
+            (Some(primary), Some(side)) => Independence::between(primary, side),
             _ => Independence::Unknown,
         }
     }
 }
 
-fn is_worse(failure: SideFailure, than: Option<(usize, SideFailure)>) -> bool {
-    let severity = |failure: SideFailure| match failure {
-        SideFailure::Interception(_) => 2,
-        failure if failure.allows_fallback() => 0,
+/// The weaker method where the side paths differ.
+fn method(sides: &[SideResult]) -> Method {
+    let resumption = |side: &SideResult| {
+        matches!(
+            side.outcome,
+            SideOutcome::Resumed(_) | SideOutcome::Failed(Reason::Resumption(_))
+        )
+    };
+    match sides.iter().any(resumption) {
+        true => Method::Resumption,
+        false => Method::Side,
+    }
+}
+
+fn is_worse(reason: Reason, than: Option<(usize, Reason)>) -> bool {
+    let severity = |reason: Reason| match reason {
+        Reason::Side(SideFailure::Interception(_)) => 3,
+        Reason::Resumption(failure) if failure.is_suspicious() => 2,
+        Reason::Side(failure) if failure.allows_fallback() => 0,
+        Reason::Resumption(failure) if failure.allows_fallback() => 0,
         _ => 1,
     };
-    than.is_none_or(|(_, other)| severity(failure) > severity(other))
+    than.is_none_or(|(_, other)| severity(reason) > severity(other))
 }
 
 #[cfg(test)]

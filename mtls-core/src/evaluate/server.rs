@@ -11,6 +11,7 @@ use crate::path::Independence;
 use crate::proto::binding::Association;
 use crate::registry::Registration;
 use crate::stream::VerdictHandle;
+use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
@@ -78,6 +79,7 @@ impl ServerEvaluation {
                 side: None,
                 reason,
                 dial: None,
+                evidence: None,
                 verdict: verdict.clone(),
             }))
         };
@@ -98,6 +100,7 @@ impl ServerEvaluation {
         };
         Verdict {
             outcome: Outcome::Unverified(reason),
+            method: Method::Side,
             association: self.association,
             independence: Independence::Unknown,
             paths: vec![primary],

@@ -22,7 +22,8 @@ use crate::path::{Dial, Endpoint};
 use crate::proto::binding::{Association, SideSecrets};
 use crate::proto::client::TlsVersion;
 use crate::side::client::config::Settings;
-use crate::side::client::verification::{Primary, SidePath, SideShared, Verification};
+use crate::side::client::result::SideResult;
+use crate::side::client::verification::{Primary, SideShared, Verification};
 use crate::stream::VerdictHandle;
 use crate::tls::first_hello::FirstHello;
 use crate::verdict::policy::Policy;
@@ -342,13 +343,12 @@ impl<D: Dial> TunnelSetup<'_, D> {
             .map(|(version, secrets)| (*version, secrets));
         verification.conclude(complete).await?;
         let evaluation = self.evaluation(&primary, verification.times, Some(association));
+        let sides = verification.results();
         let evaluated = match hellos {
             HelloOutcome::Unusable(error) => unverified(Reason::Hello(error)),
-            HelloOutcome::Tls13(_) | HelloOutcome::Older => {
-                evaluation.evaluate(&verification.paths)
-            }
+            HelloOutcome::Tls13(_) | HelloOutcome::Older => evaluation.evaluate(&sides),
         };
-        self.apply_policy(&evaluation, evaluated, &tls, &verification.paths)?;
+        self.apply_policy(&evaluation, evaluated, &tls, &sides)?;
         Ok(AllowedTunnel {
             server: primary.stream,
             pump: Pump::new(unsent.to_server, unsent.to_client),
@@ -376,7 +376,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
         evaluation: &ClientEvaluation<'_>,
         evaluated: Evaluated,
         tls: &PrimaryTls<'_>,
-        sides: &[SidePath],
+        sides: &[SideResult],
     ) -> Result<(), Error> {
         let allowed = evaluation.apply_policy(evaluated, tls, sides)?;
         let verdict = VerdictHandle::fixed(allowed.verdict);

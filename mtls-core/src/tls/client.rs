@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption,
+};
 use rustls::crypto::{CryptoProvider, SecureRandom};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::io::{feed, take_output};
-use super::tickets::Quarantine;
+use super::io::{feed, read_until, take_output};
+use super::tickets::{Quarantine, Ticket};
 use crate::error::Error;
 use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::client::TlsVersion;
@@ -22,15 +25,23 @@ const TICKETS_PER_SERVER: usize = 8;
 
 /// A caller's configuration, made fit: a ticket store of the connector's own, and no early data.
 pub(crate) struct TlsSettings {
-    config: ClientConfig,
+    pub(super) config: ClientConfig,
+    /// The same without the client's certificate, where there is one.
+    pub(super) anonymous: Option<ClientConfig>,
     tickets: Option<Arc<dyn ClientSessionStore>>,
-    stub: TlsConnector,
+    keeps_tickets: bool,
+    pub(super) stub: Stub,
 }
+
+/// tokio-rustls makes a connection of its own before it takes ours; this is the configuration of
+/// that one.
+#[derive(Clone)]
+pub(super) struct Stub(TlsConnector);
 
 /// A handshake whose ClientHello is ready to leave.
 pub(crate) struct ClientHello {
     connection: ClientConnection,
-    stub: TlsConnector,
+    stub: Stub,
     name: ServerName<'static>,
     tap: HelloTap,
     first_flight: Vec<u8>,
@@ -46,20 +57,24 @@ pub(crate) struct Complete<IO> {
 }
 
 impl TlsSettings {
-    pub(crate) fn new(config: &ClientConfig, tickets: usize) -> Self {
+    /// Remembers the tickets of this many servers. Where `keeps_tickets` is set, those of each
+    /// connection are kept for its verification too.
+    pub(crate) fn new(config: &ClientConfig, tickets: usize, keeps_tickets: bool) -> Self {
         let mut config = config.clone();
         config.enable_early_data = false;
         let tickets = (tickets > 0).then(|| {
             let size = tickets.saturating_mul(TICKETS_PER_SERVER);
             Arc::new(ClientSessionMemoryCache::new(size)) as Arc<dyn ClientSessionStore>
         });
-        if tickets.is_none() {
+        if tickets.is_none() && !keeps_tickets {
             config.resumption = Resumption::disabled();
         }
         Self {
-            stub: stub_connector(&config),
+            stub: Stub(stub_connector(&config)),
+            anonymous: anonymous(&config),
             config,
             tickets,
+            keeps_tickets,
         }
     }
 
@@ -71,21 +86,15 @@ impl TlsSettings {
     /// Builds the ClientHello, before any connection is up.
     pub(crate) fn client_hello(&self, name: ServerName<'static>) -> Result<ClientHello, Error> {
         let mut config = self.config.clone();
-        let quarantine = self
-            .tickets
-            .as_ref()
-            .map(|store| Arc::new(Quarantine::new(Arc::clone(store))));
+        let quarantine = (self.tickets.is_some() || self.keeps_tickets)
+            .then(|| Arc::new(Quarantine::new(self.tickets.clone())));
         if let Some(quarantine) = &quarantine {
             config.resumption = Resumption::store(Arc::clone(quarantine) as Arc<_>);
         }
         let mut connection = ClientConnection::new(Arc::new(config), name.clone())?;
         let mut tap = HelloTap::new();
         let first_flight = take_output(&mut connection)?;
-        let association = match tap.client_bytes(&first_flight) {
-            Ok(()) => tap.association(),
-            Err(_) => None,
-        }
-        .ok_or_else(|| rustls::Error::General("the TLS stack wrote no ClientHello".into()))?;
+        let association = association_of(&mut tap, &first_flight)?;
         Ok(ClientHello {
             connection,
             stub: self.stub.clone(),
@@ -96,6 +105,22 @@ impl TlsSettings {
             quarantine,
         })
     }
+
+    /// Whether the configuration has a certificate of the client.
+    pub(crate) fn has_client_certificate(&self) -> bool {
+        self.anonymous.is_some()
+    }
+}
+
+/// The name of the handshake that these bytes begin.
+pub(super) fn association_of(
+    tap: &mut HelloTap,
+    first_flight: &[u8],
+) -> Result<Association, Error> {
+    let read = tap.client_bytes(first_flight);
+    let association = read.ok().and_then(|()| tap.association());
+    let missing = || rustls::Error::General("the TLS stack wrote no ClientHello".into());
+    Ok(association.ok_or_else(missing)?)
 }
 
 impl ClientHello {
@@ -116,10 +141,7 @@ impl ClientHello {
         self.exchange_hellos(&mut io).await?;
         let hello = self.tap.hello();
         let connection = self.connection;
-        let tls = self
-            .stub
-            .connect_with(self.name, io, |place| *place = connection)
-            .await?;
+        let tls = self.stub.hand_over(self.name, connection, io).await?;
         Ok(Complete {
             secrets: side_secrets(tls.get_ref().1, hello),
             tls,
@@ -159,9 +181,70 @@ impl ClientHello {
     }
 }
 
+impl<IO: AsyncRead + AsyncWrite + Unpin> Complete<IO> {
+    /// Waits until the connection has brought this many tickets, has closed, or has so much
+    /// application data that no more can be read. The data stays in the stream. Safe to drop.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub(crate) async fn wait_for_tickets(&mut self, count: usize) -> Result<(), Error> {
+        let Some(quarantine) = &self.quarantine else {
+            return Ok(());
+        };
+        let (io, connection) = self.tls.get_mut();
+        read_until(connection, io, || quarantine.tickets() >= count).await
+    }
+
+    /// Takes up to `count` of the tickets that the connection has brought.
+    pub(crate) fn take_tickets(&self, count: usize) -> Vec<Ticket> {
+        let quarantine = self.quarantine.as_ref();
+        quarantine.map_or_else(Vec::new, |quarantine| quarantine.take_tickets(count))
+    }
+}
+
+impl Stub {
+    /// Completes a handshake by tokio-rustls.
+    pub(super) async fn hand_over<IO>(
+        &self,
+        name: ServerName<'static>,
+        connection: ClientConnection,
+        io: IO,
+    ) -> Result<TlsStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self(connector) = self;
+        let stream = connector.connect_with(name, io, |place| *place = connection);
+        Ok(stream.await?)
+    }
+}
+
+/// The same configuration without the client's certificate; `None` where it has none.
+fn anonymous(config: &ClientConfig) -> Option<ClientConfig> {
+    config.client_auth_cert_resolver.has_certs().then(|| {
+        let mut anonymous = config.clone();
+        anonymous.client_auth_cert_resolver = Arc::new(NoClientCertificate);
+        anonymous
+    })
+}
+
+/// Shows no certificate.
+#[derive(Debug)]
+struct NoClientCertificate;
+
+impl ResolvesClientCert for NoClientCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
 /// The side secrets of a complete handshake. An older version than TLS 1.3 has none: its exporter
 /// does not bind the whole transcript.
-fn side_secrets(tls: &ClientConnection, hello: Option<Hello>) -> SideSecrets {
+pub(super) fn side_secrets(tls: &ClientConnection, hello: Option<Hello>) -> SideSecrets {
     if version(tls) == TlsVersion::Older {
         return SideSecrets::default();
     }
@@ -179,6 +262,11 @@ pub(crate) fn version(connection: &ClientConnection) -> TlsVersion {
         Some(rustls::ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
         _ => TlsVersion::Older,
     }
+}
+
+/// Whether a complete handshake resumed an older session.
+pub(crate) fn is_resumed(connection: &ClientConnection) -> bool {
+    connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
 }
 
 /// tokio-rustls makes a connection of its own before it takes ours. One that offers TLS 1.2
@@ -214,7 +302,7 @@ mod tests {
             .expect("versions")
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        let settings = TlsSettings::new(&config, 10);
+        let settings = TlsSettings::new(&config, 10, false);
         let store = settings.tickets.expect("a store");
         for number in 0..11 {
             store.set_kx_hint(server(number), NamedGroup::X25519);

@@ -1,11 +1,20 @@
 //! Moves bytes into and out of a rustls connection without a socket, and takes random bytes of its
 //! provider: what both ends need of rustls beside their handshakes.
 
-use rustls::ConnectionCommon;
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use rustls::crypto::SecureRandom;
+use rustls::{ClientConnection, ConnectionCommon};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::error::Error;
 use crate::proto::binding::Nonce;
+
+/// How much plaintext of a server that speaks first may wait: rustls reads no more.
+const MAX_PLAINTEXT: usize = 16 * 1024;
 
 /// Everything that the connection has to send.
 pub(crate) fn take_output<D>(connection: &mut ConnectionCommon<D>) -> Result<Vec<u8>, Error> {
@@ -26,6 +35,52 @@ pub(crate) fn feed<D>(
         connection.process_new_packets()?;
     }
     Ok(())
+}
+
+/// Reads TLS records until `enough` says so, the peer has closed, or as much plaintext waits as
+/// rustls takes. The plaintext stays in the connection. Safe to drop.
+pub(crate) async fn read_until<IO: AsyncRead + Unpin>(
+    connection: &mut ClientConnection,
+    io: &mut IO,
+    enough: impl Fn() -> bool,
+) -> Result<(), Error> {
+    while !enough() {
+        let read = poll_fn(|cx| poll_read_tls(connection, io, cx)).await?;
+        let state = connection.process_new_packets()?;
+        if read == 0 || state.peer_has_closed() || state.plaintext_bytes_to_read() >= MAX_PLAINTEXT
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads once, straight into the connection, so that no byte is lost when the caller stops waiting.
+pub(crate) fn poll_read_tls<IO: AsyncRead + Unpin>(
+    connection: &mut ClientConnection,
+    io: &mut IO,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    match connection.read_tls(&mut PollRead { io, cx }) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        read => Poll::Ready(read),
+    }
+}
+
+/// A socket as rustls reads it: "would block" means pending.
+struct PollRead<'a, 'b, IO> {
+    io: &'a mut IO,
+    cx: &'a mut Context<'b>,
+}
+
+impl<IO: AsyncRead + Unpin> Read for PollRead<'_, '_, IO> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        match Pin::new(&mut *self.io).poll_read(self.cx, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().len()),
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
 }
 
 /// Fresh random bytes.

@@ -5,5 +5,6 @@ pub(crate) mod client;
 pub(crate) mod first_hello;
 pub(crate) mod io;
 pub(crate) mod raw_key;
+pub(crate) mod resumption;
 pub(crate) mod server;
-mod tickets;
+pub(crate) mod tickets;

@@ -5,19 +5,22 @@
 //! later connection a resumption of his.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
 /// How many tickets one connection may hold back; servers send two to four.
-const MAX_WITHHELD: usize = 8;
+pub(super) const MAX_WITHHELD: usize = 8;
+
+/// A TLS 1.3 session ticket with its secret. It is offered once.
+pub(crate) struct Ticket(pub(super) Box<Tls13ClientSessionValue>);
 
 /// One connection's view of the connector's store: reads go through, writes are held back until
-/// [`release`](Self::release).
+/// [`release`](Self::release). Without a store nothing is read, and nothing leaves it.
 pub(crate) struct Quarantine {
-    store: Arc<dyn ClientSessionStore>,
+    store: Option<Arc<dyn ClientSessionStore>>,
     state: Mutex<QuarantineState>,
 }
 
@@ -29,11 +32,11 @@ enum QuarantineState {
 enum Write {
     Hint(ServerName<'static>, NamedGroup),
     Tls12(ServerName<'static>, Box<Tls12ClientSessionValue>),
-    Tls13(ServerName<'static>, Box<Tls13ClientSessionValue>),
+    Tls13(ServerName<'static>, Ticket),
 }
 
 impl Quarantine {
-    pub(crate) fn new(store: Arc<dyn ClientSessionStore>) -> Self {
+    pub(crate) fn new(store: Option<Arc<dyn ClientSessionStore>>) -> Self {
         Self {
             store,
             state: Mutex::new(QuarantineState::Withheld(Vec::new())),
@@ -43,7 +46,7 @@ impl Quarantine {
     /// The connection was verified: what it brought enters the store, and so does what it brings
     /// from now on.
     pub(crate) fn release(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         if let QuarantineState::Withheld(writes) =
             std::mem::replace(&mut *state, QuarantineState::Released)
         {
@@ -51,8 +54,36 @@ impl Quarantine {
         }
     }
 
+    /// How many TLS 1.3 tickets are held back.
+    pub(crate) fn tickets(&self) -> usize {
+        match &*self.lock() {
+            QuarantineState::Withheld(writes) => writes.iter().filter(is_ticket).count(),
+            QuarantineState::Released => 0,
+        }
+    }
+
+    /// Takes up to `count` of the tickets that are held back. They never enter the store.
+    pub(crate) fn take_tickets(&self, count: usize) -> Vec<Ticket> {
+        let mut state = self.lock();
+        let QuarantineState::Withheld(writes) = &mut *state else {
+            return Vec::new();
+        };
+        let mut taken = Vec::new();
+        for write in std::mem::take(writes) {
+            match write {
+                Write::Tls13(_, ticket) if taken.len() < count => taken.push(ticket),
+                other => writes.push(other),
+            }
+        }
+        taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, QuarantineState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write(&self, write: Write) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         match &mut *state {
             QuarantineState::Withheld(writes) if writes.len() < MAX_WITHHELD => writes.push(write),
             QuarantineState::Withheld(_) => {}
@@ -61,12 +92,19 @@ impl Quarantine {
     }
 
     fn apply(&self, write: Write) {
+        let Some(store) = &self.store else {
+            return;
+        };
         match write {
-            Write::Hint(name, group) => self.store.set_kx_hint(name, group),
-            Write::Tls12(name, session) => self.store.set_tls12_session(name, *session),
-            Write::Tls13(name, ticket) => self.store.insert_tls13_ticket(name, *ticket),
+            Write::Hint(name, group) => store.set_kx_hint(name, group),
+            Write::Tls12(name, session) => store.set_tls12_session(name, *session),
+            Write::Tls13(name, Ticket(ticket)) => store.insert_tls13_ticket(name, *ticket),
         }
     }
+}
+
+fn is_ticket(write: &&Write) -> bool {
+    matches!(write, Write::Tls13(..))
 }
 
 impl fmt::Debug for Quarantine {
@@ -81,7 +119,7 @@ impl ClientSessionStore for Quarantine {
     }
 
     fn kx_hint(&self, server_name: &ServerName<'_>) -> Option<NamedGroup> {
-        self.store.kx_hint(server_name)
+        self.store.as_ref()?.kx_hint(server_name)
     }
 
     fn set_tls12_session(&self, server_name: ServerName<'static>, value: Tls12ClientSessionValue) {
@@ -89,11 +127,13 @@ impl ClientSessionStore for Quarantine {
     }
 
     fn tls12_session(&self, server_name: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
-        self.store.tls12_session(server_name)
+        self.store.as_ref()?.tls12_session(server_name)
     }
 
     fn remove_tls12_session(&self, server_name: &ServerName<'static>) {
-        self.store.remove_tls12_session(server_name);
+        if let Some(store) = &self.store {
+            store.remove_tls12_session(server_name);
+        }
     }
 
     fn insert_tls13_ticket(
@@ -101,13 +141,13 @@ impl ClientSessionStore for Quarantine {
         server_name: ServerName<'static>,
         value: Tls13ClientSessionValue,
     ) {
-        self.write(Write::Tls13(server_name, Box::new(value)));
+        self.write(Write::Tls13(server_name, Ticket(Box::new(value))));
     }
 
     fn take_tls13_ticket(
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
-        self.store.take_tls13_ticket(server_name)
+        self.store.as_ref()?.take_tls13_ticket(server_name)
     }
 }

@@ -83,7 +83,7 @@ impl fmt::Display for NotVerified {
 
 impl std::error::Error for NotVerified {}
 
-/// JSON only where the client likes it better than plain text (RFC 9110, section 12.5.1).
+/// JSON only where the client likes it better than plain text (RFC 9110, section 11.5.1).
 fn prefers_json(headers: &HeaderMap) -> bool {
     let accept = || {
         let fields = headers.get_all(ACCEPT).iter();

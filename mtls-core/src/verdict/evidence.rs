@@ -1,4 +1,4 @@
-//! What an intercepted client keeps, to show to somebody who can act on it.
+//! What a client keeps of an interception, or of a suspicion, to show to someone who can act on it.
 
 use std::fmt;
 use std::fs::{DirBuilder, OpenOptions};
@@ -12,11 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 
+use super::resumption::ResumptionFailure;
 use super::{Verdict, hex_sha256};
 use crate::proto::client::InterceptionReason;
 
-/// Evidence of an interception: the chain that was presented, the paths, the times. Never a
-/// secret: no key, no value, nothing from which one could be computed.
+/// Evidence of an interception, or of a suspicion by resumption: the chains that were presented, the
+/// paths, the times. Never a secret: no key, no value, nothing from which one could be computed.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Evidence {
@@ -24,22 +25,35 @@ pub struct Evidence {
     pub schema: u32,
     /// The server that was asked for, `HOST:PORT`.
     pub target: String,
-    /// What showed the interception.
+    /// What it is evidence of.
     #[serde(serialize_with = "as_token")]
-    pub reason: InterceptionReason,
+    pub reason: EvidenceReason,
     /// When, in seconds since 1970-01-01 UTC.
     pub unix_time: u64,
     /// The handshake's name in the side protocol.
     pub association: String,
     /// The certificates that were presented on the primary path, the leaf first.
     pub chain: Vec<CertificateEvidence>,
+    /// The certificates that were presented on the side path, the leaf first, where the connection
+    /// was checked by resumption.
+    pub side_chain: Vec<CertificateEvidence>,
     /// Everything that is known of the connection: its paths, addresses and times.
     pub connection: Box<Verdict>,
 }
 
+/// What there is evidence of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EvidenceReason {
+    /// An interception.
+    Interception(InterceptionReason),
+    /// A suspicion, which servers without a common ticket key can raise too.
+    Resumption(ResumptionFailure),
+}
+
 /// One certificate, or the raw public key of a SMKEX server (RFC 7250). Without the feature `x509`
 /// certificates are not parsed.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CertificateEvidence {
     /// The subject's distinguished name; `None` where it cannot be parsed.
@@ -58,8 +72,8 @@ impl Evidence {
     pub(crate) fn new(
         target: String,
         association: String,
-        reason: InterceptionReason,
-        chain: &[CertificateDer<'_>],
+        reason: EvidenceReason,
+        chains: [&[CertificateDer<'static>]; 2],
         connection: Verdict,
     ) -> Self {
         let unix_time = SystemTime::now()
@@ -71,19 +85,25 @@ impl Evidence {
             reason,
             unix_time,
             association,
-            chain: chain.iter().map(CertificateEvidence::new).collect(),
+            chain: chains[0].iter().map(CertificateEvidence::new).collect(),
+            side_chain: chains[1].iter().map(CertificateEvidence::new).collect(),
             connection: Box::new(connection),
         }
     }
 
-    /// The chain, the leaf first, as one PEM file.
+    /// The chain of the primary path, the leaf first, as one PEM file.
     pub fn chain_pem(&self) -> String {
-        self.chain.iter().map(|cert| cert.pem.as_str()).collect()
+        all_pem(&self.chain)
     }
 
-    /// Writes `interception-TIME-ASSOCIATION.json` and, where there is a chain, the same with
-    /// `.pem` into `dir`, which is made if it is not there; both with mode 0600. Returns the path
-    /// of the JSON file.
+    /// The chain of the side path, the leaf first, as one PEM file.
+    pub fn side_chain_pem(&self) -> String {
+        all_pem(&self.side_chain)
+    }
+
+    /// Writes `interception-TIME-ASSOCIATION.json` (`suspicion-…` for a suspicion) and, where there
+    /// are chains, the same with `.pem` and `.side.pem` into `dir`, which is made if it is not
+    /// there; all with mode 0600. Returns the path of the JSON file.
     ///
     /// # Errors
     /// What the file system says, with the path. A file that is there is never overwritten.
@@ -96,9 +116,17 @@ impl Evidence {
             .mode(0o700)
             .create(dir)
             .map_err(|error| named(dir, error))?;
-        let name = format!("interception-{}-{}", self.unix_time, self.association);
+        let kind = match self.reason {
+            EvidenceReason::Interception(_) => "interception",
+            EvidenceReason::Resumption(_) => "suspicion",
+        };
+        let name = format!("{kind}-{}-{}", self.unix_time, self.association);
         let json = serde_json::to_vec_pretty(self)?;
-        for (extension, bytes) in [("pem", self.chain_pem().as_bytes()), ("json", &json)] {
+        for (extension, bytes) in [
+            ("pem", self.chain_pem().as_bytes()),
+            ("side.pem", self.side_chain_pem().as_bytes()),
+            ("json", &json),
+        ] {
             let path = dir.join(format!("{name}.{extension}"));
             // A relay has no chain.
             if !bytes.is_empty() {
@@ -122,19 +150,49 @@ fn write_new(path: &FilePath, bytes: &[u8]) -> io::Result<()> {
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.reason)?;
-        if let Some(key) = self.chain.first().filter(|leaf| leaf.is_raw_key()) {
-            write!(f, "; presented: raw public key sha256 {}", key.sha256)?;
-        } else if let Some(leaf) = self.chain.first() {
-            let unknown = "(unreadable)";
-            write!(
-                f,
-                "; presented: subject {}, issuer {}, public key sha256 {}",
-                leaf.subject.as_deref().unwrap_or(unknown),
-                leaf.issuer.as_deref().unwrap_or(unknown),
-                leaf.spki_sha256.as_deref().unwrap_or(unknown),
-            )?;
+        if let Some(leaf) = self.chain.first() {
+            write!(f, "; presented: {leaf}")?;
+        }
+        if let Some(leaf) = self.side_chain.first() {
+            write!(f, "; presented on the side path: {leaf}")?;
         }
         Ok(())
+    }
+}
+
+/// The subject, the issuer and the hash of the key.
+impl fmt::Display for CertificateEvidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_raw_key() {
+            return write!(f, "raw public key sha256 {}", self.sha256);
+        }
+        let unknown = "(unreadable)";
+        write!(
+            f,
+            "subject {}, issuer {}, public key sha256 {}",
+            self.subject.as_deref().unwrap_or(unknown),
+            self.issuer.as_deref().unwrap_or(unknown),
+            self.spki_sha256.as_deref().unwrap_or(unknown),
+        )
+    }
+}
+
+impl EvidenceReason {
+    /// A token for programs: lower-case words joined by `-`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interception(reason) => reason.as_str(),
+            Self::Resumption(failure) => failure.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for EvidenceReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interception(reason) => reason.fmt(f),
+            Self::Resumption(failure) => failure.fmt(f),
+        }
     }
 }
 
@@ -203,6 +261,10 @@ fn sequence(der: &[u8]) -> Option<&[u8]> {
     rest.get(length_bytes..).filter(|_| tag == SEQUENCE)
 }
 
+fn all_pem(chain: &[CertificateEvidence]) -> String {
+    chain.iter().map(|cert| cert.pem.as_str()).collect()
+}
+
 fn pem(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
     let mut pem = format!("-----BEGIN {label}-----\n");
@@ -215,7 +277,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 fn as_token<S: serde::Serializer>(
-    reason: &InterceptionReason,
+    reason: &EvidenceReason,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(reason.as_str())

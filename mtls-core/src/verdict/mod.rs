@@ -1,8 +1,10 @@
 //! The verdict: the result of verifying one connection.
 
 pub(crate) mod evidence;
+pub(crate) mod method;
 pub(crate) mod policy;
 mod report;
+pub(crate) mod resumption;
 
 use std::fmt;
 
@@ -14,6 +16,9 @@ use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::error::HelloError;
 use crate::registry::SideStatus;
 
+use method::Method;
+use resumption::{ResumptionFailure, ResumptionProof};
+
 pub(crate) use report::hex_sha256;
 pub use report::{PathReport, PathRole, Times, TlsReport};
 
@@ -24,6 +29,8 @@ pub use report::{PathReport, PathRole, Times, TlsReport};
 pub struct Verdict {
     /// Verified, unverified, or intercepted.
     pub outcome: Outcome,
+    /// The method that led to the outcome: the weaker one where the side paths differ.
+    pub method: Method,
     /// The handshake's name on side connections (`docs/protocol.md`, section 3.1); `None` where
     /// the ClientHello could not be read.
     pub association: Option<Association>,
@@ -55,25 +62,41 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     sides: Vec<SideProof>,
+    resumptions: Vec<ResumptionProof>,
 }
 
 impl Verified {
     /// `None` without a single proof: nothing verified means not verified.
-    pub(crate) fn new(sides: Vec<SideProof>) -> Option<Self> {
-        (!sides.is_empty()).then_some(Self { sides })
+    pub(crate) fn new(sides: Vec<SideProof>, resumptions: Vec<ResumptionProof>) -> Option<Self> {
+        (!sides.is_empty() || !resumptions.is_empty()).then_some(Self { sides, resumptions })
     }
 
-    /// The proofs, one for each side path.
+    /// The proofs of the side paths that verified by the side protocol, one for each.
     pub fn sides(&self) -> &[SideProof] {
         &self.sides
     }
 
-    /// The weakest binding of the side paths.
-    pub fn binding(&self) -> Binding {
+    /// The proofs of the side paths that verified by resumption, which are weaker.
+    pub fn resumptions(&self) -> &[ResumptionProof] {
+        &self.resumptions
+    }
+
+    /// The weakest method of the side paths: [`Method::Side`] or [`Method::Resumption`].
+    pub fn method(&self) -> Method {
+        match self.resumptions.is_empty() {
+            true => Method::Side,
+            false => Method::Resumption,
+        }
+    }
+
+    /// The weakest binding of the side paths; `None` where one verified by resumption, which binds
+    /// no handshake.
+    pub fn binding(&self) -> Option<Binding> {
         let hello = |proof: &SideProof| proof.binding() == Binding::Hello;
-        match self.sides.iter().any(hello) {
-            true => Binding::Hello,
-            false => Binding::Exporter,
+        match (self.method(), self.sides.iter().any(hello)) {
+            (Method::Side, true) => Some(Binding::Hello),
+            (Method::Side, false) => Some(Binding::Exporter),
+            _ => None,
         }
     }
 }
@@ -84,6 +107,8 @@ impl Verified {
 pub enum Reason {
     /// Client: a side path failed.
     Side(SideFailure),
+    /// Client: a side path did not verify by resumption.
+    Resumption(ResumptionFailure),
     /// Client: the paths are not independent, and the policy demands that.
     NotIndependent,
     /// Server, under [`Policy::Prefer`](crate::Policy::Prefer): the client has sent no
@@ -111,6 +136,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Side(failure) => failure.as_str(),
+            Self::Resumption(failure) => failure.as_str(),
             Self::NotIndependent => "not-independent",
             Self::Undecided => "undecided",
             Self::NoSideConnection => "no-side-connection",
@@ -128,6 +154,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Side(failure) => failure.fmt(f),
+            Self::Resumption(failure) => failure.fmt(f),
             Self::NotIndependent => f.write_str("the paths are not independent"),
             Self::Undecided => {
                 f.write_str("the verdict waits for the client's first application data")
@@ -151,7 +178,7 @@ impl Outcome {
     pub(crate) fn from_status(status: &SideStatus) -> Option<Self> {
         let sides = &status.confirmations;
         let proofs = sides.iter().map(|side| side.confirmation.proof()).collect();
-        match Verified::new(proofs) {
+        match Verified::new(proofs, Vec::new()) {
             Some(verified) => Some(Self::Verified(verified)),
             None if status.disputed => Some(Self::Intercepted(InterceptionReason::WrongValue)),
             None if status.opened => Some(Self::Unverified(Reason::NotConfirmed)),
@@ -204,18 +231,20 @@ impl Verdict {
 
     /// The binding that was reached: the weakest of the side paths.
     pub fn binding(&self) -> Option<Binding> {
-        self.verified().map(Verified::binding)
+        self.verified().and_then(Verified::binding)
     }
 }
 
 impl Serialize for Verdict {
-    /// `{"verdict", "reason", "binding", "association", "independence", "paths", "tls",
-    /// "times_ms"}`.
+    /// `{"verdict", "reason", "method", "proves", "binding", "association", "independence",
+    /// "paths", "tls", "times_ms"}`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Fields<'a> {
             verdict: &'static str,
             reason: Option<&'static str>,
+            method: Method,
+            proves: Option<&'static str>,
             binding: Option<&'static str>,
             association: Option<String>,
             independence: Independence,
@@ -226,6 +255,8 @@ impl Serialize for Verdict {
         Fields {
             verdict: self.outcome.as_str(),
             reason: self.outcome.reason(),
+            method: self.method,
+            proves: self.verified().map(|verified| verified.method().proves()),
             binding: self.binding().map(Binding::as_str),
             association: self.association.map(|association| association.to_string()),
             independence: self.independence,

@@ -32,6 +32,13 @@ pub struct PathReport {
     pub result: Option<&'static str>,
     /// Was the connection there before?
     pub reused: bool,
+    /// Verification by resumption: whether the server showed the same key on this side path and on
+    /// the primary path, each of which signed its own handshake. A weaker fact than any
+    /// verification: it holds for every holder of that key. `None` without a full handshake on the
+    /// side path.
+    pub same_key: Option<bool>,
+    /// Verification by resumption: how TLS failed on this side path.
+    pub error: Option<String>,
 }
 
 impl PathReport {
@@ -46,6 +53,8 @@ impl PathReport {
             independence: None,
             result: None,
             reused: false,
+            same_key: None,
+            error: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::header::{HeaderName, HeaderValue};
 use mtls_core::Outcome;
+use mtls_core::proto::binding::Binding;
 
 /// `Multipath-Verdict`.
 pub const VERDICT_FIELD: HeaderName = HeaderName::from_static("multipath-verdict");
@@ -21,7 +22,8 @@ pub fn verdict_field(outcome: &Outcome) -> HeaderValue {
     let value = match outcome {
         Outcome::Verified(verified) => format!(
             "verified; binding={}; sides={}",
-            verified.binding().as_str(),
+            // A server has a binding of every proof.
+            verified.binding().map_or("none", Binding::as_str),
             verified.sides().len()
         ),
         outcome => format!(

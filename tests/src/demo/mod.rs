@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use mtls_core::proto::binding::Binding;
 use mtls_core::proto::client::InterceptionReason;
-use mtls_core::{Error, Evidence, PathReport, PathRole, Policy, Verdict};
+use mtls_core::{Error, Evidence, EvidenceReason, PathReport, PathRole, Policy, Verdict};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -195,7 +195,7 @@ async fn detect_interception(
         Ok(_) => return Err("expected an interception, got a stream".into()),
     };
     check(
-        evidence.reason == InterceptionReason::UnknownHandshake,
+        evidence.reason == EvidenceReason::Interception(InterceptionReason::UnknownHandshake),
         "the interception has another reason than expected",
     )?;
     mitm.captured().expect_no_plaintext().await?;

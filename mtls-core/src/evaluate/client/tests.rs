@@ -11,11 +11,15 @@ use tokio::io::duplex;
 use super::*;
 use crate::path::{DialError, DialFailure, Dialed, PathKind, RouteInfo};
 use crate::proto::binding::{Binding, Bindings, Value, Values};
-use crate::proto::client::{ClientVerifier, Peer, SideProof, TlsVersion};
+use crate::proto::client::{
+    ClientOutcome, ClientVerifier, InterceptionReason, Peer, SideProof, TlsVersion,
+};
 use crate::proto::error::SideMisbehaved;
 use crate::proto::frame::{Frame, FrameBody, RejectCode};
 use crate::side::client::connection::{SideConnection, SideLink};
+use crate::side::client::verification::SidePath;
 use crate::tls::authentication::Authentication;
+use crate::verdict::PathRole;
 
 const WRONG_VALUE: SideFailure = SideFailure::Interception(InterceptionReason::WrongValue);
 const DOWNGRADE: SideFailure = SideFailure::Interception(InterceptionReason::Downgrade);
@@ -71,6 +75,10 @@ fn of(verifier: ClientVerifier) -> SidePath {
         link: None,
         dial_error: None,
     }
+}
+
+fn results(sides: &[SidePath]) -> Vec<SideResult> {
+    sides.iter().map(SideResult::from).collect()
 }
 
 fn about(body: FrameBody) -> Frame {
@@ -135,7 +143,7 @@ fn failed(failure: SideFailure) -> SidePath {
 
 fn found(sides: &[SidePath]) -> (Outcome, Option<usize>) {
     let settings = settings(Policy::Require);
-    let Evaluated { outcome, side } = evaluation(&settings).evaluate(sides);
+    let Evaluated { outcome, side } = evaluation(&settings).evaluate(&results(sides));
     (outcome, side)
 }
 
@@ -231,7 +239,8 @@ fn decided(policy: Policy, outcome: Outcome) -> Result<bool, Error> {
         side: Some(1),
     };
     let sides = [verified(), failed(SideFailure::Unreachable)];
-    let decided = evaluation(&settings).apply_policy(finding, &PrimaryTls::default(), &sides)?;
+    let decided =
+        evaluation(&settings).apply_policy(finding, &PrimaryTls::default(), &results(&sides))?;
     Ok(decided.evidence.is_some())
 }
 
@@ -251,7 +260,8 @@ fn only_observe_lets_an_interception_pass_and_keeps_its_evidence() {
         let Err(Error::Interception(evidence)) = refused else {
             panic!("expected an interception, got {refused:?}");
         };
-        assert_eq!(evidence.reason, InterceptionReason::Downgrade);
+        let reason = EvidenceReason::Interception(InterceptionReason::Downgrade);
+        assert_eq!(evidence.reason, reason);
         assert_eq!(evidence.target, "example.org:443");
         assert_eq!(evidence.association, association().to_string());
     }
@@ -305,8 +315,11 @@ fn the_refusal_carries_what_came_of_dialling_the_path_to_blame() {
     unreachable.dial_error = Some(dial_error());
     let sides = [verified(), unreachable];
     let evaluation = evaluation(&settings);
-    let refused =
-        evaluation.apply_policy(evaluation.evaluate(&sides), &PrimaryTls::default(), &sides);
+    let refused = evaluation.apply_policy(
+        evaluation.evaluate(&results(&sides)),
+        &PrimaryTls::default(),
+        &results(&sides),
+    );
     let Err(Error::Unverified(why)) = refused.map(|_| ()) else {
         panic!("expected a refusal");
     };
@@ -398,9 +411,9 @@ async fn the_weakest_side_path_says_how_independent_a_connection_is() {
                 false => of_both.swap_remove(strong).1,
             };
             let mut sides = [stronger, weaker];
-            assert_eq!(evaluation.independence(&sides), expected);
+            assert_eq!(evaluation.independence(&results(&sides)), expected);
             sides.reverse();
-            assert_eq!(evaluation.independence(&sides), expected);
+            assert_eq!(evaluation.independence(&results(&sides)), expected);
         }
     }
 }
@@ -418,7 +431,7 @@ async fn independence_is_demanded_only_where_the_settings_say_so() {
                 route: primary(),
                 ..evaluation(&settings)
             };
-            let Evaluated { outcome, side } = evaluation.evaluate(&sides);
+            let Evaluated { outcome, side } = evaluation.evaluate(&results(&sides));
             assert_eq!(side, None);
             match require_independent && !independence.is_independent() {
                 true => assert_eq!(outcome, Outcome::Unverified(Reason::NotIndependent)),
@@ -442,7 +455,11 @@ async fn the_verdict_reports_each_path_with_its_interface_and_result() {
         pending(),
     ];
     let decided = evaluation
-        .apply_policy(evaluation.evaluate(&sides), &PrimaryTls::default(), &sides)
+        .apply_policy(
+            evaluation.evaluate(&results(&sides)),
+            &PrimaryTls::default(),
+            &results(&sides),
+        )
         .expect("observe lets it pass");
     let paths = &decided.verdict.paths;
     let roles: Vec<_> = paths.iter().map(|path| path.role).collect();
@@ -479,6 +496,6 @@ async fn a_side_connection_that_was_there_before_is_reported_as_reused() {
     if let Some(link) = &mut reused.link {
         link.reused = true;
     }
-    let report = evaluation(&settings).side_report(&reused);
+    let report = evaluation(&settings).side_report(&SideResult::from(&reused));
     assert!(report.reused);
 }

@@ -3,4 +3,5 @@
 pub(crate) mod config;
 pub(crate) mod connection;
 pub(crate) mod pool;
+pub(crate) mod result;
 pub(crate) mod verification;

@@ -12,12 +12,13 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::config::{ClientPaths, Settings};
 use super::connection::{SideEvent, SideLink};
 use super::pool::Pool;
+use super::result::{SideOutcome, SideResult};
 use crate::error::Error;
 use crate::path::{Dial, DialError, Dialed, Endpoint, Route};
 use crate::proto::binding::{Association, Nonce, SideSecrets};
 use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
 use crate::tls::io;
-use crate::verdict::{PathReport, PathRole, Times};
+use crate::verdict::{PathReport, PathRole, Reason, Times};
 
 /// The verification of one connection over all side paths, and when its steps were complete.
 ///
@@ -72,6 +73,11 @@ impl<'a, D> SideShared<'a, D> {
             dials: &paths.sides,
             endpoint,
         }
+    }
+
+    /// For a connection that is not verified by the side protocol.
+    pub(crate) fn without_sides(self) -> Self {
+        Self { dials: &[], ..self }
     }
 
     fn nonce(&self) -> Result<Nonce, Error> {
@@ -157,6 +163,11 @@ impl<'a, D: Dial> Verification<'a, D> {
         }
         self.times.verdict = Some(self.started.elapsed());
         Ok(())
+    }
+
+    /// What each side path contributes to the verdict.
+    pub(crate) fn results(&self) -> Vec<SideResult> {
+        self.paths.iter().map(SideResult::from).collect()
     }
 
     fn set_deadline(&mut self, deadline: Instant) {
@@ -255,6 +266,33 @@ impl<'a, D: Dial> Verification<'a, D> {
                 .paths
                 .iter()
                 .all(|path| outcome(path) != ClientOutcome::Pending)
+    }
+}
+
+impl From<&SidePath> for SideResult {
+    fn from(side: &SidePath) -> Self {
+        let link = side.link.as_ref();
+        let info = link.and_then(|link| link.info());
+        let mut report = match info {
+            Some(info) => info.report.clone(),
+            None => {
+                let mut report = PathReport::unknown(PathRole::Side);
+                report.via = side.dial_error.as_ref().map(|error| error.via.clone());
+                report
+            }
+        };
+        report.reused = link.is_some_and(|link| link.reused);
+        Self {
+            outcome: match side.verifier.outcome() {
+                ClientOutcome::Verified(proof) => SideOutcome::Proven(proof),
+                ClientOutcome::Failed(failure) => SideOutcome::Failed(Reason::Side(failure)),
+                ClientOutcome::Pending => SideOutcome::Pending,
+            },
+            report,
+            route: info.map(|info| info.route.clone()),
+            dial_error: side.dial_error.clone(),
+            chain: Vec::new(),
+        }
     }
 }
 

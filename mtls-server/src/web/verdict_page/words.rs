@@ -47,7 +47,9 @@ impl Words {
     pub(super) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Verified(verified) => {
-                Self::verified(verified.sides().len(), verified.binding())
+                // A server has a binding of every proof.
+                let binding = verified.binding().unwrap_or(Binding::Hello);
+                Self::verified(verified.sides().len(), binding)
             }
             Outcome::Unverified(reason) => Self::unverified(*reason),
             Outcome::Intercepted(_) => Self::intercepted(),

@@ -1,0 +1,334 @@
+//! Drives the procedure of one side path.
+
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+use super::Resumption;
+use super::dials::FirstDial;
+use super::procedure::{Attempt, AttemptResult, Procedure, ResumptionOutcome, Setup, Step};
+use super::session::{PrimarySession, ticket_wait};
+use crate::path::{Dial, DialError, Dialed, Route};
+use crate::proto::binding::Association;
+use crate::side::client::result::{SideOutcome, SideResult};
+use crate::side::client::verification::Primary;
+use crate::tls::client::Complete;
+use crate::tls::resumption::{Offer, TicketFailure, TicketHandshake, public_key};
+use crate::tls::tickets::Ticket;
+use crate::tls_message::tls_error_message;
+use crate::verdict::resumption::{ResumptionFailure, ResumptionProof};
+use crate::verdict::{PathReport, PathRole, Reason};
+
+/// A connection over the primary path with a complete handshake.
+pub(crate) struct Connected<IO> {
+    pub(crate) complete: Complete<IO>,
+    pub(crate) association: Association,
+    pub(crate) report: PathReport,
+    pub(crate) route: Option<Route>,
+}
+
+/// The check of one side path.
+pub(super) struct SideCheck<'a, D: Dial, IO> {
+    shared: &'a Resumption<'a, D, IO>,
+    dial: &'a D,
+    first: Option<FirstDial<D::Stream>>,
+    session: Arc<PrimarySession>,
+    ticket: Option<Ticket>,
+    /// Sessions of the side path.
+    side_tickets: Vec<Ticket>,
+    replacement: Option<Connected<IO>>,
+    found: Found,
+}
+
+/// What there is to report.
+#[derive(Default)]
+pub(super) struct Found {
+    report: Option<PathReport>,
+    route: Option<Route>,
+    dial_error: Option<Arc<DialError>>,
+    error: Option<String>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
+    pub(super) fn new(
+        shared: &'a Resumption<'a, D, IO>,
+        index: usize,
+        first: FirstDial<D::Stream>,
+        session: Arc<PrimarySession>,
+        ticket: Option<Ticket>,
+    ) -> Self {
+        Self {
+            shared,
+            dial: &shared.sides[index],
+            first: Some(first),
+            session,
+            ticket,
+            side_tickets: Vec::new(),
+            replacement: None,
+            found: Found::default(),
+        }
+    }
+
+    pub(super) async fn run(mut self) -> (SideResult, Option<Connected<IO>>) {
+        let withholds_certificate = self.shared.tls.has_client_certificate();
+        let mut procedure = Procedure::new(Setup {
+            ticket: self.ticket.is_some(),
+            // A session without the client's certificate is not what the application wants.
+            can_reverse: self.shared.redial().is_some() && !withholds_certificate,
+            withholds_certificate,
+        });
+        let outcome = loop {
+            let attempt = match procedure.next() {
+                Step::Done(outcome) => break outcome,
+                Step::Attempt(attempt) => attempt,
+            };
+            tracing::debug!(?attempt, "resumption");
+            match timeout_at(self.shared.deadline, self.attempt(attempt)).await {
+                Ok(result) => {
+                    tracing::debug!(?attempt, ?result, "resumption");
+                    procedure.handle(attempt, result);
+                }
+                Err(_) if self.found.report.is_none() => {
+                    procedure.handle(attempt, AttemptResult::Unreachable);
+                }
+                Err(_) => {
+                    self.found
+                        .error
+                        .get_or_insert_with(|| "the deadline passed".to_owned());
+                    procedure.handle_deadline();
+                }
+            }
+        };
+        (
+            self.found.into_result(outcome, procedure.same_key()),
+            self.replacement,
+        )
+    }
+
+    async fn attempt(&mut self, attempt: Attempt) -> AttemptResult {
+        match attempt {
+            Attempt::Forward => {
+                let ticket = self.ticket.take();
+                self.on_side(ticket, true).await
+            }
+            Attempt::Full => self.on_side(None, false).await,
+            Attempt::Control => {
+                let ticket = self.side_tickets.pop();
+                self.on_side(ticket, false).await
+            }
+            Attempt::Reversed => {
+                let ticket = self.side_tickets.pop();
+                self.on_primary(ticket).await
+            }
+        }
+    }
+
+    /// A handshake over the side path. `forward`: the ticket is of the primary path, whose sessions
+    /// are tied to the client's certificate.
+    async fn on_side(&mut self, ticket: Option<Ticket>, forward: bool) -> AttemptResult {
+        let mut io = match self.dial_side().await {
+            Ok(io) => io,
+            Err(error) => {
+                self.found.dial_error.get_or_insert(error);
+                return AttemptResult::Unreachable;
+            }
+        };
+        let started = Instant::now();
+        let mut handshake = match self.handshake(ticket, forward) {
+            Ok(handshake) => handshake,
+            Err(error) => return self.found.failed(error.to_string()),
+        };
+        if let Err(failure) = handshake.run(&mut io).await {
+            return self
+                .found
+                .handshake_failed(failure, handshake.offers_ticket());
+        }
+        let Some(result) = self.result_of(&handshake) else {
+            let error = "the session was resumed with another version or application protocol";
+            return self.found.failed(error.to_owned());
+        };
+        let resumed = matches!(result, AttemptResult::Resumed { .. });
+        let verified = forward && resumed;
+        // The second flight of a full handshake would show the client's certificate.
+        if forward && !resumed && self.shared.tls.has_client_certificate() {
+            return result;
+        }
+        let mut tickets = Vec::new();
+        if !verified {
+            let limit = Instant::now() + ticket_wait(started.elapsed());
+            tickets = handshake.fetch_tickets(&mut io, limit).await;
+        }
+        tokio::spawn(handshake.close(io));
+        let result = result.with_tickets(tickets.len());
+        self.side_tickets.extend(tickets);
+        result
+    }
+
+    /// `None` where the server resumed, and not in the way that counts.
+    fn result_of(&mut self, handshake: &TicketHandshake) -> Option<AttemptResult> {
+        if handshake.is_resumed(self.session.alpn.as_deref()) {
+            return Some(AttemptResult::Resumed { tickets: 0 });
+        }
+        handshake.is_full().then(|| self.full(handshake))
+    }
+
+    /// A new connection over the primary path, which offers a session of the side path.
+    async fn on_primary(&mut self, ticket: Option<Ticket>) -> AttemptResult {
+        let Some(redial) = self.shared.redial() else {
+            return AttemptResult::Unreachable;
+        };
+        let Primary {
+            mut stream,
+            report,
+            route,
+        } = match redial.redial().await {
+            Ok(dialed) => dialed.into(),
+            Err(_) => return AttemptResult::Unreachable,
+        };
+        let Ok(mut handshake) = self.handshake(ticket, false) else {
+            return AttemptResult::Failed;
+        };
+        match handshake.run(&mut stream).await {
+            Ok(()) => {}
+            Err(TicketFailure::Disputed) => return AttemptResult::Disputed,
+            Err(TicketFailure::Ended) => return AttemptResult::NotResumed,
+            Err(TicketFailure::Tls(_)) => return AttemptResult::Failed,
+        }
+        if !handshake.is_resumed(self.session.alpn.as_deref()) {
+            let _ = handshake.finish(&mut stream).await;
+            return AttemptResult::NotResumed;
+        }
+        let association = handshake.association();
+        let Ok(complete) = handshake.into_stream(stream).await else {
+            return AttemptResult::Failed;
+        };
+        self.replacement = Some(Connected {
+            complete,
+            association,
+            report,
+            route,
+        });
+        AttemptResult::Resumed { tickets: 0 }
+    }
+
+    async fn dial_side(&mut self) -> Result<D::Stream, Arc<DialError>> {
+        let first = match self.first.take() {
+            Some(first) => first.finish().await,
+            None => None,
+        };
+        let dialed = match first {
+            Some(dialed) => dialed,
+            None => self.dial.dial(self.shared.side_endpoint).await,
+        }
+        .map_err(Arc::new)?;
+        self.found.dialed(&dialed);
+        Ok(dialed.stream)
+    }
+
+    fn handshake(
+        &self,
+        ticket: Option<Ticket>,
+        with_certificate: bool,
+    ) -> Result<TicketHandshake, crate::Error> {
+        let offer = Offer {
+            ticket,
+            group: self.session.group,
+            shows_certificate: with_certificate,
+        };
+        self.shared
+            .tls
+            .ticket_handshake(self.shared.name.clone(), offer)
+    }
+
+    /// A full handshake; the first one's certificates are the evidence.
+    fn full(&mut self, handshake: &TicketHandshake) -> AttemptResult {
+        let chain = handshake.chain();
+        let key = public_key(&chain);
+        if self.found.chain.is_empty() {
+            self.found.chain = chain;
+        }
+        AttemptResult::Full {
+            same_key: key.is_some() && key == self.session.key,
+            tickets: 0,
+        }
+    }
+}
+
+impl AttemptResult {
+    fn with_tickets(self, tickets: usize) -> Self {
+        let tickets = u8::try_from(tickets).unwrap_or(u8::MAX);
+        match self {
+            Self::Resumed { .. } => Self::Resumed { tickets },
+            Self::Full { same_key, .. } => Self::Full { same_key, tickets },
+            other => other,
+        }
+    }
+}
+
+impl Found {
+    fn dialed<S>(&mut self, dialed: &Dialed<S>) {
+        if self.report.is_none() {
+            self.report = Some(PathReport::dialed(PathRole::Side, dialed));
+            self.route = Some(dialed.route.clone());
+        }
+    }
+
+    fn handshake_failed(&mut self, failure: TicketFailure, offered: bool) -> AttemptResult {
+        match failure {
+            TicketFailure::Disputed => AttemptResult::Disputed,
+            TicketFailure::Ended if offered => AttemptResult::NotResumed,
+            TicketFailure::Ended => self.failed("the server closed during the handshake".into()),
+            TicketFailure::Tls(error) => self.failed(tls_error_message(&error)),
+        }
+    }
+
+    fn failed(&mut self, error: String) -> AttemptResult {
+        self.error.get_or_insert(error);
+        AttemptResult::Failed
+    }
+
+    /// A side path for which the primary connection brought no ticket, where others got one.
+    pub(super) fn without_ticket() -> SideResult {
+        let mut report = PathReport::unknown(PathRole::Side);
+        let error = "the server sent fewer session tickets than there are side paths";
+        report.error = Some(error.to_owned());
+        SideResult {
+            outcome: SideOutcome::Failed(Reason::Resumption(ResumptionFailure::Inconclusive)),
+            report,
+            route: None,
+            dial_error: None,
+            chain: Vec::new(),
+        }
+    }
+
+    fn into_result(self, outcome: ResumptionOutcome, same_key: Option<bool>) -> SideResult {
+        let outcome = match outcome {
+            ResumptionOutcome::Verified(direction) => {
+                SideOutcome::Resumed(ResumptionProof::new(direction))
+            }
+            ResumptionOutcome::Failed(failure) => SideOutcome::Failed(Reason::Resumption(failure)),
+        };
+        let failed = matches!(
+            outcome,
+            SideOutcome::Failed(Reason::Resumption(ResumptionFailure::SideFailed))
+        );
+        let mut report = self
+            .report
+            .unwrap_or_else(|| PathReport::unknown(PathRole::Side));
+        if let Some(error) = &self.dial_error {
+            report.via.get_or_insert_with(|| error.via.clone());
+        }
+        report.same_key = same_key;
+        report.error = self.error.filter(|_| failed);
+        SideResult {
+            outcome,
+            report,
+            route: self.route,
+            dial_error: self.dial_error,
+            chain: self.chain,
+        }
+    }
+}

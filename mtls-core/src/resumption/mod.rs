@@ -1,0 +1,97 @@
+//! Verification by resumption (`docs/protocol.md`, section 11): the session of the primary path is
+//! resumed over the side path, which only the peer of the primary path can do, or a server that
+//! opens its tickets.
+
+mod check;
+mod dials;
+mod procedure;
+mod session;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::path::{Dial, DialError, Dialed, Endpoint};
+use crate::side::client::result::SideResult;
+use crate::tls::client::TlsSettings;
+
+pub(crate) use check::Connected;
+use check::{Found, SideCheck};
+pub(crate) use dials::SideDials;
+use session::PrimarySession;
+
+/// Dials the primary path again.
+pub(crate) trait Redial<IO>: Sync {
+    fn redial(&self) -> BoxFuture<'static, Result<Dialed<IO>, DialError>>;
+}
+
+/// Checks a connection by resumption, over each side path for itself.
+pub(crate) struct Resumption<'a, D, IO> {
+    pub(crate) tls: &'a TlsSettings,
+    pub(crate) sides: &'a [D],
+    pub(crate) name: &'a ServerName<'static>,
+    pub(crate) side_endpoint: &'a Endpoint,
+    /// Where the primary connection may be replaced.
+    pub(crate) redial: Option<&'a dyn Redial<IO>>,
+    /// How long the primary handshake took.
+    pub(crate) handshake: Duration,
+    pub(crate) deadline: Instant,
+}
+
+impl<D: Dial, IO: AsyncRead + AsyncWrite + Unpin> Resumption<'_, D, IO> {
+    /// Checks the side paths of `dials`, all at the same time. Another connection may take the
+    /// place of `primary`. The results take the places of those of the same side paths.
+    ///
+    /// # Errors
+    /// When the primary connection breaks.
+    pub(crate) async fn check(
+        &self,
+        mut dials: SideDials<D::Stream>,
+        primary: &mut Connected<IO>,
+        results: &mut Vec<SideResult>,
+    ) -> Result<(), Error> {
+        let count = dials.len();
+        let complete = &mut primary.complete;
+        let waiting = PrimarySession::of(complete, count, self.handshake, self.deadline);
+        let mut session = dials.during(pin!(waiting)).await?;
+        let mut tickets = session.take_tickets();
+        let too_few = (1..count).contains(&tickets.len());
+        let session = Arc::new(session);
+        let mut checks = Vec::with_capacity(count);
+        for (index, first) in dials {
+            let ticket = tickets.pop();
+            let skipped = too_few && ticket.is_none();
+            let check = SideCheck::new(self, index, first, Arc::clone(&session), ticket);
+            checks.push(async move {
+                match skipped {
+                    true => (index, Found::without_ticket(), None),
+                    false => {
+                        let (result, replacement) = check.run().await;
+                        (index, result, replacement)
+                    }
+                }
+            });
+        }
+        for (index, result, replacement) in join_all(checks).await {
+            match results.get_mut(index) {
+                Some(place) => *place = result,
+                None => results.push(result),
+            }
+            if let Some(replacement) = replacement {
+                *primary = replacement;
+            }
+        }
+        Ok(())
+    }
+
+    /// A replacement is verified by the side path that it came from, and by no other.
+    fn redial(&self) -> Option<&dyn Redial<IO>> {
+        self.redial.filter(|_| self.sides.len() == 1)
+    }
+}

@@ -1,0 +1,32 @@
+//! The result of one side path, by either method.
+
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+
+use crate::path::{DialError, Route};
+use crate::proto::client::SideProof;
+use crate::verdict::resumption::ResumptionProof;
+use crate::verdict::{PathReport, Reason};
+
+/// What one side path contributes to a verdict.
+pub(crate) struct SideResult {
+    pub(crate) outcome: SideOutcome,
+    /// Without the path's interface, independence and result, which the evaluation adds.
+    pub(crate) report: PathReport,
+    pub(crate) route: Option<Route>,
+    pub(crate) dial_error: Option<Arc<DialError>>,
+    /// The certificates that were presented on the side path; the side protocol presents none.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+}
+
+/// Where the verification over one side path stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SideOutcome {
+    /// By the side protocol.
+    Proven(SideProof),
+    /// By resumption.
+    Resumed(ResumptionProof),
+    Failed(Reason),
+    Pending,
+}

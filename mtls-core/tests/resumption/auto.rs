@@ -1,0 +1,126 @@
+//! The side protocol first, and resumption where the server sends no greeting.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use mtls_core::proto::client::SideFailure;
+use mtls_core::{
+    ListenerLimits, Method, MultipathAcceptor, MultipathListener, Policy, Reason, ResumptionFailure,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::outcomes::reason;
+use crate::tickets::stateless;
+use crate::world::{PAGE, Site, To, World, ask, builder, refused, target};
+
+/// A server that speaks the side protocol.
+async fn multipath(world: &World) -> SocketAddr {
+    let config = Arc::new(stateless(world.genuine()));
+    let acceptor = MultipathAcceptor::builder(config, Policy::Observe).build();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = tcp.local_addr().expect("an address");
+    let acceptor = acceptor.expect("an acceptor");
+    let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await;
+            tokio::spawn(async move {
+                let mut line = [0; 256];
+                while stream.read(&mut line).await? > 0 {
+                    stream.write_all(PAGE).await?;
+                    stream.flush().await?;
+                }
+                stream.shutdown().await
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_server_that_greets_is_verified_by_the_side_protocol_and_its_sessions_are_resumed() {
+    let world = World::new();
+    let to = To::one(multipath(&world).await);
+    let connector = builder(world.client_config(), Policy::Require, &to, &to);
+    let connector = connector.method(Method::Auto).build().expect("a connector");
+    for handshake in ["full", "resumed", "resumed"] {
+        let mut stream = connector
+            .connect(&target())
+            .await
+            .expect("a verified stream");
+        let verdict = stream.verdict();
+        assert_eq!(verdict.method, Method::Side);
+        assert_eq!(verdict.verified().expect("verified").method(), Method::Side);
+        assert!(verdict.binding().is_some());
+        assert_eq!(verdict.tls.handshake, Some(handshake));
+        assert_eq!(ask(&mut stream).await.expect("an answer"), PAGE);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_greet_is_verified_by_resumption() {
+    let world = World::new();
+    let site = Site::start(world.genuine()).await;
+    let (primary, side) = (To::one(site.address), To::one(site.address));
+    let connector = builder(world.client_config(), Policy::Require, &primary, &side);
+    let connector = connector.method(Method::Auto).build().expect("a connector");
+    for round in 1..=2 {
+        let mut stream = connector
+            .connect(&target())
+            .await
+            .expect("a verified stream");
+        let verdict = stream.verdict();
+        assert_eq!(verdict.method, Method::Resumption);
+        assert_eq!(
+            verdict.verified().expect("verified").method(),
+            Method::Resumption
+        );
+        assert_eq!(
+            verdict.tls.handshake,
+            Some("full"),
+            "its sessions are not kept"
+        );
+        assert_eq!(ask(&mut stream).await.expect("an answer"), PAGE);
+        assert_eq!((primary.dials(), side.dials()), (round, 2 * round));
+    }
+}
+
+#[tokio::test]
+async fn a_primary_attacker_on_a_server_that_does_not_greet_is_found() {
+    let world = World::new();
+    let site = Site::start(world.genuine()).await;
+    let rogue = Site::start(world.rogue()).await;
+    let (primary, side) = (To::one(rogue.address), To::one(site.address));
+    let connector = builder(world.client_config(), Policy::Prefer, &primary, &side);
+    let connector = connector.method(Method::Auto).build().expect("a connector");
+    let refused = refused(connector.connect(&target()).await.expect_err("an error"));
+    assert_eq!(reason(&refused.verdict), Some(ResumptionFailure::Split));
+    assert_eq!(refused.verdict.method, Method::Resumption);
+}
+
+/// A session in the store came from a connection that the server itself has verified.
+#[tokio::test]
+async fn a_server_that_once_greeted_does_not_fall_back_to_resumption_while_its_session_lasts() {
+    let world = World::new();
+    let greets = multipath(&world).await;
+    let silent = Site::start(world.genuine()).await;
+    let primary = To::one(greets);
+    // An attacker on the side path keeps the greeting back the second time.
+    let side = To::each(&[greets, silent.address, silent.address]);
+    let connector = builder(world.client_config(), Policy::Require, &primary, &side);
+    let connector = connector
+        .method(Method::Auto)
+        .side_idle_timeout(std::time::Duration::ZERO)
+        .build()
+        .expect("a connector");
+    let mut first = connector
+        .connect(&target())
+        .await
+        .expect("a verified stream");
+    assert_eq!(first.verdict().method, Method::Side);
+    // The sessions arrive before the answer.
+    ask(&mut first).await.expect("an answer");
+    let refused = refused(connector.connect(&target()).await.expect_err("an error"));
+    assert_eq!(refused.reason, Reason::Side(SideFailure::NoGreeting));
+}

@@ -1,0 +1,11 @@
+//! Verification by resumption against servers that know nothing of it.
+
+mod attacks;
+mod auto;
+mod certificates;
+mod forger;
+mod mitm;
+mod outcomes;
+mod streams;
+mod tickets;
+mod world;

@@ -1,0 +1,291 @@
+//! Servers of plain TLS, a client of them, and paths that lead to any address.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mtls_certs::{Leaf, Pki};
+use mtls_core::path::{Dial, DialError, DialFailure, Dialed, Endpoint, PathKind, RouteInfo};
+use mtls_core::{
+    ClientStream, ConnectorBuilder, Error, Method, MultipathConnector, Policy, Unverified, Verdict,
+};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+pub(crate) const HOST: &str = "server.test";
+/// What the victim sends.
+pub(crate) const SECRET: &[u8] = b"GET /secret\n";
+/// What the server answers.
+pub(crate) const PAGE: &[u8] = b"the server's page\n";
+
+/// The certificates. The client trusts both authorities: the rogue one too.
+pub(crate) struct World {
+    pub(crate) pki: Pki,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let pki = Pki::new(&[HOST]).expect("a pki");
+        Self { pki }
+    }
+
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        client_builder(&self.roots()).with_no_client_auth()
+    }
+
+    /// A client with a certificate.
+    pub(crate) fn client_with_certificate(&self) -> ClientConfig {
+        let leaf = self.pki.ca.issue_client("alice").expect("a certificate");
+        client_builder(&self.roots())
+            .with_client_auth_cert(leaf.chain_der(), leaf.key_der())
+            .expect("a certificate")
+    }
+
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        for authority in [&self.pki.ca, &self.pki.rogue_ca] {
+            roots.add(authority.cert_der()).expect("a root");
+        }
+        roots
+    }
+
+    /// The server's configuration, with rustls's default tickets: stateful, and of single use.
+    pub(crate) fn genuine(&self) -> ServerConfig {
+        server_config(&self.pki.server)
+    }
+
+    /// The same of an attacker with a certificate of the rogue authority.
+    pub(crate) fn rogue(&self) -> ServerConfig {
+        server_config(&self.pki.rogue)
+    }
+
+    /// A server that demands a client certificate.
+    pub(crate) fn demanding(&self, leaf: &Leaf) -> ServerConfig {
+        let verifier = WebPkiClientVerifier::builder_with_provider(
+            Arc::new(self.roots()),
+            Arc::new(aws_lc_rs::default_provider()),
+        );
+        let verifier = verifier.build().expect("a verifier");
+        server_builder()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(leaf.chain_der(), leaf.key_der())
+            .expect("a certificate")
+    }
+}
+
+fn client_builder(
+    roots: &RootCertStore,
+) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots.clone())
+}
+
+fn server_builder() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {
+    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+}
+
+pub(crate) fn server_config(leaf: &Leaf) -> ServerConfig {
+    server_builder()
+        .with_no_client_auth()
+        .with_single_cert(leaf.chain_der(), leaf.key_der())
+        .expect("a certificate")
+}
+
+/// A server of plain TLS: answers each line with its page.
+pub(crate) struct Site {
+    pub(crate) address: SocketAddr,
+    served: Arc<Mutex<Vec<Served>>>,
+}
+
+/// A connection as a server saw it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Served {
+    pub(crate) kind: HandshakeKind,
+    pub(crate) client_certificate: bool,
+}
+
+impl Site {
+    pub(crate) async fn start(config: ServerConfig) -> Self {
+        Self::with_greeting(config, Vec::new()).await
+    }
+
+    /// A server that sends these bytes first.
+    pub(crate) async fn with_greeting(config: ServerConfig, greeting: Vec<u8>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let served = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&served);
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
+                let greeting = greeting.clone();
+                tokio::spawn(async move { serve(acceptor, tcp, &greeting, &log).await });
+            }
+        });
+        Self { address, served }
+    }
+
+    /// The connections whose handshakes were completed, in that order.
+    pub(crate) fn served(&self) -> Vec<Served> {
+        let served = self.served.lock();
+        served.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+async fn serve(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    greeting: &[u8],
+    log: &Mutex<Vec<Served>>,
+) -> std::io::Result<()> {
+    let mut tls = acceptor.accept(tcp).await?;
+    let (_, connection) = tls.get_ref();
+    let served = Served {
+        kind: connection.handshake_kind().expect("a handshake"),
+        client_certificate: connection.peer_certificates().is_some(),
+    };
+    log.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(served);
+    tls.write_all(greeting).await?;
+    tls.flush().await?;
+    let mut line = [0; 256];
+    loop {
+        let read = tls.read(&mut line).await?;
+        if read == 0 {
+            return tls.shutdown().await;
+        }
+        tls.write_all(PAGE).await?;
+        tls.flush().await?;
+    }
+}
+
+/// A path that leads to these addresses, whatever is dialled: to the next one each time.
+#[derive(Clone, Debug)]
+pub(crate) struct To {
+    addresses: Vec<SocketAddr>,
+    dials: Arc<AtomicUsize>,
+}
+
+impl To {
+    pub(crate) fn one(address: SocketAddr) -> Self {
+        Self::each(&[address])
+    }
+
+    pub(crate) fn each(addresses: &[SocketAddr]) -> Self {
+        Self {
+            addresses: addresses.to_vec(),
+            dials: Arc::default(),
+        }
+    }
+
+    pub(crate) fn dials(&self) -> usize {
+        self.dials.load(Ordering::Relaxed)
+    }
+}
+
+impl Dial for To {
+    type Stream = TcpStream;
+
+    fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<TcpStream>, DialError>> {
+        let dial = self.dials.fetch_add(1, Ordering::Relaxed);
+        let address = self.addresses[dial % self.addresses.len()];
+        let to = to.clone();
+        async move {
+            let connected = TcpStream::connect(address).await.map_err(|error| {
+                let reason = DialFailure::Other(Arc::new(error));
+                DialError::new(PathKind::Direct, to, reason)
+            })?;
+            connected.set_nodelay(true).expect("a TCP socket");
+            Ok(Dialed {
+                local: connected.local_addr().ok(),
+                peer: connected.peer_addr().ok(),
+                stream: connected,
+                via: PathKind::Direct,
+                resolver: None,
+                route: RouteInfo::default().into(),
+            })
+        }
+        .boxed()
+    }
+}
+
+pub(crate) fn target() -> Endpoint {
+    format!("{HOST}:443").parse().expect("an endpoint")
+}
+
+/// A connector with one side path, whose deadline no test reaches by accident.
+pub(crate) fn builder(
+    config: ClientConfig,
+    policy: Policy,
+    primary: &To,
+    side: &To,
+) -> ConnectorBuilder<To> {
+    MultipathConnector::builder(Arc::new(config), policy)
+        .primary_with(primary.clone())
+        .side(side.clone())
+        .method(Method::Resumption)
+        .deadline(Duration::from_secs(30))
+        .handshake_timeout(Duration::from_secs(30))
+}
+
+pub(crate) async fn connect(
+    world: &World,
+    policy: Policy,
+    primary: &To,
+    side: &To,
+) -> Result<ClientStream<TcpStream>, Error> {
+    let builder = builder(world.client_config(), policy, primary, side);
+    let connector = builder.build().expect("a connector");
+    connector.connect(&target()).await
+}
+
+/// Connects under `require`, and returns the verdict on the connection or on what was refused.
+pub(crate) async fn verdict(world: &World, primary: &To, side: &To) -> Verdict {
+    match connect(world, Policy::Require, primary, side).await {
+        Ok(mut stream) => {
+            assert_eq!(ask(&mut stream).await.expect("an answer"), PAGE);
+            stream.verdict()
+        }
+        Err(error) => refused(error).verdict,
+    }
+}
+
+pub(crate) fn refused(error: Error) -> Unverified {
+    match error {
+        Error::Unverified(unverified) => *unverified,
+        other => panic!("expected a refusal by the policy, got {other:?}"),
+    }
+}
+
+/// Sends the secret, and reads the answer.
+pub(crate) async fn ask<S>(stream: &mut S) -> std::io::Result<Vec<u8>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    stream.write_all(SECRET).await?;
+    stream.flush().await?;
+    let mut page = vec![0; PAGE.len()];
+    stream.read_exact(&mut page).await?;
+    Ok(page)
+}
+
+/// A victim of plain TLS, with this configuration.
+pub(crate) async fn plain(config: ClientConfig, to: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let tcp = TcpStream::connect(to).await?;
+    let name = HOST.try_into().expect("a name");
+    let connector = TlsConnector::from(Arc::new(config));
+    ask(&mut connector.connect(name, tcp).await?).await
+}
