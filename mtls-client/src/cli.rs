@@ -1,16 +1,20 @@
-//! The command line as typed; [`options`](crate::options) turns it into settings.
-//!
-//! Each command has its own file here, with its examples.
+//! The command line: the commands, their common help, and errors in their arguments.
 
+use std::borrow::Cow;
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::num::ParseIntError;
+
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
+use mtls_core::pem::redact;
 use mtls_manual::{CompletionsArgs, ManArgs};
 
-use crate::commands::check::args::{self as check, Check};
-use crate::commands::connect::args::{self as connect, Connect};
-use crate::commands::get::args::{self as get, Get};
-use crate::commands::paths::args::{self as paths, Paths};
-use crate::commands::proxy::args::{self as proxy, Proxy};
-use crate::commands::reference;
+use crate::commands::{check, connect, get, paths, proxy, reference};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::messages;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +67,7 @@ Exit status:
 /// Fetch pages and check servers over multipath TLS (not mutual TLS)
 #[derive(Debug, Parser)]
 #[command(name = "mtls-client", version, max_term_width = 100)]
-// As curl's: an alias or a script may have given the option already.
+// As in curl: the last of several wins, because an alias or a script may have given the first.
 #[command(args_override_self = true)]
 #[command(after_help = EXAMPLES, after_long_help = notes(EXAMPLES))]
 pub(crate) struct Cli {
@@ -74,20 +78,20 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Fetch an https URL over a verified connection
-    #[command(after_help = get::EXAMPLES, after_long_help = notes(get::EXAMPLES))]
-    Get(Get),
+    #[command(after_help = get::args::EXAMPLES, after_long_help = notes(get::args::EXAMPLES))]
+    Get(Box<get::args::Args>),
     /// Verify servers without sending a request
-    #[command(after_help = check::EXAMPLES, after_long_help = notes(check::EXAMPLES))]
-    Check(Check),
+    #[command(after_help = check::args::EXAMPLES, after_long_help = notes(check::args::EXAMPLES))]
+    Check(check::args::Args),
     /// Connect standard input and output to a server over a verified connection
-    #[command(after_help = connect::EXAMPLES, after_long_help = notes(connect::EXAMPLES))]
-    Connect(Connect),
+    #[command(after_help = connect::args::EXAMPLES, after_long_help = notes(connect::args::EXAMPLES))]
+    Connect(connect::args::Args),
     /// List this machine's network paths, test them, and report which pairs are independent
-    #[command(after_help = paths::EXAMPLES, after_long_help = notes(paths::EXAMPLES))]
-    Paths(Paths),
+    #[command(after_help = paths::args::EXAMPLES, after_long_help = notes(paths::args::EXAMPLES))]
+    Paths(paths::args::Args),
     /// Run a local HTTP and SOCKS proxy that verifies the connections of unmodified programs
-    #[command(after_help = proxy::EXAMPLES, after_long_help = notes(proxy::EXAMPLES))]
-    Proxy(Box<Proxy>),
+    #[command(after_help = proxy::args::EXAMPLES, after_long_help = notes(proxy::args::EXAMPLES))]
+    Proxy(Box<proxy::args::Args>),
     /// Generate shell completions
     #[command(after_help = reference::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -99,4 +103,173 @@ pub(crate) enum Command {
 /// Text after the options in a command's `--help`; `-h` has the examples only.
 fn notes(examples: &str) -> String {
     format!("{examples}\n\n{NOTES}")
+}
+
+/// Parses the command line. Help, and errors in the arguments, are printed here.
+///
+/// # Errors
+/// The exit status, if there is nothing to run.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
+    Cli::try_parse_from(arguments).map_err(|error| match invalid_value(&error) {
+        Some(failure) => {
+            messages::error(&failure);
+            failure.exit
+        }
+        None => print(&error),
+    })
+}
+
+/// Prints help or an error. A closed stream is not an error.
+fn print(error: &clap::Error) -> Exit {
+    let _ = match redact(&error.render().to_string()) {
+        Cow::Borrowed(_) => error.print(),
+        Cow::Owned(text) => write!(io::stderr(), "{text}"),
+    };
+    match error.use_stderr() {
+        true => Exit::Usage,
+        false => Exit::Success,
+    }
+}
+
+/// Describes a value that its parser refuses. clap would repeat the value, which may hold a
+/// password.
+fn invalid_value(error: &clap::Error) -> Option<Failure> {
+    let reason = error.source()?;
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let option = argument.split(' ').next().unwrap_or_default();
+    let option = option.trim_matches(|c| "<>[].".contains(c));
+    match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) if reason.is::<ParseIntError>() => Some(Failure::usage(
+            option,
+            format_args!("`{value}` is not a number in the range"),
+        )),
+        _ => Some(Failure::usage(option, reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mtls_core::Policy;
+    use mtls_core::path::Path;
+    use mtls_core::proto::binding::Bindings;
+
+    use super::*;
+    use crate::connect::settings::Settings;
+
+    fn parsed(arguments: &[&str]) -> Result<Command, String> {
+        let arguments = [&["mtls-client"], arguments].concat();
+        match Cli::try_parse_from(arguments) {
+            Ok(cli) => Ok(cli.command),
+            Err(error) => {
+                let failure = invalid_value(&error);
+                Err(failure.map_or_else(|| error.to_string(), |failure| failure.message))
+            }
+        }
+    }
+
+    fn check_settings(arguments: &[&str]) -> Settings {
+        let Ok(Command::Check(check)) = parsed(arguments) else {
+            panic!("not a check");
+        };
+        assert_eq!(check.targets.len(), 1);
+        Settings::new(check.connection).unwrap_or_else(|failure| panic!("{failure}"))
+    }
+
+    #[test]
+    fn the_defaults_are_require_over_two_direct_paths() {
+        let settings = check_settings(&["check", "example.org"]);
+        assert_eq!(settings.verify.policy, Policy::Require);
+        assert_eq!(settings.paths.primary.to_string(), "direct");
+        assert_eq!(settings.paths.sides.len(), 1);
+        assert_eq!(settings.paths.sides[0].to_string(), "direct");
+        assert_eq!(settings.tls.bindings(), Bindings::ALL);
+        assert_eq!(
+            (&settings.tls.cacert, settings.tls.system_roots),
+            (&None, false)
+        );
+        assert_eq!(settings.verify.deadline, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_given_side_path_replaces_the_default() {
+        let arguments = [
+            "check",
+            "--side",
+            "if:eth0",
+            "--side",
+            "src:192.0.2.1",
+            "example.org",
+        ];
+        let settings = check_settings(&arguments);
+        let sides: Vec<_> = settings.paths.sides.iter().map(Path::to_string).collect();
+        assert_eq!(sides, ["if:eth0", "src:192.0.2.1"]);
+    }
+
+    #[test]
+    fn an_invalid_argument_is_refused_with_its_name_and_the_remedy() {
+        for (arguments, expected) in [
+            (&["check", "--side", "eth0", "a.test"][..], "--side: `eth0`"),
+            (
+                &["check", "--primary", "socks5://p:1", "a.test"],
+                "--primary: `socks5://`",
+            ),
+            (
+                &["check", "--resolve", "a.test:443", "a.test"],
+                "--resolve: expected HOST:PORT",
+            ),
+            (
+                &["check", "--resolve", "a.test:0:::1", "a.test"],
+                "--resolve: expected HOST:PORT",
+            ),
+            (
+                &["check", "--resolve", "a.test:1:b.test", "a.test"],
+                "--resolve: `b.test`",
+            ),
+            (
+                &["check", "--resolve", "192.0.2.1:1:::1", "a.test"],
+                "--resolve: `192.0.2.1`",
+            ),
+            (
+                &["check", "--side-endpoint", "a.test", "a.test"],
+                "--side-endpoint: ",
+            ),
+            (&["check", "http://a.test/"], "TARGET: only https"),
+            (
+                &["check", "-j", "many", "a.test"],
+                "--jobs: `many` is not a number",
+            ),
+            (&["get", "a.test"], "URL: not an https URL"),
+            (&["get", "-H", "nonsense", "https://a.test/"], "--header: "),
+        ] {
+            let error = parsed(arguments).map(|_| ()).unwrap_err();
+            assert!(error.starts_with(expected), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn secrets_in_invalid_arguments_are_never_shown() {
+        for arguments in [
+            ["check", "--side", "socks4://user:secret@p:1", "a.test"],
+            ["check", "--side", "user:secret@p:1", "a.test"],
+            ["check", "--side", "http://user:secret@p", "a.test"],
+            ["get", "--user", "secret", "https://a.test/"],
+            ["get", "--header", "X secret", "https://a.test/"],
+            ["get", "--form", "secret", "https://a.test/"],
+            ["get", "--silent", "--fail", "https://user:secret@a.test/"],
+        ] {
+            let error = parsed(&arguments).map(|_| ()).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        use clap::CommandFactory;
+
+        Cli::command().debug_assert();
+    }
 }

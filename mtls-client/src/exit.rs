@@ -1,43 +1,43 @@
-//! What the program tells its caller.
+//! Exit statuses.
 
 use std::process::ExitCode;
 
-/// The exit statuses of `mtls-client`; below 110 they mean what curl's mean.
+/// The exit statuses of `mtls-client`; those below 110 are curl's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Exit {
     /// Verified; or unverified, and the policy allows that.
     Success = 0,
-    /// A redirect to something that is not https.
+    /// A redirect to another scheme than https.
     UnsupportedProtocol = 1,
     /// The command line is wrong.
     Usage = 2,
     /// The host could not be resolved.
     Resolve = 6,
-    /// No connection came about.
+    /// The connection failed.
     Connect = 7,
     /// The HTTP/2 connection failed, or the server ended it with an error.
     Http2 = 16,
-    /// The response broke off before its end.
+    /// The response is incomplete.
     Partial = 18,
     /// The HTTP status was 400 or above, and `--fail` was given.
     HttpStatus = 22,
     /// The output could not be written.
     Write = 23,
-    /// What was to be sent could not be read.
+    /// The request body could not be read.
     Read = 26,
-    /// Something took too long.
+    /// A time limit was exceeded.
     TimedOut = 28,
     /// TLS failed.
     Tls = 35,
     /// There were too many redirects.
     TooManyRedirects = 47,
-    /// The server closed the connection without an answer.
+    /// The server closed the connection without a response.
     EmptyReply = 52,
-    /// The server did not take all that was to be sent.
+    /// The server did not accept the whole request.
     Send = 55,
-    /// What came was no response, or could not be received.
+    /// The response is invalid, or could not be received.
     Receive = 56,
     /// The client certificate or its key cannot be used.
     ClientCertificate = 58,
@@ -45,13 +45,13 @@ pub enum Exit {
     NotTrusted = 60,
     /// The response has a content coding that is unknown or cannot be decoded.
     ContentCoding = 61,
-    /// After a redirect the request would have to be sent again, and its body came from a pipe.
+    /// The request had to be sent again, but its body came from a pipe.
     Rewind = 65,
     /// The file with the trusted CAs cannot be used.
     CaFile = 77,
     /// The server reset the HTTP/2 stream.
     Http2Stream = 92,
-    /// Interception detected, under whatever policy.
+    /// Interception detected, under every policy.
     Interception = 110,
     /// Not verified: the side endpoint could not be reached, fell silent, closed or refused; or
     /// the paths are not independent.
@@ -60,7 +60,7 @@ pub enum Exit {
     NoProtocol = 112,
 }
 
-/// The worst first: what an `mtls-client check` of several targets exits with.
+/// The exit statuses, the worst first: `mtls-client check` of several targets exits with the worst.
 const WORST_FIRST: [Exit; 25] = [
     Exit::Interception,
     Exit::Usage,
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_on_the_primary_path_is_worse_than_a_missing_verification() {
+    fn failures_of_the_primary_path_are_worse_than_a_missing_verification() {
         for primary in [
             Exit::Resolve,
             Exit::Connect,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_its_place_in_the_order() {
+    fn every_status_occurs_once_in_the_order() {
         for (place, exit) in WORST_FIRST.into_iter().enumerate() {
             let same = |&other: &Exit| other == exit;
             assert_eq!(WORST_FIRST.iter().position(same), Some(place));

@@ -1,102 +1,59 @@
-//! The program `mtls-client`: fetches pages and checks servers by multipath TLS, and does so for
-//! programs that know nothing of it.
+//! The program `mtls-client`: fetches pages and checks servers over multipath TLS, and runs a proxy
+//! that does so for unmodified programs.
 //!
 //! "MTLS" is *multipath* TLS here, not mutual TLS. The program shows what the library
-//! [`mtls_core`] does; [`run`] is all of it, and [`Exit`] names its exit statuses.
+//! [`mtls_core`] does; [`run`] runs it, and [`Exit`] lists its exit statuses.
 //!
-//! What was typed becomes what it means once, before anything else happens; then
-//! connections are made, their verdicts told, and the worst of them is the exit status.
+//! `cli` parses the command line. `args` has the options that commands share, `connect` and
+//! `output` the code that they share, and `commands` a folder for each command.
 
 mod args;
 mod cli;
 mod commands;
 mod connect;
 mod exit;
+mod failure;
 mod output;
-mod usage;
+mod runtime;
 
-use std::borrow::Cow;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-use mtls_core::pem::redact;
+use clap::CommandFactory;
 
-use crate::cli::Cli;
-use crate::connect::failure::Failure;
-use crate::connect::settings::Settings;
-use crate::output::{messages, trace};
-use crate::usage::{Command, UsageError};
+use crate::cli::{Cli, Command};
+use crate::commands::{check, connect as connect_command, get, paths, proxy, reference};
+use crate::failure::Failure;
+use crate::output::messages;
 
 pub use crate::exit::Exit;
 
-/// Does what the command line says, of which the first word is the program's name.
+/// Runs the program with these arguments; the first is the program's name.
 ///
-/// Writes to standard output and standard error. Call it once in a process: it also decides where
-/// log messages go.
+/// Writes to standard output and standard error. Call it once in a process: it also installs the
+/// subscriber for log messages.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help that nobody reads is no failure.
-            let _ = match redact(&error.render().to_string()) {
-                Cow::Borrowed(_) => error.print(),
-                Cow::Owned(text) => write!(io::stderr(), "{text}"),
-            };
-            return match error.use_stderr() {
-                true => Exit::Usage.into(),
-                false => Exit::Success.into(),
-            };
-        }
+    let result = match cli::parse(arguments) {
+        Ok(cli) => execute(cli.command),
+        Err(exit) => return exit.into(),
     };
-    match usage::understand(cli).and_then(|command| act(&command)) {
+    match result {
         Ok(exit) => exit.into(),
-        Err(error) => {
-            let exit = error.exit();
-            let message = match exit {
-                Exit::Usage => format!("{error}. See `mtls-client --help`."),
-                _ => format!("{error}."),
-            };
-            messages::error(&Failure::new(exit, "usage", message));
-            exit.into()
+        Err(failure) => {
+            messages::error(&failure);
+            failure.exit.into()
         }
     }
 }
 
-fn act(command: &Command) -> Result<Exit, UsageError> {
+fn execute(command: Command) -> Result<Exit, Failure> {
     match command {
-        Command::Get(get, settings) => drive(settings, commands::get::get(get, settings)),
-        Command::Check(check, settings) => drive(settings, commands::check::check(check, settings)),
-        Command::Paths(paths, settings) => drive(settings, commands::paths::paths(paths, settings)),
-        Command::Connect(connect, settings) => {
-            drive(settings, commands::connect::connect(connect, settings))
-        }
-        Command::Proxy(proxy, settings) => commands::proxy::proxy(proxy, settings),
-        Command::Completions(shell) => Ok(commands::reference::completions(*shell)),
-        Command::Man(dir) => Ok(commands::reference::man(dir)),
+        Command::Get(args) => get::run(*args),
+        Command::Check(args) => check::run(args),
+        Command::Connect(args) => connect_command::run(args),
+        Command::Paths(args) => paths::run(args),
+        Command::Proxy(args) => proxy::run(*args),
+        Command::Completions(args) => reference::completions(args.shell, Cli::command()),
+        Command::Man(args) => reference::man(&args.dir, Cli::command()),
     }
-}
-
-/// Runs what a command does to its end.
-fn drive(
-    settings: &Settings,
-    work: impl Future<Output = Result<Exit, UsageError>>,
-) -> Result<Exit, UsageError> {
-    trace::start(settings.verbose, std::io::stderr);
-    let built = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = match built {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let message = format!("the system gives no event queue: {error}.");
-            messages::error(&Failure::new(Exit::Connect, "no-event-queue", message));
-            return Ok(Exit::Connect);
-        }
-    };
-    let exit = runtime.block_on(work);
-    // A look-up that was given up may still occupy a thread.
-    runtime.shutdown_background();
-    exit
 }

@@ -1,11 +1,11 @@
-//! Durations as people write them.
+//! Durations on the command line.
 
 use std::time::Duration;
 
-/// The longest that an option takes: beyond a day a time limit is none.
+/// The longest duration that an option accepts.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Parses `3s`, `500ms`, `1.5s`, `2m` and, as curl does, `2.5` (seconds).
+/// Parses `3s`, `500ms`, `1.5s`, `2m`, and `2.5` (seconds, as in curl).
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds_per_unit = match &text[digits.len()..] {
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_understood() {
+    fn units_are_parsed() {
         for (text, milliseconds) in [
             ("3s", 3000),
             ("500ms", 500),
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_refused_with_the_remedy() {
+    fn other_texts_are_refused_with_the_remedy() {
         for (text, expected) in [
             ("", "such as"),
             ("s", "such as"),

@@ -1,42 +1,58 @@
-//! Options that are common to the commands that open connections.
+//! Option groups, which a command flattens into its own options.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
+use mtls_core::Policy;
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::proto::binding::{Binding, Bindings};
 
-use crate::args::duration;
+use super::dns::DnsServer;
+use super::duration;
+use super::resolve::ResolveOverride;
 
-/// Paths, verification, TLS, times and messages.
-///
-/// A command with another default changes it with `#[command(mut_arg("policy", …))]`.
+/// The options of a command that makes verified connections itself.
 #[derive(Debug, Args)]
-pub(crate) struct Shared {
+pub(crate) struct ConnectionArgs {
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
+    #[command(flatten)]
+    pub(crate) verify: VerifyArgs,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) times: TimeArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Network paths and the resolution of names.
+///
+/// A command with another default or help text changes it with `#[command(mut_arg(…))]`.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Path options")]
+pub(crate) struct PathArgs {
     /// Path of the TLS connection
-    #[arg(
-        long,
-        value_name = "SPEC",
-        default_value = "direct",
-        help_heading = "Path options"
-    )]
-    pub(crate) primary: String,
+    #[arg(long, value_name = "SPEC", default_value = "direct")]
+    pub(crate) primary: Path,
 
     /// Path of a side connection (repeatable; all must verify) [default: direct]
-    #[arg(long = "side", value_name = "SPEC", help_heading = "Path options")]
-    pub(crate) sides: Vec<String>,
+    #[arg(long = "side", value_name = "SPEC")]
+    pub(crate) sides: Vec<Path>,
 
     /// Address of the side verifier, if it is not the server's own host and port
     ///
     /// For the first host only: not for further targets, and not after a redirect to another host.
-    #[arg(long, value_name = "HOST:PORT", help_heading = "Path options")]
-    pub(crate) side_endpoint: Option<String>,
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) side_endpoint: Option<Endpoint>,
 
     /// Use this address for this host and port, on every path (repeatable)
     ///
     /// A path whose source is of the other family skips it.
-    #[arg(long, value_name = "HOST:PORT:ADDR", help_heading = "Path options")]
-    pub(crate) resolve: Vec<String>,
+    #[arg(long, value_name = "HOST:PORT:ADDR")]
+    pub(crate) resolve: Vec<ResolveOverride>,
 
     /// Resolve names with this nameserver instead of the system's (repeatable: the next is used if
     /// one does not answer)
@@ -45,64 +61,68 @@ pub(crate) struct Shared {
     /// `PATH=ADDR` sets it for one path, as in `if:wwan0=9.9.9.9`; ADDR alone for every path
     /// without its own. Queries to a nameserver on a loopback address do not use the path. The
     /// hosts file takes precedence, and a proxy resolves names itself.
-    #[arg(long, value_name = "[PATH=]ADDR", help_heading = "Path options")]
-    pub(crate) dns: Vec<String>,
+    #[arg(long, value_name = "[PATH=]ADDR")]
+    pub(crate) dns: Vec<DnsServer>,
+}
 
+/// Verification and its policy.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Verification options")]
+pub(crate) struct VerifyArgs {
     /// Action for a connection that is not verified: refuse it, fall back to plain TLS if the
     /// server does not seem to speak the protocol, or continue and report
     #[arg(
         long,
         default_value = "require",
-        value_parser = PossibleValuesParser::new(["require", "prefer", "observe"]),
-        help_heading = "Verification options"
+        value_parser = policies()
     )]
-    pub(crate) policy: String,
+    pub(crate) policy: Policy,
 
     /// Refuse paths that are not independent (111)
-    #[arg(long, help_heading = "Verification options")]
+    #[arg(long)]
     pub(crate) require_independent: bool,
 
     /// Maximum time for the verification, from the ClientHello
     #[arg(
-        long, value_name = "TIME", default_value = "3s", value_parser = duration::parse,
-        help_heading = "Verification options"
+        long, value_name = "TIME", default_value = "3s", value_parser = duration::parse
     )]
     pub(crate) deadline: Duration,
 
+    /// Save the evidence of an interception in DIR, as JSON and PEM
+    #[arg(long, value_name = "DIR")]
+    pub(crate) evidence_dir: Option<PathBuf>,
+}
+
+/// TLS of a client that terminates it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "TLS options")]
+pub(crate) struct TlsArgs {
     /// Offer this binding only [default: both; the server chooses the exporter if it can]
     #[arg(
         long,
-        value_parser = PossibleValuesParser::new(["exporter", "hello"]),
+        value_name = "BINDING",
+        value_parser = bindings(),
         help_heading = "Verification options"
     )]
-    pub(crate) binding: Option<String>,
-
-    /// Save the evidence of an interception in DIR, as JSON and PEM
-    #[arg(long, value_name = "DIR", help_heading = "Verification options")]
-    pub(crate) evidence_dir: Option<PathBuf>,
+    pub(crate) binding: Option<Binding>,
 
     /// Trust the CAs in this PEM file instead of Mozilla's list
-    #[arg(long, value_name = "FILE", help_heading = "TLS options")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
 
     /// Trust the system's CAs instead of Mozilla's list
-    #[arg(long, conflicts_with = "cacert", help_heading = "TLS options")]
+    #[arg(long, conflicts_with = "cacert")]
     pub(crate) system_roots: bool,
 
     /// Client certificate: a PEM file with its chain, and with its key unless --key is given
     ///
     /// TLS 1.3 sends the certificate before the verdict: a man in the middle cannot use it, but
     /// they learn its subject.
-    #[arg(long, value_name = "FILE", help_heading = "TLS options")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
 
     /// Private key of --cert, in an unencrypted PEM file
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "cert",
-        help_heading = "TLS options"
-    )]
+    #[arg(long, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
     /// Accept any key of a server that has no certificate (SMKEX), and rely on the side paths to
@@ -111,28 +131,57 @@ pub(crate) struct Shared {
     /// The server needs --smkex too. No name is checked, and attackers on all paths who work
     /// together are not detected.
     #[arg(
-        long, conflicts_with_all = ["cacert", "system_roots", "cert", "key"],
-        help_heading = "TLS options"
+        long, conflicts_with_all = ["cacert", "system_roots", "cert", "key"]
     )]
     pub(crate) smkex: bool,
+}
 
+/// Time limits.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Timeouts")]
+pub(crate) struct TimeArgs {
     /// Maximum time for a path to connect, and then for the TLS handshake [default: 5s, and 10s]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Timeouts")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) connect_timeout: Option<Duration>,
 
     /// Maximum time for each target as a whole [default: no limit]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Timeouts")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) max_time: Option<Duration>,
+}
 
+/// Messages on standard output and standard error.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Message options")]
+pub(crate) struct OutputArgs {
     /// Write each verdict as one line of JSON to standard output (`get` needs --output with it)
-    #[arg(long, help_heading = "Message options")]
+    #[arg(long)]
     pub(crate) json: bool,
 
     /// Suppress warnings on standard error, but not errors
-    #[arg(short, long, help_heading = "Message options")]
+    #[arg(short, long)]
     pub(crate) silent: bool,
 
     /// With `get`, write each verdict to standard error; -vv also logs events (or set RUST_LOG)
-    #[arg(short, long, action = ArgAction::Count, help_heading = "Message options")]
+    #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+fn policies() -> impl TypedValueParser<Value = Policy> {
+    let words = [Policy::Require, Policy::Prefer, Policy::Observe].map(Policy::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Policy>())
+}
+
+fn bindings() -> impl TypedValueParser<Value = Binding> {
+    let words = [Binding::Exporter, Binding::Hello].map(Binding::as_str);
+    PossibleValuesParser::new(words).map(|word| match word == Binding::Hello.as_str() {
+        true => Binding::Hello,
+        false => Binding::Exporter,
+    })
+}
+
+impl TlsArgs {
+    /// The bindings to offer.
+    pub(crate) fn bindings(&self) -> Bindings {
+        self.binding.map_or(Bindings::ALL, Bindings::from)
+    }
 }

@@ -1,8 +1,12 @@
-//! Arguments that several commands share.
+//! Options that several commands share, and the parsers of their values.
 
+pub(crate) mod dns;
 pub(crate) mod duration;
-pub(crate) mod file;
 mod groups;
+pub(crate) mod input_file;
+pub(crate) mod resolve;
 pub(crate) mod target;
 
-pub(crate) use self::groups::Shared;
+pub(crate) use self::groups::{
+    ConnectionArgs, OutputArgs, PathArgs, TimeArgs, TlsArgs, VerifyArgs,
+};

@@ -1,22 +1,23 @@
-//! What to connect to.
+//! Targets: hosts and https URLs.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use mtls_core::path::{Endpoint, EndpointError, Host, HostName};
 use url::{Position, Url};
 
 const HTTPS_PORT: u16 = 443;
 
-/// An https URL, with the endpoint that it names.
+/// An https URL and its endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpsUrl {
     url: Url,
     endpoint: Endpoint,
 }
 
-/// Why a text is no target.
+/// The reason why a text is not a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TargetError {
     NoScheme,
@@ -27,19 +28,8 @@ pub(crate) enum TargetError {
 }
 
 impl HttpsUrl {
-    /// Takes a URL from the command line. A link-local address may have a zone (RFC 6874), which
-    /// the URL standard does not know.
-    pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
-        let (bare, zone) = without_zone(text);
-        match Url::parse(&bare) {
-            Ok(url) => Self::new(url, zone),
-            Err(_) if !text.contains("://") => Err(TargetError::NoScheme),
-            Err(error) => Err(TargetError::Malformed(error.to_string())),
-        }
-    }
-
-    /// Takes a redirect's `Location`, relative to this URL (RFC 9110, section 10.2.2). The same
-    /// address stays in the same zone: servers do not know the zones of this host.
+    /// Resolves a redirect's `Location` against this URL (RFC 9110, section 10.2.2). The same
+    /// address keeps its zone: servers do not know the zones of this host.
     pub(crate) fn join(&self, location: &str) -> Result<Self, TargetError> {
         let url = self.url.join(location);
         let url = url.map_err(|error| TargetError::Malformed(error.to_string()))?;
@@ -79,7 +69,7 @@ impl HttpsUrl {
         &self.endpoint
     }
 
-    /// The host, and the port where it is not the default: what `Host` and `:authority` carry.
+    /// The host, and the port unless it is the default: the value of `Host` and `:authority`.
     /// Without a zone, which has no meaning for another host.
     pub(crate) fn authority(&self) -> &str {
         &self.url[Position::BeforeHost..Position::AfterPort]
@@ -90,13 +80,13 @@ impl HttpsUrl {
         &self.url[Position::BeforePath..]
     }
 
-    /// What the path ends with, if that can be the name of a file.
+    /// The last segment of the path, if it is not empty.
     pub(crate) fn file_name(&self) -> Option<&str> {
         let name = self.url.path().rsplit('/').next();
         name.filter(|name| !name.is_empty())
     }
 
-    /// Where the path ends with `/`, the name of a file comes after it.
+    /// Appends the name of a file to a path that ends with `/`.
     pub(crate) fn name_file(&mut self, name: &str) {
         if self.file_name().is_none()
             && let Ok(mut segments) = self.url.path_segments_mut()
@@ -106,7 +96,22 @@ impl HttpsUrl {
     }
 }
 
-/// With the zone, as RFC 6874 writes it.
+/// Parses a URL from the command line. A link-local address may have a zone (RFC 6874), which the
+/// URL standard does not define.
+impl FromStr for HttpsUrl {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let (bare, zone) = split_zone(text);
+        match Url::parse(&bare) {
+            Ok(url) => Self::new(url, zone),
+            Err(_) if !text.contains("://") => Err(TargetError::NoScheme),
+            Err(error) => Err(TargetError::Malformed(error.to_string())),
+        }
+    }
+}
+
+/// With the zone in the form of RFC 6874.
 impl fmt::Display for HttpsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let zone = match &self.endpoint.host {
@@ -125,8 +130,8 @@ impl fmt::Display for HttpsUrl {
     }
 }
 
-/// A URL without the zone of its address, and the zone.
-fn without_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
+/// Splits a URL into the URL without the zone of its address, and the zone.
+fn split_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
     let authority = text.find("://").map(|scheme| scheme + 3);
     let zone = authority.and_then(|start| {
         let end = text[start..].find(['/', '?', '#', '\\']);
@@ -145,10 +150,10 @@ fn without_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
     }
 }
 
-/// Takes `HOST`, `HOST:PORT` or an https URL, of which only host and port count.
-pub(crate) fn parse_target(text: &str) -> Result<Endpoint, TargetError> {
+/// Parses `HOST`, `HOST:PORT` or an https URL, of which only host and port are used.
+pub(crate) fn parse(text: &str) -> Result<Endpoint, TargetError> {
     if text.contains("://") {
-        return HttpsUrl::parse(text).map(|url| url.endpoint);
+        return text.parse().map(|url: HttpsUrl| url.endpoint);
     }
     match text.parse::<Host>() {
         Ok(host) => Ok(Endpoint::new(host, HTTPS_PORT)),
@@ -156,6 +161,8 @@ pub(crate) fn parse_target(text: &str) -> Result<Endpoint, TargetError> {
         Err(error) => Err(error.into()),
     }
 }
+
+impl std::error::Error for TargetError {}
 
 impl From<EndpointError> for TargetError {
     fn from(error: EndpointError) -> Self {
@@ -168,11 +175,11 @@ impl fmt::Display for TargetError {
         match self {
             Self::NoScheme => f.write_str("not an https URL; write https://HOST/"),
             Self::NotHttps(scheme) => {
-                write!(f, "only https can be verified, and the URL says `{scheme}`")
+                write!(f, "only https can be verified, not `{scheme}`")
             }
             Self::Malformed(reason) => write!(f, "not a URL: {reason}"),
             Self::Credentials => f.write_str(
-                "user names and passwords in a URL are not supported; use \
+                "user names and passwords in a URL are not supported; use --user or \
                  -H 'Authorization: …'",
             ),
             Self::Host(error) => error.fmt(f),
@@ -185,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets_of_every_form_are_understood() {
+    fn targets_of_every_form_are_parsed() {
         for (text, endpoint) in [
             ("example.org", "example.org:443"),
             ("Example.ORG:8443", "example.org:8443"),
@@ -207,7 +214,7 @@ mod tests {
             ),
             ("https://[fe80::1%eth0]", "[fe80::1%eth0]:443"),
         ] {
-            let target = parse_target(text).map(|endpoint| endpoint.to_string());
+            let target = parse(text).map(|endpoint| endpoint.to_string());
             assert_eq!(target.as_deref(), Ok(endpoint), "{text}");
         }
     }
@@ -226,7 +233,7 @@ mod tests {
             ("https://[fe80::1%]/", "zone"),
             ("https://[fe80::1%25e/0]/", "URL"),
         ] {
-            let error = parse_target(text).unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
         }
@@ -235,7 +242,7 @@ mod tests {
     #[test]
     fn a_url_without_its_scheme_is_refused_with_the_remedy() {
         for text in ["example.org", "localhost:8443", "localhost:8443/path"] {
-            let error = HttpsUrl::parse(text).unwrap_err().to_string();
+            let error = HttpsUrl::from_str(text).unwrap_err().to_string();
             assert!(error.contains("write https://"), "{text}: {error}");
         }
     }
@@ -251,7 +258,7 @@ mod tests {
             ("https://example.org/a\\..\\b", Some("b")),
             ("https://example.org/..%2fb", Some("..%2fb")),
         ] {
-            let mut url = HttpsUrl::parse(text).unwrap();
+            let mut url = HttpsUrl::from_str(text).unwrap();
             assert_eq!(url.file_name(), name, "{text}");
             url.name_file("über.txt");
             assert_eq!(url.file_name(), name.or(Some("%C3%BCber.txt")), "{text}");
@@ -260,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_location_is_relative_to_its_request() {
-        let url = HttpsUrl::parse("https://example.org:8443/a/b?c#d").unwrap();
+        let url = HttpsUrl::from_str("https://example.org:8443/a/b?c#d").unwrap();
         assert_eq!(url.authority(), "example.org:8443");
         assert_eq!(url.path_and_query(), "/a/b?c");
         let joined = |location| url.join(location).map(|url| url.to_string());
@@ -278,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_zone_is_kept_from_the_server_and_over_redirects() {
-        let url = HttpsUrl::parse("https://[fe80::1%25eth0]:8443/a?b").unwrap();
+        let url = HttpsUrl::from_str("https://[fe80::1%25eth0]:8443/a?b").unwrap();
         assert_eq!(url.authority(), "[fe80::1]:8443");
         assert_eq!(url.to_string(), "https://[fe80::1%25eth0]:8443/a?b");
         for location in ["c", "https://[fe80::1]:9443/"] {

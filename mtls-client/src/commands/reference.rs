@@ -4,12 +4,11 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::Command;
 use mtls_manual::{Shell, write_pages};
 
-use crate::cli::Cli;
-use crate::connect::failure::Failure;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::output::messages;
 
 pub(crate) const COMPLETIONS_EXAMPLES: &str = "\
@@ -29,37 +28,26 @@ Examples:
       write the pages to a directory, and read one";
 
 /// Writes a shell's completion script to standard output.
-pub(crate) fn completions(shell: Shell) -> Exit {
-    let script = mtls_manual::completions(shell, Cli::command());
-    exit(messages::print(&script).map_err(to_stdout))
+pub(crate) fn completions(shell: Shell, program: Command) -> Result<Exit, Failure> {
+    print(&mtls_manual::completions(shell, program))
 }
 
-/// Writes the manual pages, and their paths to standard output.
-pub(crate) fn man(dir: &Path) -> Exit {
-    let written = write_pages(dir, Cli::command())
-        .map_err(|failed| not_written(failed.path.display(), &failed.error));
-    exit(written.and_then(|paths| {
-        let paths = paths.iter().map(|path| format!("{}\n", path.display()));
-        messages::print(&paths.collect::<String>()).map_err(to_stdout)
-    }))
+/// Writes the manual pages to a directory, and their paths to standard output.
+pub(crate) fn man(dir: &Path, program: Command) -> Result<Exit, Failure> {
+    let paths = write_pages(dir, program)
+        .map_err(|failed| not_written(failed.path.display(), &failed.error))?;
+    let paths = paths.iter().map(|path| format!("{}\n", path.display()));
+    print(&paths.collect::<String>())
 }
 
-fn exit(result: Result<(), Failure>) -> Exit {
-    match result {
-        Ok(()) => Exit::Success,
-        Err(failure) => {
-            messages::error(&failure);
-            failure.exit
-        }
+fn print(text: &str) -> Result<Exit, Failure> {
+    match messages::print(text) {
+        Ok(()) => Ok(Exit::Success),
+        Err(error) => Err(not_written("standard output", &error)),
     }
 }
 
-fn to_stdout(error: io::Error) -> Failure {
-    not_written("standard output", &error)
-}
-
-fn not_written(what: impl Display, error: &io::Error) -> Failure {
-    let message =
-        format!("could not write `{what}`: {error}. Name a directory that you may write to.");
+fn not_written(place: impl Display, error: &io::Error) -> Failure {
+    let message = format!("could not write `{place}`: {error}; choose another directory");
     Failure::new(Exit::Write, "write-error", message)
 }

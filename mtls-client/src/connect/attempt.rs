@@ -4,21 +4,22 @@ use mtls_core::path::Endpoint;
 use mtls_core::{ClientStream, Error, Evidence, Outcome, Verdict};
 use tokio::net::TcpStream;
 
-use crate::connect::channel_bindings::ChannelBindings;
-use crate::connect::failure::Failure;
-use crate::connect::settings::Settings;
+use super::channel_bindings::ChannelBindings;
+use super::failure::connection_failure;
+use super::path_set::PathSet;
 use crate::exit::Exit;
+use crate::failure::Failure;
 
 /// The outcome of one connection.
 pub(crate) struct Attempt {
     pub(crate) target: Endpoint,
-    /// As far as it came to one.
+    /// `None` if the attempt ended before there was one.
     pub(crate) verdict: Option<Verdict>,
-    /// Of an interception, under every policy.
+    /// The evidence of an interception, under every policy.
     pub(crate) evidence: Option<Box<Evidence>>,
-    /// Why there is no stream.
+    /// The reason if there is no stream.
     pub(crate) failure: Option<Failure>,
-    /// Where somebody asked for them.
+    /// The channel bindings, for commands that report them.
     pub(crate) bindings: Option<ChannelBindings>,
 }
 
@@ -33,8 +34,8 @@ impl Attempt {
         }
     }
 
-    pub(crate) fn failed(to: &Endpoint, error: Error, settings: &Settings) -> Self {
-        let mut attempt = Self::bare(to, Failure::of_connection(&error, to, settings));
+    pub(crate) fn failed(to: &Endpoint, error: Error, paths: &PathSet) -> Self {
+        let mut attempt = Self::without_verdict(to, connection_failure(&error, to, paths));
         match error {
             Error::Interception(evidence) => {
                 attempt.verdict = Some(Verdict::clone(&evidence.connection));
@@ -46,7 +47,7 @@ impl Attempt {
         attempt
     }
 
-    pub(crate) fn bare(to: &Endpoint, failure: Failure) -> Self {
+    pub(crate) fn without_verdict(to: &Endpoint, failure: Failure) -> Self {
         Self {
             target: to.clone(),
             verdict: None,
@@ -56,7 +57,7 @@ impl Attempt {
         }
     }
 
-    /// An interception counts whether or not the policy let the stream pass.
+    /// The exit status. An interception counts even if the policy accepts the stream.
     pub(crate) fn exit(&self) -> Exit {
         if self.is_interception() {
             return Exit::Interception;

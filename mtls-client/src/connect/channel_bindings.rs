@@ -1,4 +1,4 @@
-//! What a protocol above TLS can bind itself to.
+//! Channel bindings, for protocols above TLS.
 
 use mtls_core::ClientStream;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 /// The label of the channel binding `tls-exporter` (RFC 9266, section 3).
 const TLS_EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// The channel bindings of one connection, in hexadecimal. They are no secrets (RFC 5056,
+/// The channel bindings of one connection, in hexadecimal. They are not secret (RFC 5056,
 /// section 2.1).
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ChannelBindings {
@@ -21,7 +21,7 @@ impl ChannelBindings {
     pub(crate) fn of<IO>(stream: &ClientStream<IO>) -> Self {
         let (_, connection) = stream.get_ref().get_ref();
         let is_tls13 = connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
-        // The context is there, with no byte in it.
+        // RFC 9266 requires a context of zero length, which is not the same as none.
         let exported = is_tls13
             .then(|| connection.export_keying_material([0; 32], TLS_EXPORTER, Some(b"")))
             .and_then(Result::ok);

@@ -1,4 +1,4 @@
-//! One connection after the other: connect, verify, and say what came of it.
+//! The client: connects and verifies.
 
 use std::sync::Arc;
 
@@ -9,82 +9,80 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::connect::attempt::Attempt;
-use crate::connect::failure::Failure;
-use crate::connect::roots::{self, client_config};
-use crate::connect::settings::Settings;
-use crate::exit::Exit;
-use crate::usage::UsageError;
+use super::attempt::Attempt;
+use super::roots::{self, client_config};
+use super::settings::Settings;
+use crate::failure::Failure;
 
 /// The ALPN name of HTTP/1.1.
 pub(crate) const HTTP_1: &[u8] = b"http/1.1";
 
-/// Makes connections as the command line says.
+/// Makes verified connections.
 pub(crate) struct Client<'a> {
     settings: &'a Settings,
-    first_host: MultipathConnector,
-    elsewhere: MultipathConnector,
+    /// With `--side-endpoint`.
+    configured: MultipathConnector,
+    /// With the side verifier at the target's host and port.
+    default: MultipathConnector,
 }
 
-/// Which server it is.
+/// The address of the side verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// The first one that was named on the command line.
-    First,
-    /// Another target, or where a redirect led: `--side-endpoint` was not meant for it.
-    Another,
+pub(crate) enum SideEndpoint {
+    /// `--side-endpoint`, if given: for the first host of the command line.
+    Configured,
+    /// The target's host and port: for further targets, and after a redirect to another host.
+    Target,
 }
 
 impl<'a> Client<'a> {
-    /// A client of web servers.
-    pub(crate) fn new(settings: &'a Settings) -> Result<Self, UsageError> {
+    /// A client for HTTP/2 and HTTP/1.1.
+    pub(crate) fn new(settings: &'a Settings) -> Result<Self, Failure> {
         Self::offering(settings, vec![b"h2".to_vec(), HTTP_1.to_vec()])
     }
 
-    /// The same client for HTTP/1.1 alone.
+    /// The same client for HTTP/1.1 only.
     pub(crate) fn http1_only(&self) -> Result<Self, Failure> {
         Self::offering(self.settings, vec![HTTP_1.to_vec()])
-            .map_err(|error| Failure::new(Exit::Usage, "usage", error.to_string()))
     }
 
     /// A client that offers these application protocols (ALPN).
     pub(crate) fn offering(
         settings: &'a Settings,
         protocols: Vec<Vec<u8>>,
-    ) -> Result<Self, UsageError> {
-        let trust = Trust::new(settings, protocols)?;
+    ) -> Result<Self, Failure> {
+        let authentication = Authentication::new(settings, protocols)?;
         let build = |side_endpoint: Option<&Endpoint>| {
             let builder = side_endpoint.into_iter().cloned().fold(
-                connector(settings, &trust)?,
+                connector(settings, &authentication)?,
                 ConnectorBuilder::side_endpoint,
             );
             builder.build()
         };
-        let build = |side_endpoint| {
-            build(side_endpoint).map_err(|error| UsageError::new("settings", error))
-        };
-        let elsewhere = build(None)?;
-        let first_host = match &settings.side_endpoint {
+        let build =
+            |side_endpoint| build(side_endpoint).map_err(|error| Failure::usage("settings", error));
+        let default = build(None)?;
+        let configured = match &settings.paths.side_endpoint {
             Some(endpoint) => build(Some(endpoint))?,
-            None => elsewhere.clone(),
+            None => default.clone(),
         };
         Ok(Self {
             settings,
-            first_host,
-            elsewhere,
+            configured,
+            default,
         })
     }
 
-    /// Connects and verifies, until `until` at the latest.
+    /// Connects and verifies, at most until `until`.
     pub(crate) async fn connect(
         &self,
         to: &Endpoint,
-        whose: Whose,
+        side_endpoint: SideEndpoint,
         until: Option<Instant>,
     ) -> (Attempt, Option<ClientStream<TcpStream>>) {
-        let connector = match whose {
-            Whose::First => &self.first_host,
-            Whose::Another => &self.elsewhere,
+        let connector = match side_endpoint {
+            SideEndpoint::Configured => &self.configured,
+            SideEndpoint::Target => &self.default,
         };
         let connecting = connector.connect(to);
         let result = match until {
@@ -93,26 +91,31 @@ impl<'a> Client<'a> {
         };
         match result {
             Ok(Ok(stream)) => (Attempt::connected(to, &stream), Some(stream)),
-            Ok(Err(error)) => (Attempt::failed(to, error, self.settings), None),
+            Ok(Err(error)) => (Attempt::failed(to, error, &self.settings.paths), None),
             Err(_) => {
-                let doing = format!("connecting to {to} and verifying the connection");
-                (Attempt::bare(to, Failure::max_time(&doing)), None)
+                let activity = format!("connecting to {to} and verifying the connection");
+                let failure = Failure::max_time(&activity);
+                (Attempt::without_verdict(to, failure), None)
             }
         }
     }
 }
 
-/// What a server has to show.
-enum Trust {
+/// The authentication of servers.
+enum Authentication {
     Certificate(Arc<ClientConfig>),
     AnyRawKey(Vec<Vec<u8>>),
 }
 
-impl Trust {
-    fn new(settings: &Settings, protocols: Vec<Vec<u8>>) -> Result<Self, UsageError> {
-        Ok(match settings.smkex {
+impl Authentication {
+    fn new(settings: &Settings, protocols: Vec<Vec<u8>>) -> Result<Self, Failure> {
+        Ok(match settings.tls.smkex {
             true => Self::AnyRawKey(protocols),
-            false => Self::Certificate(client_config(settings, protocols)?),
+            false => Self::Certificate(client_config(
+                &settings.tls,
+                settings.identity.as_ref(),
+                protocols,
+            )?),
         })
     }
 
@@ -120,7 +123,7 @@ impl Trust {
         match self {
             Self::Certificate(config) => {
                 let config = Arc::clone(config);
-                Ok(MultipathConnector::builder(config, settings.policy))
+                Ok(MultipathConnector::builder(config, settings.verify.policy))
             }
             Self::AnyRawKey(protocols) => {
                 let protocols: Vec<_> = protocols.iter().map(Vec::as_slice).collect();
@@ -132,16 +135,19 @@ impl Trust {
     }
 }
 
-fn connector(settings: &Settings, trust: &Trust) -> Result<ConnectorBuilder<Path>, Error> {
-    let builder = trust
+fn connector(
+    settings: &Settings,
+    authentication: &Authentication,
+) -> Result<ConnectorBuilder<Path>, Error> {
+    let builder = authentication
         .connector(settings)?
-        .primary(settings.primary.clone())
-        .bindings(settings.bindings)
-        .require_independent(settings.require_independent)
-        .deadline(settings.deadline);
-    let sides = settings.sides.iter().cloned();
+        .primary(settings.paths.primary.clone())
+        .bindings(settings.tls.bindings())
+        .require_independent(settings.verify.require_independent)
+        .deadline(settings.verify.deadline);
+    let sides = settings.paths.sides.iter().cloned();
     let builder = sides.fold(builder, ConnectorBuilder::side);
-    Ok(match settings.connect_timeout {
+    Ok(match settings.times.connect_timeout {
         Some(timeout) => builder.handshake_timeout(timeout),
         None => builder,
     })

@@ -1,4 +1,4 @@
-//! Why something failed: for the exit status, for programs, and for people.
+//! Failures of connections, described by path, cause and remedy.
 
 use std::fmt;
 
@@ -9,133 +9,101 @@ use mtls_core::{
 };
 use rustls::{AlertDescription, CertificateError};
 
-use crate::connect::settings::Settings;
+use super::path_set::PathSet;
 use crate::exit::Exit;
+use crate::failure::Failure;
 
-/// A failure: one or two sentences that say what happened, on which path, and what to do.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    pub(crate) exit: Exit,
-    /// For programs: lower-case words joined by `-`.
-    pub(crate) token: &'static str,
-    /// For people.
-    pub(crate) message: String,
-}
-
-impl Failure {
-    pub(crate) fn new(exit: Exit, token: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self {
-            exit,
-            token,
-            message,
+/// Describes why a connection was not made. [`Error::Interception`] also has evidence.
+pub(crate) fn connection_failure(error: &Error, to: &Endpoint, paths: &PathSet) -> Failure {
+    let path = format!("the primary path `{}`", paths.primary);
+    match error {
+        Error::Dial(error) => primary_dial(error, &path),
+        Error::Tls(rustls::Error::InvalidCertificate(reason)) => not_trusted(reason, to, &path),
+        Error::NotSmkex(NotSmkex::Server(error)) => not_smkex(error, to, &path),
+        Error::Tls(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
+            nothing_in_common(to, &path)
         }
-    }
-
-    /// Why the connection was not made. [`Error::Interception`] is more than that: it comes with
-    /// evidence.
-    pub(crate) fn of_connection(error: &Error, to: &Endpoint, settings: &Settings) -> Self {
-        let path = format!("the primary path `{}`", settings.primary);
-        match error {
-            Error::Dial(error) => primary_dial(error, &path),
-            Error::Tls(rustls::Error::InvalidCertificate(reason)) => not_trusted(reason, to, &path),
-            Error::NotSmkex(NotSmkex::Server(error)) => not_smkex(error, to, &path),
-            Error::Tls(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
-                nothing_in_common(to, &path)
-            }
-            Error::Tls(error) => tls_failed(&tls_error_message(error), to, &path),
-            Error::Io(error) => tls_failed(error, to, &path),
-            Error::TimedOut(what) => {
-                Self::new(Exit::TimedOut, "timed-out", timed_out(*what, to, &path))
-            }
-            Error::Unverified(unverified) => not_verified(unverified, to, settings),
-            Error::ApiMisuse(misuse) => Self::new(Exit::Usage, "usage", misuse.to_string()),
-            Error::Interception(evidence) => Self::new(
-                Exit::Interception,
-                "interception",
-                format!("interception detected: {}", evidence.reason),
-            ),
-            other => Self::new(Exit::Tls, "tls-failed", format!("{to} on {path}: {other}.")),
+        Error::Tls(error) => tls_failed(&tls_error_message(error), to, &path),
+        Error::Io(error) => tls_failed(error, to, &path),
+        Error::TimedOut(what) => {
+            Failure::new(Exit::TimedOut, "timed-out", timed_out(*what, to, &path))
         }
-    }
-
-    /// `--max-time` was over.
-    pub(crate) fn max_time(doing: &str) -> Self {
-        let message = format!(
-            "timed out while {doing}. Allow more with --max-time, or see with -vv what takes so long."
-        );
-        Self::new(Exit::TimedOut, "timed-out", message)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        Error::Unverified(unverified) => not_verified(unverified, to, paths),
+        Error::ApiMisuse(misuse) => Failure::new(Exit::Usage, "usage", misuse.to_string()),
+        Error::Interception(evidence) => Failure::new(
+            Exit::Interception,
+            "interception",
+            format!("interception detected: {}", evidence.reason),
+        ),
+        other => Failure::new(
+            Exit::Tls,
+            "tls-failed",
+            format!("{to} over {path}: {other}"),
+        ),
     }
 }
 
 fn primary_dial(error: &DialError, path: &str) -> Failure {
-    let (exit, token, advice) = match error.class() {
+    let (exit, token, remedy) = match error.class() {
         DialFailureClass::Resolve => (
             Exit::Resolve,
             "could-not-resolve",
-            "Check the name, give its address with --resolve, or name a nameserver with --dns.",
+            "check the name, give its address with --resolve, or name a nameserver with --dns",
         ),
-        DialFailureClass::TimedOut => (Exit::TimedOut, "timed-out", timed_out_advice(error)),
+        DialFailureClass::TimedOut => (Exit::TimedOut, "timed-out", timed_out_remedy(error)),
         _ => (
             Exit::Connect,
             "could-not-connect",
-            "Check host and port, or choose another path with --primary.",
+            "check host and port, or choose another path with --primary",
         ),
     };
     let message = format!(
-        "could not reach {} over {path}: {}. {advice}",
+        "could not reach {} over {path}: {}; {remedy}",
         error.to, error.reason
     );
     Failure::new(exit, token, message)
 }
 
-fn timed_out_advice(error: &DialError) -> &'static str {
+fn timed_out_remedy(error: &DialError) -> &'static str {
     match error.reason {
         DialFailure::TimedOut {
             stage: DialStage::Resolving,
             ..
         } => {
-            "Name another nameserver with --dns, give the address with --resolve, or allow more with \
-             --connect-timeout."
+            "name another nameserver with --dns, give the address with --resolve, or allow more time \
+             with --connect-timeout"
         }
-        _ => "Check the network behind that path, or allow more with --connect-timeout.",
+        _ => "check the network of that path, or allow more time with --connect-timeout",
     }
 }
 
 fn not_trusted(reason: &CertificateError, to: &Endpoint, path: &str) -> Failure {
-    let advice = match reason {
+    let remedy = match reason {
         CertificateError::UnknownIssuer => {
-            "If you know its CA, name that with --cacert FILE or --system-roots."
+            "to trust its CA, name it with --cacert FILE or --system-roots"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "Check the host's name."
+            "check the host name"
         }
-        _ => "The server's operator has to change it.",
+        _ => "ask the server's operator to replace it",
     };
     let message = format!(
-        "the certificate that came from {to} over {path} is not trusted: {}. {advice}",
+        "the certificate received from {to} over {path} is not trusted: {}; {remedy}",
         certificate_error_message(reason)
     );
     Failure::new(Exit::NotTrusted, "certificate-not-trusted", message)
 }
 
 fn tls_failed(error: &dyn fmt::Display, to: &Endpoint, path: &str) -> Failure {
-    let message = format!(
-        "TLS with {to} failed over {path}: {error}. Check that a TLS server listens there."
-    );
+    let message =
+        format!("TLS with {to} failed over {path}: {error}; check that a TLS server listens there");
     Failure::new(Exit::Tls, "tls-failed", message)
 }
 
 fn not_smkex(error: &rustls::Error, to: &Endpoint, path: &str) -> Failure {
     let message = format!(
-        "{to} does not speak SMKEX over {path} ({}): it shows a certificate, or has nothing \
-         in common with this client. Leave --smkex away.",
+        "SMKEX with {to} failed over {path}: {}; the server uses a certificate, or supports no \
+         parameters of this client: omit --smkex",
         tls_error_message(error)
     );
     Failure::new(Exit::Tls, "not-smkex", message)
@@ -143,8 +111,8 @@ fn not_smkex(error: &rustls::Error, to: &Endpoint, path: &str) -> Failure {
 
 fn nothing_in_common(to: &Endpoint, path: &str) -> Failure {
     let message = format!(
-        "TLS with {to} failed over {path}: the server refused the handshake (handshake_failure). \
-         It has nothing in common with this client; one without a certificate wants --smkex."
+        "TLS with {to} failed over {path}: the server rejected the parameters of this client \
+         (handshake_failure); a server without a certificate needs --smkex"
     );
     Failure::new(Exit::Tls, "tls-failed", message)
 }
@@ -152,28 +120,29 @@ fn nothing_in_common(to: &Endpoint, path: &str) -> Failure {
 fn timed_out(what: TimedOut, to: &Endpoint, path: &str) -> String {
     match what {
         TimedOut::Deadline => format!(
-            "TLS with {to} over {path} was not complete at the verification's deadline; nothing \
-             was sent. Allow more with --deadline if the network is that slow."
+            "TLS with {to} failed over {path}: the handshake was not complete at the deadline of \
+             the verification, and nothing was sent; allow more time with --deadline"
         ),
         _ => format!(
-            "the TLS handshake with {to} over {path} timed out. Allow more with --connect-timeout."
+            "TLS with {to} failed over {path}: the handshake timed out; allow more time with \
+             --connect-timeout"
         ),
     }
 }
 
-fn not_verified(unverified: &Unverified, to: &Endpoint, settings: &Settings) -> Failure {
+fn not_verified(unverified: &Unverified, to: &Endpoint, paths: &PathSet) -> Failure {
     let exit = match unverified.reason {
         Reason::Side(SideFailure::NoGreeting) => Exit::NoProtocol,
         _ => Exit::Unverified,
     };
     let path = unverified
         .side
-        .and_then(|index| Some((index, settings.sides.get(index)?)));
+        .and_then(|index| Some((index, paths.sides.get(index)?)));
     let path = match path {
         Some((index, path)) => format!("side path {} `{path}`: ", index + 1),
         None => String::new(),
     };
-    let what = match (&unverified.dial, unverified.reason) {
+    let cause = match (&unverified.dial, unverified.reason) {
         (Some(error), Reason::Side(SideFailure::Unreachable)) => {
             format!("could not reach {}: {}", error.to, error.reason)
         }
@@ -182,30 +151,30 @@ fn not_verified(unverified: &Unverified, to: &Endpoint, settings: &Settings) -> 
     };
     let dial = unverified.dial.as_ref().map(|error| error.class());
     let message = format!(
-        "{to} is not verified, so nothing was sent: {path}{what}. {}",
-        advice(unverified.reason, dial)
+        "{to} is not verified, and nothing was sent: {path}{cause}; {}",
+        remedy(unverified.reason, dial)
     );
     Failure::new(exit, unverified.reason.as_str(), message)
 }
 
-fn advice(reason: Reason, dial: Option<DialFailureClass>) -> &'static str {
+fn remedy(reason: Reason, dial: Option<DialFailureClass>) -> &'static str {
     match reason {
         Reason::Side(SideFailure::Unreachable) if dial == Some(DialFailureClass::Resolve) => {
-            "Name a nameserver for that path with --dns, or give the address with --resolve."
+            "name a nameserver for that path with --dns, or give the address with --resolve"
         }
         Reason::NotIndependent => {
-            "Send the side over another network: --side if:NAME, or through a proxy."
+            "use another network for the side path: --side if:NAME, or a proxy"
         }
         Reason::Side(SideFailure::Unreachable) => {
-            "Check that path, or say with --side-endpoint where the side verifier is."
+            "check that path, or name the side verifier with --side-endpoint"
         }
         Reason::Side(SideFailure::NoGreeting) => {
-            "If the server has a side verifier elsewhere, name it with --side-endpoint; to go on \
-             without one, use --policy prefer."
+            "if the side verifier has another address, name it with --side-endpoint; to continue \
+             without one, use --policy prefer"
         }
         Reason::NotTls13 | Reason::Side(SideFailure::Rejected(_)) => {
-            "Ask the server's operator, or try another side path."
+            "ask the server's operator, or try another side path"
         }
-        _ => "Somebody may be in the way: try another side path with --side.",
+        _ => "an attacker may be on a path: try another side path with --side",
     }
 }

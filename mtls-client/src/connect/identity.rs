@@ -7,71 +7,104 @@ use std::time::SystemTime;
 
 use mtls_core::pem::{self, CertificateUse, CertificateWarning, KeyPairError};
 use rustls::crypto::aws_lc_rs;
-use rustls::sign::SingleCertAndKey;
-use rustls_pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use crate::connect::settings::Identity;
+use crate::args::TlsArgs;
 use crate::exit::Exit;
-use crate::output::messages;
-use crate::usage::UsageError;
+use crate::failure::Failure;
 
-/// Reads the chain and the key, and checks that they can be used together. Warns of a key that
-/// others can read, and of a certificate that servers may refuse.
-pub(crate) fn load(identity: &Identity, silent: bool) -> Result<Arc<SingleCertAndKey>, UsageError> {
-    let chain = pem::certificates(&identity.chain).map_err(|error| wrong("--cert", error))?;
-    let key_option = match identity.key == identity.chain {
-        true => "--cert",
-        false => "--key",
-    };
-    let key = pem::private_key(&identity.key).map_err(|error| match error.problem() {
-        pem::PemProblem::Missing { .. } => wrong(
-            key_option,
-            format_args!("{error}; --key FILE names the key"),
-        ),
-        _ => wrong(key_option, error),
-    })?;
-    let certified = pem::certified_key(chain, key, &aws_lc_rs::default_provider())
-        .map_err(|error| unusable(identity, key_option, &error))?;
-    if !silent {
-        warn_of_readers(&identity.key);
-        warn_of_certificate(&identity.chain, certified.cert.first());
-    }
-    Ok(Arc::new(SingleCertAndKey::from(certified)))
+/// A client certificate with its key, and warnings about their files.
+pub(crate) struct Identity {
+    pub(crate) key: Arc<SingleCertAndKey>,
+    pub(crate) warnings: Vec<String>,
 }
 
-fn unusable(identity: &Identity, key_option: &'static str, error: &KeyPairError) -> UsageError {
-    let (chain, key) = (identity.chain.display(), identity.key.display());
-    match error {
-        KeyPairError::Key(problem) => wrong(key_option, format_args!("{key}: {problem}")),
-        KeyPairError::Mismatch => wrong("--cert", format_args!("{chain}: {error} ({key})")),
-        error => wrong("--cert", format_args!("{chain}: {error}")),
+/// The files of `--cert` and `--key`, which may be the same.
+struct Files<'a> {
+    chain: &'a Path,
+    key: &'a Path,
+}
+
+impl Identity {
+    /// Reads the certificate chain and the key, and checks that they belong together. `None`
+    /// without `--cert`.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub(crate) fn load(tls: &TlsArgs) -> Result<Option<Self>, Failure> {
+        let Some(chain) = &tls.cert else {
+            return Ok(None);
+        };
+        let key = tls.key.as_ref().unwrap_or(chain);
+        Files { chain, key }.load().map(Some)
     }
 }
 
-fn wrong(option: &'static str, reason: impl fmt::Display) -> UsageError {
-    UsageError::new(option, reason).exits_with(Exit::ClientCertificate)
-}
+impl Files<'_> {
+    fn load(&self) -> Result<Identity, Failure> {
+        let chain = pem::certificates(self.chain).map_err(|error| failure("--cert", error))?;
+        let key = pem::private_key(self.key).map_err(|error| match error.problem() {
+            pem::PemProblem::Missing { .. } => failure(
+                self.key_option(),
+                format_args!("{error}; name the key's file with --key FILE"),
+            ),
+            _ => failure(self.key_option(), error),
+        })?;
+        let certified = pem::certified_key(chain, key, &aws_lc_rs::default_provider())
+            .map_err(|error| self.unusable(&error))?;
+        Ok(Identity {
+            warnings: self.warnings(&certified),
+            key: Arc::new(SingleCertAndKey::from(certified)),
+        })
+    }
 
-fn warn_of_certificate(path: &Path, certificate: Option<&CertificateDer<'_>>) {
-    let now = SystemTime::now();
-    let warnings = certificate
-        .map(|certificate| CertificateWarning::all(certificate, CertificateUse::Client, now));
-    for warning in warnings.into_iter().flatten() {
-        messages::warn(&format!("{}: {warning}", path.display()));
+    fn key_option(&self) -> &'static str {
+        match self.key == self.chain {
+            true => "--cert",
+            false => "--key",
+        }
+    }
+
+    fn unusable(&self, error: &KeyPairError) -> Failure {
+        let (chain, key) = (self.chain.display(), self.key.display());
+        match error {
+            KeyPairError::Key(problem) => {
+                failure(self.key_option(), format_args!("{key}: {problem}"))
+            }
+            KeyPairError::Mismatch => failure("--cert", format_args!("{chain}: {error} ({key})")),
+            error => failure("--cert", format_args!("{chain}: {error}")),
+        }
+    }
+
+    /// Warns about a key that other users can read, and about a certificate that servers may
+    /// refuse.
+    fn warnings(&self, certified: &CertifiedKey) -> Vec<String> {
+        let leaf = certified.cert.first();
+        let about_leaf = leaf.map(|certificate| {
+            CertificateWarning::all(certificate, CertificateUse::Client, SystemTime::now())
+        });
+        let about_leaf = about_leaf.into_iter().flatten();
+        let about_leaf = about_leaf.map(|warning| format!("{}: {warning}", self.chain.display()));
+        readable_by_others(self.key)
+            .into_iter()
+            .chain(about_leaf)
+            .collect()
     }
 }
 
-fn warn_of_readers(path: &Path) {
+fn readable_by_others(key: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
 
-    let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
-    if let Ok(mode) = mode
-        && mode & 0o077 != 0
-    {
-        let path = path.display();
-        messages::warn(&format!(
-            "the key in `{path}` is open to others (mode {:o}); close it: chmod 600 {path}",
+    let mode = std::fs::metadata(key).ok()?.permissions().mode();
+    let path = key.display();
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "other users can read the key in `{path}` (mode {:o}); restrict it: chmod 600 {path}",
             mode & 0o777
-        ));
-    }
+        )
+    })
+}
+
+fn failure(option: &str, reason: impl fmt::Display) -> Failure {
+    Failure::usage(option, reason).with_exit(Exit::ClientCertificate)
 }

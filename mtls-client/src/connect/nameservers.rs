@@ -1,60 +1,47 @@
-//! `--dns`: the nameservers of paths.
+//! The nameservers of paths: `--dns`.
 
 use std::sync::Arc;
 
 use mtls_core::path::{MAX_NAMESERVERS, Nameserver, Path, PathKind};
 use rustls::ClientConfig;
 
-use crate::connect::settings::Roots;
+use super::roots;
+use crate::args::TlsArgs;
+use crate::args::dns::DnsServer;
+use crate::failure::Failure;
 
-use crate::connect::roots;
-use crate::usage::UsageError;
-
-/// The nameservers that were named.
+/// The nameservers of all paths.
 #[derive(Clone, Debug)]
-pub(crate) struct Nameservers {
-    named: Vec<Named>,
-    /// For those with TLS.
+pub(super) struct Nameservers {
+    servers: Vec<DnsServer>,
+    /// For DNS over TLS and over HTTPS.
     tls: Option<Arc<ClientConfig>>,
 }
 
-/// A nameserver, and the path that it is for; `None`: every path without one of its own.
-#[derive(Clone, Debug)]
-struct Named {
-    path: Option<PathKind>,
-    server: Nameserver,
-}
-
 impl Nameservers {
-    pub(crate) fn understand(texts: &[String], trusted: &Roots) -> Result<Self, UsageError> {
-        let named = texts.iter().map(|text| Named::parse(text));
-        let named = named.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-        let of_path =
-            |path: &Option<PathKind>| named.iter().filter(|named| named.path == *path).count();
-        if named
+    pub(super) fn new(servers: Vec<DnsServer>, tls: &TlsArgs) -> Result<Self, Failure> {
+        let count = |path: &Option<PathKind>| servers.iter().filter(|s| s.path == *path).count();
+        if servers
             .iter()
-            .any(|named| of_path(&named.path) > MAX_NAMESERVERS)
+            .any(|server| count(&server.path) > MAX_NAMESERVERS)
         {
-            return Err(wrong(format!(
-                "more than {MAX_NAMESERVERS} nameservers for one path; leave some of them out"
-            )));
+            let reason = format!("more than {MAX_NAMESERVERS} nameservers for one path; omit some");
+            return Err(Failure::usage("--dns", reason));
         }
-        let encrypted = |named: &Named| !matches!(named.server, Nameserver::Plain(_));
-        let tls = named
-            .iter()
-            .any(encrypted)
-            .then(|| roots::nameserver_config(trusted));
+        let encrypted = |server: &DnsServer| !matches!(server.server, Nameserver::Plain(_));
+        let config = servers.iter().any(encrypted);
+        let config = config.then(|| roots::nameserver_config(tls)).transpose()?;
         Ok(Self {
-            tls: tls.transpose()?,
-            named,
+            servers,
+            tls: config,
         })
     }
 
-    pub(crate) fn apply(&self, path: Path) -> Path {
+    pub(super) fn apply(&self, path: Path) -> Path {
         let of = |kind: Option<&PathKind>| -> Vec<_> {
-            let named = self.named.iter();
-            let named = named.filter(|named| named.path.as_ref() == kind);
-            named.map(|named| named.server.clone()).collect()
+            let servers = self.servers.iter();
+            let servers = servers.filter(|server| server.path.as_ref() == kind);
+            servers.map(|server| server.server.clone()).collect()
         };
         let servers = match of(Some(path.kind())) {
             none if none.is_empty() => of(None),
@@ -67,37 +54,20 @@ impl Nameservers {
         }
     }
 
-    /// Refuses a nameserver for a path that is not among these: its name would be resolved by
-    /// another one.
-    pub(crate) fn check_used(&self, paths: &[&Path]) -> Result<(), UsageError> {
-        let kinds = self.named.iter().filter_map(|named| named.path.as_ref());
+    /// Refuses a nameserver for a path that is not among these: another nameserver would resolve
+    /// the names instead.
+    pub(super) fn check_used(&self, paths: &[&Path]) -> Result<(), Failure> {
+        let mut kinds = self
+            .servers
+            .iter()
+            .filter_map(|server| server.path.as_ref());
         let is_used = |kind: &&PathKind| paths.iter().any(|path| path.kind() == *kind);
-        match kinds.into_iter().find(|kind| !is_used(kind)) {
-            Some(kind) => Err(wrong(format!(
-                "`{kind}` is neither the path of --primary nor one of --side"
-            ))),
+        match kinds.find(|kind| !is_used(kind)) {
+            Some(kind) => Err(Failure::usage(
+                "--dns",
+                format_args!("`{kind}` is neither the path of --primary nor one of --side"),
+            )),
             None => Ok(()),
         }
     }
-}
-
-impl Named {
-    /// Parses `[PATH=]ADDR`. No nameserver has a `=`.
-    fn parse(text: &str) -> Result<Self, String> {
-        let (path, server) = match text.rsplit_once('=') {
-            Some((path, server)) => (Some(path), server),
-            None => (None, text),
-        };
-        let path = path.map(str::parse).transpose();
-        Ok(Self {
-            path: path.map_err(|error: mtls_core::path::PathSpecError| error.to_string())?,
-            server: server
-                .parse()
-                .map_err(|error: mtls_core::path::NameserverError| error.to_string())?,
-        })
-    }
-}
-
-fn wrong(reason: String) -> UsageError {
-    UsageError::new("--dns", reason)
 }

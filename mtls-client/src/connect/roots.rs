@@ -1,5 +1,4 @@
-//! The TLS configuration: which CAs are trusted, which certificate is shown, and which application
-//! protocols are offered.
+//! The TLS configuration: trusted CAs, client certificate and application protocols.
 
 use std::fmt;
 use std::path::Path;
@@ -11,10 +10,10 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_native_certs::ErrorKind;
 
-use crate::connect::identity;
-use crate::connect::settings::{Roots, Settings};
+use super::identity::Identity;
+use crate::args::TlsArgs;
 use crate::exit::Exit;
-use crate::usage::UsageError;
+use crate::failure::Failure;
 
 /// The cryptography of all connections.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -22,31 +21,30 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// The configuration that the connector wraps.
-pub(crate) fn client_config(
-    settings: &Settings,
+pub(super) fn client_config(
+    tls: &TlsArgs,
+    identity: Option<&Identity>,
     protocols: Vec<Vec<u8>>,
-) -> Result<Arc<ClientConfig>, UsageError> {
-    let builder = builder(&settings.roots)?;
-    let mut config = match &settings.identity {
+) -> Result<Arc<ClientConfig>, Failure> {
+    let builder = builder(tls)?;
+    let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some(identity) => {
-            builder.with_client_cert_resolver(identity::load(identity, settings.silent)?)
-        }
+        Some(identity) => builder.with_client_cert_resolver(identity.key.clone()),
     };
     config.alpn_protocols = protocols;
     Ok(Arc::new(config))
 }
 
-/// The configuration for nameservers with TLS: the same CAs, and no client certificate.
-pub(crate) fn nameserver_config(roots: &Roots) -> Result<Arc<ClientConfig>, UsageError> {
-    Ok(Arc::new(builder(roots)?.with_no_client_auth()))
+/// The configuration for encrypted nameservers: the same CAs, and no client certificate.
+pub(super) fn nameserver_config(tls: &TlsArgs) -> Result<Arc<ClientConfig>, Failure> {
+    Ok(Arc::new(builder(tls)?.with_no_client_auth()))
 }
 
-fn builder(roots: &Roots) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, UsageError> {
-    let store = match roots {
-        Roots::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-        Roots::System => system_roots()?,
-        Roots::File(path) => roots_in(path)?,
+fn builder(tls: &TlsArgs) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Failure> {
+    let store = match (&tls.cacert, tls.system_roots) {
+        (Some(path), _) => roots_in(path)?,
+        (None, true) => system_roots()?,
+        (None, false) => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -54,20 +52,20 @@ fn builder(roots: &Roots) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>
     Ok(builder.with_root_certificates(store))
 }
 
-fn system_roots() -> Result<RootCertStore, UsageError> {
+fn system_roots() -> Result<RootCertStore, Failure> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         let error = readable(error);
-        tracing::warn!(%error, "some of the system's CAs could not be read");
+        tracing::warn!(%error, "could not read some of the system's CAs");
     }
     let mut store = RootCertStore::empty();
     let (added, _) = store.add_parsable_certificates(found.certs);
     match added {
-        0 => Err(UsageError::new(
+        0 => Err(Failure::usage(
             "--system-roots",
-            "the system has no CA certificates; install them, or name a file with --cacert",
+            "the system has no CA certificates; install some, or name a file with --cacert",
         )
-        .exits_with(Exit::CaFile)),
+        .with_exit(Exit::CaFile)),
         _ => Ok(store),
     }
 }
@@ -80,10 +78,10 @@ fn readable(error: &rustls_native_certs::Error) -> String {
     }
 }
 
-/// Unlike the system's, every certificate of the caller's own must make sense.
-fn roots_in(path: &Path) -> Result<RootCertStore, UsageError> {
+/// Unlike among the system's CAs, every certificate in this file must be valid.
+fn roots_in(path: &Path) -> Result<RootCertStore, Failure> {
     let wrong =
-        |reason: &dyn fmt::Display| UsageError::new("--cacert", reason).exits_with(Exit::CaFile);
+        |reason: &dyn fmt::Display| Failure::usage("--cacert", reason).with_exit(Exit::CaFile);
     let mut store = RootCertStore::empty();
     for certificate in pem::certificates(path).map_err(|error| wrong(&error))? {
         store.add(certificate).map_err(|error| {

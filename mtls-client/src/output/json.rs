@@ -1,4 +1,4 @@
-//! The verdict for programs: one JSON object for each connection.
+//! Verdicts for programs: one JSON object for each connection.
 
 use mtls_core::path::{Independence, PathKind};
 use mtls_core::{PathRole, Times, TlsReport};
@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use crate::connect::attempt::Attempt;
 use crate::connect::channel_bindings::ChannelBindings;
-use crate::connect::failure::Failure;
+use crate::failure::Failure;
 
 /// The version of this record; a change that could break a reader raises it.
 const SCHEMA: u32 = 1;
 
-/// One line, without its end.
+/// The JSON of one connection, without a line break.
 pub(crate) fn line(attempt: &Attempt, primary: &PathKind) -> serde_json::Result<String> {
     let message = attempt
         .failure
@@ -45,12 +45,12 @@ struct Record<'a, V> {
     verdict: V,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel_bindings: Option<&'a ChannelBindings>,
-    /// What standard error says, where the connection was not made.
+    /// The error message, if there is no connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a str>,
 }
 
-/// The same keys as a `Verdict`'s, where it did not come to one.
+/// A record without a verdict, with the keys of one with a verdict.
 #[derive(Serialize)]
 struct NoVerdict<'a> {
     verdict: &'static str,

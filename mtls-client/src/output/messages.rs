@@ -1,34 +1,32 @@
-//! Who is told what: verdicts, warnings and errors.
+//! Messages: verdicts, warnings and errors, on standard output and standard error.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use mtls_core::{Outcome, Verdict};
 
+use super::style::Style;
+use super::{json, report, stdout};
 use crate::connect::attempt::Attempt;
-use crate::connect::failure::Failure;
 use crate::connect::settings::Settings;
 use crate::exit::Exit;
-use crate::output::json;
-use crate::output::report;
-use crate::output::stdout;
-use crate::output::style::Style;
+use crate::failure::Failure;
 
-/// Tells what came of the connections.
+/// Writes the results of connections.
 #[derive(Clone, Copy)]
 pub(crate) struct Messages<'a> {
     settings: &'a Settings,
     reports: Reports,
-    /// Standard output is for data, in all circumstances.
-    all_to_stderr: bool,
+    /// Reserves standard output for data: the JSON goes to standard error too.
+    json_to_stderr: bool,
 }
 
-/// Where the reports for people go.
+/// The stream of the reports for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reports {
     Stdout,
     Stderr,
-    Nowhere,
+    None,
 }
 
 impl<'a> Messages<'a> {
@@ -36,37 +34,37 @@ impl<'a> Messages<'a> {
         Self {
             settings,
             reports,
-            all_to_stderr: false,
+            json_to_stderr: false,
         }
     }
 
-    /// The JSON too.
-    pub(crate) fn all_to_stderr(mut self) -> Self {
-        self.all_to_stderr = true;
+    /// Writes JSON to standard error instead of standard output.
+    pub(crate) fn json_to_stderr(mut self) -> Self {
+        self.json_to_stderr = true;
         self
     }
 
-    /// Tells everything about one connection.
+    /// Writes the verdict on a connection, and its alarm, error or warnings.
     ///
     /// # Errors
-    /// When standard output does not take the verdict.
-    pub(crate) fn tell(&self, attempt: &Attempt) -> Result<(), Failure> {
-        let told = self.verdict(attempt);
+    /// If the verdict cannot be written to standard output.
+    pub(crate) fn result(&self, attempt: &Attempt) -> Result<(), Failure> {
+        let written = self.verdict(attempt);
         match (&attempt.evidence, &attempt.failure) {
             (Some(_), _) => self.alarm(attempt),
             (None, Some(failure)) => error(failure),
-            (None, None) => self.warn(attempt),
+            (None, None) => self.warnings(attempt),
         }
-        told
+        written
     }
 
-    /// Tells the verdict alone.
+    /// Writes only the verdict.
     ///
     /// # Errors
-    /// When standard output does not take it.
+    /// If it cannot be written to standard output.
     pub(crate) fn verdict(&self, attempt: &Attempt) -> Result<(), Failure> {
-        if self.settings.json {
-            let line = json::line(attempt, self.settings.primary.kind());
+        if self.settings.output.json {
+            let line = json::line(attempt, self.settings.paths.primary.kind());
             let line = line.map_err(|error| not_written(error.into()))?;
             return self.write_json(&format!("{line}\n"));
         }
@@ -75,67 +73,62 @@ impl<'a> Messages<'a> {
                 let text = report::report(attempt, Style::of(&io::stdout()));
                 return print(&text).map_err(not_written);
             }
-            Reports::Stderr => note(&report::report(attempt, Style::of(&io::stderr()))),
-            Reports::Nowhere => {}
+            Reports::Stderr => print_error(&report::report(attempt, Style::of(&io::stderr()))),
+            Reports::None => {}
         }
         Ok(())
     }
 
     fn write_json(&self, line: &str) -> Result<(), Failure> {
-        if self.all_to_stderr {
-            note(line);
+        if self.json_to_stderr {
+            print_error(line);
             return Ok(());
         }
         print(line).map_err(not_written)
     }
 
-    /// Tells of an interception, and keeps the evidence, if there is any.
+    /// Reports an interception and saves its evidence, if there is one.
     pub(crate) fn alarm(&self, attempt: &Attempt) {
         let Some(evidence) = &attempt.evidence else {
             return;
         };
-        note(&report::alarm(attempt, evidence, Style::of(&io::stderr())));
-        match &self.settings.evidence_dir {
+        print_error(&report::alarm(attempt, evidence, Style::of(&io::stderr())));
+        match &self.settings.verify.evidence_dir {
             Some(dir) => match evidence.save(dir) {
-                Ok(path) => note(&format!("Evidence saved: {}\n", path.display())),
-                Err(error) => note(&format!(
-                    "mtls-client: the evidence was NOT saved: {error}\n"
-                )),
+                Ok(path) => print_error(&format!("Evidence saved: {}\n", path.display())),
+                Err(error) => print_error(&format!("mtls-client: evidence NOT saved: {error}\n")),
             },
-            None => note("Evidence not saved: give --evidence-dir DIR to keep it.\n"),
+            None => print_error("Evidence not saved; use --evidence-dir DIR to save it.\n"),
         }
     }
 
-    /// Tells that a transfer will be repeated, unless `--silent`.
-    pub(crate) fn note_retry(&self, reason: &str, pause: Duration) {
-        if !self.settings.silent {
-            let (reason, seconds) = (reason.trim_end_matches('.'), pause.as_secs());
-            note(&format!(
-                "mtls-client: warning: {reason}; trying again in {seconds} s\n"
-            ));
+    /// Announces the retry of a transfer, unless `--silent`.
+    pub(crate) fn retry(&self, reason: &str, pause: Duration) {
+        if !self.settings.output.silent {
+            warn(&format!("{reason}; retrying in {} s", pause.as_secs()));
         }
     }
 
-    fn warn(&self, attempt: &Attempt) {
-        // Where the JSON is, a program reads, and it is in there.
-        let silent = self.settings.silent || (self.settings.json && self.all_to_stderr);
-        if !silent {
+    fn warnings(&self, attempt: &Attempt) {
+        // A program that reads the JSON from standard error finds the warning there.
+        let in_json = self.settings.output.json && self.json_to_stderr;
+        if !self.settings.output.silent && !in_json {
             let mut warnings = Warnings::default();
-            warnings.take(attempt);
-            warnings.tell();
+            warnings.add(attempt);
+            warnings.write();
         }
     }
 }
 
-/// What may be wrong with connections that the policy lets pass: each thing once.
+/// Warnings about connections that the policy accepts, each text once.
 #[derive(Debug, Default)]
 pub(crate) struct Warnings {
-    /// The warning, the first target that it is for, and how many there are.
+    /// The text, the first target with it, and the number of targets.
     groups: Vec<(String, String, usize)>,
 }
 
 impl Warnings {
-    pub(crate) fn take(&mut self, attempt: &Attempt) {
+    pub(crate) fn add(&mut self, attempt: &Attempt) {
         let failed = attempt.evidence.is_some() || attempt.failure.is_some();
         let verdict = attempt.verdict.as_ref().filter(|_| !failed);
         let Some(text) = verdict.and_then(warning) else {
@@ -147,7 +140,7 @@ impl Warnings {
         }
     }
 
-    pub(crate) fn tell(&self) {
+    pub(crate) fn write(&self) {
         for (text, first, count) in &self.groups {
             match count {
                 1 => warn(&format!("{first}: {text}")),
@@ -157,13 +150,13 @@ impl Warnings {
     }
 }
 
-/// What is wrong with a connection that the policy lets pass.
+/// The warning about a connection that the policy accepts.
 fn warning(verdict: &Verdict) -> Option<String> {
     match &verdict.outcome {
         Outcome::Verified(_) if verdict.independence.is_independent() => None,
         Outcome::Verified(_) => Some(format!(
-            "{}, so whoever stands in one may stand in the other; send the side over another \
-             network: --side if:NAME, or through a proxy",
+            "{}, so one attacker may be on both; use another network for the side path: \
+             --side if:NAME, or a proxy",
             verdict.independence
         )),
         Outcome::Unverified(reason) => Some(format!("not verified: {reason}")),
@@ -171,27 +164,27 @@ fn warning(verdict: &Verdict) -> Option<String> {
     }
 }
 
-/// Tells of a failure.
+/// Writes an error.
 pub(crate) fn error(failure: &Failure) {
-    note(&format!("mtls-client: {failure}\n"));
+    note(&failure.message);
 }
 
-/// Tells of what may be wrong, in one line.
+/// Writes a warning.
 pub(crate) fn warn(text: &str) {
-    note(&format!("mtls-client: warning: {text}\n"));
+    note(&format!("warning: {text}"));
 }
 
-/// Says in one line what one may want to know.
-pub(crate) fn hint(text: &str) {
-    note(&format!("mtls-client: {text}\n"));
+/// Writes one line of information to standard error.
+pub(crate) fn note(text: &str) {
+    print_error(&format!("mtls-client: {text}\n"));
 }
 
-/// Whoever does not read standard error need not.
-fn note(text: &str) {
+/// Writes a text to standard error. A closed standard error is not an error.
+pub(crate) fn print_error(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// A reader that has left has seen enough.
+/// Writes a text to standard output. A reader that has closed the pipe has read enough.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let written = stdout::file().and_then(|mut stdout| stdout.write_all(text.as_bytes()));
     match written {
@@ -201,6 +194,6 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 }
 
 pub(crate) fn not_written(error: io::Error) -> Failure {
-    let message = format!("could not write the verdict to standard output: {error}.");
+    let message = format!("could not write the verdict to standard output: {error}");
     Failure::new(Exit::Write, "write-error", message)
 }

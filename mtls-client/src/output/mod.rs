@@ -1,9 +1,10 @@
-//! Messages, reports and their formats.
+//! Messages, reports, and their formats.
 
 pub(crate) mod json;
 pub(crate) mod messages;
-pub(crate) mod report;
+mod report;
 pub(crate) mod stdout;
 pub(crate) mod style;
 pub(crate) mod table;
+pub(crate) mod text;
 pub(crate) mod trace;

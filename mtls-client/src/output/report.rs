@@ -1,17 +1,21 @@
-//! The verdict for people.
+//! Reports on connections, for people.
 
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::time::Duration;
 
-use mtls_core::{Evidence, Outcome, PathReport, PathRole, TlsReport, Verdict};
+use mtls_core::{CertificateEvidence, Evidence, Outcome, PathReport, PathRole, TlsReport, Verdict};
 use unicode_width::UnicodeWidthStr;
 
+use super::style::{Colour, Style};
+use super::text::{capitalized, milliseconds, padded, printable, wrapped};
+
+/// The longest line of an alarm, in characters.
+const WIDTH: usize = 80;
 use crate::connect::attempt::Attempt;
 use crate::connect::channel_bindings::ChannelBindings;
-use crate::output::style::{Colour, Style};
 
-/// A short report on one connection; nothing where it did not come to a verdict.
-pub(crate) fn report(attempt: &Attempt, style: Style) -> String {
+/// The report on one connection; empty without a verdict.
+pub(super) fn report(attempt: &Attempt, style: Style) -> String {
     let Some(verdict) = &attempt.verdict else {
         return String::new();
     };
@@ -34,49 +38,48 @@ pub(crate) fn report(attempt: &Attempt, style: Style) -> String {
     text
 }
 
-/// A loud account of an interception.
-pub(crate) fn alarm(attempt: &Attempt, evidence: &Evidence, style: Style) -> String {
+/// The report on an interception.
+pub(super) fn alarm(attempt: &Attempt, evidence: &Evidence, style: Style) -> String {
     let mut text = String::new();
     let headline = format!("*** INTERCEPTION DETECTED: {} ***", attempt.target);
     let _ = writeln!(text, "{}", style.paint(Colour::Bad, headline));
-    let _ = writeln!(
-        text,
-        "{}. Somebody stands in one of the paths to this\nserver (or the server's machines do not \
-         share their registry).",
+    let cause = format!(
+        "{}. An attacker is on one of the paths to this server, or the server's machines do not \
+         share their registry.",
         capitalized(&evidence.reason.to_string()),
     );
+    write_lines(&mut text, &cause);
     if let Some(leaf) = evidence.chain.first() {
-        let unknown = || "(unreadable)".to_owned();
-        let raw = leaf.spki_sha256.as_ref() == Some(&leaf.sha256);
-        let what = if raw { "raw public key" } else { "certificate" };
-        let _ = writeln!(text, "The {what} that came over the primary path:");
-        let named = |(label, _): &(&str, _)| !raw || *label == "public key";
-        let shown = [
-            ("subject", &leaf.subject),
-            ("issuer", &leaf.issuer),
-            ("public key", &leaf.spki_sha256),
-        ];
-        for (label, value) in shown.into_iter().filter(named) {
-            let value = value
-                .clone()
-                .map_or_else(unknown, |value| printable(&value));
-            let label = match label {
-                "public key" => "public key (SPKI) sha256",
-                label => label,
-            };
-            let _ = writeln!(text, "  {label}: {value}");
-        }
+        write_leaf(&mut text, leaf);
     }
-    let done = match attempt.failure {
-        Some(_) => "Nothing was sent. Do not connect over this network;",
-        None => "The policy `observe` goes on all the same. Trust nothing that came;",
+    let consequence = match attempt.failure {
+        Some(_) => "Nothing was sent. Do not use this network for this server",
+        None => "The policy `observe` continues anyway. Do not trust the data received",
     };
-    let _ = writeln!(
-        text,
-        "{done} try other paths (--primary,\n--side), and show the evidence to whoever runs the \
-         server or the network."
+    let remedy = format!(
+        "{consequence}; try other paths (--primary, --side), and show the evidence to the operator \
+         of the server or of the network."
     );
+    write_lines(&mut text, &remedy);
     text
+}
+
+fn write_lines(text: &mut String, prose: &str) {
+    for line in wrapped(prose, WIDTH) {
+        let _ = writeln!(text, "{line}");
+    }
+}
+
+fn write_leaf(text: &mut String, leaf: &CertificateEvidence) {
+    let raw = leaf.spki_sha256.as_ref() == Some(&leaf.sha256);
+    let kind = if raw { "raw public key" } else { "certificate" };
+    let _ = writeln!(text, "The {kind} received over the primary path:");
+    let names = [("subject", &leaf.subject), ("issuer", &leaf.issuer)];
+    let names = names.into_iter().filter(|_| !raw);
+    for (label, value) in names.chain([("public key (SPKI) sha256", &leaf.spki_sha256)]) {
+        let value = value.as_deref().map_or("(unreadable)".into(), printable);
+        let _ = writeln!(text, "  {label}: {value}");
+    }
 }
 
 fn lines(verdict: &Verdict) -> Vec<(String, String)> {
@@ -105,15 +108,15 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
         "times".into(),
         format!(
             "connected {}, TLS {}, verdict {}",
-            Milliseconds(times.connected),
-            Milliseconds(times.tls),
-            Milliseconds(times.verdict)
+            milliseconds_or_never(times.connected),
+            milliseconds_or_never(times.tls),
+            milliseconds_or_never(times.verdict)
         ),
     ));
     lines
 }
 
-/// What a protocol above can bind itself to, and by which standard.
+/// The channel bindings.
 fn binding_lines(bindings: &ChannelBindings) -> Vec<(String, String)> {
     let exporter = bindings.tls_exporter.iter();
     let exporter = exporter.map(|value| ("tls-exporter".into(), value.clone()));
@@ -125,23 +128,19 @@ fn binding_lines(bindings: &ChannelBindings) -> Vec<(String, String)> {
 /// One line for each path, in columns.
 fn path_lines(paths: &[PathReport]) -> Vec<String> {
     let rows: Vec<_> = paths.iter().map(columns).collect();
-    let width = |column: usize| {
+    let widths: [usize; 5] = std::array::from_fn(|column| {
         let widths = rows.iter().map(|row| row[column].width());
         widths.max().unwrap_or(0)
-    };
-    let widths = [width(0), width(1), width(2), width(3), width(4)];
+    });
     let line = |row: &[String; 5]| {
-        let mut line = String::new();
-        for (column, width) in row.iter().zip(widths).filter(|&(_, width)| width > 0) {
-            let padding = " ".repeat(width.saturating_sub(column.width()));
-            let _ = write!(line, "{column}{padding}  ");
-        }
-        line.trim_end().to_owned()
+        let columns = row.iter().zip(widths).filter(|&(_, width)| width > 0);
+        let columns = columns.map(|(column, width)| padded(column, width) + "  ");
+        columns.collect::<String>().trim_end().to_owned()
     };
     rows.iter().map(line).collect()
 }
 
-/// How it was dialled, its two ends, its interface, its resolver, and what came of it.
+/// Specification, both ends, interface, resolver and result of a path.
 fn columns(path: &PathReport) -> [String; 5] {
     let address = |address: Option<std::net::SocketAddr>| {
         address.map_or_else(|| "?".to_owned(), |address| address.to_string())
@@ -176,28 +175,6 @@ fn tls_line(tls: &TlsReport) -> String {
     printable(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
-/// What a peer chose may hold what a terminal obeys.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
-fn capitalized(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
-    }
-}
-
-struct Milliseconds(Option<Duration>);
-
-impl fmt::Display for Milliseconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(time) => write!(f, "{:.1} ms", time.as_secs_f64() * 1e3),
-            None => f.write_str("never"),
-        }
-    }
+fn milliseconds_or_never(time: Option<Duration>) -> String {
+    time.map_or_else(|| "never".to_owned(), milliseconds)
 }

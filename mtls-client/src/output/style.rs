@@ -1,11 +1,11 @@
-//! Colours, where somebody sees them.
+//! Colours on terminals.
 
 use std::fmt;
 use std::io::IsTerminal;
 
 use anstyle::AnsiColor;
 
-/// Whether one of the standard streams gets colours.
+/// The style of a standard stream: with or without colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Style {
     coloured: bool,
@@ -21,7 +21,7 @@ pub(crate) enum Colour {
 }
 
 impl Style {
-    /// On a terminal that can, and without `NO_COLOR` (<https://no-color.org>).
+    /// With colours on a terminal that has them, unless `NO_COLOR` is set (<https://no-color.org>).
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -49,7 +49,7 @@ impl Style {
     }
 }
 
-/// A text in a colour, or plain.
+/// A text with or without a colour.
 pub(crate) struct Painted<T> {
     style: anstyle::Style,
     text: T,

@@ -1,8 +1,10 @@
-//! A table in columns as wide as they must be.
+//! A table whose columns are as wide as their cells.
 
 use std::fmt::Write;
 
-use crate::output::style::{Colour, Style};
+use unicode_width::UnicodeWidthStr;
+
+use super::style::{Colour, Style};
 
 /// Rows of `N` cells under headings.
 pub(crate) struct Table<const N: usize> {
@@ -10,7 +12,7 @@ pub(crate) struct Table<const N: usize> {
     rows: Vec<Row<N>>,
 }
 
-/// A text, and how it is painted.
+/// A text and its colour.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cell {
     text: String,
@@ -19,7 +21,7 @@ pub(crate) struct Cell {
 
 enum Row<const N: usize> {
     Cells([Cell; N]),
-    /// The rest of the row is one text, which widens no column.
+    /// Two cells and a text in place of the others, which does not widen the columns.
     Remark([Cell; 2], Cell),
 }
 
@@ -35,12 +37,12 @@ impl<const N: usize> Table<N> {
         self.rows.push(Row::Cells(cells));
     }
 
-    /// Two cells, and a text in the place of all others.
+    /// Adds a row of two cells and a text in place of the others.
     pub(crate) fn row_with_remark(&mut self, cells: [Cell; 2], remark: impl Into<Cell>) {
         self.rows.push(Row::Remark(cells, remark.into()));
     }
 
-    /// Appends it, indented by two.
+    /// Appends the table to a text, indented by two columns.
     pub(crate) fn write(&self, text: &mut String, style: Style) {
         let widths: [usize; N] = std::array::from_fn(|column| self.width(column));
         let headings = self.headings.map(|heading| Cell {
@@ -64,7 +66,7 @@ impl<const N: usize> Table<N> {
             Row::Cells(cells) => cells.get(column),
             Row::Remark(cells, _) => cells.get(column),
         });
-        let widths = cells.map(|cell| cell.text.chars().count());
+        let widths = cells.map(|cell| cell.text.width());
         widths.max().unwrap_or(0).max(self.headings[column].len())
     }
 }
@@ -72,9 +74,9 @@ impl<const N: usize> Table<N> {
 fn write_row<'a>(text: &mut String, cells: impl Iterator<Item = (&'a Cell, usize)>, style: Style) {
     let mut gap = 0;
     for (cell, width) in cells {
-        let len = cell.text.chars().count();
+        let len = cell.text.width();
         if len > 0 {
-            // Nothing stands at the end of a line but what is seen.
+            // Padding is written before the next cell, so that no line ends with spaces.
             text.extend(std::iter::repeat_n(' ', gap + 2));
             let _ = match cell.colour {
                 Some(colour) => write!(text, "{}", style.paint(colour, &cell.text)),

@@ -1,14 +1,14 @@
-//! Where log messages go.
+//! Log messages.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::output::messages;
+use super::messages;
 
-/// Log messages go to `writer`: with `-vv` what this project does, or what `RUST_LOG` says, such as
-/// `debug` or `mtls_core=trace,hyper=debug`.
+/// Writes log messages to `writer`: with `-vv` those of this project, or those that `RUST_LOG`
+/// selects, such as `debug` or `mtls_core=trace,hyper=debug`.
 pub(crate) fn start<W>(verbose: u8, writer: W)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -19,7 +19,7 @@ where
     let messages = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(false);
-    // A caller of the library may have decided already.
+    // Fails if a caller of the library has installed a subscriber already.
     let _ = tracing_subscriber::registry()
         .with(messages)
         .with(filter)
@@ -32,7 +32,7 @@ fn filter(verbose: u8) -> Option<Targets> {
         match typed.parse() {
             Ok(filter) => return Some(filter),
             // It may be meant for another program.
-            Err(error) => messages::warn(&format!("RUST_LOG is ignored: {error}")),
+            Err(error) => messages::warn(&format!("RUST_LOG ignored: {error}")),
         }
     }
     (verbose >= 2).then(|| {

@@ -62,7 +62,7 @@ async fn an_interception_is_110_and_the_attacker_reads_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn under_observe_the_body_comes_and_the_exit_status_is_110_all_the_same() {
+async fn under_observe_the_body_is_received_and_the_exit_status_is_110() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
     let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;
@@ -98,7 +98,7 @@ async fn under_observe_the_body_comes_and_the_exit_status_is_110_all_the_same() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn evidence_is_saved_for_its_owner_alone() {
+async fn only_the_owner_can_read_saved_evidence() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
     let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;
@@ -145,7 +145,7 @@ async fn evidence_is_saved_for_its_owner_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn evidence_that_cannot_be_saved_is_told_and_the_exit_status_stays() {
+async fn evidence_that_cannot_be_saved_is_reported_and_the_exit_status_stays() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
     let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;

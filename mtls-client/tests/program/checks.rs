@@ -82,7 +82,7 @@ async fn lines_of_json_are_in_the_order_of_the_targets() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_is_reported_when_more_is_asked_for() {
+async fn verbose_reports_more() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let run = lab.check(&["-v", &site, &site]).await.exits_with(0);
@@ -90,7 +90,7 @@ async fn more_is_reported_when_more_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_are_checked_at_a_time_than_were_allowed() {
+async fn jobs_limits_the_number_of_parallel_checks() {
     let mut lab = Lab::new();
     let (open, most) = (
         Arc::<Mutex<Vec<_>>>::default(),
@@ -155,13 +155,13 @@ async fn targets_come_from_files_and_standard_input() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_in_a_file_is_told_with_its_line() {
+async fn an_error_in_a_file_is_reported_with_its_line() {
     let lab = Lab::new();
     let (file, missing) = (lab.path("targets"), lab.path("missing"));
     for (text, expected) in [
         ("a.test\n\nb.test:0\n", "line 3: `b.test:0`: "),
         ("http://a.test/", "line 1: `http://a.test/`: only https"),
-        ("# nothing\n", "no target in it"),
+        ("# nothing\n", "no target; write HOST"),
     ] {
         std::fs::write(&file, text).expect("to write");
         let run = lab.check(&["-i", &file]).await.exits_with(2);
@@ -184,7 +184,7 @@ async fn what_is_wrong_in_a_file_is_told_with_its_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interception_among_many_is_told_at_once_and_the_evidence_kept() {
+async fn an_interception_among_many_targets_is_reported_at_once_and_the_evidence_saved() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
     let (attacker, _) = lab.plain_tls(Whose::Rogue, "a lie\n").await;

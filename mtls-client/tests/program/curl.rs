@@ -102,7 +102,7 @@ async fn the_same_failure_is_the_same_exit_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_words_send_the_same_request() {
+async fn the_same_options_send_the_same_request() {
     if !has("curl") {
         return;
     }
@@ -218,7 +218,7 @@ fn without_own(run: &Run) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn curl_tells_the_attacker_what_this_program_does_not() {
+async fn curl_sends_the_attacker_a_request_and_this_program_does_not() {
     if !has("curl") {
         return;
     }

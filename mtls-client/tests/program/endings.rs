@@ -39,7 +39,7 @@ async fn listening_site(lab: &mut Lab, answer: &'static [u8]) -> (String, Ends) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_is_told_of_the_end_whatever_it_comes_of() {
+async fn the_server_receives_close_notify_after_every_outcome() {
     let mut lab = Lab::new();
     let closed = format!("https://{}/", closed_port().await);
     let elsewhere = format!("HTTP/1.1 302 Found\r\nlocation: {closed}\r\n\r\nbody").leak();
@@ -182,6 +182,6 @@ async fn no_answer_is_52_with_close_notify_and_without() {
     });
     for site in [polite, rude.await] {
         let run = lab.get(&["-s", &format!("https://{site}/")]).await;
-        run.exits_with(52).complains_of(&["without an answer"]);
+        run.exits_with(52).complains_of(&["without a response"]);
     }
 }

@@ -31,7 +31,7 @@ async fn a_wrong_command_line_is_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn help_teaches_by_example_and_says_what_mtls_means() {
+async fn help_has_examples_and_explains_mtls() {
     let lab = Lab::new();
     for command in ["", "get", "check", "connect", "paths"] {
         let typed: Vec<_> = command.split_terminator(' ').chain(["--help"]).collect();
@@ -74,7 +74,7 @@ async fn a_closed_port_is_7() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_status_of_400_and_above_is_22_only_when_asked_for() {
+async fn a_status_of_400_and_above_is_22_only_with_fail() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let url = format!("https://{site}/status/404");
@@ -117,7 +117,7 @@ async fn output_that_cannot_be_written_is_23() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_standard_output_that_is_closed_is_23() {
+async fn a_closed_standard_output_is_23() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let (ca, url) = (lab.ca(), format!("https://{site}/"));
@@ -164,7 +164,7 @@ async fn a_standard_output_that_is_closed_is_23() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_takes_too_long_is_28() {
+async fn exceeded_time_limits_are_28() {
     let mut lab = Lab::new();
     let hole = lab.black_hole().await.to_string();
     let run = lab
@@ -202,7 +202,7 @@ async fn a_response_that_does_not_come_in_time_is_28() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_tls_is_35() {
+async fn a_server_that_does_not_speak_tls_is_35() {
     let mut lab = Lab::new();
     let garbage = lab.answering(b"SSH-2.0-OpenSSH_9.9\r\n").await.to_string();
     let run = lab.check(&[&garbage]).await.exits_with(35);
@@ -251,7 +251,7 @@ async fn redirects_that_cannot_be_followed_are_1_and_47() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_location_that_is_empty_or_no_url_is_no_redirect() {
+async fn a_location_that_is_empty_or_not_a_url_is_not_a_redirect() {
     let mut lab = Lab::new();
     for answer in [
         &b"HTTP/1.1 307 x\r\nlocation: \r\ncontent-length: 5\r\n\r\nhere\n"[..],
@@ -281,11 +281,11 @@ async fn a_file_of_cas_that_cannot_be_used_is_77() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_is_none_or_breaks_off_is_told_apart() {
+async fn a_missing_invalid_or_partial_response_has_its_own_exit_status() {
     let mut lab = Lab::new();
     for (answer, code, expected) in [
         (&b"nonsense\r\n\r\n"[..], 56, "no complete response"),
-        (b"", 52, "without an answer"),
+        (b"", 52, "without a response"),
         (
             b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
             18,
@@ -365,7 +365,7 @@ async fn a_side_endpoint_without_the_protocol_is_112() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_on_the_primary_path_wins_over_the_side() {
+async fn a_failure_of_the_primary_path_takes_precedence_over_the_side() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let bad_side = closed_port().await.to_string();

@@ -8,7 +8,7 @@ use crate::lab::{Lab, program};
 use crate::site::{BIG, PAGE};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_verified_page_goes_to_standard_output_alone() {
+async fn a_verified_page_goes_only_to_standard_output() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let run = lab
@@ -27,7 +27,7 @@ async fn a_verified_page_goes_to_standard_output_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn both_versions_of_http_are_spoken() {
+async fn both_versions_of_http_are_supported() {
     let mut lab = Lab::new();
     for (site, version) in [
         (lab.site().await, "HTTP/2.0"),
@@ -71,7 +71,7 @@ async fn both_versions_of_http_are_spoken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn output_goes_to_a_file_and_an_old_one_is_replaced() {
+async fn output_goes_to_a_file_and_replaces_its_content() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let file = lab.path("page");
@@ -135,7 +135,7 @@ async fn include_writes_the_head_before_the_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_are_followed_only_when_asked_for() {
+async fn redirects_are_followed_only_with_location() {
     let mut lab = Lab::new();
     let (site, other) = (lab.site().await, lab.h1_site().await);
     let url = format!("https://{site}/to?https://{other}/to?/");
@@ -150,7 +150,7 @@ async fn redirects_are_followed_only_when_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_hop_is_verified_as_the_first_is() {
+async fn every_redirect_is_verified_like_the_first_request() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let (unverified, read) = lab
@@ -172,7 +172,7 @@ async fn every_hop_is_verified_as_the_first_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_and_the_side_endpoint_are_not_for_other_hosts() {
+async fn secrets_and_the_side_endpoint_are_not_used_for_other_hosts() {
     let mut lab = Lab::new();
     let (site, other) = (lab.site().await, lab.site().await);
     let named = site.to_string();
@@ -208,7 +208,7 @@ async fn secrets_and_the_side_endpoint_are_not_for_other_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn verbose_tells_the_verdict_on_standard_error_and_more_tells_what_happens() {
+async fn verbose_writes_the_verdict_to_standard_error_and_twice_logs_events() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let url = format!("https://{site}/");
@@ -225,7 +225,7 @@ async fn verbose_tells_the_verdict_on_standard_error_and_more_tells_what_happens
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_leaves_is_no_failure() {
+async fn a_reader_that_closes_standard_output_is_not_a_failure() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let mut command = program();

@@ -91,7 +91,7 @@ fn with_fields(count: usize, bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn response_heads_up_to_300_kib_are_taken_over_both_versions() {
+async fn response_heads_up_to_300_kib_are_accepted_over_both_versions() {
     for (count, bytes, exit) in [
         (101, 20, 0),
         (4_000, 70, 0),
@@ -150,7 +150,7 @@ async fn send_short_frames(stream: &mut SendStream<Bytes>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn short_and_empty_frames_arrive_whole_although_nothing_reads_them_for_a_while() {
+async fn short_and_empty_frames_arrive_whole_at_a_slow_reader() {
     let mut lab = Lab::new();
     let site = lab
         .h2_site(|_, (_, mut respond)| async move {
@@ -199,7 +199,7 @@ async fn a_refused_stream_is_sent_again_with_its_body() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_refuses_every_stream_is_given_up() {
+async fn requests_to_a_server_that_refuses_every_stream_end() {
     let mut lab = Lab::new();
     let requests = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&requests);
@@ -284,7 +284,7 @@ async fn a_server_that_requires_http_1_1_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn http_1_1_can_be_chosen_where_the_server_prefers_http_2() {
+async fn http_1_1_can_be_chosen_although_the_server_prefers_http_2() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let url = format!("https://{site}/request");
@@ -301,7 +301,7 @@ fn with_status(status: &str, body: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transient_status_is_tried_again_as_often_as_retry_says() {
+async fn a_transient_status_is_retried_as_often_as_retry_allows() {
     let mut lab = Lab::new();
     let busy = with_status("503 Service Unavailable", "busy\n");
     for (retry, expected, connections) in
@@ -321,7 +321,7 @@ async fn a_transient_status_is_tried_again_as_often_as_retry_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_attempt_is_delivered_and_other_statuses_are_not_tried_again() {
+async fn the_last_attempt_is_delivered_and_other_statuses_are_not_retried() {
     let mut lab = Lab::new();
     for (status, connections) in [("503 Service Unavailable", 2), ("404 Not Found", 1)] {
         let (site, count) = lab
@@ -331,7 +331,7 @@ async fn the_last_attempt_is_delivered_and_other_statuses_are_not_tried_again() 
         let run = lab.get(&["--retry", "1", &url]).await.exits_with(0);
         assert_eq!(run.stdout, "no\n", "{status}");
         assert_eq!(count.load(Ordering::Relaxed), connections, "{status}");
-        let warned = run.stderr.contains("trying again in 1 s");
+        let warned = run.stderr.contains("retrying in 1 s");
         assert_eq!(warned, connections == 2, "{}", run.stderr);
     }
 }
@@ -365,7 +365,7 @@ async fn a_response_before_the_end_of_the_upload_is_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timeout_is_tried_again() {
+async fn a_timeout_is_retried() {
     let mut lab = Lab::new();
     let silent = lab.silent().await;
     let url = format!("https://{silent}/");
@@ -373,5 +373,5 @@ async fn a_timeout_is_tried_again() {
         .get(&["--connect-timeout", "200ms", "--retry", "1", &url])
         .await
         .exits_with(28);
-    assert_eq!(run.stderr.matches("trying again in 1 s").count(), 1);
+    assert_eq!(run.stderr.matches("retrying in 1 s").count(), 1);
 }

@@ -13,7 +13,7 @@ fn write(path: &str, text: &str, mode: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_asks_for_a_certificate_gets_it() {
+async fn a_server_that_requests_a_certificate_receives_it() {
     let mut lab = Lab::new();
     let site = lab.site_for_clients().await;
     let alice = lab.pki.ca.issue_client("alice").expect("a certificate");
@@ -41,12 +41,12 @@ async fn a_server_that_asks_for_a_certificate_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_it_the_message_says_what_is_missing() {
+async fn without_a_client_certificate_the_message_names_the_options() {
     let mut lab = Lab::new();
     let site = lab.site_for_clients().await;
     let run = lab.get(&["-s", &format!("https://{site}/")]).await;
     run.exits_with(56)
-        .complains_of(&["wants a client certificate", "--cert"]);
+        .complains_of(&["requires a client certificate", "--cert"]);
     let mallory = lab.pki.rogue_ca.issue_client("mallory").expect("one");
     let file = lab.path("mallory");
     write(
@@ -58,11 +58,11 @@ async fn without_it_the_message_says_what_is_missing() {
         .get(&["-s", "--cert", &file, &format!("https://{site}/")])
         .await;
     run.exits_with(56)
-        .complains_of(&["wants a client certificate"]);
+        .complains_of(&["requires a client certificate"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_others_can_read_is_warned_of() {
+async fn a_key_that_other_users_can_read_causes_a_warning() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let alice = lab.pki.ca.issue_client("alice").expect("a certificate");
@@ -71,7 +71,7 @@ async fn a_key_that_others_can_read_is_warned_of() {
     for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
         write(&file, &both, mode);
         let run = lab.check(&["--cert", &file, &site]).await.exits_with(0);
-        let warning = format!("(mode {mode:o}); close it: chmod 600 {file}");
+        let warning = format!("(mode {mode:o}); restrict it: chmod 600 {file}");
         assert_eq!(
             run.stderr.contains(&warning),
             warned,

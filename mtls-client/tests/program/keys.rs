@@ -86,7 +86,7 @@ async fn a_key_in_the_place_of_its_files_name_is_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_and_key_of_every_unusual_form_are_shown_to_the_server() {
+async fn a_certificate_and_key_of_every_unusual_form_are_accepted_by_the_server() {
     let mut lab = Lab::new();
     let site = lab.site_for_clients().await;
     let alice = lab.pki.ca.issue_client("alice").expect("a certificate");

@@ -45,7 +45,7 @@ async fn check(lab: &Lab, hosts: &str, resolv: &str, options: &[&str]) -> Run {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bound_path_needs_no_nameserver_for_what_is_in_the_hosts_file() {
+async fn a_bound_path_needs_no_nameserver_for_names_in_the_hosts_file() {
     if !has_namespaces() {
         return;
     }
@@ -59,7 +59,7 @@ async fn a_bound_path_needs_no_nameserver_for_what_is_in_the_hosts_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nameserver_on_the_loopback_is_asked_where_it_is_named() {
+async fn a_nameserver_on_the_loopback_is_used_if_the_command_line_names_it() {
     if !has_namespaces() {
         return;
     }

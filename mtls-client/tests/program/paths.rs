@@ -34,7 +34,7 @@ async fn two_source_addresses_are_two_paths() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paths_that_are_not_independent_are_told_with_the_remedy() {
+async fn paths_that_are_not_independent_cause_a_warning_with_the_remedy() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let run = lab.check(&[&site]).await.exits_with(0);
@@ -106,7 +106,7 @@ async fn all_side_paths_must_verify() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_override_is_for_every_path() {
+async fn an_override_applies_to_every_path() {
     let mut lab = Lab::new();
     let port = lab.site().await.port();
     let typed = format!("server.test:{port}:127.0.0.1");
@@ -120,7 +120,7 @@ async fn an_override_is_for_every_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_path_takes_the_address_of_its_own_family() {
+async fn each_path_uses_the_address_of_its_own_family() {
     let mut lab = Lab::new();
     let Some(port) = lab.site_of_both_families().await else {
         println!("skipped: this host has no IPv6 loopback");

@@ -100,7 +100,7 @@ async fn fish_completes_and_zsh_understands_its_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_is_a_manual_page_for_each_command_with_all_that_its_help_says() {
+async fn each_command_has_a_manual_page_with_the_options_of_its_help() {
     let lab = Lab::new();
     let dir = lab.path("man/man1");
     let run = lab.run(["man", &dir]).await.exits_with(0);

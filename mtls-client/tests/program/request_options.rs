@@ -13,7 +13,7 @@ fn value<'a>(echo: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_an_option_that_is_given_twice_the_last_one_counts() {
+async fn the_last_of_repeated_options_applies() {
     let mut lab = Lab::new();
     let url = format!("https://{}/", lab.site().await);
     let (ca, missing) = (lab.ca(), lab.path("missing.pem"));
@@ -168,7 +168,7 @@ async fn forms_have_the_parts_that_curl_sends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_says_its_type_and_length_and_is_sent_again_where_a_redirect_asks_for_it() {
+async fn a_form_has_a_type_and_length_and_is_sent_again_after_a_redirect_307() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let url = format!("https://{site}/to/307?/echo");
@@ -191,7 +191,7 @@ async fn a_form_says_its_type_and_length_and_is_sent_again_where_a_redirect_asks
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_that_cannot_be_is_refused_before_anything_is_connected() {
+async fn an_invalid_form_is_refused_before_a_connection_is_made() {
     let lab = Lab::new();
     let missing = lab.path("missing");
     for (typed, code) in [

@@ -12,7 +12,7 @@ fn value<'a>(echo: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_method_follows_from_the_options_unless_it_is_said() {
+async fn the_method_follows_from_the_options_unless_request_sets_it() {
     let mut lab = Lab::new();
     let file = lab.path("ca.pem");
     for site in [lab.site().await, lab.h1_site().await] {
@@ -35,7 +35,7 @@ async fn the_method_follows_from_the_options_unless_it_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn head_writes_the_head_alone() {
+async fn head_writes_only_the_head() {
     let mut lab = Lab::new();
     for site in [lab.site().await, lab.h1_site().await] {
         let url = format!("https://{site}/big");
@@ -185,7 +185,7 @@ async fn methods_and_bodies_after_a_redirect_follow_the_standard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipe_that_would_have_to_be_sent_twice_is_65() {
+async fn a_pipe_that_must_be_sent_again_is_65() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let (ca, output) = (lab.ca(), lab.path("page"));
@@ -198,7 +198,7 @@ async fn a_pipe_that_would_have_to_be_sent_twice_is_65() {
     };
     let run = Run::with_input(sent("307"), b"once".to_vec()).await;
     run.exits_with(65)
-        .complains_of(&["standard input", "only once", "Save it to a file"]);
+        .complains_of(&["standard input", "only once", "save it to a file"]);
     assert!(!std::path::Path::new(&output).exists());
     // A GET needs no body.
     let run = Run::with_input(sent("303"), b"once".to_vec()).await;
@@ -259,7 +259,7 @@ async fn no_byte_of_a_body_follows_a_redirect_that_is_not_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_is_26_and_told_before_anything_is_connected() {
+async fn an_unreadable_request_body_is_26_before_a_connection_is_made() {
     let lab = Lab::new();
     let closed = crate::lab::closed_port().await;
     let url = format!("https://{closed}/");
@@ -272,7 +272,7 @@ async fn what_cannot_be_read_is_26_and_told_before_anything_is_connected() {
     ] {
         let run = lab.get(&[&typed[..], &[&url]].concat()).await;
         run.exits_with(26)
-            .complains_of(&[dir.trim_end_matches('/'), "Nothing was connected"]);
+            .complains_of(&[dir.trim_end_matches('/'), "no connection was made"]);
     }
 }
 
@@ -294,7 +294,7 @@ async fn a_file_that_gets_shorter_while_it_is_sent_is_26() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn several_pages_are_fetched_in_their_order_and_the_worst_counts() {
+async fn several_pages_are_fetched_in_order_and_the_worst_status_counts() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let (page, missing) = (
@@ -316,7 +316,7 @@ async fn several_pages_are_fetched_in_their_order_and_the_worst_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_side_endpoint_is_for_the_first_page_s_host_alone() {
+async fn the_side_endpoint_applies_only_to_the_host_of_the_first_page() {
     let mut lab = Lab::new();
     let (site, other) = (lab.site().await.to_string(), lab.site().await);
     // Asked for the second host's handshake, the first one's would know nothing of it.
@@ -367,7 +367,7 @@ async fn options_that_contradict_one_another_are_refused() {
         (&["-T", "x", "-d", "y"], "--data"),
         (&["-d", "x", "--data-binary", "y"], "--data"),
         (&["-o", "x", "-O"], "--output"),
-        (&["-X", "no method"], "is no method"),
+        (&["-X", "no method"], "is not a method"),
         (&["-X", "CONNECT"], "--primary"),
         (
             &["--data-binary", "@-", "--data-binary", "@-"],

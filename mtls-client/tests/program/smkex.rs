@@ -50,29 +50,25 @@ async fn an_interception_shows_the_raw_key() {
     let typed = ["check", "--smkex", "--side-endpoint", &other, &site];
     let run = lab.run(typed).await.exits_with(110);
     assert!(
-        run.stderr.contains("The raw public key that came over"),
+        run.stderr.contains("The raw public key received over"),
         "{}",
         run.stderr
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_end_says_what_the_other_lacks() {
+async fn each_end_reports_that_the_other_has_no_smkex() {
     let mut lab = Lab::new();
     let with = lab.site().await.to_string();
     let without = lab.smkex_site().await.to_string();
     let run = lab.run(["check", "--smkex", &with]).await.exits_with(35);
-    assert!(
-        run.stderr.contains("does not speak SMKEX"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("omit --smkex"), "{}", run.stderr);
     let run = lab.check(&[&without]).await.exits_with(35);
-    assert!(run.stderr.contains("wants --smkex"), "{}", run.stderr);
+    assert!(run.stderr.contains("needs --smkex"), "{}", run.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_go_with_it_is_refused() {
+async fn options_that_contradict_smkex_are_refused() {
     let lab = Lab::new();
     let ca = lab.ca();
     for (typed, part) in [
@@ -90,7 +86,7 @@ async fn what_does_not_go_with_it_is_refused() {
             "--system-roots",
         ),
         (&["check", "--smkex", "--cert", &ca, "a.test"], "--cert"),
-        (&["proxy", "--smkex"], "the proxy ends no TLS connection"),
+        (&["proxy", "--smkex"], "unexpected argument"),
     ] {
         let run = lab.run(typed).await.exits_with(2);
         assert!(run.stderr.contains("--smkex"), "{}", run.stderr);

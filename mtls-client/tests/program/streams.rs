@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::lab::{Lab, program};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sent_and_what_comes_flow_at_the_same_time() {
+async fn request_and_response_bodies_flow_at_the_same_time() {
     let mut lab = Lab::new();
     for site in [lab.site().await, lab.h1_site().await] {
         let mut command = program();
@@ -40,7 +40,7 @@ fn peak(pid: u32) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_stays_bounded_however_much_passes() {
+async fn memory_stays_bounded_for_large_bodies() {
     const SIZE: u64 = 192 << 20;
     const BOUND: u64 = 48 << 10;
     let mut lab = Lab::new();
@@ -72,7 +72,7 @@ async fn memory_stays_bounded_however_much_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_before_the_end_of_the_body_is_taken() {
+async fn a_response_before_the_end_of_the_body_is_accepted() {
     let mut lab = Lab::new();
     // It answers when it has read the head, and closes.
     let site = lab

@@ -15,7 +15,7 @@ async fn at_a_terminal(words: &str, envs: &[(&str, &str)]) -> Run {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_transfer_has_a_progress_bar_where_somebody_sees_it() {
+async fn a_long_transfer_has_a_progress_bar_on_a_terminal() {
     if !has("script") {
         return;
     }
@@ -55,7 +55,7 @@ async fn a_long_transfer_has_a_progress_bar_where_somebody_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_has_colours_and_a_line_that_says_how_far_it_is() {
+async fn a_table_has_colours_and_a_progress_line() {
     if !has("script") {
         return;
     }

@@ -104,7 +104,7 @@ async fn the_record_of_a_failure_has_the_same_keys_and_a_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn get_tells_its_verdict_beside_a_file() {
+async fn get_writes_its_verdict_in_addition_to_a_file() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let file = lab.path("page");
@@ -115,7 +115,7 @@ async fn get_tells_its_verdict_beside_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_binding_can_be_demanded() {
+async fn the_binding_can_be_chosen() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     for binding in ["exporter", "hello"] {
@@ -188,7 +188,7 @@ async fn the_roots_of_the_system_can_be_chosen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_requires_verification_sees_a_check_through() {
+async fn a_server_that_requires_verification_accepts_a_check() {
     let lab = Lab::new();
     let config = crate::lab::server_config(&lab.pki.server, &[b"http/1.1"]);
     let acceptor = MultipathAcceptor::builder(config, Policy::Require)

@@ -41,7 +41,7 @@ async fn the_interfaces_of_this_machine_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_side_verifier_is_told_from_everything_else() {
+async fn a_side_verifier_is_distinguished_from_other_servers() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let (plain, _) = lab.plain_tls(Whose::Server, PAGE).await;
@@ -69,7 +69,7 @@ async fn a_side_verifier_is_told_from_everything_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_path_is_shown_with_its_ends_and_what_a_handshake_takes() {
+async fn each_path_is_shown_with_its_ends_and_the_time_of_a_handshake() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let sides = ["--side", "src:127.0.0.3", "--side", "direct"];
@@ -118,7 +118,7 @@ async fn each_path_is_shown_with_its_ends_and_what_a_handshake_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_is_a_second_path_and_the_command_that_is_suggested_works() {
+async fn a_proxy_is_a_second_path_and_the_suggested_command_works() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let proxy = format!("http://{}", lab.proxy().await);
@@ -151,7 +151,7 @@ async fn a_proxy_is_a_second_path_and_the_command_that_is_suggested_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_lead_there_is_told_with_the_others() {
+async fn paths_that_do_not_reach_the_target_are_listed_with_the_others() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let closed = format!("socks5h://{}", closed_port().await);
@@ -188,7 +188,7 @@ async fn what_does_not_lead_there_is_told_with_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paths_that_are_one_are_111_where_two_are_demanded() {
+async fn require_independent_with_identical_paths_is_111() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     for more in [&["--side", "src:127.0.0.2"][..], &[]] {
@@ -199,7 +199,7 @@ async fn paths_that_are_one_are_111_where_two_are_demanded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_side_verifier_may_be_elsewhere() {
+async fn the_side_verifier_may_have_another_address() {
     let mut lab = Lab::new();
     let (plain, _) = lab.plain_tls(Whose::Server, PAGE).await;
     let (plain, real) = (plain.to_string(), lab.site().await.to_string());
@@ -223,7 +223,7 @@ async fn the_side_verifier_may_be_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_override_of_an_address_is_for_the_paths_that_are_tried_too() {
+async fn an_override_of_an_address_applies_to_tested_paths_too() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let resolve = format!("server.test:{}:127.0.0.1", site.port());
@@ -244,7 +244,7 @@ async fn an_override_of_an_address_is_for_the_paths_that_are_tried_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn options_that_need_a_target_say_so() {
+async fn options_without_their_target_are_refused() {
     let lab = Lab::new();
     for (typed, expected) in [
         (&["paths", "--side", "direct"][..], "TARGET"),
@@ -261,7 +261,7 @@ async fn options_that_need_a_target_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trial_ends_when_its_time_is_over() {
+async fn a_test_of_paths_ends_at_its_time_limit() {
     let mut lab = Lab::new();
     let silent = lab.silent().await.to_string();
     let typed = ["paths", "--deadline", "1h", "--max-time", "500ms", &silent];

@@ -46,7 +46,7 @@ async fn times_are_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redirect_that_is_not_followed_is_told() {
+async fn a_redirect_that_is_not_followed_is_reported() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let url = format!("https://{site}/to/307?/next");
@@ -62,7 +62,7 @@ async fn a_redirect_that_is_not_followed_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn facts_of_a_failure_are_told_too() {
+async fn facts_of_a_failure_are_written_too() {
     let mut lab = Lab::new();
     let site = lab.site().await;
     let closed = crate::lab::closed_port().await;
@@ -78,7 +78,7 @@ async fn facts_of_a_failure_are_told_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interception_that_the_policy_lets_pass_is_told() {
+async fn an_interception_that_the_policy_accepts_is_reported() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
     let (attacker, _) = lab.plain_tls(Whose::Rogue, "a lie\n").await;

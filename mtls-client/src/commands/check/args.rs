@@ -1,10 +1,9 @@
-//! Arguments of `check`.
+//! Options of `check`.
 
-use std::path::PathBuf;
+use mtls_core::path::Endpoint;
 
-use clap::Args;
-
-use crate::args::Shared;
+use crate::args::input_file::InputFile;
+use crate::args::{ConnectionArgs, target};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -19,16 +18,19 @@ Examples:
   mtls-client check --policy observe -v example.org example.net
       print a full report on each server, verified or not";
 
-#[derive(Debug, Args)]
-pub(crate) struct Check {
+/// The command `check`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// HOST, HOST:PORT (default 443) or https URL to verify; several targets give a table, in the
     /// order given
-    #[arg(required_unless_present = "input", value_name = "TARGET")]
-    pub(crate) targets: Vec<String>,
+    #[arg(
+        required_unless_present = "input", value_name = "TARGET", value_parser = target::parse
+    )]
+    pub(crate) targets: Vec<Endpoint>,
 
     /// Read targets from FILE (`-` for standard input), one per line; `#` starts a comment
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) input: Vec<PathBuf>,
+    #[arg(short, long, value_name = "FILE", value_parser = InputFile::parser())]
+    pub(crate) input: Vec<InputFile>,
 
     /// Number of targets to check in parallel, at most 256
     #[arg(
@@ -38,5 +40,5 @@ pub(crate) struct Check {
     pub(crate) jobs: u16,
 
     #[command(flatten)]
-    pub(crate) shared: Shared,
+    pub(crate) connection: ConnectionArgs,
 }

@@ -1,55 +1,57 @@
-//! The command `check`.
+//! The command `check`: verifies servers without sending a request.
 
 pub(crate) mod args;
 mod progress;
 mod table;
-pub(crate) mod targets;
-
-use std::time::Duration;
+mod targets;
 
 use futures_util::{StreamExt, stream};
-use mtls_core::ClientStream;
 use mtls_core::path::Endpoint;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use self::args::Args;
 use self::progress::Progress;
 use self::table::Table;
-use crate::commands::check::targets::Check;
 use crate::connect::attempt::Attempt;
-use crate::connect::client::{Client, Whose};
-use crate::connect::failure::Failure;
+use crate::connect::client::{Client, SideEndpoint};
+use crate::connect::close::close;
 use crate::connect::settings::Settings;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::output::messages::{self, Messages, Reports, Warnings};
-use crate::usage::UsageError;
+use crate::runtime;
 
-/// How long a server has to end a connection that was ended here.
-const FAREWELL: Duration = Duration::from_millis(500);
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    let settings = super::settings(args.connection)?;
+    let mut targets = args.targets;
+    for file in &args.input {
+        targets.extend(targets::read(file)?);
+    }
+    let verbose = settings.output.verbose;
+    runtime::block_on(verbose, check(&targets, args.jobs.into(), &settings))
+}
 
-/// Verifies all targets, and tells their verdicts in the order of the command line.
-pub(crate) async fn check(command: &Check, settings: &Settings) -> Result<Exit, UsageError> {
-    let round = Round {
+/// Verifies all targets, `jobs` at a time, and reports in the order of the command line.
+async fn check(targets: &[Endpoint], jobs: usize, settings: &Settings) -> Result<Exit, Failure> {
+    let checker = Checker {
         settings,
         client: Client::new(settings)?,
         messages: Messages::new(settings, Reports::Stdout),
-        progress: Progress::new(command.targets.len(), settings),
-        first: command.targets.first(),
+        progress: Progress::new(targets.len(), settings),
+        first: targets.first(),
     };
-    let mut output = Output::new(command, settings, &round);
-    let targets = command.targets.iter();
-    let mut attempts =
-        stream::iter(targets.map(|target| round.check(target))).buffered(command.jobs);
+    let mut output = Output::new(targets, &checker);
+    let checks = targets.iter().map(|target| checker.check(target));
+    let mut attempts = stream::iter(checks).buffered(jobs);
     while let Some(attempt) = attempts.next().await {
-        output.take(attempt);
+        output.write(attempt);
     }
-    round.progress.end();
+    checker.progress.end();
     Ok(output.end())
 }
 
-/// What the checks share that are under way.
-struct Round<'a> {
+/// The state that concurrent checks share.
+struct Checker<'a> {
     settings: &'a Settings,
     client: Client<'a>,
     messages: Messages<'a>,
@@ -57,82 +59,76 @@ struct Round<'a> {
     first: Option<&'a Endpoint>,
 }
 
-impl Round<'_> {
-    /// Connects, verifies, and parts. An interception is told at once, before those that were
-    /// named earlier and take longer.
+impl Checker<'_> {
+    /// Connects, verifies and closes. An interception is reported at once, before slower targets
+    /// that precede it on the command line.
     async fn check(&self, target: &Endpoint) -> Attempt {
-        let until = self.settings.max_time.map(|limit| Instant::now() + limit);
-        let whose = match self.first {
-            Some(first) if first == target => Whose::First,
-            _ => Whose::Another,
+        let max_time = self.settings.times.max_time;
+        let until = max_time.map(|limit| Instant::now() + limit);
+        let side_endpoint = match self.first {
+            Some(first) if first == target => SideEndpoint::Configured,
+            _ => SideEndpoint::Target,
         };
-        let (attempt, stream) = self.client.connect(target, whose, until).await;
-        self.progress.aside(|| self.messages.alarm(&attempt));
+        let (attempt, stream) = self.client.connect(target, side_endpoint, until).await;
+        self.progress.suspend(|| self.messages.alarm(&attempt));
+        // A server that requires verification sees a client that confirms and then closes.
         if let Some(stream) = stream {
-            let _ = timeout(FAREWELL, part(stream)).await;
+            close(stream).await;
         }
         self.progress.advance(&attempt);
         attempt
     }
 }
 
-/// Ends the connection in order: a server that requires verification sees a client that confirms
-/// and then goes, not one that vanishes. What it still sends is thrown away.
-async fn part(mut stream: ClientStream<TcpStream>) -> std::io::Result<()> {
-    stream.shutdown().await?;
-    let mut nothing = [0; 1024];
-    while stream.read(&mut nothing).await? > 0 {}
-    Ok(())
-}
-
-/// What is told, in the order of the targets.
+/// The output, in the order of the targets.
 struct Output<'a> {
-    round: &'a Round<'a>,
-    /// For several targets, where nobody asked for more.
+    checker: &'a Checker<'a>,
+    /// For several targets, unless --json or --verbose asks for reports.
     table: Option<Table>,
     warnings: Warnings,
-    /// What went wrong, told after the table.
+    /// Failures to write after the table.
     failures: Vec<Failure>,
     worst: Exit,
 }
 
 impl<'a> Output<'a> {
-    fn new(command: &Check, settings: &Settings, round: &'a Round<'a>) -> Self {
-        let is_table = command.targets.len() > 1 && !settings.json && settings.verbose == 0;
+    fn new(targets: &[Endpoint], checker: &'a Checker<'a>) -> Self {
+        let options = &checker.settings.output;
+        let is_table = targets.len() > 1 && !options.json && options.verbose == 0;
         Self {
-            round,
-            table: is_table.then(|| Table::new(&command.targets)),
+            checker,
+            table: is_table.then(|| Table::new(targets)),
             warnings: Warnings::default(),
             failures: Vec::new(),
             worst: Exit::Success,
         }
     }
 
-    fn take(&mut self, attempt: Attempt) {
+    fn write(&mut self, attempt: Attempt) {
         self.worst = self.worst.or_worse(attempt.exit());
-        let Round {
+        let Checker {
             messages, progress, ..
-        } = self.round;
-        let told = progress.aside(|| match &mut self.table {
+        } = self.checker;
+        let written = progress.suspend(|| match &mut self.table {
             Some(table) => table.row(&attempt),
             None => messages.verdict(&attempt),
         });
-        if let Err(failure) = told {
-            self.note(failure);
+        if let Err(failure) = written {
+            self.fail(failure);
         }
-        self.warnings.take(&attempt);
+        self.warnings.add(&attempt);
         if attempt.evidence.is_none()
             && let Some(failure) = attempt.failure
         {
-            self.note(failure);
+            self.fail(failure);
         }
     }
 
-    fn note(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: Failure) {
         self.worst = self.worst.or_worse(failure.exit);
         match self.table {
             Some(_) => self.failures.push(failure),
-            None => self.round.progress.aside(|| messages::error(&failure)),
+            None => self.checker.progress.suspend(|| messages::error(&failure)),
         }
     }
 
@@ -140,13 +136,13 @@ impl<'a> Output<'a> {
         if let Some(table) = &self.table
             && let Err(failure) = table.end()
         {
-            self.note(failure);
+            self.fail(failure);
         }
         for failure in &self.failures {
             messages::error(failure);
         }
-        if !self.round.settings.silent {
-            self.warnings.tell();
+        if !self.checker.settings.output.silent {
+            self.warnings.write();
         }
         self.worst
     }

@@ -1,4 +1,4 @@
-//! How far the checks are, for who waits at a terminal.
+//! The progress of the checks, on a terminal.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal};
@@ -10,10 +10,10 @@ use crate::connect::attempt::Attempt;
 use crate::connect::settings::Settings;
 use crate::exit::Exit;
 
-/// How often the line moves when nothing else does.
+/// The interval of the animation.
 const TICK: Duration = Duration::from_millis(120);
 
-/// A line on standard error that goes away in the end.
+/// A line on standard error, which is erased at the end.
 pub(super) struct Progress {
     line: ProgressBar,
     failed: Cell<usize>,
@@ -21,15 +21,15 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(targets: usize, settings: &Settings) -> Self {
-        let seen = targets > 1 && !settings.silent && io::stderr().is_terminal();
-        let line = match seen {
+        let visible = targets > 1 && !settings.output.silent && io::stderr().is_terminal();
+        let line = match visible {
             true => ProgressBar::new(targets as u64),
             false => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
         };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {pos} of {len} checked{msg}") {
             line.set_style(style);
         }
-        if seen {
+        if visible {
             line.enable_steady_tick(TICK);
         }
         Self {
@@ -38,18 +38,18 @@ impl Progress {
         }
     }
 
-    /// One more is done.
+    /// Counts a finished check.
     pub(super) fn advance(&self, attempt: &Attempt) {
         if attempt.exit() != Exit::Success {
             self.failed.set(self.failed.get() + 1);
             let failed = self.failed.get();
-            self.line.set_message(format!(", {failed} refused"));
+            self.line.set_message(format!(", {failed} failed"));
         }
         self.line.inc(1);
     }
 
-    /// Writes something else without the line in between.
-    pub(super) fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+    /// Hides the line while `write` runs.
+    pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         self.line.suspend(write)
     }
 

@@ -1,28 +1,28 @@
-//! The verdicts on several targets, one in a row.
+//! The table of verdicts on several targets.
 
 use std::fmt::Write;
 use std::io;
-use std::time::Duration;
 
 use mtls_core::path::Endpoint;
 use mtls_core::{Outcome, Verdict};
 use unicode_width::UnicodeWidthStr;
 
 use crate::connect::attempt::Attempt;
-use crate::connect::failure::Failure;
+use crate::failure::Failure;
 use crate::output::messages;
 use crate::output::style::{Colour, Style};
+use crate::output::text::{milliseconds, padded};
 
-/// The widest verdict.
+/// The width of the widest verdict.
 const VERDICT: usize = "INTERCEPTED".len();
 
-/// A target that is wider than this shifts its own row, and not all rows.
+/// A wider target shifts its own row instead of widening the column.
 const WIDEST_TARGET: usize = 44;
 
 /// Wide enough for the times within the default deadline.
 const TIME: usize = "3000.0 ms".len();
 
-/// A table that is written row by row: a row is not kept.
+/// A table that is written row by row.
 pub(super) struct Table {
     style: Style,
     target: usize,
@@ -34,7 +34,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// All the targets are known at the start, and with them the width of their column.
+    /// The targets determine the width of their column.
     pub(super) fn new(targets: &[Endpoint]) -> Self {
         let widths = targets.iter().map(|target| target.to_string().width());
         Self {
@@ -51,7 +51,7 @@ impl Table {
         }
     }
 
-    /// Writes what came of one target.
+    /// Writes the row of one target.
     pub(super) fn row(&mut self, attempt: &Attempt) -> Result<(), Failure> {
         let mut text = String::new();
         if !self.begun {
@@ -60,20 +60,21 @@ impl Table {
             let _ = writeln!(text, "{}", self.style.paint(Colour::Faint, head));
         }
         let (word, colour) = self.count(attempt);
-        let time = attempt.verdict.as_ref().map(|verdict| verdict.times);
+        let times = attempt.verdict.as_ref().map(|verdict| verdict.times);
+        let time = times.and_then(|times| times.verdict.or(times.tls));
         let line = self.line(
             word,
             &attempt.target.to_string(),
-            &milliseconds(time.and_then(|times| times.verdict.or(times.tls))),
+            &time.map_or("-".into(), milliseconds),
             &detail(attempt),
         );
-        // The padding is spaces, so colour after the measuring.
+        // Escape sequences would count as columns, so the colour is added last.
         let (word, rest) = line.split_at(word.len());
         let _ = writeln!(text, "{}{rest}", self.style.paint(colour, word));
         messages::print(&text).map_err(messages::not_written)
     }
 
-    /// Writes how many there were of each.
+    /// Writes the number of targets with each verdict.
     pub(super) fn end(&self) -> Result<(), Failure> {
         let counts = [
             (self.verified, "verified"),
@@ -82,12 +83,12 @@ impl Table {
             (self.failed, "without a connection"),
         ];
         let total: usize = counts.iter().map(|(count, _)| count).sum();
-        let told: Vec<_> = counts
+        let counted: Vec<_> = counts
             .iter()
             .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} {what}"))
+            .map(|(count, verdict)| format!("{count} {verdict}"))
             .collect();
-        let text = format!("\n{total} targets: {}\n", told.join(", "));
+        let text = format!("\n{total} targets: {}\n", counted.join(", "));
         messages::print(&text).map_err(messages::not_written)
     }
 
@@ -112,7 +113,7 @@ impl Table {
     }
 }
 
-/// What a verified connection rests on, or why it is none.
+/// The binding and paths of a verified connection, or the reason why it is not verified.
 fn detail(attempt: &Attempt) -> String {
     match (&attempt.verdict, &attempt.failure) {
         (Some(verdict), _) => of_verdict(verdict),
@@ -137,30 +138,9 @@ fn paths(verdict: &Verdict) -> String {
     }
 }
 
-/// Formatting's own padding counts characters, and a terminal counts columns.
-fn padded(text: &str, width: usize) -> String {
-    let missing = width.saturating_sub(text.width());
-    format!("{text}{}", " ".repeat(missing))
-}
-
-fn milliseconds(time: Option<Duration>) -> String {
-    time.map_or_else(
-        || "-".to_owned(),
-        |time| format!("{:.1} ms", time.as_secs_f64() * 1e3),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cells_are_as_wide_as_a_terminal_shows_them() {
-        assert_eq!(padded("ab", 4), "ab  ");
-        assert_eq!(padded("網路", 6), "網路  ");
-        assert_eq!(padded("e\u{301}", 3), "e\u{301}  ");
-        assert_eq!(padded("abcdef", 4), "abcdef");
-    }
 
     #[test]
     fn a_long_target_shifts_its_own_row_alone() {

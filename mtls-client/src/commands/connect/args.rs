@@ -1,8 +1,8 @@
-//! Arguments of `connect`.
+//! Options of `connect`.
 
-use clap::Args;
+use mtls_core::path::{Endpoint, HostName};
 
-use crate::args::Shared;
+use crate::args::{ConnectionArgs, target};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -24,15 +24,16 @@ const JSON_HELP: &str =
 const VERBOSE_HELP: &str =
     "Write the verdict to standard error; -vv also logs events (or set RUST_LOG)";
 
-#[derive(Debug, Args)]
+/// The command `connect`.
+#[derive(Debug, clap::Args)]
 #[command(
     mut_arg("json", |arg| arg.help(JSON_HELP)),
     mut_arg("verbose", |arg| arg.help(VERBOSE_HELP)),
 )]
-pub(crate) struct Connect {
+pub(crate) struct Args {
     /// Server to connect to; the default port is 443
-    #[arg(value_name = "HOST:PORT")]
-    pub(crate) target: String,
+    #[arg(value_name = "HOST:PORT", value_parser = target::parse)]
+    pub(crate) target: Endpoint,
 
     /// Write verdict, paths, TLS connection and channel bindings to standard error, before the
     /// data
@@ -40,12 +41,12 @@ pub(crate) struct Connect {
     pub(crate) brief: bool,
 
     /// Offer these application protocols (ALPN), in order of preference [default: none]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = protocol)]
     pub(crate) alpn: Vec<String>,
 
     /// Name of the server in SNI and in its certificate, if HOST is an address
-    #[arg(long, value_name = "NAME")]
-    pub(crate) servername: Option<String>,
+    #[arg(long, value_name = "NAME", value_parser = HostName::new)]
+    pub(crate) servername: Option<HostName>,
 
     /// Do not signal the end of standard input to the server, and continue until the server closes
     ///
@@ -59,5 +60,18 @@ pub(crate) struct Connect {
     pub(crate) no_stdin: bool,
 
     #[command(flatten)]
-    pub(crate) shared: Shared,
+    pub(crate) connection: ConnectionArgs,
+}
+
+/// The longest name of an application protocol, in bytes (RFC 7301, section 3.1).
+const MAX_PROTOCOL_NAME: usize = 255;
+
+fn protocol(name: &str) -> Result<String, String> {
+    match name.len() {
+        1..=MAX_PROTOCOL_NAME => Ok(name.to_owned()),
+        0 => Err("the name of a protocol is empty; write names such as `h2,http/1.1`".into()),
+        _ => Err(format!(
+            "the name of a protocol has more than {MAX_PROTOCOL_NAME} bytes"
+        )),
+    }
 }

@@ -1,44 +1,52 @@
-//! Two streams joined, each direction ending by itself.
+//! Two streams connected in both directions, each of which ends independently.
 
 use std::io::{self, ErrorKind};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::commands::connect::settings::Sending;
-
-/// How much is under way in each direction, beside what TLS and the system hold.
+/// Bytes in transit in each direction, in addition to the buffers of TLS and the system.
 const BUFFER: usize = 64 * 1024;
+
+/// The use of standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InputMode {
+    /// Sends the data and the end.
+    Full,
+    /// Sends the data, but not the end.
+    IgnoreEof,
+    /// Sends nothing.
+    None,
+}
 
 /// The halves of a TLS stream.
 pub(super) struct Pipe<R, W> {
-    from_server: R,
-    /// To end it in order, once a run has ended.
+    pub(super) from_server: R,
     pub(super) to_server: W,
 }
 
-/// How a pipe ended that did not break.
+/// The regular end of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// The server and standard input have both ended.
     BothEnded,
-    /// The reader of standard output has left: it has seen enough.
-    NobodyReads,
+    /// The reader of standard output has closed it: it has read enough.
+    ReaderClosed,
 }
 
-/// What broke.
+/// The failure of a pipe.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum PipeError {
     Stdin(io::Error),
     Stdout(io::Error),
-    /// The server's data ended without TLS's closing message, so some may be missing
-    /// (RFC 8446, section 6.1).
+    /// The server's data ended without close_notify, so data may be missing (RFC 8446, section
+    /// 6.1).
     CutShort {
         received: u64,
         /// The server knew that standard input had ended.
-        told_end: bool,
+        server_knew_end: bool,
         error: io::Error,
     },
-    /// The server took no more, after its own data had come to a proper end.
+    /// The server accepted no more data, after its own data had ended in order.
     NotSent {
         accepted: u64,
         error: io::Error,
@@ -53,59 +61,60 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
         }
     }
 
-    /// Carries `stdin` to the server, and what the server sends to `stdout`. The end of `stdin`
-    /// is told to the server, by TLS and by TCP, and the end of the server's data drops `stdout`
-    /// and calls `at_end`; neither ends the other direction. Without `stdin` nothing is sent.
-    /// Where the end of `stdin` is not to be told, or there is none, the end of the server's data
-    /// ends it all.
+    /// Copies `stdin` to the server and the server's data to `stdout`. The end of `stdin` ends the
+    /// sending half of TLS and TCP, and the end of the server's data drops `stdout` and calls
+    /// `at_end`; neither ends the other direction. With [`InputMode::IgnoreEof`] or
+    /// [`InputMode::None`] the end of the server's data ends both.
     pub(super) async fn run(
         &mut self,
         stdin: Option<impl AsyncRead + Unpin>,
-        sending: Sending,
+        mode: InputMode,
         stdout: impl AsyncWrite + Unpin,
         at_end: impl FnOnce(),
-    ) -> Result<Ending, Broken> {
-        let mut outward = std::pin::pin!(send(stdin, sending, &mut self.to_server));
+    ) -> Result<Ending, PipeError> {
+        let mut outward = std::pin::pin!(send(stdin, mode, &mut self.to_server));
         let mut inward = std::pin::pin!(receive(&mut self.from_server, stdout));
         let (sent, received) = tokio::select! {
             received = &mut inward => (None, received),
             sent = &mut outward => match sent {
-                Err(Unsent::Stdin(error)) => return Err(Broken::Stdin(error)),
+                Err(SendError::Stdin(error)) => return Err(PipeError::Stdin(error)),
                 sent => (Some(sent), inward.await),
             },
         };
-        let told_end = sending == Sending::All && matches!(sent, Some(Ok(())));
-        let received = received.map_err(|undelivered| undelivered.because(told_end))?;
-        if received == Ending::NobodyReads {
-            return Ok(Ending::NobodyReads);
+        let server_knew_end = mode == InputMode::Full && matches!(sent, Some(Ok(())));
+        let received = received.map_err(|error| error.into_pipe_error(server_knew_end))?;
+        if received == Ending::ReaderClosed {
+            return Ok(Ending::ReaderClosed);
         }
         at_end();
-        let sent = match (sent, sending) {
+        let sent = match (sent, mode) {
             (Some(sent), _) => sent,
-            // The server has ended, and that ends it.
-            (None, Sending::WithoutEnd) => return Ok(Ending::BothEnded),
+            (None, InputMode::IgnoreEof) => return Ok(Ending::BothEnded),
             (None, _) => outward.await,
         };
         match sent {
             Ok(()) => Ok(Ending::BothEnded),
-            Err(Unsent::Stdin(error)) => Err(Broken::Stdin(error)),
-            Err(Unsent::Server { accepted, error }) => Err(Broken::NotSent { accepted, error }),
+            Err(SendError::Stdin(error)) => Err(PipeError::Stdin(error)),
+            Err(SendError::Server { accepted, error }) => {
+                Err(PipeError::NotSent { accepted, error })
+            }
         }
     }
 }
 
-/// Why something was not sent.
-enum Unsent {
+/// The failure of the sending direction.
+enum SendError {
     Stdin(io::Error),
     Server { accepted: u64, error: io::Error },
 }
 
-/// A `stdin` that breaks is not ended in order: the server must not take a part for the whole.
+/// Sends `stdin`. If it cannot be read, the sending half does not end in order, so that the server
+/// does not take the part for the whole.
 async fn send(
     stdin: Option<impl AsyncRead + Unpin>,
-    sending: Sending,
+    mode: InputMode,
     server: &mut (impl AsyncWrite + Unpin),
-) -> Result<(), Unsent> {
+) -> Result<(), SendError> {
     let Some(mut stdin) = stdin else {
         return Ok(());
     };
@@ -114,35 +123,35 @@ async fn send(
     loop {
         let len = match stdin.read(&mut buffer).await {
             Ok(len) => len,
-            Err(error) => return Err(Unsent::Stdin(error)),
+            Err(error) => return Err(SendError::Stdin(error)),
         };
         if len == 0 {
-            if sending == Sending::All {
-                // Who does not take the end alone has lost nothing.
+            if mode == InputMode::Full {
+                // A server that has closed already loses no data.
                 let _ = server.shutdown().await;
             }
             return Ok(());
         }
         if let Err(error) = write(server, &buffer[..len]).await {
-            return Err(Unsent::Server { accepted, error });
+            return Err(SendError::Server { accepted, error });
         }
         accepted += len as u64;
     }
 }
 
-/// Why something did not come through.
-enum Undelivered {
+/// The failure of the receiving direction.
+enum ReceiveError {
     Stdout(io::Error),
     CutShort { received: u64, error: io::Error },
 }
 
-impl Undelivered {
-    fn because(self, told_end: bool) -> Broken {
+impl ReceiveError {
+    fn into_pipe_error(self, server_knew_end: bool) -> PipeError {
         match self {
-            Self::Stdout(error) => Broken::Stdout(error),
-            Self::CutShort { received, error } => Broken::CutShort {
+            Self::Stdout(error) => PipeError::Stdout(error),
+            Self::CutShort { received, error } => PipeError::CutShort {
                 received,
-                told_end,
+                server_knew_end,
                 error,
             },
         }
@@ -152,16 +161,16 @@ impl Undelivered {
 async fn receive(
     server: &mut (impl AsyncRead + Unpin),
     mut stdout: impl AsyncWrite + Unpin,
-) -> Result<Ending, Undelivered> {
+) -> Result<Ending, ReceiveError> {
     let mut buffer = vec![0; BUFFER];
     let mut received = 0;
     loop {
         let len = match server.read(&mut buffer).await {
             Ok(len) => len,
             Err(error) => {
-                // What came before is good.
+                // The data before the failure is valid.
                 let _ = stdout.flush().await;
-                return Err(Undelivered::CutShort { received, error });
+                return Err(ReceiveError::CutShort { received, error });
             }
         };
         received += len as u64;
@@ -172,8 +181,10 @@ async fn receive(
         match written {
             Ok(()) if len == 0 => return Ok(Ending::BothEnded),
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Ending::NobodyReads),
-            Err(error) => return Err(Undelivered::Stdout(error)),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                return Ok(Ending::ReaderClosed);
+            }
+            Err(error) => return Err(ReceiveError::Stdout(error)),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The standard streams, without the buffers of the standard library: those would hold back what
-//! is no whole line.
+//! The standard streams, without the line buffers of the standard library.
 
 use std::io;
 
@@ -15,14 +14,14 @@ pub(super) fn output() -> io::Result<File> {
     crate::output::stdout::file().map(File::from_std)
 }
 
-/// Lets whoever reads standard output see its end, once the stream of [`output`] is dropped.
+/// Lets the reader of standard output see its end, once the stream of [`output`] is dropped.
 pub(super) fn close_output() {
-    // A descriptor that is really closed would be the next file's that opens.
+    // The next file to be opened would reuse a closed descriptor.
     let closed = std::fs::File::options()
         .write(true)
         .open("/dev/null")
         .and_then(|null| Ok(rustix::stdio::dup2_stdout(null)?));
     if let Err(error) = closed {
-        tracing::debug!(%error, "standard output stays open to the end");
+        tracing::debug!(%error, "standard output stays open");
     }
 }

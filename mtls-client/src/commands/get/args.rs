@@ -1,10 +1,16 @@
-//! Arguments of `get`.
+//! Options of `get`.
 
-use std::path::PathBuf;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use hyper::Method;
 
-use clap::Args;
-
-use crate::args::Shared;
+use super::content::Data;
+use super::fields::{Credentials, FieldOption};
+use super::form::FormField;
+use super::sink::Output;
+use super::template::FormatOption;
+use crate::args::ConnectionArgs;
+use crate::args::input_file::InputFile;
+use crate::args::target::HttpsUrl;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -23,20 +29,22 @@ Examples:
   mtls-client get --policy prefer https://example.org/
       accept a server that does not speak the protocol";
 
-#[derive(Debug, Args)]
-pub(crate) struct Get {
+/// The command `get`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
     /// URL to fetch; several are fetched one after the other, each over a connection of its own
     #[arg(required = true, value_name = "URL")]
-    pub(crate) urls: Vec<String>,
+    pub(crate) urls: Vec<HttpsUrl>,
 
     /// Request method, instead of the one that the other options imply
     #[arg(
         short = 'X',
         long,
         value_name = "METHOD",
+        value_parser = method,
         help_heading = "Request options"
     )]
-    pub(crate) request: Option<String>,
+    pub(crate) request: Option<Method>,
 
     /// Send a HEAD request, and write the response header
     #[arg(short = 'I', long, help_heading = "Request options")]
@@ -52,7 +60,7 @@ pub(crate) struct Get {
         allow_hyphen_values = true,
         help_heading = "Request options"
     )]
-    pub(crate) data: Vec<String>,
+    pub(crate) data: Vec<Data>,
 
     /// HTTP POST data, in which a leading `@` has no special meaning
     #[arg(
@@ -74,13 +82,14 @@ pub(crate) struct Get {
         conflicts_with_all = ["data", "data_raw"],
         help_heading = "Request options"
     )]
-    pub(crate) data_binary: Vec<String>,
+    pub(crate) data_binary: Vec<Data>,
 
     /// Field of a form, sent by POST as multipart/form-data (repeatable)
     ///
-    /// `NAME=@FILE` uploads a file and streams it, `NAME=<FILE` sends its content as a plain field;
-    /// `-` is standard input. `;type=MEDIA/TYPE` and `;filename=NAME` may follow. Quote a content
-    /// that has `;` or `,`: `NAME="a;b"`.
+    /// `NAME=@FILE` uploads a file and streams it, `NAME=@FILE,FILE` several (multipart/mixed), and
+    /// `NAME=<FILE` sends the content of a file as a plain field; `-` is standard input.
+    /// `;type=MEDIA/TYPE` and `;filename=NAME` may follow each. Quote a content that has `;`, and a
+    /// file name that has `;` or `,`: `NAME="a;b"`.
     #[arg(
         short = 'F',
         long,
@@ -88,7 +97,7 @@ pub(crate) struct Get {
         conflicts_with_all = ["data", "data_raw", "data_binary", "upload_file", "head"],
         help_heading = "Request options"
     )]
-    pub(crate) form: Vec<String>,
+    pub(crate) form: Vec<FormField>,
 
     /// Upload FILE by PUT; `-` streams standard input
     ///
@@ -97,10 +106,11 @@ pub(crate) struct Get {
         short = 'T',
         long,
         value_name = "FILE",
+        value_parser = InputFile::parser(),
         conflicts_with_all = ["data", "data_raw", "data_binary", "head"],
         help_heading = "Request options"
     )]
-    pub(crate) upload_file: Option<PathBuf>,
+    pub(crate) upload_file: Option<InputFile>,
 
     /// Add a header field, `NAME: VALUE`; `NAME:` removes a default field (repeatable)
     ///
@@ -113,7 +123,7 @@ pub(crate) struct Get {
         value_name = "FIELD|@FILE",
         help_heading = "Request options"
     )]
-    pub(crate) headers: Vec<String>,
+    pub(crate) headers: Vec<FieldOption>,
 
     /// User name and password for HTTP Basic authentication (RFC 7617)
     ///
@@ -125,7 +135,7 @@ pub(crate) struct Get {
         value_name = "USER:PASSWORD",
         help_heading = "Request options"
     )]
-    pub(crate) user: Option<String>,
+    pub(crate) user: Option<Credentials>,
 
     /// Request gzip, deflate, br or zstd, and write the response decompressed
     #[arg(long, help_heading = "Request options")]
@@ -159,8 +169,14 @@ pub(crate) struct Get {
     /// Write the body to FILE instead of standard output (`-`); FILE is created after the verdict
     ///
     /// Repeatable: the first applies to the first URL, and so on.
-    #[arg(short, long, value_name = "FILE", help_heading = "Output options")]
-    pub(crate) output: Vec<PathBuf>,
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        value_parser = PathBufValueParser::new().map(Output::from),
+        help_heading = "Output options"
+    )]
+    pub(crate) output: Vec<Output>,
 
     /// Write each body to a file named like the end of its URL
     #[arg(
@@ -197,7 +213,7 @@ pub(crate) struct Get {
         allow_hyphen_values = true,
         help_heading = "Output options"
     )]
-    pub(crate) write_out: Option<String>,
+    pub(crate) write_out: Option<FormatOption>,
 
     /// Show no progress bar; without a terminal, and with --silent, there is none anyway
     #[arg(long, help_heading = "Message options")]
@@ -208,5 +224,16 @@ pub(crate) struct Get {
     pub(crate) show_error: bool,
 
     #[command(flatten)]
-    pub(crate) shared: Shared,
+    pub(crate) connection: ConnectionArgs,
+}
+
+fn method(word: &str) -> Result<Method, String> {
+    match word {
+        "CONNECT" => {
+            Err("CONNECT is for proxies; name a proxy with --primary http://HOST:PORT".into())
+        }
+        word => word
+            .parse()
+            .map_err(|_| format!("`{word}` is not a method")),
+    }
 }

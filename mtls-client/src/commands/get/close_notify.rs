@@ -1,4 +1,4 @@
-//! A TLS stream that ends with close_notify, whatever ends the exchange (RFC 8446, section 6.1).
+//! A TLS stream that always ends with close_notify (RFC 8446, section 6.1).
 
 use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// Sends close_notify when it is dropped, as far as the socket takes it without waiting.
+/// Sends close_notify on drop, if the socket accepts it without waiting.
 pub(super) struct CloseNotify(pub(super) TlsStream<TcpStream>);
 
 impl Drop for CloseNotify {

@@ -1,5 +1,4 @@
-//! A response's body in pieces, and the content codings of `--compressed` undone (RFC 9110,
-//! section 8.4.1).
+//! The body of a response, and the decoders of `--compressed` (RFC 9110, section 8.4.1).
 
 use std::io;
 use std::sync::Arc;
@@ -18,20 +17,20 @@ use tokio::io::{AsyncBufReadExt, AsyncRead};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::args::target::HttpsUrl;
-use crate::connect::failure::Failure;
 use crate::exit::Exit;
+use crate::failure::Failure;
 
-/// How many codings of one response are undone at most, as curl.
-const MOST_CODINGS: usize = 5;
+/// The maximum number of codings of one response, as in curl.
+const MAX_CODINGS: usize = 5;
 
 /// The largest window of a Zstandard frame, as a power of two: 8 MiB (RFC 9659, section 3).
 const ZSTD_WINDOW: u32 = 23;
 
-/// A body, piece by piece. An error that holds a [`BrokenOff`] is the transfer's, any other the
+/// A body as a stream. An error that holds an [`Incomplete`] is the transfer's, any other the
 /// decoder's.
 pub(super) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
-/// How many bytes of a body have come over the wire.
+/// The number of bytes received of an encoded body.
 #[derive(Clone, Default)]
 pub(super) struct Received(Arc<AtomicU64>);
 
@@ -41,20 +40,19 @@ impl Received {
     }
 }
 
-/// The body broke off; hyper does not take every such end for an error.
+/// The body ended early, which is not always an error for hyper.
 #[derive(Debug)]
-pub(super) struct BrokenOff(pub(super) Option<hyper::Error>);
+pub(super) struct Incomplete(pub(super) Option<hyper::Error>);
 
-impl std::fmt::Display for BrokenOff {
+impl std::fmt::Display for Incomplete {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the body broke off")
+        f.write_str("the body ended early")
     }
 }
 
-impl std::error::Error for BrokenOff {}
+impl std::error::Error for Incomplete {}
 
-/// The pieces as they come over the wire. `is_whole` decides whether a body that has ended so is
-/// complete.
+/// The pieces as received. `is_whole` decides whether a body without a known length is complete.
 pub(super) fn pieces(
     body: Incoming,
     received: Received,
@@ -66,7 +64,7 @@ pub(super) fn pieces(
         let is_whole = Arc::clone(&is_whole);
         async move {
             while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| broken_off(Some(error)))?;
+                let frame = frame.map_err(|error| incomplete(Some(error)))?;
                 if let Ok(data) = frame.into_data() {
                     received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
                     return Ok(Some((data, body)));
@@ -79,15 +77,15 @@ pub(super) fn pieces(
             if whole {
                 Ok(None)
             } else {
-                Err(broken_off(None))
+                Err(incomplete(None))
             }
         }
     };
     stream::try_unfold(body, next).boxed()
 }
 
-fn broken_off(error: Option<hyper::Error>) -> io::Error {
-    io::Error::other(BrokenOff(error))
+fn incomplete(error: Option<hyper::Error>) -> io::Error {
+    io::Error::other(Incomplete(error))
 }
 
 /// The content codings of a response, in the order in which they were applied.
@@ -115,13 +113,13 @@ impl Codings {
                 codings.extend(Coding::of(name)?);
             }
         }
-        match codings.len() > MOST_CODINGS {
-            true => Err(format!("more than {MOST_CODINGS} content codings")),
+        match codings.len() > MAX_CODINGS {
+            true => Err(format!("more than {MAX_CODINGS} content codings")),
             false => Ok(Self(codings)),
         }
     }
 
-    /// Undoes them.
+    /// The decoded body.
     pub(super) fn decoded(self, body: Pieces) -> Pieces {
         self.0
             .into_iter()
@@ -145,7 +143,7 @@ impl Coding {
     fn decoded(self, body: Pieces) -> Pieces {
         let reader = async move {
             let mut body = StreamReader::new(body);
-            // A body that is empty has not been coded.
+            // An empty body is not encoded.
             let first = body.fill_buf().await?.first().copied();
             let decoder = first.map(|first| ReaderStream::new(self.decoder(first, body)));
             Ok::<_, io::Error>(stream::iter(decoder).flatten())
@@ -164,7 +162,7 @@ impl Coding {
                 decoder.multiple_members(true);
                 Box::new(decoder)
             }
-            // Some servers leave out zlib's header (RFC 9110, section 8.4.1.2), whose first byte
+            // Some servers omit zlib's header (RFC 9110, section 8.4.1.2), whose first byte
             // names the method 8 (RFC 1950, section 2.2).
             Self::Deflate if first & 0x0f == 8 => Box::new(ZlibDecoder::new(body)),
             Self::Deflate => Box::new(DeflateDecoder::new(body)),
@@ -177,10 +175,10 @@ impl Coding {
     }
 }
 
-/// A coding that is unknown, or content that does not fit it.
+/// The failure for an unknown coding, or content that is not in it.
 pub(super) fn undecodable(url: &HttpsUrl, reason: &dyn std::fmt::Display) -> Failure {
     let message = format!(
-        "the response from {} cannot be decompressed: {reason}. Leave --compressed away.",
+        "the response from {} cannot be decompressed: {reason}; omit --compressed",
         url.endpoint()
     );
     Failure::new(Exit::ContentCoding, "bad-content-coding", message)

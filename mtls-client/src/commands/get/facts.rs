@@ -1,4 +1,4 @@
-//! What is known of a transfer, for `--write-out`.
+//! The facts about a transfer, for `--write-out`.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use mtls_core::{PathRole, Verdict};
 use super::payload::Watch;
 use crate::exit::Exit;
 
-/// The facts of one transfer, redirects and all. Times count from its start, as curl's do; what
-/// did not come about is zero or empty.
+/// The facts about one transfer and its redirects. Times are relative to its start, as in curl; a
+/// missing fact is zero or empty.
 #[derive(Clone)]
 pub(super) struct Facts {
-    /// Of the last response; 0 where there is none.
+    /// The status of the last response, or 0.
     pub(super) status: u16,
     pub(super) method: String,
     pub(super) url: String,
     pub(super) url_effective: String,
-    /// Where the last response would lead.
+    /// The target of the last response if it is a redirect.
     pub(super) redirect_url: String,
     pub(super) redirects: usize,
     pub(super) http_version: &'static str,
@@ -28,9 +28,9 @@ pub(super) struct Facts {
     pub(super) upload: Watch,
     pub(super) connected: Duration,
     pub(super) tls: Duration,
-    pub(super) decided: Duration,
-    pub(super) asked: Duration,
-    pub(super) answered: Duration,
+    pub(super) verdict_time: Duration,
+    pub(super) request_sent: Duration,
+    pub(super) first_byte: Duration,
     pub(super) redirected: Duration,
     pub(super) total: Duration,
     pub(super) remote: Option<SocketAddr>,
@@ -39,7 +39,7 @@ pub(super) struct Facts {
     pub(super) exit: Exit,
     pub(super) error: String,
     pub(super) number: usize,
-    /// `error` where it did not come to one, as in the JSON record.
+    /// `error` without a verdict, as in the JSON record.
     pub(super) verdict: &'static str,
     pub(super) reason: &'static str,
     pub(super) binding: &'static str,
@@ -49,12 +49,12 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Takes what a connection that began at `start` came to.
-    pub(super) fn take_verdict(&mut self, start: Duration, verdict: &Verdict) {
+    /// Records the verdict on a connection that started at `start`.
+    pub(super) fn record_verdict(&mut self, start: Duration, verdict: &Verdict) {
         let at = |time: Option<Duration>| time.map_or(Duration::ZERO, |time| start + time);
         self.connected = at(verdict.times.connected);
         self.tls = at(verdict.times.tls);
-        self.decided = at(verdict.times.verdict);
+        self.verdict_time = at(verdict.times.verdict);
         self.verdict = verdict.outcome.as_str();
         self.reason = verdict.outcome.reason().unwrap_or_default();
         self.binding = verdict.binding().map_or("", |binding| binding.as_str());
@@ -67,8 +67,8 @@ impl Facts {
         }
     }
 
-    /// Forgets a transfer that is repeated, but not an interception.
-    pub(super) fn repeat(&mut self) {
+    /// Resets the facts before a retry, except an interception.
+    pub(super) fn reset_for_retry(&mut self) {
         let exit = match self.exit {
             Exit::Interception => Exit::Interception,
             _ => Exit::Success,
@@ -82,8 +82,8 @@ impl Facts {
         };
     }
 
-    /// Forgets what belongs to the response before.
-    pub(super) fn next_hop(&mut self, now: Duration) {
+    /// Resets the facts about the previous response, after a redirect.
+    pub(super) fn reset_for_redirect(&mut self, now: Duration) {
         *self = Self {
             method: std::mem::take(&mut self.method),
             url: std::mem::take(&mut self.url),
@@ -100,14 +100,14 @@ impl Facts {
         self.upload.sent()
     }
 
-    /// The value of a field of the last response; several are joined.
+    /// The value of a field of the last response; several values are joined.
     pub(super) fn field(&self, name: &str) -> String {
         let values = self.fields.get_all(name).iter();
         let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
         values.collect::<Vec<_>>().join(", ")
     }
 
-    /// Bytes in a second, on average.
+    /// The average speed, in bytes per second.
     pub(super) fn speed(&self, bytes: u64) -> String {
         let seconds = self.total.as_secs_f64();
         let speed = if seconds > 0.0 {
@@ -135,9 +135,9 @@ impl Default for Facts {
             upload: Watch::default(),
             connected: Duration::ZERO,
             tls: Duration::ZERO,
-            decided: Duration::ZERO,
-            asked: Duration::ZERO,
-            answered: Duration::ZERO,
+            verdict_time: Duration::ZERO,
+            request_sent: Duration::ZERO,
+            first_byte: Duration::ZERO,
             redirected: Duration::ZERO,
             total: Duration::ZERO,
             remote: None,

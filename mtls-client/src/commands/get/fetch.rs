@@ -1,45 +1,45 @@
-//! One page: connections, redirects, and where the answer goes.
+//! The transfer of one page: connections, redirects, retries and output.
 
 use std::io;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hyper::body::{Body, Incoming};
-use hyper::ext::ReasonPhrase;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::LOCATION;
 use hyper::{Response, StatusCode, Version};
 use mtls_core::ClientStream;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::decode::{self, BrokenOff, Codings, Pieces, Received};
+use super::decode::{self, Codings, Incomplete, Pieces, Received};
 use super::facts::Facts;
-use super::http::{self, Exchange, Unanswered};
+use super::fields::Body;
+use super::head;
+use super::http::{self, Exchange, NoResponse};
 use super::payload::{Payload, Upload, Watch};
 use super::progress::Progress;
-use super::redirect::{self, Ask};
-use super::retry::{self, Again, MAX_AGAIN, Retries};
-use super::sink::Sink;
+use super::redirect::{self, Step};
+use super::retry::{self, MAX_RESENDS, Resend, Retries};
+use super::settings::{Get, Page, Show};
+use super::sink::{Output, Sink};
 use crate::args::target::{HttpsUrl, TargetError};
-use crate::commands::get::fields::OfBody;
-use crate::commands::get::settings::{Get, Output, Page, Show};
-use crate::connect::client::{Client, Whose};
-use crate::connect::failure::Failure;
+use crate::connect::client::{Client, SideEndpoint};
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::output::messages::{self, Messages};
 
-/// How many redirects are followed.
+/// The maximum number of redirects.
 const MAX_REDIRECTS: usize = 10;
 
-/// How often a progress bar is told of an upload.
-const GLANCE: Duration = Duration::from_millis(100);
+/// The interval at which the progress of an upload is shown.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A fetch under way, redirects and all.
+/// The transfer of one page.
 pub(super) struct Fetch<'a> {
     command: &'a Get,
     page: &'a Page,
     client: &'a Client<'a>,
-    /// Where a server needs HTTP/1.1 after all.
+    /// For a server that requires HTTP/1.1.
     http1: Option<Client<'a>>,
     messages: Messages<'a>,
     payload: &'a mut Payload,
@@ -51,12 +51,12 @@ pub(super) struct Fetch<'a> {
     facts: Facts,
 }
 
-/// Why a fetch goes no further.
+/// The reason why a transfer ends.
 enum Stop {
-    /// There is no connection, and that has been told.
-    Told,
+    /// There is no connection, and its failure has been reported.
+    Reported,
     Failed(Failure),
-    /// The response has a status that `--retry` covers, and asks for this pause.
+    /// The response has a transient status, and this `Retry-After`.
     Transient(StatusCode, Option<Duration>),
 }
 
@@ -98,13 +98,13 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Fetches the page, tells what is to be told, and says how it went: an interception that the
-    /// policy lets pass still decides the exit status.
+    /// Fetches the page and reports failures. An interception decides the exit status even if the
+    /// policy accepts it.
     pub(super) async fn run(mut self, max_time: Option<Duration>, number: usize) -> Facts {
         self.facts.number = number;
         let end = self.follow_with_retries(max_time).await;
         self.progress.end();
-        // What came before a failure is written, as curl does.
+        // Data received before a failure is written, as in curl.
         let written = self.sink.finish().await;
         let end = end.and(written.map_err(Stop::from));
         if let Err(Stop::Failed(failure)) = end {
@@ -116,18 +116,18 @@ impl<'a> Fetch<'a> {
         self.facts
     }
 
-    /// Repeats a transfer that failed in a way that may pass, as `--retry` says. What has been
-    /// written is never written again.
+    /// Fetches the page, and retries transient failures up to `--retry` times, unless output has
+    /// been written.
     async fn follow_with_retries(&mut self, max_time: Option<Duration>) -> Result<(), Stop> {
         loop {
             self.until = max_time.map(|limit| Instant::now() + limit);
             let end = self.follow().await;
             let (reason, retry_after) = match &end {
                 Err(Stop::Transient(status, after)) => (format!("HTTP status {status}"), *after),
-                Err(Stop::Failed(failure)) if retry::may_pass(failure.exit) => {
+                Err(Stop::Failed(failure)) if retry::is_transient_failure(failure.exit) => {
                     (failure.message.clone(), None)
                 }
-                Err(Stop::Told) if retry::may_pass(self.facts.exit) => {
+                Err(Stop::Reported) if retry::is_transient_failure(self.facts.exit) => {
                     (self.facts.error.clone(), None)
                 }
                 _ => return end,
@@ -136,21 +136,21 @@ impl<'a> Fetch<'a> {
                 return end;
             }
             let pause = self.retries.next(retry_after);
-            self.messages.note_retry(&reason, pause);
+            self.messages.retry(&reason, pause);
             sleep(pause).await;
-            self.facts.repeat();
+            self.facts.reset_for_retry();
         }
     }
 
     async fn follow(&mut self) -> Result<(), Stop> {
         let mut url = self.page.url.clone();
-        let mut ask = Ask {
+        let mut step = Step {
             method: self.command.method.clone(),
             with_body: true,
         };
         loop {
-            let exchange = self.ask(&url, &ask).await?;
-            self.note_head(&url, &exchange.response);
+            let exchange = self.request(&url, &step).await?;
+            self.record_head(&url, &exchange.response);
             let Some(next) = self.redirect(&url, &exchange.response)? else {
                 return self.deliver(&url, exchange).await;
             };
@@ -158,90 +158,92 @@ impl<'a> Fetch<'a> {
             if self.facts.redirects == MAX_REDIRECTS {
                 return Err(too_many_redirects(&next).into());
             }
-            ask = ask.redirected(exchange.response.status());
+            step = step.redirected(exchange.response.status());
             url = next;
             let exit = self.facts.exit;
-            self.facts.next_hop(self.started.elapsed());
+            self.facts.reset_for_redirect(self.started.elapsed());
             self.facts.exit = exit;
         }
     }
 
-    /// Connects, verifies, and sends the request; again while the server has not processed it.
-    async fn ask(&mut self, url: &HttpsUrl, ask: &Ask) -> Result<Exchange, Stop> {
+    /// Connects, verifies, and sends the request; again if the server has not processed it.
+    async fn request(&mut self, url: &HttpsUrl, step: &Step) -> Result<Exchange, Stop> {
         let mut tries = 0;
         loop {
-            let unanswered = match self.ask_once(url, ask).await? {
+            let NoResponse { failure, resend } = match self.request_once(url, step).await? {
                 Ok(exchange) => return Ok(exchange),
-                Err(unanswered) => unanswered,
+                Err(no_response) => no_response,
             };
             tries += 1;
-            match unanswered.again {
-                Some(again) if tries <= MAX_AGAIN => {
-                    tracing::debug!(?again, "request sent again");
-                    if again == Again::Http1 && self.http1.is_none() {
+            match resend {
+                Some(resend) if tries <= MAX_RESENDS => {
+                    tracing::debug!(?resend, "request sent again");
+                    if resend == Resend::Http1 && self.http1.is_none() {
                         self.http1 = Some(self.client.http1_only()?);
                     }
                 }
-                _ => return Err(unanswered.failure.into()),
+                _ => return Err(failure.into()),
             }
         }
     }
 
-    async fn ask_once(
+    async fn request_once(
         &mut self,
         url: &HttpsUrl,
-        ask: &Ask,
-    ) -> Result<Result<Exchange, Unanswered>, Stop> {
+        step: &Step,
+    ) -> Result<Result<Exchange, NoResponse>, Stop> {
         let first = url.endpoint() == self.page.url.endpoint();
         self.facts.url_effective = url.to_string();
-        self.facts.method = ask.method.to_string();
-        let upload = self.upload(ask)?;
+        self.facts.method = step.method.to_string();
+        let upload = self.upload(step)?;
         let stream = self.connect(url).await?;
-        self.facts.asked = self.started.elapsed();
+        self.facts.request_sent = self.started.elapsed();
         self.facts.upload = upload.watch();
-        let body = match ask.with_body {
-            true => OfBody::Typed(self.command.payload.content_type.as_ref()),
-            false => OfBody::Dropped,
+        let body = match step.with_body {
+            true => Body::Sent(self.command.content.content_type.as_ref()),
+            false => Body::Dropped,
         };
         let fields = self.command.fields.for_request(first, body);
-        let asking = http::ask(stream, url, ask.method.clone(), fields, upload);
-        let asking = watched(asking, &self.facts.upload, &mut self.progress);
-        let answer = in_time(self.until, url, asking).await;
+        let exchange = http::send(stream, url, step.method.clone(), fields, upload);
+        let exchange = with_progress(exchange, &self.facts.upload, &mut self.progress);
+        let result = in_time(self.until, url, exchange).await;
         self.progress.end();
-        self.facts.answered = self.started.elapsed();
-        Ok(answer?)
+        self.facts.first_byte = self.started.elapsed();
+        Ok(result?)
     }
 
     async fn connect(&mut self, url: &HttpsUrl) -> Result<ClientStream<TcpStream>, Stop> {
         let start = self.started.elapsed();
-        let whose = match self.command.pages.first() {
-            Some(page) if page.url.endpoint() == url.endpoint() => Whose::First,
-            _ => Whose::Another,
+        let side_endpoint = match self.command.pages.first() {
+            Some(page) if page.url.endpoint() == url.endpoint() => SideEndpoint::Configured,
+            _ => SideEndpoint::Target,
         };
         let client = self.http1.as_ref().unwrap_or(self.client);
-        let (attempt, stream) = client.connect(url.endpoint(), whose, self.until).await;
+        let (attempt, stream) = client
+            .connect(url.endpoint(), side_endpoint, self.until)
+            .await;
         let facts = &mut self.facts;
         facts.exit = facts.exit.or_worse(attempt.exit());
         if let Some(verdict) = &attempt.verdict {
-            facts.take_verdict(start, verdict);
+            facts.record_verdict(start, verdict);
         }
         if let Some(failure) = &attempt.failure {
             facts.error.clone_from(&failure.message);
             facts.reason = failure.token;
         }
-        self.messages.tell(&attempt)?;
-        stream.ok_or(Stop::Told)
+        self.messages.result(&attempt)?;
+        stream.ok_or(Stop::Reported)
     }
 
-    /// A body that cannot be sent again is told before there is a connection to send it over.
-    fn upload(&mut self, ask: &Ask) -> Result<Upload, Failure> {
-        match ask.with_body && !self.payload.is_empty() {
+    /// The body of a request. Called before connecting, because a pipe cannot be read again.
+    fn upload(&mut self, step: &Step) -> Result<Upload, Failure> {
+        match step.with_body && !self.payload.is_empty() {
             true => self.payload.upload(),
             false => Ok(Upload::empty()),
         }
     }
 
-    fn note_head(&mut self, url: &HttpsUrl, response: &Response<Incoming>) {
+    fn record_head(&mut self, url: &HttpsUrl, response: &Response<Incoming>) {
         let facts = &mut self.facts;
         facts.status = response.status().as_u16();
         facts.http_version = match response.version() {
@@ -250,7 +252,7 @@ impl<'a> Fetch<'a> {
             _ => "1.1",
         };
         facts.fields = response.headers().clone();
-        facts.heads += head(response).len();
+        facts.heads += head::render(response).len();
         facts.redirect_url = match redirect::target(url, response.status(), response.headers()) {
             Ok(Some(target)) => target.to_string(),
             Ok(None) => String::new(),
@@ -258,7 +260,7 @@ impl<'a> Fetch<'a> {
         };
     }
 
-    /// Where to go next, if anywhere (RFC 9110, section 15.4).
+    /// The target of a redirect to follow (RFC 9110, section 15.4).
     fn redirect(
         &self,
         url: &HttpsUrl,
@@ -271,7 +273,7 @@ impl<'a> Fetch<'a> {
         target.map_err(|error| bad_redirect(url, &error))
     }
 
-    /// Writes the response out.
+    /// Writes the response.
     async fn deliver(&mut self, url: &HttpsUrl, exchange: Exchange) -> Result<(), Stop> {
         let status = exchange.response.status();
         if retry::is_transient(status) && self.retries.are_left() && !self.sink.is_open() {
@@ -303,11 +305,11 @@ impl<'a> Fetch<'a> {
         let mut pieces = self.pieces(url, response, received.clone())?;
         while let Some(piece) = in_time(self.until, url, pieces.next()).await? {
             self.facts.downloaded = received.count();
-            let data = piece.map_err(|error| self.broken(url, error))?;
+            let data = piece.map_err(|error| self.incomplete(url, error))?;
             in_time(self.until, url, self.sink.write(&data)).await??;
             self.progress
                 .show("received", self.facts.downloaded, length);
-            if self.sink.is_left() {
+            if self.sink.is_closed() {
                 break;
             }
         }
@@ -326,8 +328,8 @@ impl<'a> Fetch<'a> {
             false => Ok(Codings::none()),
         };
         let codings = codings.map_err(|reason| decode::undecodable(url, &reason))?;
-        // Over HTTP/2 a server may reset with NO_ERROR what it has answered early (RFC 9113,
-        // section 8.1), and hyper takes that for an end wherever it comes.
+        // An HTTP/2 server that has responded early may reset the stream with NO_ERROR (RFC 9113,
+        // section 8.1). hyper treats that as the end of the body, even before the body is complete.
         let is_h2 = head.version == Version::HTTP_2;
         let upload = self.facts.upload.clone();
         let is_whole =
@@ -336,32 +338,36 @@ impl<'a> Fetch<'a> {
         Ok(codings.decoded(pieces))
     }
 
-    fn broken(&self, url: &HttpsUrl, error: io::Error) -> Failure {
+    fn incomplete(&self, url: &HttpsUrl, error: io::Error) -> Failure {
         if let Some(failure) = self.facts.upload.failure() {
             return failure;
         }
-        match error.downcast::<BrokenOff>() {
-            Ok(BrokenOff(error)) => http::broken_off(url, error.as_ref()),
+        match error.downcast::<Incomplete>() {
+            Ok(Incomplete(error)) => http::partial_response(url, error.as_ref()),
             Err(error) => decode::undecodable(url, &error),
         }
     }
 
-    /// With `--include` and `--head`: as curl does, every hop's.
+    /// Writes the head with `--include` and `--head`: as in curl, of each redirect too.
     async fn write_head(&mut self, response: &Response<Incoming>) -> Result<(), Failure> {
         match self.command.show {
             Show::Body => Ok(()),
-            Show::Head | Show::HeadAndBody => self.sink.write(&head(response)).await,
+            Show::Head | Show::HeadAndBody => self.sink.write(&head::render(response)).await,
         }
     }
 }
 
-/// Shows how far an upload is while the answer is waited for.
-async fn watched<T>(asking: impl Future<Output = T>, watch: &Watch, progress: &mut Progress) -> T {
-    tokio::pin!(asking);
+/// Shows the progress of an upload while the response is awaited.
+async fn with_progress<T>(
+    exchange: impl Future<Output = T>,
+    watch: &Watch,
+    progress: &mut Progress,
+) -> T {
+    tokio::pin!(exchange);
     loop {
         tokio::select! {
-            answer = &mut asking => return answer,
-            () = sleep(GLANCE), if watch.length() != Some(0) => {
+            result = &mut exchange => return result,
+            () = sleep(PROGRESS_INTERVAL), if watch.length() != Some(0) => {
                 progress.show("sent", watch.sent(), watch.length());
             }
         }
@@ -381,54 +387,21 @@ async fn in_time<T>(
     }
 }
 
-fn head(response: &Response<Incoming>) -> Vec<u8> {
-    let status = response.status();
-    let (version, reason) = match response.version() {
-        // It knows no words (RFC 9113, section 8.3.2); curl writes the space all the same.
-        Version::HTTP_2 => ("HTTP/2", &b""[..]),
-        Version::HTTP_10 => ("HTTP/1.0", reason(response)),
-        _ => ("HTTP/1.1", reason(response)),
-    };
-    let mut head = format!("{version} {} ", status.as_str()).into_bytes();
-    head.extend_from_slice(reason);
-    head.extend_from_slice(b"\r\n");
-    for (name, value) in response.headers() {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
-    head
-}
-
-/// The server's own words, of which hyper keeps those that are not the usual ones.
-fn reason(response: &Response<Incoming>) -> &[u8] {
-    match response.extensions().get::<ReasonPhrase>() {
-        Some(phrase) => phrase.as_bytes(),
-        None => response
-            .status()
-            .canonical_reason()
-            .unwrap_or_default()
-            .as_bytes(),
-    }
-}
-
 fn bad_redirect(url: &HttpsUrl, error: &TargetError) -> Failure {
     let message = format!(
-        "{url} redirects to what cannot be followed: {error}. Without --location the answer \
-         itself is shown."
+        "could not follow the redirect from {url}: {error}; omit --location to see the response"
     );
     Failure::new(Exit::UnsupportedProtocol, "unsupported-redirect", message)
 }
 
 fn too_many_redirects(next: &HttpsUrl) -> Failure {
-    let message = format!("more than {MAX_REDIRECTS} redirects, the last one to {next}.");
+    let message = format!(
+        "could not fetch the page: more than {MAX_REDIRECTS} redirects, the last to {next}"
+    );
     Failure::new(Exit::TooManyRedirects, "too-many-redirects", message)
 }
 
 fn http_status(url: &HttpsUrl, status: StatusCode) -> Failure {
-    let message =
-        format!("{url} answered with HTTP status {status}. Without --fail its body is shown.");
+    let message = format!("{url} returned HTTP status {status}; omit --fail to see the body");
     Failure::new(Exit::HttpStatus, "http-status", message)
 }

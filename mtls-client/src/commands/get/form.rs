@@ -1,11 +1,13 @@
-//! A form as `multipart/form-data` (RFC 7578), as curl's `--form` writes it.
+//! Forms as `multipart/form-data` (RFC 7578), as curl's `--form` sends them.
 
-use std::path::Path;
+use std::fmt;
+use std::str::FromStr;
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 
-use super::settings::{Payload, Piece, Place};
+use super::content::{Content, Piece};
+use crate::args::input_file::InputFile;
 use crate::connect::roots;
 
 /// Media types by the end of a file's name, as curl knows them.
@@ -22,29 +24,93 @@ const MEDIA_TYPES: [(&str, &str); 10] = [
     (".xml", "application/xml"),
 ];
 
-/// The body that these options amount to. Errors show no content.
-pub(super) fn payload(texts: &[String]) -> Result<Payload, String> {
-    let boundary = boundary()?;
-    let mut pieces = Vec::with_capacity(texts.len() * 2 + 1);
-    let mut before = format!("--{boundary}");
-    for text in texts {
-        for part in parse(text)? {
-            pieces.push(Piece::Bytes(format!("{before}{}", part.head()).into()));
-            pieces.push(part.content);
-            before = format!("\r\n--{boundary}");
-        }
-    }
-    pieces.push(Piece::Bytes(format!("{before}--\r\n").into()));
-    let content_type = format!("multipart/form-data; boundary={boundary}");
-    let payload = Payload {
-        pieces,
-        content_type: HeaderValue::try_from(content_type).ok(),
-    };
-    Ok(payload.check()?)
+/// A field of a form: the value of `--form`.
+#[derive(Clone)]
+pub(crate) struct FormField {
+    name: String,
+    content: FieldContent,
 }
 
-/// Random, so that no content contains it.
-fn boundary() -> Result<String, String> {
+#[derive(Clone)]
+enum FieldContent {
+    Single(Part),
+    /// Several files, which curl sends as one part of the type multipart/mixed.
+    Files(Vec<Part>),
+}
+
+/// A content with its parameters.
+#[derive(Clone)]
+struct Part {
+    file_name: Option<String>,
+    media_type: Option<String>,
+    content: Piece,
+}
+
+/// The body of a request with these fields.
+///
+/// # Errors
+/// If standard input would be read twice, or the system has no random bytes.
+pub(super) fn content(fields: &[FormField]) -> Result<Content, &'static str> {
+    let mut form = Multipart::new()?;
+    for field in fields {
+        let disposition = field.disposition();
+        match &field.content {
+            FieldContent::Single(part) => form.add(&disposition, part),
+            FieldContent::Files(parts) => {
+                let mut files = Multipart::new()?;
+                for part in parts {
+                    files.add("attachment", part);
+                }
+                form.add_multipart(&disposition, files);
+            }
+        }
+    }
+    let content_type = format!("multipart/form-data; boundary={}", form.boundary);
+    Content::new(form.end(), HeaderValue::try_from(content_type).ok())
+}
+
+/// A body of several parts (RFC 2046, section 5.1).
+struct Multipart {
+    boundary: String,
+    pieces: Vec<Piece>,
+}
+
+impl Multipart {
+    fn new() -> Result<Self, &'static str> {
+        Ok(Self {
+            boundary: boundary()?,
+            pieces: Vec::new(),
+        })
+    }
+
+    fn add(&mut self, disposition: &str, part: &Part) {
+        self.add_head(&part.head(disposition));
+        self.pieces.push(part.content.clone());
+    }
+
+    fn add_multipart(&mut self, disposition: &str, inner: Self) {
+        self.add_head(&format!(
+            "\r\nContent-Disposition: {disposition}\r\nContent-Type: multipart/mixed; \
+             boundary={}\r\n\r\n",
+            inner.boundary
+        ));
+        self.pieces.extend(inner.end());
+    }
+
+    fn add_head(&mut self, head: &str) {
+        let line_break = if self.pieces.is_empty() { "" } else { "\r\n" };
+        let head = format!("{line_break}--{}{head}", self.boundary);
+        self.pieces.push(Piece::Bytes(head.into()));
+    }
+
+    fn end(mut self) -> Vec<Piece> {
+        self.add_head("--\r\n");
+        self.pieces
+    }
+}
+
+/// A random boundary, so that no content contains it.
+fn boundary() -> Result<String, &'static str> {
     let mut random = [0; 16];
     roots::provider()
         .secure_random
@@ -56,70 +122,109 @@ fn boundary() -> Result<String, String> {
     ))
 }
 
-/// A part of the body.
-struct Part {
-    name: String,
-    file_name: Option<String>,
-    media_type: Option<String>,
-    content: Piece,
+impl FormField {
+    fn disposition(&self) -> String {
+        format!("form-data; name=\"{}\"", escaped(&self.name))
+    }
 }
 
 impl Part {
-    fn head(&self) -> String {
+    fn new(content: Piece, parameters: Parameters) -> Self {
+        Self {
+            file_name: parameters.file_name,
+            media_type: parameters.media_type,
+            content,
+        }
+    }
+
+    /// A file with its name and type, unless parameters set them.
+    fn file(path: &str, parameters: Parameters) -> Self {
+        let path = unquoted(path);
+        let file = InputFile::from(&path);
+        Self {
+            file_name: parameters
+                .file_name
+                .or_else(|| Some(file.file_name().unwrap_or_else(|| path.clone()))),
+            media_type: parameters
+                .media_type
+                .or_else(|| media_type(&path).map(str::to_owned)),
+            content: Piece::Whole(file),
+        }
+    }
+
+    fn head(&self, disposition: &str) -> String {
         let file_name = self.file_name.as_deref().map(escaped);
         let file_name = file_name.map(|name| format!("; filename=\"{name}\""));
         let media_type = self.media_type.as_deref();
         let media_type = media_type.map(|media_type| format!("\r\nContent-Type: {media_type}"));
         format!(
-            "\r\nContent-Disposition: form-data; name=\"{}\"{}{}\r\n\r\n",
-            escaped(&self.name),
+            "\r\nContent-Disposition: {disposition}{}{}\r\n\r\n",
             file_name.unwrap_or_default(),
             media_type.unwrap_or_default(),
         )
     }
 }
 
-/// As browsers and curl do (HTML standard, section 4.10.21.8).
+/// Escapes a name as browsers and curl do (HTML standard, section 4.10.21.8).
 fn escaped(name: &str) -> String {
     name.replace('"', "%22")
         .replace('\r', "%0D")
         .replace('\n', "%0A")
 }
 
-/// Parses `NAME=CONTENT`, `NAME=@FILE[,FILE]…` or `NAME=<FILE`, and the parameters that follow.
-fn parse(text: &str) -> Result<Vec<Part>, String> {
-    let (name, rest) = text
-        .split_once('=')
-        .ok_or("a field without `=`; write `NAME=CONTENT`")?;
-    let wrong = |reason: &str| format!("`{}`: {reason}", name.escape_debug());
-    let mut segments = split(rest, ';').into_iter();
-    let content = segments.next().unwrap_or_default();
-    let parameters = Parameters::parse(segments).map_err(wrong)?;
-    let part = |file_name: Option<String>, media_type: Option<&str>, content| Part {
-        name: name.to_owned(),
-        file_name: parameters.file_name.clone().or(file_name),
-        media_type: parameters
-            .media_type
-            .clone()
-            .or(media_type.map(str::to_owned)),
-        content,
-    };
-    if let Some(files) = content.strip_prefix('@') {
-        let upload = |file: &str| {
-            let path = unquoted(file);
-            let (name, media_type) = (file_name(&path), media_type(&path));
-            part(Some(name), media_type, whole(&path))
-        };
-        return Ok(split(files, ',').into_iter().map(upload).collect());
+/// Parses `NAME=CONTENT`, `NAME=@FILE[,FILE]…` or `NAME=<FILE`; parameters may follow each content
+/// and file. Errors do not repeat the content, which may be secret.
+impl FromStr for FormField {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, content) = text
+            .split_once('=')
+            .ok_or("a field without `=`; write `NAME=CONTENT`")?;
+        let content = FieldContent::parse(content);
+        Ok(Self {
+            name: name.to_owned(),
+            content: content.map_err(|reason| format!("`{}`: {reason}", name.escape_debug()))?,
+        })
     }
-    let content = match content.strip_prefix('<') {
-        Some(file) => whole(&unquoted(file)),
-        None => Piece::Bytes(Bytes::from(unquoted(content))),
-    };
-    Ok(vec![part(None, None, content)])
 }
 
-/// What follows a content.
+impl FieldContent {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let Some(files) = text.strip_prefix('@') else {
+            let (content, parameters) = with_parameters(text)?;
+            let content = match content.strip_prefix('<') {
+                Some(file) => Piece::Whole(InputFile::from(unquoted(file))),
+                None => Piece::Bytes(Bytes::from(unquoted(content))),
+            };
+            return Ok(Self::Single(Part::new(content, parameters)));
+        };
+        let file = |text| with_parameters(text).map(|(path, given)| Part::file(path, given));
+        let mut files = split(files, ',').into_iter().map(file);
+        let first = files.next().ok_or("no file")??;
+        let others = files.collect::<Result<Vec<_>, _>>()?;
+        Ok(match others.is_empty() {
+            true => Self::Single(first),
+            false => Self::Files(std::iter::once(first).chain(others).collect()),
+        })
+    }
+}
+
+/// Without the content, which may be secret.
+impl fmt::Debug for FormField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FormField").field(&self.name).finish()
+    }
+}
+
+/// Splits a content from the parameters that follow it.
+fn with_parameters(text: &str) -> Result<(&str, Parameters), &'static str> {
+    let mut segments = split(text, ';').into_iter();
+    let content = segments.next().unwrap_or_default();
+    Ok((content, Parameters::parse(segments)?))
+}
+
+/// The parameters of a content.
 #[derive(Default)]
 struct Parameters {
     media_type: Option<String>,
@@ -129,7 +234,7 @@ struct Parameters {
 impl Parameters {
     fn parse<'a>(segments: impl Iterator<Item = &'a str>) -> Result<Self, &'static str> {
         let mut parameters = Self::default();
-        // A media type has parameters of its own.
+        // Further segments belong to the media type.
         let mut in_type = false;
         for segment in segments.map(str::trim) {
             if let Some(text) = segment.strip_prefix("type=") {
@@ -142,18 +247,20 @@ impl Parameters {
                 *media_type += ";";
                 *media_type += segment;
             } else {
-                return Err("after `;` comes `type=` or `filename=`; quote a content that has `;`");
+                return Err(
+                    "unknown parameter after `;`; write `type=` or `filename=`, or quote a content that has `;`",
+                );
             }
         }
         let bad = |text: &String| !text.contains('/') || HeaderValue::from_str(text).is_err();
         match parameters.media_type.as_ref().is_some_and(bad) {
-            true => Err("`type=` names no media type; write `type=MEDIA/TYPE`"),
+            true => Err("invalid media type; write `type=MEDIA/TYPE`"),
             false => Ok(parameters),
         }
     }
 }
 
-/// Splits where `separator` is outside of quotes.
+/// Splits at each `separator` outside of quotes.
 fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     let is_separator = |c: char| {
@@ -165,7 +272,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
     text.split(is_separator).collect()
 }
 
-/// Without the quotes, if there are any, and the spaces around it.
+/// Removes the spaces around a text, and its quotes.
 fn unquoted(text: &str) -> String {
     let text = text.trim();
     let inner = text
@@ -188,16 +295,7 @@ fn unquoted(text: &str) -> String {
     out
 }
 
-fn whole(path: &str) -> Piece {
-    Piece::Whole(Place::of(Path::new(path)))
-}
-
-fn file_name(path: &str) -> String {
-    let name = Path::new(path).file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
-/// None for standard input, which has no name.
+/// The media type of a file; `None` for standard input.
 fn media_type(path: &str) -> Option<&'static str> {
     let path = path.to_ascii_lowercase();
     let known = MEDIA_TYPES.iter().find(|(end, _)| path.ends_with(end));
@@ -209,8 +307,16 @@ fn media_type(path: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<FieldContent, String> {
+        text.parse().map(|field: FormField| field.content)
+    }
+
+    fn whole(path: &str) -> Piece {
+        Piece::Whole(InputFile::from(path))
+    }
+
     #[test]
-    fn fields_of_every_form_are_understood() {
+    fn fields_of_every_form_are_parsed() {
         for (text, head, content) in [
             ("x=a b ", "name=\"x\"", "a b"),
             ("x=", "name=\"x\"", ""),
@@ -223,42 +329,54 @@ mod tests {
                 "1",
             ),
         ] {
-            let parts = parse(text).unwrap();
-            let [part] = &parts[..] else {
-                panic!("{text}: {} parts", parts.len());
+            let field: FormField = text.parse().unwrap();
+            let FieldContent::Single(part) = &field.content else {
+                panic!("{text}: several parts");
             };
             let expected = format!("\r\nContent-Disposition: form-data; {head}\r\n\r\n");
-            assert_eq!(part.head(), expected, "{text}");
+            assert_eq!(part.head(&field.disposition()), expected, "{text}");
             assert_eq!(part.content, Piece::Bytes(content.to_owned().into()));
         }
     }
 
     #[test]
     fn files_have_a_name_and_a_type_and_their_content_alone_has_neither() {
-        let parts = parse("f=@dir/a.TXT,\"b,c\"").unwrap();
-        let heads: Vec<_> = parts.iter().map(Part::head).collect();
+        let Ok(FieldContent::Files(parts)) = parse("f=@dir/a.TXT,\"b,c\";filename=d") else {
+            panic!("not several files");
+        };
+        let heads: Vec<_> = parts.iter().map(|part| part.head("x")).collect();
         assert!(
             heads[0].contains("filename=\"a.TXT\"\r\nContent-Type: text/plain\r\n"),
             "{heads:?}"
         );
-        assert!(heads[1].contains("filename=\"b,c\"\r\nContent-Type: application/octet-stream"));
+        assert!(heads[1].contains("filename=\"d\"\r\nContent-Type: application/octet-stream"));
         assert_eq!(parts[1].content, whole("b,c"));
-        let parts = parse("f=<-").unwrap();
-        assert!(!parts[0].head().contains("filename"));
-        assert_eq!(parts[0].content, Piece::Whole(Place::Stdin));
+        let Ok(FieldContent::Single(file)) = parse("f=@\"b,c\"") else {
+            panic!("not one file");
+        };
+        assert!(file.head("x").contains("filename=\"b,c\""));
+        let Ok(FieldContent::Single(part)) = parse("f=<-") else {
+            panic!("not one content");
+        };
+        assert!(!part.head("x").contains("filename"));
+        assert_eq!(part.content, Piece::Whole(InputFile::Stdin));
     }
 
     #[test]
-    fn fields_that_cannot_be_are_refused_without_their_content() {
+    fn invalid_fields_are_refused_without_their_content() {
         for texts in [
             &["secret"][..],
             &["x=secret;secret"],
             &["x=1;type=secret"],
             &["x=1;type=a/b\r\nsecret"],
+            &["x=@a,b;secret"],
             &["a=@-", "b=<-"],
+            &["a=@-,-"],
         ] {
-            let texts: Vec<_> = texts.iter().map(|&text| text.to_owned()).collect();
-            let error = payload(&texts).map(|_| ()).unwrap_err();
+            let fields: Result<Vec<FormField>, String> =
+                texts.iter().map(|text| text.parse()).collect();
+            let content = fields.and_then(|fields| content(&fields).map_err(str::to_owned));
+            let error = content.map(|_| ()).unwrap_err();
             assert!(!error.contains("secret"), "{texts:?}: {error}");
         }
     }

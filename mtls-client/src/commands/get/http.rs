@@ -1,4 +1,4 @@
-//! One request over a verified stream: HTTP/2 or HTTP/1.1, as ALPN says (RFC 9113, RFC 9112).
+//! One request over a verified stream, over HTTP/2 or HTTP/1.1 by ALPN (RFC 9113, RFC 9112).
 
 use std::error::Error;
 use std::io;
@@ -16,57 +16,57 @@ use tokio::task::JoinSet;
 
 use super::close_notify::CloseNotify;
 use super::payload::Upload;
-use super::retry::Again;
+use super::retry::Resend;
 use crate::args::target::HttpsUrl;
-use crate::connect::failure::Failure;
 use crate::exit::Exit;
+use crate::failure::Failure;
 
 /// The longest head of a response, over HTTP/1.1 and HTTP/2.
 const HEAD: HeadLimit = HeadLimit::RESPONSE;
-/// Bytes of a response that wait for the output.
+/// Bytes of a response that may be buffered for the output.
 const HTTP_2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-/// The largest window (RFC 9113, section 6.9.1): with it `h2` never closes the connection because
-/// of short frames that wait (see [`MergeData`]). The window of the only stream bounds the memory.
+/// The largest window (RFC 9113, section 6.9.1), so that `h2` never closes the connection because
+/// of buffered short frames (see [`MergeData`]). The window of the only stream bounds the memory.
 const HTTP_2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// What drives a connection, until this is dropped.
+/// The task of a connection, which ends when this is dropped.
 pub(super) type Connection = JoinSet<hyper::Result<()>>;
 
-/// A response; its connection lives as long as this does.
+/// A response, and the connection of its body.
 pub(super) struct Exchange {
     pub(super) response: Response<Incoming>,
     pub(super) connection: Connection,
 }
 
-/// Why there is no response.
-pub(super) struct Unanswered {
+/// The failure of a request without a response.
+pub(super) struct NoResponse {
     pub(super) failure: Failure,
-    /// How to send the request again, which the server has not processed.
-    pub(super) again: Option<Again>,
+    /// The way to send the request again, if the server has not processed it.
+    pub(super) resend: Option<Resend>,
 }
 
-impl From<Failure> for Unanswered {
+impl From<Failure> for NoResponse {
     fn from(failure: Failure) -> Self {
         Self {
             failure,
-            again: None,
+            resend: None,
         }
     }
 }
 
 /// Sends a request, and waits for the head of the response.
-pub(super) async fn ask(
+pub(super) async fn send(
     stream: ClientStream<TcpStream>,
     url: &HttpsUrl,
     method: Method,
     fields: HeaderMap,
     upload: Upload,
-) -> Result<Exchange, Unanswered> {
+) -> Result<Exchange, NoResponse> {
     let watch = upload.watch();
     let tls = stream.into_inner();
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut tasks = JoinSet::new();
-    let (tls, broken) = KeepReading::new(CloseNotify(tls));
+    let (tls, write_failure) = KeepReading::new(CloseNotify(tls));
     let io = TokioIo::new(tls);
     let form = if is_h2 { Form::Absolute } else { Form::Origin };
     let mut request = request(url, fields, form, upload)?;
@@ -87,10 +87,11 @@ pub(super) async fn ask(
         }),
         Err(error) => {
             let error = cause(error, &mut tasks).await;
-            let again = Again::after(&error);
+            let resend = Resend::after(&error);
             let failure = watch.failure();
-            let failure = failure.unwrap_or_else(|| no_response(url, &error, broken.reason()));
-            Err(Unanswered { failure, again })
+            let failure =
+                failure.unwrap_or_else(|| no_response(url, &error, write_failure.reason()));
+            Err(NoResponse { failure, resend })
         }
     }
 }
@@ -105,12 +106,12 @@ fn too_long(url: &HttpsUrl) -> Failure {
     Failure::new(Exit::Receive, "receive-error", incomplete(url, &reason))
 }
 
-/// Such a request says that it has none (RFC 9110, section 8.6).
+/// Whether a request without a body needs `Content-Length: 0` (RFC 9110, section 8.6).
 fn expects_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// A request that was cancelled does not know why; its connection does.
+/// The cause of a cancelled request is the error of its connection.
 async fn cause(error: hyper::Error, connection: &mut Connection) -> hyper::Error {
     if !error.is_canceled() && !error.is_closed() {
         return error;
@@ -121,10 +122,10 @@ async fn cause(error: hyper::Error, connection: &mut Connection) -> hyper::Error
     }
 }
 
-/// The body of the response broke off.
-pub(super) fn broken_off(url: &HttpsUrl, error: Option<&hyper::Error>) -> Failure {
+/// The failure if the body of the response ended early.
+pub(super) fn partial_response(url: &HttpsUrl, error: Option<&hyper::Error>) -> Failure {
     let Some(error) = error else {
-        let reason = "the server ended it before it was complete";
+        let reason = "the server ended it early";
         return Failure::new(Exit::Partial, "partial-response", incomplete(url, reason));
     };
     let (exit, token) = match Cause::of(error) {
@@ -135,20 +136,20 @@ pub(super) fn broken_off(url: &HttpsUrl, error: Option<&hyper::Error>) -> Failur
     Failure::new(exit, token, incomplete(url, &chain(error)))
 }
 
-fn no_response(url: &HttpsUrl, error: &hyper::Error, broken: Option<&str>) -> Failure {
+fn no_response(url: &HttpsUrl, error: &hyper::Error, write_failure: Option<&str>) -> Failure {
     let reason = chain(error);
-    if wants_a_certificate(&reason) {
+    if requires_certificate(&reason) {
         let message = format!(
-            "{} wants a client certificate: {reason}. Name one with --cert FILE and --key FILE, \
-             or ask the server's operator which it takes.",
+            "{} requires a client certificate: {reason}; name one with --cert FILE and --key FILE, \
+             or ask the server's operator which it accepts",
             url.endpoint()
         );
         return Failure::new(Exit::Receive, "client-certificate-refused", message);
     }
-    if let Some(reason) = broken {
+    if let Some(reason) = write_failure {
         let message = format!(
-            "{} closed the connection before it had taken the whole request: {reason}. It may not \
-             allow that much; ask its operator.",
+            "{} closed the connection before it received the whole request: {reason}; the request \
+             may be too large for the server",
             url.endpoint()
         );
         return Failure::new(Exit::Send, "send-error", message);
@@ -164,20 +165,20 @@ fn no_response(url: &HttpsUrl, error: &hyper::Error, broken: Option<&str>) -> Fa
 
 fn empty_reply(url: &HttpsUrl) -> Failure {
     let message = format!(
-        "{} closed the connection without an answer. Try again, or ask the server's operator.",
+        "{} closed the connection without a response; try again, or ask the server's operator",
         url.endpoint()
     );
     Failure::new(Exit::EmptyReply, "empty-reply", message)
 }
 
-/// What ended an exchange, below what hyper says.
+/// The cause of the end of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
     /// The connection ended, with close_notify or without.
     End,
-    /// An HTTP/2 connection error, of either end's.
+    /// An HTTP/2 connection error of either end.
     GoAway,
-    /// An HTTP/2 stream error, of either end's.
+    /// An HTTP/2 stream error of either end.
     Reset,
     Other,
 }
@@ -185,7 +186,7 @@ enum Cause {
 impl Cause {
     fn of(error: &hyper::Error) -> Self {
         let http2 = find_cause::<h2::Error>(error);
-        // h2 does not name the system's error as its source.
+        // h2 does not return the system's error as its source.
         let system = http2.map_or_else(|| find_cause(error), h2::Error::get_io);
         match (system, http2) {
             (Some(error), _) => Self::of_system(error),
@@ -197,7 +198,7 @@ impl Cause {
         }
     }
 
-    /// A stream of h2's whose connection has ended is a broken pipe.
+    /// h2 reports a broken pipe for a stream whose connection has ended.
     fn of_system(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::End,
@@ -206,9 +207,9 @@ impl Cause {
     }
 }
 
-/// TLS 1.3 servers look at the client's certificate when the client's handshake is over. The alert
-/// is looked for in the words, which is all that HTTP/2 leaves of it.
-fn wants_a_certificate(reason: &str) -> bool {
+/// Whether an alert rejects the client's certificate. TLS 1.3 servers check it after the client has
+/// completed the handshake. HTTP/2 keeps only the text of the alert.
+fn requires_certificate(reason: &str) -> bool {
     use rustls::AlertDescription as Alert;
     [
         Alert::CertificateRequired,
@@ -227,12 +228,12 @@ fn wants_a_certificate(reason: &str) -> bool {
 
 fn incomplete(url: &HttpsUrl, reason: &str) -> String {
     format!(
-        "no complete response from {}: {reason}. Try again, or ask the server's operator.",
+        "no complete response from {}: {reason}; try again, or ask the server's operator",
         url.endpoint()
     )
 }
 
-/// An error with what caused it, each said once.
+/// An error and its causes, without repetitions.
 fn chain(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -265,7 +266,7 @@ async fn over_h1<S: Stream>(
     tasks.spawn(async move {
         let end = connection.await;
         if let Err(error) = &end {
-            tracing::debug!(%error, "the connection ended");
+            tracing::debug!(%error, "connection ended");
         }
         end
     });
@@ -287,14 +288,14 @@ async fn over_h2<S: Stream>(
     tasks.spawn(async move {
         let end = connection.await;
         if let Err(error) = &end {
-            tracing::debug!(%error, "the connection ended");
+            tracing::debug!(%error, "connection ended");
         }
         end
     });
     sender.send_request(request).await
 }
 
-/// How the target of a request is written.
+/// The form of the target of a request.
 enum Form {
     /// RFC 9112, section 3.2.1; the authority is in `Host`.
     Origin,
@@ -312,7 +313,7 @@ fn request(
         Failure::new(
             Exit::Usage,
             "usage",
-            format!("`{url}` cannot be asked for: {error}."),
+            format!("`{url}` cannot be requested: {error}"),
         )
     };
     let authority = match fields.remove(header::HOST) {

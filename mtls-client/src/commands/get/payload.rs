@@ -1,4 +1,4 @@
-//! The body of a request: sent as it is read, and never sooner than somebody asks for it.
+//! The body of a request, which is read as it is sent.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,28 +13,29 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::commands::get::settings::{Piece, Place};
-use crate::connect::failure::Failure;
+use super::content::{Content, Piece};
+use crate::args::input_file::InputFile;
 use crate::exit::Exit;
+use crate::failure::Failure;
 
-/// How much is read at a time.
+/// Bytes that are read at a time.
 const CHUNK: usize = 64 << 10;
 
-/// How much is kept in memory where a file cannot be sent as it is read.
-const MOST_IN_MEMORY: u64 = 16 << 20;
+/// The largest file that is kept in memory because it cannot be streamed.
+const MAX_IN_MEMORY: u64 = 16 << 20;
 
-/// What a request carries, with its files open.
+/// The body of requests, with its files open.
 pub(super) struct Payload {
     sources: Vec<Source>,
-    /// Standard input, or another pipe, has been read.
+    /// Whether a pipe has been read.
     drained: bool,
 }
 
-/// Where a piece of the body comes from.
+/// The source of a piece of the body.
 #[derive(Clone)]
 enum Source {
     Memory(Bytes),
-    /// Positions are given with every read, so several bodies can be made of it.
+    /// Read at explicit positions, so that several bodies can share the file.
     Regular {
         file: Arc<File>,
         name: Arc<str>,
@@ -48,9 +49,9 @@ enum Source {
 }
 
 impl Payload {
-    /// Opens the files, so that one that is missing is told before anything is connected.
-    pub(super) fn open(payload: &super::settings::Payload) -> Result<Self, Failure> {
-        let sources = payload.pieces.iter().map(open);
+    /// Opens the files, so that a missing one is reported before a connection is made.
+    pub(super) fn open(content: &Content) -> Result<Self, Failure> {
+        let sources = content.pieces.iter().map(open);
         Ok(Self {
             sources: sources.collect::<Result<_, _>>()?,
             drained: false,
@@ -61,10 +62,10 @@ impl Payload {
         self.sources.is_empty()
     }
 
-    /// The body for one request, from its beginning.
+    /// The body of one request, from its start.
     ///
     /// # Errors
-    /// A pipe has been read already, so there is no beginning any more.
+    /// If it contains a pipe that has been read already.
     pub(super) fn upload(&mut self) -> Result<Upload, Failure> {
         let pipe = self.sources.iter().find_map(|source| match source {
             Source::Pipe { name, .. } => Some(name),
@@ -80,16 +81,16 @@ impl Payload {
     }
 }
 
-/// A body under way.
+/// The body of one request.
 pub(super) struct Upload {
     sources: VecDeque<Source>,
     reading: Option<JoinHandle<io::Result<Vec<u8>>>>,
-    /// How many bytes are still to come, where that is known.
+    /// The number of bytes left, if known.
     left: Option<u64>,
     watch: Watch,
 }
 
-/// What can be seen of a body while it is sent.
+/// The progress of a body, and its failure.
 #[derive(Clone, Default)]
 pub(super) struct Watch {
     sent: Arc<AtomicU64>,
@@ -98,25 +99,25 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// How many bytes have been handed over to be sent.
+    /// The number of bytes that were passed to the connection.
     pub(super) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// How many there are, where that is known.
+    /// The length of the body, if known.
     pub(super) fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// Whether all of it has been handed over.
+    /// Whether the whole body was passed to the connection.
     pub(super) fn is_complete(&self) -> bool {
         self.length == Some(self.sent())
     }
 
-    /// Why it could not be read to its end.
+    /// The failure if the body could not be read.
     pub(super) fn failure(&self) -> Option<Failure> {
         let reason = self.error.get()?;
-        let message = format!("could not read what is to be sent: {reason}.");
+        let message = format!("could not read the request body: {reason}");
         Some(Failure::new(Exit::Read, "read-error", message))
     }
 }
@@ -143,7 +144,7 @@ impl Upload {
         self.watch.clone()
     }
 
-    /// What can be had without waiting, or a reading to wait for.
+    /// Returns the next bytes, or starts a read to wait for.
     fn advance(&mut self) -> Option<Bytes> {
         while let Some(source) = self.sources.front_mut() {
             match source {
@@ -169,13 +170,15 @@ impl Upload {
         None
     }
 
-    /// Takes what was read of the first source.
+    /// Handles the result of a read from the first source.
     fn take(&mut self, read: io::Result<Vec<u8>>) -> io::Result<Option<Bytes>> {
         let bytes = Bytes::from(read?);
         match self.sources.front_mut() {
             Some(Source::Regular { start, .. }) => {
                 if bytes.is_empty() {
-                    return Err(io::Error::other("it got shorter while it was sent"));
+                    return Err(io::Error::other(
+                        "the file became shorter during the upload",
+                    ));
                 }
                 *start += bytes.len() as u64;
             }
@@ -257,35 +260,30 @@ impl Source {
 }
 
 fn open(piece: &Piece) -> Result<Source, Failure> {
-    let (place, stripped) = match piece {
+    let (input, stripped) = match piece {
         Piece::Bytes(bytes) => return Ok(Source::Memory(bytes.clone())),
-        Piece::Whole(place) => (place, false),
-        Piece::Stripped(place) => (place, true),
+        Piece::Whole(input) => (input, false),
+        Piece::Stripped(input) => (input, true),
     };
-    let name: Arc<str> = match place {
-        Place::Stdin => "standard input".into(),
-        Place::File(path) => format!("`{}`", path.display()).into(),
-    };
-    source(place, &name, stripped).map_err(|error| {
-        let message = format!(
-            "could not read what is to be sent: {name}: {error}. Nothing was connected; check \
-             the file's name."
-        );
+    let name = Arc::from(input.to_string());
+    source(input, &name, stripped).map_err(|error| {
+        let message =
+            format!("could not read the request body: {name}: {error}; no connection was made");
         Failure::new(Exit::Read, "read-error", message)
     })
 }
 
-fn source(place: &Place, name: &Arc<str>, stripped: bool) -> io::Result<Source> {
-    let file = match place {
-        Place::Stdin => stdin()?,
-        Place::File(path) => File::open(path)?,
+fn source(input: &InputFile, name: &Arc<str>, stripped: bool) -> io::Result<Source> {
+    let file = match input {
+        InputFile::Stdin => stdin()?,
+        InputFile::File(path) => File::open(path)?,
     };
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Err(io::Error::other("it is a directory"));
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
     if stripped {
-        let mut bytes = in_memory(&file, "--data-binary sends it as it is")?;
+        let mut bytes = in_memory(&file, "use --data-binary to stream it")?;
         bytes.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
         return Ok(Source::Memory(bytes.into()));
     }
@@ -293,7 +291,7 @@ fn source(place: &Place, name: &Arc<str>, stripped: bool) -> io::Result<Source> 
         let (file, name) = (Arc::new(file), Arc::clone(name));
         return Ok(Source::Pipe { file, name });
     }
-    // What the kernel makes up as it is read, as in /proc, has no length.
+    // A file that the kernel generates, as in /proc, has the length 0.
     if metadata.len() == 0 {
         let bytes = in_memory(&file, "pass it through a pipe")?;
         return Ok(Source::Memory(bytes.into()));
@@ -309,18 +307,18 @@ fn source(place: &Place, name: &Arc<str>, stripped: bool) -> io::Result<Source> 
     })
 }
 
-/// Another handle on standard input, without the buffer of the standard library's own.
+/// Duplicates the handle of standard input, without the buffer of the standard library.
 fn stdin() -> io::Result<File> {
     let handle = std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?;
     Ok(handle.into())
 }
 
-fn in_memory(file: &File, otherwise: &str) -> io::Result<Vec<u8>> {
+fn in_memory(file: &File, remedy: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(MOST_IN_MEMORY + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > MOST_IN_MEMORY {
+    file.take(MAX_IN_MEMORY + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_IN_MEMORY {
         true => Err(io::Error::other(format!(
-            "it is longer than {MOST_IN_MEMORY} bytes; {otherwise}"
+            "longer than {MAX_IN_MEMORY} bytes; {remedy}"
         ))),
         false => Ok(bytes),
     }
@@ -347,8 +345,8 @@ fn read_at(file: &File, at: u64, most: usize) -> io::Result<Vec<u8>> {
 
 fn cannot_rewind(name: &str) -> Failure {
     let message = format!(
-        "the request would have to be sent again, and {name} can be read only once. Save it to a \
-         file, and send that."
+        "could not send the request again: {name} can be read only once; save it to a file and \
+         send the file"
     );
     Failure::new(Exit::Rewind, "cannot-rewind", message)
 }

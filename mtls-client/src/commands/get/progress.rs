@@ -1,20 +1,20 @@
-//! A progress bar for a transfer that takes long.
+//! The progress bar of a transfer.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::commands::get::settings::Output;
+use super::sink::Output;
 use crate::output::style::Style;
 
-/// A transfer that is done sooner needs no bar.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// The delay before a bar appears.
+const DELAY: Duration = Duration::from_millis(700);
 
-/// How often the bar moves when no bytes do.
+/// The interval of the animation.
 const TICK: Duration = Duration::from_millis(200);
 
-/// The bar of one transfer: for what is sent, then for what comes.
+/// The bar of one transfer: first for the upload, then for the download.
 pub(super) struct Progress {
     wanted: bool,
     since: Instant,
@@ -22,19 +22,19 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// There is none where nobody sees it, nor where it would run through the page itself.
+    /// Shows no bar without a terminal, nor if the page itself goes to the terminal.
     pub(super) fn new(wanted: bool, output: &Output) -> Self {
-        let beside = *output != Output::Stdout || !io::stdout().is_terminal();
+        let separate = *output != Output::Stdout || !io::stdout().is_terminal();
         Self {
-            wanted: wanted && beside && io::stderr().is_terminal(),
+            wanted: wanted && separate && io::stderr().is_terminal(),
             since: Instant::now(),
             bar: None,
         }
     }
 
-    /// `done` bytes of `total` have passed.
+    /// Shows that `done` bytes of `total` have been transferred.
     pub(super) fn show(&mut self, what: &'static str, done: u64, total: Option<u64>) {
-        if !self.wanted || (self.bar.is_none() && self.since.elapsed() < PATIENCE) {
+        if !self.wanted || (self.bar.is_none() && self.since.elapsed() < DELAY) {
             return;
         }
         let since = self.since;
@@ -42,7 +42,7 @@ impl Progress {
         bar.set_position(done);
     }
 
-    /// Leaves the bar as it is, and a new line after it.
+    /// Leaves the finished bar on its line.
     pub(super) fn end(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.set_style(style(bar.length().is_some(), "in {elapsed}"));

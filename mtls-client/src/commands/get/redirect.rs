@@ -1,4 +1,4 @@
-//! Redirects: where they lead to, and the request that follows (RFC 9110, section 15.4).
+//! Redirects: their target, and the request that follows (RFC 9110, section 15.4).
 
 use hyper::header::{HeaderMap, LOCATION};
 use hyper::{Method, StatusCode};
@@ -6,18 +6,18 @@ use percent_encoding::{CONTROLS, percent_encode};
 
 use crate::args::target::{HttpsUrl, TargetError};
 
-/// A method, and whether the request carries the body.
+/// A method, and whether the request has the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct Step {
     pub(super) method: Method,
     pub(super) with_body: bool,
 }
 
-/// Where a response to the request for `from` redirects to. `None` where it is no redirect: with
-/// another status, or with a `Location` that is missing, empty or no URL.
+/// The target of a redirect from `from`. `None` if the response is not a redirect: it has another
+/// status, or a `Location` that is missing, empty or not a URL.
 ///
 /// # Errors
-/// When the target is a URL that cannot be followed.
+/// If the target is a URL that cannot be followed.
 pub(super) fn target(
     from: &HttpsUrl,
     status: StatusCode,
@@ -29,7 +29,7 @@ pub(super) fn target(
     if !is_redirect(status) || location.is_empty() {
         return Ok(None);
     }
-    // Bytes above 127 are in no known encoding, so each one is kept as it is.
+    // The encoding of bytes above 127 is unknown, so each byte is kept.
     let location = percent_encode(location, CONTROLS).to_string();
     match from.join(&location) {
         Ok(target) => Ok(Some(target)),
@@ -42,11 +42,11 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-impl Ask {
-    /// What is asked for at the new place.
+impl Step {
+    /// The request to the target of the redirect.
     pub(super) fn redirected(self, status: StatusCode) -> Self {
         let becomes_get = match status.as_u16() {
-            // As every client does, and curl: RFC 9110, sections 15.4.2 and 15.4.3.
+            // As in curl and browsers: RFC 9110, sections 15.4.2 and 15.4.3.
             301 | 302 => self.method == Method::POST,
             303 => self.method != Method::HEAD,
             _ => false,
@@ -63,12 +63,14 @@ impl Ask {
 
 #[cfg(test)]
 mod tests {
+    use std::str::FromStr;
+
     use super::*;
 
     #[test]
     fn methods_and_bodies_after_a_redirect_are_those_of_the_standard() {
         let table = [
-            // method, status, and what is asked for then: a body only where it says so
+            // method, status, method of the next request, and whether it has the body
             ("GET", 301, "GET", true),
             ("GET", 303, "GET", false),
             ("HEAD", 301, "HEAD", true),
@@ -86,11 +88,11 @@ mod tests {
             ("DELETE", 303, "GET", false),
         ];
         for (method, status, expected, with_body) in table {
-            let ask = Ask {
+            let step = Step {
                 method: method.parse().unwrap(),
                 with_body: true,
             };
-            let next = ask.redirected(StatusCode::from_u16(status).unwrap());
+            let next = step.redirected(StatusCode::from_u16(status).unwrap());
             assert_eq!(
                 (next.method.as_str(), next.with_body),
                 (expected, with_body),
@@ -100,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn other_statuses_send_nobody_elsewhere() {
+    fn other_statuses_are_not_redirects() {
         for status in [200, 201, 300, 304, 305, 306, 309, 400] {
             assert!(!is_redirect(StatusCode::from_u16(status).unwrap()));
         }
     }
 
     fn redirected_to(location: &[u8]) -> Result<Option<String>, TargetError> {
-        let from = HttpsUrl::parse("https://a.test/b/c").unwrap();
+        let from = HttpsUrl::from_str("https://a.test/b/c").unwrap();
         let mut fields = HeaderMap::new();
         fields.insert(LOCATION, location.try_into().unwrap());
         let target = target(&from, StatusCode::FOUND, &fields)?;
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_that_is_empty_or_no_url_is_no_redirect() {
+    fn a_location_that_is_empty_or_not_a_url_is_not_a_redirect() {
         for location in [
             &b""[..],
             b"https://",
@@ -146,7 +148,7 @@ mod tests {
         ] {
             assert_eq!(redirected_to(location), Ok(None), "{location:?}");
         }
-        let from = HttpsUrl::parse("https://a.test/").unwrap();
+        let from = HttpsUrl::from_str("https://a.test/").unwrap();
         assert!(matches!(
             target(&from, StatusCode::FOUND, &HeaderMap::new()),
             Ok(None)

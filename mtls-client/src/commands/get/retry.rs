@@ -1,4 +1,4 @@
-//! When a transfer is repeated.
+//! Retries of requests and transfers.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use mtls_core::http_io::find_cause;
 
 use crate::exit::Exit;
 
-/// How often a request is sent again that the server has not processed.
-pub(super) const MAX_AGAIN: usize = 5;
+/// The maximum number of times that a request is sent again that the server has not processed.
+pub(super) const MAX_RESENDS: usize = 5;
 /// The first pause of `--retry`, and the longest; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// How a request is sent again that the server has not processed.
+/// The way to send a request again that the server has not processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
+pub(super) enum Resend {
     /// Over another connection.
     Same,
-    /// By HTTP/1.1.
+    /// Over HTTP/1.1.
     Http1,
 }
 
-impl Again {
-    /// Whether the server says that it has not processed the request: it refused the stream, or
-    /// the stream is above the last stream ID of a GOAWAY frame (RFC 9113, section 8.7), or it
+impl Resend {
+    /// The way to send the request again, if the server has not processed it: it refused the stream,
+    /// or the stream is above the last stream ID of a GOAWAY frame (RFC 9113, section 8.7), or it
     /// needs HTTP/1.1.
     pub(super) fn after(error: &hyper::Error) -> Option<Self> {
         let error = find_cause::<h2::Error>(error).filter(|error| error.is_remote())?;
@@ -38,7 +38,7 @@ impl Again {
     }
 }
 
-/// What is left of `--retry`.
+/// The retries that `--retry` allows.
 #[derive(Debug)]
 pub(super) struct Retries {
     left: u32,
@@ -53,12 +53,12 @@ impl Retries {
         }
     }
 
-    /// Whether there is another attempt.
+    /// Whether there is another retry.
     pub(super) fn are_left(&self) -> bool {
         self.left > 0
     }
 
-    /// The pause before the next attempt: at least as long as the server asks for.
+    /// The pause before the next attempt: at least the one of `Retry-After`.
     pub(super) fn next(&mut self, retry_after: Option<Duration>) -> Duration {
         self.left = self.left.saturating_sub(1);
         let pause = self.pause.max(retry_after.unwrap_or_default());
@@ -67,7 +67,7 @@ impl Retries {
     }
 }
 
-/// Statuses that may be others the next time; curl's.
+/// Whether curl retries a response with this status.
 pub(super) fn is_transient(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -75,8 +75,8 @@ pub(super) fn is_transient(status: StatusCode) -> bool {
     )
 }
 
-/// Failures that may not come again.
-pub(super) fn may_pass(exit: Exit) -> bool {
+/// Whether curl retries after this failure.
+pub(super) fn is_transient_failure(exit: Exit) -> bool {
     matches!(exit, Exit::TimedOut | Exit::Resolve)
 }
 
@@ -105,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_can_ask_for_a_longer_pause_but_not_for_a_shorter_one() {
+    fn retry_after_makes_a_pause_longer_but_not_shorter() {
         let mut retries = Retries::new(3);
-        let asked = |seconds| Some(Duration::from_secs(seconds));
-        assert_eq!(retries.next(asked(30)).as_secs(), 30);
-        assert_eq!(retries.next(asked(0)).as_secs(), 2);
-        assert_eq!(retries.next(asked(u64::MAX)).as_secs(), 600);
+        let after = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(retries.next(after(30)).as_secs(), 30);
+        assert_eq!(retries.next(after(0)).as_secs(), 2);
+        assert_eq!(retries.next(after(u64::MAX)).as_secs(), 600);
     }
 
     #[test]

@@ -1,16 +1,23 @@
-//! Where a body goes, opened no sooner than there is something to write.
+//! The output of a body, opened when there is something to write.
 
 use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use crate::commands::get::settings::Output;
-use crate::connect::failure::Failure;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::output::stdout;
 
-/// A file or standard output.
+/// The destination of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Stdout,
+    File(PathBuf),
+}
+
+/// A file or standard output, opened on the first write.
 pub(super) struct Sink<'a> {
     output: &'a Output,
     state: State,
@@ -19,8 +26,8 @@ pub(super) struct Sink<'a> {
 enum State {
     NotOpen,
     Open(File),
-    /// The reader of the pipe has left: it has seen enough, and that is no failure.
-    Left,
+    /// The reader has closed the pipe: it has read enough, which is not a failure.
+    Closed,
 }
 
 impl<'a> Sink<'a> {
@@ -31,9 +38,9 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Nobody reads any more, so nothing more need be fetched.
-    pub(super) fn is_left(&self) -> bool {
-        matches!(self.state, State::Left)
+    /// Whether the reader has closed the pipe, so that no more data is needed.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
     }
 
     /// Whether something may have been written.
@@ -41,7 +48,7 @@ impl<'a> Sink<'a> {
         !matches!(self.state, State::NotOpen)
     }
 
-    /// Creates the file if it is not open yet; one that is there is emptied.
+    /// Opens the output if it is not open yet; an existing file is truncated.
     pub(super) async fn open(&mut self) -> Result<(), Failure> {
         if !matches!(self.state, State::NotOpen) {
             return Ok(());
@@ -61,30 +68,30 @@ impl<'a> Sink<'a> {
             Some(writer) => writer.write_all(bytes).await,
             None => Ok(()),
         };
-        self.note(written)
+        self.check(written)
     }
 
-    /// Everything has been written.
+    /// Flushes the output.
     pub(super) async fn finish(&mut self) -> Result<(), Failure> {
         let flushed = match self.writer() {
             Some(writer) => writer.flush().await,
             None => Ok(()),
         };
-        self.note(flushed)
+        self.check(flushed)
     }
 
     fn writer(&mut self) -> Option<&mut File> {
         match &mut self.state {
             State::Open(file) => Some(file),
-            State::NotOpen | State::Left => None,
+            State::NotOpen | State::Closed => None,
         }
     }
 
-    fn note(&mut self, result: io::Result<()>) -> Result<(), Failure> {
+    fn check(&mut self, result: io::Result<()>) -> Result<(), Failure> {
         match result {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-                self.state = State::Left;
+                self.state = State::Closed;
                 Ok(())
             }
             Err(error) => Err(self.failed(&error)),
@@ -97,8 +104,18 @@ impl<'a> Sink<'a> {
             Output::File(path) => format!("`{}`", path.display()),
         };
         let message = format!(
-            "could not write the response to {place}: {error}. Choose another file with --output."
+            "could not write the response to {place}: {error}; choose another file with --output"
         );
         Failure::new(Exit::Write, "write-error", message)
+    }
+}
+
+/// `-` is standard output.
+impl From<PathBuf> for Output {
+    fn from(path: PathBuf) -> Self {
+        match path.as_os_str() == "-" {
+            true => Self::Stdout,
+            false => Self::File(path),
+        }
     }
 }

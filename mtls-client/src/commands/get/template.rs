@@ -1,10 +1,24 @@
-//! `--write-out`: what it asks for.
+//! The format of `--write-out`.
 
 use std::fmt;
+use std::str::FromStr;
 
 use hyper::header::HeaderName;
 
-/// What `--write-out` writes.
+use crate::args::input_file::InputFile;
+use crate::failure::Failure;
+
+/// The largest file with a format, in bytes.
+const MAX_FORMAT: u64 = 64 << 10;
+
+/// The value of `--write-out`: a format, or a file with one.
+#[derive(Clone, Debug)]
+pub(crate) enum FormatOption {
+    Format(Template),
+    File(InputFile),
+}
+
+/// A format of `--write-out`, parsed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Template {
     pieces: Vec<TemplatePiece>,
@@ -12,42 +26,42 @@ pub(crate) struct Template {
 
 /// A piece of a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TemplatePiece {
+pub(super) enum TemplatePiece {
     Text(String),
-    Fact(Fact),
+    Variable(Variable),
     Field(HeaderName),
     To(Stream),
 }
 
-/// Where what follows goes.
+/// The stream of the pieces that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(super) enum Stream {
     Stdout,
     Stderr,
 }
 
-/// Why a text is no template.
+/// The reason why a text is not a format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TemplateError {
     Unknown(String),
     Unclosed(String),
-    NoField(String),
+    NotAField(String),
 }
 
-/// Names each fact once.
-macro_rules! facts {
+/// Defines the variables with their names.
+macro_rules! variables {
     ($($variant:ident $name:literal;)*) => {
-        /// What can be asked for by name.
+        /// A variable of a format.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Fact { $($variant,)* }
+        pub(super) enum Variable { $($variant,)* }
 
-        impl Fact {
-            pub(crate) const ALL: &[(&str, Self)] = &[$(($name, Self::$variant),)*];
+        impl Variable {
+            pub(super) const ALL: &[(&str, Self)] = &[$(($name, Self::$variant),)*];
         }
     };
 }
 
-facts! {
+variables! {
     HttpCode "http_code";
     ResponseCode "response_code";
     Method "method";
@@ -85,9 +99,41 @@ facts! {
     TlsCipher "tls_cipher";
 }
 
+impl FormatOption {
+    /// The format, which a file may contain.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is not a format.
+    pub(super) fn template(&self) -> Result<Template, Failure> {
+        let failure = |reason: fmt::Arguments<'_>| Failure::usage("--write-out", reason);
+        match self {
+            Self::Format(template) => Ok(template.clone()),
+            Self::File(file) => {
+                let text = file
+                    .read_text(MAX_FORMAT)
+                    .map_err(|error| failure(format_args!("could not read {file}: {error}")))?;
+                // As in curl; a format has `\n` and `\r` for line breaks.
+                Template::parse(&text.replace(['\r', '\n'], ""))
+                    .map_err(|error| failure(format_args!("{file}: {error}")))
+            }
+        }
+    }
+}
+
+impl FromStr for FormatOption {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        match text.strip_prefix('@') {
+            Some(file) => Ok(Self::File(file.into())),
+            None => Template::parse(text).map(Self::Format),
+        }
+    }
+}
+
 impl Template {
-    /// Takes `%{NAME}`, `%header{NAME}`, `%{stdout}`, `%{stderr}`, `%%`, `\n`, `\r` and `\t`.
-    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
+    /// Parses `%{NAME}`, `%header{NAME}`, `%{stdout}`, `%{stderr}`, `%%`, `\n`, `\r` and `\t`.
+    pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parser = Parser::default();
         let mut rest = text;
         while let Some(at) = rest.find(['%', '\\']) {
@@ -100,8 +146,8 @@ impl Template {
         })
     }
 
-    /// In the order of the text.
-    pub(crate) fn pieces(&self) -> &[TemplatePiece] {
+    /// The pieces, in the order of the text.
+    pub(super) fn pieces(&self) -> &[TemplatePiece] {
         &self.pieces
     }
 }
@@ -120,7 +166,7 @@ impl Parser {
         }
     }
 
-    /// Takes what begins with `%` or `\`, and gives back what follows it.
+    /// Parses one piece that starts with `%` or `\`, and returns the rest.
     fn special<'a>(&mut self, text: &'a str) -> Result<&'a str, TemplateError> {
         for (escape, meaning) in [("\\n", "\n"), ("\\r", "\r"), ("\\t", "\t"), ("%%", "%")] {
             if let Some(rest) = text.strip_prefix(escape) {
@@ -137,45 +183,50 @@ impl Parser {
             };
             self.pieces.push(match is_field {
                 true => field(name)?,
-                false => fact(name)?,
+                false => variable(name)?,
             });
             return Ok(rest);
         }
-        // Anything else stands for itself, as it does for curl.
+        // Any other character is literal, as in curl.
         let (first, rest) = text.split_at(1);
         self.literal(first);
         Ok(rest)
     }
 }
 
-fn fact(name: &str) -> Result<TemplatePiece, TemplateError> {
+fn variable(name: &str) -> Result<TemplatePiece, TemplateError> {
     match name {
         "stdout" => return Ok(TemplatePiece::To(Stream::Stdout)),
         "stderr" => return Ok(TemplatePiece::To(Stream::Stderr)),
         _ => {}
     }
-    let found = Fact::ALL.iter().find(|(known, _)| *known == name);
+    let found = Variable::ALL.iter().find(|(known, _)| *known == name);
     found.map_or_else(
         || Err(TemplateError::Unknown(name.to_owned())),
-        |(_, fact)| Ok(TemplatePiece::Fact(*fact)),
+        |(_, variable)| Ok(TemplatePiece::Variable(*variable)),
     )
 }
 
 fn field(name: &str) -> Result<TemplatePiece, TemplateError> {
     let parsed = name.parse().map(TemplatePiece::Field);
-    parsed.map_err(|_| TemplateError::NoField(name.to_owned()))
+    parsed.map_err(|_| TemplateError::NotAField(name.to_owned()))
 }
+
+impl std::error::Error for TemplateError {}
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                let names: Vec<_> = Fact::ALL.iter().map(|(name, _)| *name).collect();
+                let names: Vec<_> = Variable::ALL.iter().map(|(name, _)| *name).collect();
                 let names = names.join(", ");
-                write!(f, "`%{{{name}}}` is unknown; there are {names}")
+                write!(
+                    f,
+                    "`%{{{name}}}` is not a variable; the variables are {names}"
+                )
             }
-            Self::Unclosed(text) => write!(f, "`{text}` has no `}}`; a plain `%` is `%%`"),
-            Self::NoField(name) => write!(f, "`{name}` is not a field name"),
+            Self::Unclosed(text) => write!(f, "`{text}` has no `}}`; write `%%` for a literal `%`"),
+            Self::NotAField(name) => write!(f, "`{name}` is not a field name"),
         }
     }
 }
@@ -185,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unknown_is_refused_with_what_is_known() {
+    fn unknown_variables_are_refused_with_the_known_ones() {
         for (template, expected) in [
             ("%{time_namelookup}", "time_connect"),
             ("%{}", "http_code"),

@@ -1,71 +1,71 @@
-//! `--write-out`: facts about a transfer, in the caller's words.
+//! `--write-out`: the facts about a transfer in a format.
 
-use crate::commands::get::template::{Fact, Stream, Template, TemplatePiece};
+use super::template::{Stream, Template, TemplatePiece, Variable};
 
 use super::facts::Facts;
 
-/// What is to be written, and where.
-pub(super) fn told(template: &Template, facts: &Facts) -> Vec<(Stream, String)> {
-    let mut told = vec![(Stream::Stdout, String::new())];
+/// Renders the format, as texts for the streams.
+pub(super) fn rendered(template: &Template, facts: &Facts) -> Vec<(Stream, String)> {
+    let mut rendered = vec![(Stream::Stdout, String::new())];
     for piece in template.pieces() {
-        let words = match piece {
+        let text = match piece {
             TemplatePiece::To(stream) => {
-                told.push((*stream, String::new()));
+                rendered.push((*stream, String::new()));
                 continue;
             }
             TemplatePiece::Text(text) => text.clone(),
-            TemplatePiece::Fact(fact) => tell(*fact, facts),
+            TemplatePiece::Variable(variable) => value(*variable, facts),
             TemplatePiece::Field(name) => facts.field(name.as_str()),
         };
-        if let Some((_, text)) = told.last_mut() {
-            text.push_str(&words);
+        if let Some((_, before)) = rendered.last_mut() {
+            before.push_str(&text);
         }
     }
-    told.retain(|(_, text)| !text.is_empty());
-    told
+    rendered.retain(|(_, text)| !text.is_empty());
+    rendered
 }
 
-fn tell(fact: Fact, facts: &Facts) -> String {
-    match fact {
-        Fact::HttpCode => format!("{:03}", facts.status),
-        Fact::ResponseCode => format!("{:03}", facts.status),
-        Fact::Method => facts.method.clone(),
-        Fact::Url => facts.url.clone(),
-        Fact::UrlEffective => facts.url_effective.clone(),
-        Fact::RedirectUrl => facts.redirect_url.clone(),
-        Fact::NumRedirects => facts.redirects.to_string(),
-        Fact::HttpVersion => facts.http_version.to_owned(),
-        Fact::ContentType => facts.field("content-type"),
-        Fact::SizeDownload => facts.downloaded.to_string(),
-        Fact::SizeUpload => facts.uploaded().to_string(),
-        Fact::SizeHeader => facts.heads.to_string(),
-        Fact::SpeedDownload => facts.speed(facts.downloaded),
-        Fact::SpeedUpload => facts.speed(facts.uploaded()),
-        Fact::TimeConnect => seconds(facts.connected),
-        Fact::TimeAppconnect => seconds(facts.tls),
-        Fact::TimeVerdict => seconds(facts.decided),
-        Fact::TimePretransfer => seconds(facts.asked),
-        Fact::TimeStarttransfer => seconds(facts.answered),
-        Fact::TimeRedirect => seconds(facts.redirected),
-        Fact::TimeTotal => seconds(facts.total),
-        Fact::RemoteIp => facts
+fn value(variable: Variable, facts: &Facts) -> String {
+    match variable {
+        Variable::HttpCode => format!("{:03}", facts.status),
+        Variable::ResponseCode => format!("{:03}", facts.status),
+        Variable::Method => facts.method.clone(),
+        Variable::Url => facts.url.clone(),
+        Variable::UrlEffective => facts.url_effective.clone(),
+        Variable::RedirectUrl => facts.redirect_url.clone(),
+        Variable::NumRedirects => facts.redirects.to_string(),
+        Variable::HttpVersion => facts.http_version.to_owned(),
+        Variable::ContentType => facts.field("content-type"),
+        Variable::SizeDownload => facts.downloaded.to_string(),
+        Variable::SizeUpload => facts.uploaded().to_string(),
+        Variable::SizeHeader => facts.heads.to_string(),
+        Variable::SpeedDownload => facts.speed(facts.downloaded),
+        Variable::SpeedUpload => facts.speed(facts.uploaded()),
+        Variable::TimeConnect => seconds(facts.connected),
+        Variable::TimeAppconnect => seconds(facts.tls),
+        Variable::TimeVerdict => seconds(facts.verdict_time),
+        Variable::TimePretransfer => seconds(facts.request_sent),
+        Variable::TimeStarttransfer => seconds(facts.first_byte),
+        Variable::TimeRedirect => seconds(facts.redirected),
+        Variable::TimeTotal => seconds(facts.total),
+        Variable::RemoteIp => facts
             .remote
             .map_or_else(String::new, |at| at.ip().to_string()),
-        Fact::RemotePort => facts.remote.map_or(0, |at| at.port()).to_string(),
-        Fact::LocalIp => facts
+        Variable::RemotePort => facts.remote.map_or(0, |at| at.port()).to_string(),
+        Variable::LocalIp => facts
             .local
             .map_or_else(String::new, |at| at.ip().to_string()),
-        Fact::LocalPort => facts.local.map_or(0, |at| at.port()).to_string(),
-        Fact::FilenameEffective => facts.file.clone(),
-        Fact::Exitcode => facts.exit.code().to_string(),
-        Fact::Errormsg => facts.error.clone(),
-        Fact::Urlnum => facts.number.to_string(),
-        Fact::Verdict => facts.verdict.to_owned(),
-        Fact::Reason => facts.reason.to_owned(),
-        Fact::Binding => facts.binding.to_owned(),
-        Fact::Independence => facts.independence.to_owned(),
-        Fact::TlsVersion => facts.tls_version.clone(),
-        Fact::TlsCipher => facts.tls_cipher.clone(),
+        Variable::LocalPort => facts.local.map_or(0, |at| at.port()).to_string(),
+        Variable::FilenameEffective => facts.file.clone(),
+        Variable::Exitcode => facts.exit.code().to_string(),
+        Variable::Errormsg => facts.error.clone(),
+        Variable::Urlnum => facts.number.to_string(),
+        Variable::Verdict => facts.verdict.to_owned(),
+        Variable::Reason => facts.reason.to_owned(),
+        Variable::Binding => facts.binding.to_owned(),
+        Variable::Independence => facts.independence.to_owned(),
+        Variable::TlsVersion => facts.tls_version.clone(),
+        Variable::TlsCipher => facts.tls_cipher.clone(),
     }
 }
 
@@ -77,17 +77,17 @@ fn seconds(time: std::time::Duration) -> String {
 mod tests {
     use super::*;
 
-    fn told(template: &str) -> Vec<(Stream, String)> {
+    fn texts(template: &str) -> Vec<(Stream, String)> {
         let facts = Facts {
             status: 404,
             verdict: "verified",
             ..Facts::default()
         };
-        super::told(&Template::parse(template).unwrap(), &facts)
+        super::rendered(&Template::parse(template).unwrap(), &facts)
     }
 
     fn plain(template: &str) -> String {
-        match told(template).as_slice() {
+        match texts(template).as_slice() {
             [] => String::new(),
             [(Stream::Stdout, text)] => text.clone(),
             other => panic!("{other:?}"),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_escapes_and_everything_else() {
+    fn variables_escapes_and_literal_text_are_rendered() {
         for (template, expected) in [
             ("", ""),
             ("%{http_code} %{verdict}\\n", "404 verified\n"),
@@ -117,11 +117,11 @@ mod tests {
             (Stream::Stderr, "404".to_owned()),
             (Stream::Stdout, "b".to_owned()),
         ];
-        assert_eq!(told("a%{stderr}%{http_code}%{stdout}b"), expected);
+        assert_eq!(texts("a%{stderr}%{http_code}%{stdout}b"), expected);
     }
 
     #[test]
-    fn every_fact_has_a_name_of_its_own_and_is_in_the_help() {
+    fn every_variable_has_a_unique_name_and_is_in_the_help() {
         use clap::CommandFactory;
 
         let mut command = crate::cli::Cli::command();
@@ -130,14 +130,14 @@ mod tests {
         let words: std::collections::BTreeSet<_> = help
             .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .collect();
-        for (name, fact) in Fact::ALL {
+        for (name, variable) in Variable::ALL {
             assert!(*name == "response_code" || words.contains(name), "{name}");
-            let same = Fact::ALL.iter().filter(|(other, _)| other == name);
+            let same = Variable::ALL.iter().filter(|(other, _)| other == name);
             assert_eq!(same.count(), 1);
             assert!(
                 plain(&format!("%{{{name}}}"))
-                    == super::tell(
-                        *fact,
+                    == super::value(
+                        *variable,
                         &Facts {
                             status: 404,
                             verdict: "verified",

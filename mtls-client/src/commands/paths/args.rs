@@ -1,11 +1,10 @@
-//! Arguments of `paths`.
+//! Options of `paths`.
 
 use std::time::Duration;
 
-use clap::{ArgAction, Args};
+use mtls_core::path::Endpoint;
 
-use crate::args::Shared;
-use crate::args::duration;
+use crate::args::{OutputArgs, PathArgs, TimeArgs, duration, target};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -22,71 +21,48 @@ The exit status is 6, 7 or 28 if the primary path does not reach the target, 111
 --side does not, and 112 if no side verifier greets over it. Paths without --side do not affect
 the exit status. A greeting proves nothing: `check` verifies.";
 
-#[derive(Debug, Args)]
-pub(crate) struct Paths {
+/// The command `paths`.
+#[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("primary", |arg| arg
+        .requires("target")
+        .help("Path to compare the others with")),
+    mut_arg("sides", |arg| arg
+        .requires("target")
+        .help("Side path to test (repeatable) [default: all paths of this machine]")),
+    mut_arg("side_endpoint", |arg| arg
+        .requires("target")
+        .long_help("Address of the side verifier, if it is not the server's own host and port")),
+    mut_arg("resolve", |arg| arg.requires("target")),
+    mut_arg("dns", |arg| arg.requires("target")),
+    mut_arg("connect_timeout", |arg| arg
+        .help("Maximum time for a path to connect [default: 5s]")),
+    mut_arg("max_time", |arg| arg
+        .help("Maximum time for all tests together [default: no limit]")),
+    mut_arg("json", |arg| arg
+        .help("Write the report as one line of JSON to standard output")),
+    mut_arg("verbose", |arg| arg
+        .help("-vv logs events to standard error (or set RUST_LOG)")),
+)]
+pub(crate) struct Args {
     /// Server to test the paths against: HOST, HOST:PORT (default 443) or https URL
-    #[arg(value_name = "TARGET")]
-    pub(crate) target: Option<String>,
+    #[arg(value_name = "TARGET", value_parser = target::parse)]
+    pub(crate) target: Option<Endpoint>,
 
-    /// Path to compare the others with
-    #[arg(
-        long,
-        value_name = "SPEC",
-        default_value = "direct",
-        requires = "target",
-        help_heading = "Path options"
-    )]
-    pub(crate) primary: String,
-
-    /// Side path to test (repeatable) [default: all paths of this machine]
-    #[arg(
-        long = "side",
-        value_name = "SPEC",
-        requires = "target",
-        help_heading = "Path options"
-    )]
-    pub(crate) sides: Vec<String>,
+    #[command(flatten)]
+    pub(crate) paths: PathArgs,
 
     /// Test all paths of this machine, in addition to those of --side
     #[arg(long, requires = "sides", help_heading = "Path options")]
     pub(crate) all: bool,
 
-    /// Address of the side verifier, if it is not the server's own host and port
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        requires = "target",
-        help_heading = "Path options"
-    )]
-    pub(crate) side_endpoint: Option<String>,
-
-    /// Use this address for this host and port, on every path (repeatable)
-    ///
-    /// A path whose source is of the other family skips it.
-    #[arg(
-        long,
-        value_name = "HOST:PORT:ADDR",
-        requires = "target",
-        help_heading = "Path options"
-    )]
-    pub(crate) resolve: Vec<String>,
-
-    /// Resolve names with this nameserver instead of the system's (repeatable: the next is used if
-    /// one does not answer)
-    ///
-    /// ADDR and PATH as with `check`.
-    #[arg(
-        long,
-        value_name = "[PATH=]ADDR",
-        requires = "target",
-        help_heading = "Path options"
-    )]
-    pub(crate) dns: Vec<String>,
-
     /// Exit with 111 if a path of --side is not independent of the primary path; without --side,
     /// if no path is independent of it
     #[arg(long, requires = "target", help_heading = "Path options")]
     pub(crate) require_independent: bool,
+
+    #[command(flatten)]
+    pub(crate) times: TimeArgs,
 
     /// Maximum time for the greeting of a side verifier
     #[arg(
@@ -95,51 +71,6 @@ pub(crate) struct Paths {
     )]
     pub(crate) deadline: Duration,
 
-    /// Maximum time for a path to connect [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Timeouts")]
-    pub(crate) connect_timeout: Option<Duration>,
-
-    /// Maximum time for all tests together [default: no limit]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse, help_heading = "Timeouts")]
-    pub(crate) max_time: Option<Duration>,
-
-    /// Write the report as one line of JSON to standard output
-    #[arg(long, help_heading = "Message options")]
-    pub(crate) json: bool,
-
-    /// Suppress warnings on standard error, but not errors
-    #[arg(short, long, help_heading = "Message options")]
-    pub(crate) silent: bool,
-
-    /// -vv logs events to standard error (or set RUST_LOG)
-    #[arg(short, long, action = ArgAction::Count, help_heading = "Message options")]
-    pub(crate) verbose: u8,
-}
-
-impl Paths {
-    /// The options in the form that the other commands share.
-    pub(crate) fn shared(&self) -> Shared {
-        Shared {
-            primary: self.primary.clone(),
-            sides: self.sides.clone(),
-            side_endpoint: self.side_endpoint.clone(),
-            resolve: self.resolve.clone(),
-            dns: self.dns.clone(),
-            policy: "require".into(),
-            require_independent: self.require_independent,
-            deadline: self.deadline,
-            binding: None,
-            evidence_dir: None,
-            cacert: None,
-            system_roots: false,
-            cert: None,
-            key: None,
-            smkex: false,
-            connect_timeout: self.connect_timeout,
-            max_time: self.max_time,
-            json: self.json,
-            silent: self.silent,
-            verbose: self.verbose,
-        }
-    }
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }

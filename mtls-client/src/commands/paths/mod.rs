@@ -1,8 +1,8 @@
-//! The command `paths`: which ways lead out of this machine, and which two of them are two.
+//! The command `paths`: lists the network paths of this machine, tests them, and reports which pairs
+//! are independent.
 
 pub(crate) mod args;
 mod findings;
-pub(crate) mod settings;
 mod text;
 mod trial;
 
@@ -11,40 +11,40 @@ use std::io;
 use mtls_core::path::survey::{Survey, pairs};
 use tokio::time::timeout;
 
+use self::args::Args;
 use self::findings::{Findings, NOT_KNOWN, SCHEMA};
 use self::trial::Trial;
-use crate::commands::paths::settings::Paths;
-use crate::connect::failure::Failure;
-use crate::connect::settings::Settings;
 use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::output::messages;
 use crate::output::style::Style;
-use crate::usage::UsageError;
+use crate::runtime;
 
-/// Looks at the machine, and tries its ways against the target where there is one.
-pub(crate) async fn paths(command: &Paths, settings: &Settings) -> Result<Exit, UsageError> {
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    runtime::block_on(args.output.verbose, paths(args))
+}
+
+/// Reads the interfaces and routes, and tests the paths if there is a target.
+async fn paths(args: Args) -> Result<Exit, Failure> {
+    let output = args.output.clone();
     let survey = Survey::take();
-    let (findings, failures) = match &command.target {
-        None => (untried(survey.map_err(unknown)?)?, Vec::new()),
+    let (findings, failures) = match args.target.clone() {
+        None => (untested(survey.map_err(unavailable)?)?, Vec::new()),
         Some(target) => {
-            let survey = survey.map_err(|error| warn(settings, &error)).ok();
-            let trial = Trial::new(command, settings, target, survey).run();
-            let tried = match settings.max_time {
-                None => Ok(trial.await),
-                Some(limit) => timeout(limit, trial).await,
-            };
-            match tried {
-                Ok(tried) => tried,
-                Err(_) => {
-                    let failure = Failure::max_time(&format!("trying paths to {target}"));
-                    messages::error(&failure);
-                    return Ok(failure.exit);
-                }
+            let survey = survey.map_err(|error| warn(output.silent, &error)).ok();
+            let max_time = args.times.max_time;
+            let activity = format!("testing paths to {target}");
+            let trial = Trial::new(args, target, survey)?.run();
+            match max_time {
+                None => trial.await,
+                Some(limit) => timeout(limit, trial)
+                    .await
+                    .map_err(|_| Failure::max_time(&activity))?,
             }
         }
     };
     let mut worst = Exit::Success;
-    if let Err(failure) = tell(&findings, settings) {
+    if let Err(failure) = write(&findings, output.json) {
         messages::error(&failure);
         worst = failure.exit;
     }
@@ -55,14 +55,14 @@ pub(crate) async fn paths(command: &Paths, settings: &Settings) -> Result<Exit, 
     Ok(worst)
 }
 
-/// What the routes alone tell.
-fn untried(mut survey: Survey) -> Result<Findings, UsageError> {
-    let candidates = survey.candidates(None).map_err(unknown)?;
+/// The findings without a target: from the routes alone.
+fn untested(mut survey: Survey) -> Result<Findings, Failure> {
+    let candidates = survey.candidates(None).map_err(unavailable)?;
     let pairs = pairs(&candidates, &survey.interfaces);
     Ok(Findings {
         schema: SCHEMA,
         interfaces: survey.interfaces,
-        suggestion: findings::suggestion_untried(&pairs),
+        suggestion: findings::untested_suggestion(&pairs),
         candidates,
         target: None,
         paths: Vec::new(),
@@ -71,34 +71,34 @@ fn untried(mut survey: Survey) -> Result<Findings, UsageError> {
     })
 }
 
-fn tell(findings: &Findings, settings: &Settings) -> Result<(), Failure> {
-    let text = match settings.json {
+fn write(findings: &Findings, json: bool) -> Result<(), Failure> {
+    let text = match json {
         true => serde_json::to_string(findings)
             .map(|line| line + "\n")
-            .map_err(|error| unwritten(&error.into()))?,
+            .map_err(|error| not_written(&error.into()))?,
         false => text::text(findings, Style::of(&io::stdout())),
     };
-    messages::print(&text).map_err(|error| unwritten(&error))
+    messages::print(&text).map_err(|error| not_written(&error))
 }
 
-fn unwritten(error: &io::Error) -> Failure {
-    let message = format!("could not write what was found to standard output: {error}.");
+fn not_written(error: &io::Error) -> Failure {
+    let message = format!("could not write the report to standard output: {error}");
     Failure::new(Exit::Write, "write-error", message)
 }
 
-fn unknown(error: io::Error) -> UsageError {
+fn unavailable(error: io::Error) -> Failure {
     let reason = format!(
-        "the system does not tell its interfaces and routes: {error}; name a TARGET and, with \
-         --side, the paths to try"
+        "could not read the interfaces and routes of this machine: {error}; name a TARGET, and the \
+         paths to test with --side"
     );
-    UsageError::new("paths", reason)
+    Failure::usage("paths", reason)
 }
 
-fn warn(settings: &Settings, error: &io::Error) {
-    if !settings.silent {
+fn warn(silent: bool, error: &io::Error) {
+    if !silent {
         messages::warn(&format!(
-            "the machine's own routes are not known, so no path is found by itself and no next \
-             hop is told: {error}"
+            "could not read the interfaces and routes of this machine: {error}; paths are not \
+             found automatically, and next hops are not shown"
         ));
     }
 }

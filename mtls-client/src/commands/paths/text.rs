@@ -1,4 +1,4 @@
-//! The findings for people.
+//! The findings as text for people.
 
 use std::fmt::Write;
 
@@ -6,14 +6,15 @@ use mtls_core::path::survey::{
     Candidate, DefaultRoute, Greeting, Interface, InterfaceKind, InterfaceState, NextHop, Pair,
 };
 
-use super::findings::{Findings, Role, Tried};
+use super::findings::{Findings, Role, TestedPath};
 use crate::output::style::{Colour, Style};
-use crate::output::table::Table;
+use crate::output::table::{Cell, Table};
+use crate::output::text::wrapped;
 
-/// Lines of prose are no longer than this.
+/// The longest line of prose, in columns.
 const WIDTH: usize = 96;
 
-/// All of it.
+/// The whole report.
 pub(super) fn text(findings: &Findings, style: Style) -> String {
     let mut page = Page {
         text: String::new(),
@@ -22,9 +23,9 @@ pub(super) fn text(findings: &Findings, style: Style) -> String {
     match &findings.target {
         None => {
             page.interfaces(&findings.interfaces);
-            page.ways(&findings.candidates);
+            page.candidates(&findings.candidates);
         }
-        Some(target) => page.tried(target, &findings.paths),
+        Some(target) => page.tested(target, &findings.paths),
     }
     page.pairs(&findings.pairs);
     page.advice(findings);
@@ -63,32 +64,33 @@ impl Page {
         table.write(&mut self.text, self.style);
         let hidden = interfaces.len() - shown.len();
         if hidden > 0 {
-            let more = format!("  and {hidden} without an address, which --json lists");
+            let more = format!("  and {hidden} without an address (shown by --json)");
             let _ = writeln!(self.text, "{}", self.style.paint(Colour::Faint, more));
         }
     }
 
-    fn ways(&mut self, ways: &[Candidate]) {
-        if ways.is_empty() {
+    fn candidates(&mut self, candidates: &[Candidate]) {
+        if candidates.is_empty() {
             return;
         }
-        self.heading("Ways out, each of which can be a path");
+        self.heading("Paths of this machine");
         let mut table = Table::new(["PATH", "INTERFACE", "FROM", "NEXT HOP"]);
-        for way in ways {
+        for candidate in candidates {
             table.row([
-                way.spec.to_string().into(),
-                way.route.interface.clone().unwrap_or_default().into(),
-                way.route
+                candidate.spec.to_string().into(),
+                candidate.route.interface.clone().unwrap_or_default().into(),
+                candidate
+                    .route
                     .source
                     .map_or_else(String::new, |ip| ip.to_string())
                     .into(),
-                hop(way.next_hop.as_ref()).into(),
+                hop(candidate.next_hop.as_ref()).into(),
             ]);
         }
         table.write(&mut self.text, self.style);
     }
 
-    fn tried(&mut self, target: &str, paths: &[Tried]) {
+    fn tested(&mut self, target: &str, paths: &[TestedPath]) {
         self.heading(&format!("Paths to {target}"));
         let mut table = Table::new([
             "PATH",
@@ -100,22 +102,22 @@ impl Page {
             "RTT",
             "SIDE VERIFIER",
         ]);
-        for tried in paths {
-            match &tried.error {
-                None => table.row(reached(tried)),
+        for path in paths {
+            match &path.error {
+                None => table.row(reached(path)),
                 Some(error) => table.row_with_remark(
                     [
-                        tried.way.spec.to_string().into(),
-                        tried.role.as_str().into(),
+                        path.candidate.spec.to_string().into(),
+                        path.role.as_str().into(),
                     ],
                     (format!("failed: {error}"), Colour::Bad),
                 ),
             }
         }
         table.write(&mut self.text, self.style);
-        for tried in paths {
-            if let Some(note) = &tried.note {
-                self.prose(&format!("{}: {note}", tried.way.spec), 2);
+        for path in paths {
+            if let Some(note) = &path.note {
+                self.prose(&format!("{}: {note}", path.candidate.spec), 2);
             }
         }
     }
@@ -124,7 +126,7 @@ impl Page {
         if pairs.is_empty() {
             return;
         }
-        self.heading("Pairs, as far as this machine can see");
+        self.heading("Pairs, as far as visible from this machine");
         for pair in pairs {
             let (word, colour) = match pair.really_different {
                 Some(true) => ("independent", Colour::Good),
@@ -156,38 +158,20 @@ impl Page {
         }
     }
 
-    /// Broken into lines, each indented.
-    fn prose(&mut self, words: &str, indent: usize) {
-        let mut column = 0;
-        for word in words.split_whitespace() {
-            let len = word.chars().count();
-            if column > 0 && column + 1 + len > WIDTH {
-                self.text.push('\n');
-                column = 0;
-            }
-            match column {
-                0 => {
-                    self.text.extend(std::iter::repeat_n(' ', indent));
-                    column = indent;
-                }
-                _ => {
-                    self.text.push(' ');
-                    column += 1;
-                }
-            }
-            self.text.push_str(word);
-            column += len;
+    /// Writes a text in indented lines.
+    fn prose(&mut self, text: &str, indent: usize) {
+        for line in wrapped(text, WIDTH - indent) {
+            let _ = writeln!(self.text, "{:indent$}{line}", "");
         }
-        self.text.push('\n');
     }
 }
 
-/// Containers and virtual machines have dozens of others.
+/// Hides the interfaces of containers and virtual machines, of which there may be dozens.
 fn is_of_interest(interface: &Interface) -> bool {
     !interface.addresses.is_empty() || !matches!(interface.kind, InterfaceKind::Made(_))
 }
 
-/// The one that the system would take first, what cannot be used last.
+/// Sorts the interface that the system prefers first, and unusable ones last.
 fn rank(interface: &Interface) -> (bool, bool, u32) {
     let metrics = interface
         .default_routes
@@ -248,35 +232,34 @@ fn route(route: &DefaultRoute) -> String {
     format!("{family} {via}, metric {}{table}", route.metric)
 }
 
-fn reached(tried: &Tried) -> [crate::output::table::Cell; 8] {
+fn reached(path: &TestedPath) -> [Cell; 8] {
     let ip = |address: Option<std::net::SocketAddr>| {
         address.map_or_else(|| "?".to_owned(), |address| address.ip().to_string())
     };
-    let rtt = tried
+    let rtt = path
         .rtt_ms
         .map_or_else(|| "?".to_owned(), |rtt| format!("{rtt:.1} ms"));
-    let (greeting, colour) = match tried.side_verifier {
+    let (greeting, colour) = match path.side_verifier {
         Some(greeting @ Greeting::Greets) => (greeting.as_str(), Colour::Good),
         Some(greeting) => (greeting.as_str(), Colour::Doubtful),
-        None => ("not asked", Colour::Faint),
+        None => ("not tested", Colour::Faint),
     };
     [
-        tried.way.spec.to_string().into(),
-        tried.role.as_str().into(),
-        tried
-            .way
+        path.candidate.spec.to_string().into(),
+        path.role.as_str().into(),
+        path.candidate
             .route
             .interface
             .clone()
             .unwrap_or_else(|| "?".into())
             .into(),
-        ip(tried.local).into(),
-        match tried.peer {
-            Some(peer) if tried.way.route.proxy.is_some() => format!("{} (proxy)", peer.ip()),
+        ip(path.local).into(),
+        match path.peer {
+            Some(peer) if path.candidate.route.proxy.is_some() => format!("{} (proxy)", peer.ip()),
             peer => ip(peer),
         }
         .into(),
-        hop(tried.way.next_hop.as_ref()).into(),
+        hop(path.candidate.next_hop.as_ref()).into(),
         rtt.into(),
         (greeting.to_owned(), colour).into(),
     ]
@@ -286,7 +269,7 @@ fn hop(hop: Option<&NextHop>) -> String {
     match hop {
         Some(hop) => match hop.gateway {
             Some(gateway) => gateway.to_string(),
-            None => "none needed".into(),
+            None => "on link".into(),
         },
         None => "?".into(),
     }

@@ -1,4 +1,4 @@
-//! Paths tried against a server.
+//! Tests of paths against a server.
 
 use std::time::Duration;
 
@@ -9,58 +9,76 @@ use mtls_core::path::{DialError, Endpoint, Host, PathKind, RouteInfo};
 use mtls_core::{Error, Reason};
 use tokio::task::JoinSet;
 
-use super::findings::{Findings, NOT_KNOWN, Role, SCHEMA, Tried, suggestion};
-use crate::commands::paths::settings::Paths;
-use crate::connect::failure::Failure;
-use crate::connect::settings::Settings;
+use super::args::Args;
+use super::findings::{Findings, NOT_KNOWN, Role, SCHEMA, TestedPath, suggestion};
+use crate::args::TlsArgs;
+use crate::connect::failure::connection_failure;
+use crate::connect::path_set::{PathOptions, PathSet};
 use crate::exit::Exit;
+use crate::failure::Failure;
 
-/// A trial of all paths, those of the command line and those that the machine has.
-pub(super) struct Trial<'a> {
-    command: &'a Paths,
-    settings: &'a Settings,
-    target: &'a Endpoint,
+/// A test of the paths of the command line and of this machine.
+pub(super) struct Trial {
+    target: Endpoint,
+    paths: PathSet,
+    options: PathOptions,
+    /// Whether the command line names side paths.
+    has_sides: bool,
+    /// Whether the paths of the machine are tested too.
+    finds: bool,
+    require_independent: bool,
+    deadline: Duration,
     survey: Option<Survey>,
     failures: Vec<Failure>,
 }
 
-impl<'a> Trial<'a> {
+impl Trial {
     pub(super) fn new(
-        command: &'a Paths,
-        settings: &'a Settings,
-        target: &'a Endpoint,
+        args: Args,
+        target: Endpoint,
         survey: Option<Survey>,
-    ) -> Self {
-        Self {
-            command,
-            settings,
+    ) -> Result<Self, Failure> {
+        let connect_timeout = args.times.connect_timeout;
+        let options = PathOptions::new(&args.paths, connect_timeout, &TlsArgs::default())?;
+        let has_sides = !args.paths.sides.is_empty();
+        Ok(Self {
             target,
+            // `--dns` may name a path that is yet to be found.
+            paths: PathSet::with_options(args.paths, &options),
+            options,
+            has_sides,
+            finds: args.all || !has_sides,
+            require_independent: args.require_independent,
+            deadline: args.deadline,
             survey,
             failures: Vec::new(),
-        }
+        })
     }
 
-    /// Tries them, and says what is wrong with those that the command line names.
+    /// Tests the paths. The failures are those of paths that the command line names.
     pub(super) async fn run(mut self) -> (Findings, Vec<Failure>) {
         let primary = self.primary().await;
-        let peer = primary.peer.filter(|_| primary.way.route.proxy.is_none());
+        let peer = primary
+            .peer
+            .filter(|_| primary.candidate.route.proxy.is_none());
         let candidates = self.survey.as_mut().and_then(|survey| {
-            let ways = survey.candidates(peer.map(|peer| peer.ip()));
-            ways.inspect_err(|error| tracing::debug!(%error, "no candidates"))
+            let candidates = survey.candidates(peer.map(|peer| peer.ip()));
+            candidates
+                .inspect_err(|error| tracing::debug!(%error, "no candidates"))
                 .ok()
         });
         let candidates = candidates.unwrap_or_default();
         let mut paths = self.others(&primary, &candidates).await;
         paths.insert(0, primary);
         let reached = paths.iter().filter(|path| path.is_reached());
-        let ways: Vec<Candidate> = reached.map(|path| path.way.clone()).collect();
+        let reached: Vec<Candidate> = reached.map(|path| path.candidate.clone()).collect();
         let interfaces = self
             .survey
             .take()
             .map(|survey| survey.interfaces)
             .unwrap_or_default();
-        let pairs = pairs(&ways, &interfaces);
-        if self.settings.require_independent {
+        let pairs = pairs(&reached, &interfaces);
+        if self.require_independent {
             self.require_independent(&paths, &pairs);
         }
         let target = self.target.to_string();
@@ -77,69 +95,69 @@ impl<'a> Trial<'a> {
         (findings, self.failures)
     }
 
-    async fn primary(&mut self) -> Tried {
-        let path = self.settings.primary.clone();
+    async fn primary(&mut self) -> TestedPath {
+        let path = self.paths.primary.clone();
         let spec = path.kind().clone();
-        // A side verifier elsewhere does not answer here.
-        let asks = self
-            .settings
-            .side_endpoint
-            .as_ref()
-            .is_none_or(|there| there == self.target);
-        let patience = asks.then_some(self.settings.deadline);
-        let result = probe(path, self.target.clone(), patience).await;
+        // With --side-endpoint the side verifier is at another address.
+        let side_endpoint = self.paths.side_endpoint.as_ref();
+        let is_here = side_endpoint.is_none_or(|endpoint| *endpoint == self.target);
+        let deadline = is_here.then_some(self.deadline);
+        let result = probe(path, self.target.clone(), deadline).await;
         if let Err(error) = &result {
             let error = Error::Dial(Box::new(error.clone()));
-            let failure = Failure::of_connection(&error, self.target, self.settings);
+            let failure = connection_failure(&error, &self.target, &self.paths);
             self.failures.push(failure);
         }
-        self.tried(Role::Primary, spec, result)
+        self.tested(Role::Primary, spec, result)
     }
 
-    /// The side paths of the command line, and the ways that were found, all at once.
-    async fn others(&mut self, primary: &Tried, candidates: &[Candidate]) -> Vec<Tried> {
-        let given = self
-            .settings
-            .sides
-            .iter()
-            .filter(|_| self.command.has_sides);
+    /// Tests the side paths of the command line and the paths of the machine, concurrently.
+    async fn others(&mut self, primary: &TestedPath, candidates: &[Candidate]) -> Vec<TestedPath> {
+        let given = self.paths.sides.iter().filter(|_| self.has_sides);
         let mut queue: Vec<_> = given.map(|path| (Role::Side, path.clone())).collect();
-        if self.command.all || !self.command.has_sides {
-            let named = |way: &&Candidate| queue.iter().all(|(_, path)| *path.kind() != way.spec);
+        if self.finds {
+            let new = |candidate: &&Candidate| {
+                queue.iter().all(|(_, path)| *path.kind() != candidate.spec)
+            };
             let others = candidates
                 .iter()
-                .filter(|way| !primary.is_way(way) && may_reach(&way.spec, self.target))
-                .filter(named);
+                .filter(|candidate| {
+                    !primary.is_same_path(candidate) && may_reach(&candidate.spec, &self.target)
+                })
+                .filter(new);
             let found: Vec<_> = others.filter_map(Candidate::path).collect();
-            let found = found
-                .into_iter()
-                .map(|path| self.command.adaptation.adapt(path));
+            let found = found.into_iter().map(|path| self.options.apply(path));
             queue.extend(found.map(|path| (Role::Candidate, path)));
         }
-        let to = self.settings.side_endpoint.as_ref().unwrap_or(self.target);
+        let to = self.paths.side_endpoint.as_ref().unwrap_or(&self.target);
         let mut probes = JoinSet::new();
         for (index, (role, path)) in queue.into_iter().enumerate() {
-            let (to, patience) = (to.clone(), self.settings.deadline);
+            let (to, deadline) = (to.clone(), self.deadline);
             let spec = path.kind().clone();
-            probes.spawn(async move { (index, role, spec, probe(path, to, Some(patience)).await) });
+            probes.spawn(async move { (index, role, spec, probe(path, to, Some(deadline)).await) });
         }
         let mut results = probes.join_all().await;
         results.sort_by_key(|(index, ..)| *index);
-        let mut tried = Vec::with_capacity(results.len());
+        let mut tested = Vec::with_capacity(results.len());
         for (_, role, spec, result) in results {
-            let one = self.tried(role, spec, result);
+            let path = self.tested(role, spec, result);
             if role == Role::Side {
-                self.failures.extend(side_failure(&one));
+                self.failures.extend(side_failure(&path));
             }
-            tried.push(one);
+            tested.push(path);
         }
-        tried
+        tested
     }
 
-    fn tried(&mut self, role: Role, spec: PathKind, result: Result<Reached, DialError>) -> Tried {
+    fn tested(
+        &mut self,
+        role: Role,
+        spec: PathKind,
+        result: Result<Reached, DialError>,
+    ) -> TestedPath {
         let reached = match result {
             Ok(reached) => reached,
-            Err(error) => return unreachable_by(role, spec, &error),
+            Err(error) => return unreachable_path(role, spec, &error),
         };
         let ends = reached.local.zip(reached.peer);
         let next_hop = self
@@ -147,13 +165,13 @@ impl<'a> Trial<'a> {
             .as_mut()
             .zip(ends)
             .and_then(|(survey, (local, peer))| survey.next_hop(&spec, local.ip(), peer.ip()));
-        Tried {
+        TestedPath {
             role,
             note: self
                 .survey
                 .as_ref()
                 .and_then(|survey| note(&reached.route, survey)),
-            way: Candidate::new(spec, reached.route, next_hop),
+            candidate: Candidate::new(spec, reached.route, next_hop),
             local: reached.local,
             peer: reached.peer,
             rtt_ms: reached.rtt.map(milliseconds),
@@ -162,39 +180,39 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// Each side path of the command line, or at least one that was found, must be apart from the
-    /// primary one.
-    fn require_independent(&mut self, paths: &[Tried], pairs: &[Pair]) {
+    /// Requires that each side path of the command line, or at least one that was found, is
+    /// independent of the primary path.
+    fn require_independent(&mut self, paths: &[TestedPath], pairs: &[Pair]) {
         let Some(primary) = paths.first().filter(|path| path.is_reached()) else {
             return;
         };
-        let apart = |side: &Tried| {
+        let independent = |side: &TestedPath| {
             pairs.iter().any(|pair| {
-                pair.paths == [primary.way.spec.clone(), side.way.spec.clone()]
+                pair.paths == [primary.candidate.spec.clone(), side.candidate.spec.clone()]
                     && pair.really_different == Some(true)
             })
         };
         let others = paths.iter().skip(1).filter(|path| path.is_reached());
         let (given, found): (Vec<_>, Vec<_>) = others.partition(|path| path.role == Role::Side);
-        for side in given.iter().filter(|side| !apart(side)) {
+        for side in given.iter().filter(|side| !independent(side)) {
             self.failures.push(not_independent(&format!(
-                "`{}` and `{}` are not independent, or it is not known that they are.",
-                primary.way.spec, side.way.spec
+                "`{}` and `{}` are not known to be independent",
+                primary.candidate.spec, side.candidate.spec
             )));
         }
-        if !self.command.has_sides && !found.iter().any(|path| apart(path)) {
+        if !self.has_sides && !found.iter().any(|path| independent(path)) {
             self.failures.push(not_independent(&format!(
-                "no path was found that is independent of `{}`.",
-                primary.way.spec
+                "no path was found that is independent of `{}`",
+                primary.candidate.spec
             )));
         }
     }
 }
 
-fn unreachable_by(role: Role, spec: PathKind, error: &DialError) -> Tried {
-    Tried {
+fn unreachable_path(role: Role, spec: PathKind, error: &DialError) -> TestedPath {
+    TestedPath {
         role,
-        way: Candidate::new(spec, RouteInfo::default(), None),
+        candidate: Candidate::new(spec, RouteInfo::default(), None),
         local: None,
         peer: None,
         rtt_ms: None,
@@ -204,22 +222,22 @@ fn unreachable_by(role: Role, spec: PathKind, error: &DialError) -> Tried {
     }
 }
 
-/// An address of one interface does not keep packets from leaving by another.
+/// The note for packets that leave by another interface than the one of their source address.
 fn note(route: &RouteInfo, survey: &Survey) -> Option<String> {
     let owner: &Interface = survey.owner(route.source?)?;
     let leaves_by = route.interface.as_deref()?;
-    // The addresses of the loopback interface are for all.
+    // Addresses of the loopback interface may be used on every interface.
     if owner.name == leaves_by || leaves_by == "lo" || owner.name == "lo" {
         return None;
     }
     Some(format!(
-        "its packets leave by {leaves_by}, although the address is {name}'s; if:{name}, or a \
-         routing rule, takes them out of {name}",
+        "packets leave by {leaves_by}, although the source address belongs to {name}; use if:{name}, \
+         or a routing rule, to send them by {name}",
         name = owner.name
     ))
 }
 
-/// A source reaches its own family only.
+/// Whether the source and the target have the same address family.
 fn may_reach(spec: &PathKind, target: &Endpoint) -> bool {
     match (spec, &target.host) {
         (PathKind::Source(source), Host::Ip(to)) => source.ip().is_ipv4() == to.ip().is_ipv4(),
@@ -227,12 +245,12 @@ fn may_reach(spec: &PathKind, target: &Endpoint) -> bool {
     }
 }
 
-fn side_failure(side: &Tried) -> Option<Failure> {
-    let spec = &side.way.spec;
+fn side_failure(side: &TestedPath) -> Option<Failure> {
+    let spec = &side.candidate.spec;
     if let Some(error) = &side.error {
         let message = format!(
-            "could not reach the side endpoint over the side path `{spec}`: {error}. Check that \
-             path, or say with --side-endpoint where the side verifier is."
+            "could not reach the side endpoint over the side path `{spec}`: {error}; check that \
+             path, or name the side verifier with --side-endpoint"
         );
         return Some(Failure::new(Exit::Unverified, "side-unreachable", message));
     }
@@ -240,15 +258,15 @@ fn side_failure(side: &Tried) -> Option<Failure> {
         .side_verifier
         .filter(|&greeting| greeting != Greeting::Greets)?;
     let message = format!(
-        "no side verifier greets over the side path `{spec}` ({}). If it is elsewhere, name it \
-         with --side-endpoint.",
+        "no side verifier greets over the side path `{spec}`: {}; if it has another address, name \
+         it with --side-endpoint",
         greeting.as_str()
     );
     Some(Failure::new(Exit::NoProtocol, "no-greeting", message))
 }
 
 fn not_independent(what: &str) -> Failure {
-    let message = format!("{what} Use another network with --side if:NAME, or a proxy.");
+    let message = format!("{what}; use another network with --side if:NAME, or a proxy");
     Failure::new(Exit::Unverified, Reason::NotIndependent.as_str(), message)
 }
 

@@ -1,13 +1,11 @@
-//! Arguments of `proxy`.
+//! Options of `proxy`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use clap::Args;
-
-use crate::args::duration;
-
-use crate::args::Shared;
+use super::pattern::Pattern;
+use crate::args::{OutputArgs, PathArgs, VerifyArgs, duration};
+use crate::failure::Failure;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -23,36 +21,28 @@ Programs need no changes: they speak TLS with the server, and the proxy verifies
 (hello binding) over the side path before it relays data from the server. QUIC (HTTP/3) does not
 use such a proxy, and early data (0-RTT) is refused.";
 
-/// Arguments of `proxy`.
-#[derive(Debug, Args)]
+/// The command `proxy`.
+#[derive(Debug, clap::Args)]
 #[command(
     mut_arg("policy", |arg| arg.default_value("prefer")),
     mut_arg("side_endpoint", |arg| arg
         .help("Address of the side verifier, for every host")
         .long_help("Address of the side verifier, for every host, if it is not the host itself")),
-    mut_arg("binding", |arg| arg
-        .help("Binding to offer: `hello` is the only one that a relay can offer")),
     mut_arg("json", |arg| arg
         .help("Write each verdict and each end of a tunnel as a line of JSON to standard output")),
     mut_arg("verbose", |arg| arg
         .help("Write a line for each tunnel to standard error; -vv also logs events (or set \
                RUST_LOG)")),
-    mut_arg("connect_timeout", |arg| arg
-        .help("Maximum time for a path to connect, and then for the hello of either end \
-               [default: 5s, and 10s]")),
-    mut_arg("cacert", |arg| arg.hide(true)),
-    mut_arg("system_roots", |arg| arg.hide(true)),
-    mut_arg("cert", |arg| arg.hide(true)),
-    mut_arg("key", |arg| arg.hide(true)),
-    mut_arg("smkex", |arg| arg.hide(true)),
-    mut_arg("max_time", |arg| arg.hide(true)),
 )]
-pub(crate) struct Proxy {
+pub(crate) struct Args {
     /// Listen address for HTTP, SOCKS4 and SOCKS5, on one port (repeatable)
+    ///
+    /// A link-local address needs a zone: `[fe80::1%eth0]:8118`.
     #[arg(
         long,
         value_name = "IP:PORT",
         default_value = "127.0.0.1:8118",
+        value_parser = listen_address,
         help_heading = "Proxy options"
     )]
     pub(crate) listen: Vec<SocketAddr>,
@@ -68,11 +58,11 @@ pub(crate) struct Proxy {
     /// applies to every spelling of a host, to names that resolve to a matching address, and to
     /// the server name in the TLS hello of a program that resolves names itself.
     #[arg(long, value_name = "GLOB", help_heading = "Verification options")]
-    pub(crate) require: Vec<String>,
+    pub(crate) require: Vec<Pattern>,
 
     /// Relay these hosts without verification, under every policy (repeatable)
     #[arg(long, value_name = "GLOB", help_heading = "Verification options")]
-    pub(crate) exempt: Vec<String>,
+    pub(crate) exempt: Vec<Pattern>,
 
     /// Maximum number of tunnels at a time; one more gets 503
     #[arg(
@@ -103,5 +93,109 @@ pub(crate) struct Proxy {
     pub(crate) shutdown_timeout: Duration,
 
     #[command(flatten)]
-    pub(crate) shared: Shared,
+    pub(crate) paths: PathArgs,
+
+    #[command(flatten)]
+    pub(crate) verify: VerifyArgs,
+
+    /// Maximum time for a path to connect, and then for the hello of either end [default: 5s, and
+    /// 10s]
+    #[arg(
+        long, value_name = "TIME", value_parser = duration::parse, help_heading = "Timeouts"
+    )]
+    pub(crate) connect_timeout: Option<Duration>,
+
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl Args {
+    /// Refuses a listen address beyond loopback without `--unsafe-listen`.
+    pub(super) fn check_listen(&self) -> Result<(), Failure> {
+        let public = self
+            .listen
+            .iter()
+            .find(|address| !address.ip().is_loopback());
+        match public.filter(|_| !self.unsafe_listen) {
+            None => Ok(()),
+            Some(address) => Err(Failure::usage(
+                "--listen",
+                format_args!(
+                    "other hosts can reach {address}, and the proxy has no authentication; add \
+                     --unsafe-listen to allow them"
+                ),
+            )),
+        }
+    }
+
+    pub(super) fn max_tunnels(&self) -> usize {
+        usize::try_from(self.max_tunnels).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn history(&self) -> usize {
+        usize::try_from(self.history).unwrap_or(usize::MAX)
+    }
+}
+
+/// Parses `IP:PORT`, in which a link-local address has a zone.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let Some((ip, zone, port)) = zoned(text) else {
+        return text.parse().map_err(|_| {
+            format!(
+                "`{text}` is not IP:PORT; write an address such as 127.0.0.1:8118 or [::1]:8118"
+            )
+        });
+    };
+    // getaddrinfo(3) looks up the interface of the zone, and no name.
+    let addresses = (format!("{ip}%{zone}").as_str(), port).to_socket_addrs();
+    let address = addresses.ok().and_then(|mut addresses| addresses.next());
+    address.ok_or_else(|| {
+        format!("`{zone}` is not a zone of {ip}; write an interface of this machine, as in [fe80::1%eth0]:8118")
+    })
+}
+
+/// Address, zone and port of `[IP%ZONE]:PORT`, where `%` may be written `%25` (RFC 6874).
+fn zoned(text: &str) -> Option<(Ipv6Addr, &str, u16)> {
+    let (host, port) = text.strip_prefix('[')?.split_once("]:")?;
+    let (ip, zone) = host.split_once('%')?;
+    let decoded = zone.strip_prefix("25").filter(|zone| !zone.is_empty());
+    Some((
+        ip.parse().ok()?,
+        decoded.unwrap_or(zone),
+        port.parse().ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_addresses_may_have_a_zone() {
+        for (text, expected) in [
+            ("127.0.0.1:8118", "127.0.0.1:8118"),
+            ("[::1]:0", "[::1]:0"),
+            ("[fe80::1%lo]:8118", "[fe80::1%1]:8118"),
+            ("[fe80::1%25lo]:8118", "[fe80::1%1]:8118"),
+            ("[fe80::1%1]:8118", "[fe80::1%1]:8118"),
+        ] {
+            let address = listen_address(text).map(|address| address.to_string());
+            assert_eq!(address.as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_listen_addresses_are_refused_with_the_remedy() {
+        for (text, expected) in [
+            ("localhost", "127.0.0.1:8118"),
+            ("localhost:8118", "127.0.0.1:8118"),
+            ("127.0.0.1", "127.0.0.1:8118"),
+            ("[fe80::1%none0]:8118", "`none0` is not a zone"),
+            ("[fe80::1%]:8118", "is not a zone"),
+            ("[fe80::1%lo]:http", "127.0.0.1:8118"),
+        ] {
+            let error = listen_address(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
 }

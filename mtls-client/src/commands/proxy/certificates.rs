@@ -1,8 +1,8 @@
-//! A second look at whoever is in the way: which certificates he presents.
+//! The certificates that an attacker presents.
 //!
-//! A relay sees no certificate in TLS 1.3. So after an interception the proxy makes a TLS
-//! connection of its own over the primary path, ends it when the certificates are here, and keeps
-//! them. They are what was presented *then*, and only that is claimed.
+//! A relay sees no certificates in TLS 1.3. After an interception the proxy therefore makes a TLS
+//! connection itself over the primary path, and closes it when it has received the certificates.
+//! They are the certificates of that second connection, not of the intercepted one.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,24 +23,24 @@ use tokio_rustls::TlsConnector;
 
 use crate::connect::roots;
 
-/// How long the second look may take in all.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The maximum time of the second connection.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a second TLS connection over the primary path was presented.
+/// The certificates of a second TLS connection over the primary path.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Presented {
-    /// Where it came from.
+pub(crate) struct PresentedCertificates {
+    /// The address of the peer.
     peer: Option<SocketAddr>,
-    /// The server name that was asked for.
+    /// The requested server name.
     server_name: String,
-    /// The leaf first.
+    /// The leaf is the first.
     certificates: Vec<CertificateEvidence>,
 }
 
-impl Presented {
-    /// Looks. `None` where there is nothing to be seen.
-    pub(crate) async fn look(path: &Path, target: &Endpoint, name: Option<&str>) -> Option<Self> {
-        timeout(PATIENCE, look(path, target, name)).await.ok()?
+impl PresentedCertificates {
+    /// Fetches the certificates; `None` if there are none.
+    pub(crate) async fn fetch(path: &Path, target: &Endpoint, name: Option<&str>) -> Option<Self> {
+        timeout(TIMEOUT, fetch(path, target, name)).await.ok()?
     }
 
     /// All certificates as one PEM file.
@@ -68,54 +68,63 @@ impl Presented {
     }
 }
 
-async fn look(path: &Path, target: &Endpoint, name: Option<&str>) -> Option<Presented> {
+async fn fetch(
+    path: &Path,
+    target: &Endpoint,
+    name: Option<&str>,
+) -> Option<PresentedCertificates> {
     let server_name = match (name, &target.host) {
         (Some(name), _) => name.to_owned(),
         (None, Host::Name(name)) => name.as_str().to_owned(),
         (None, Host::Ip(address)) => address.ip().to_string(),
     };
-    let asked = ServerName::try_from(server_name.clone()).ok()?;
+    let name = ServerName::try_from(server_name.clone()).ok()?;
     let dialed = path.dial(target).await.ok()?;
-    let eye = Arc::new(Eye::new());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&eye.provider))
+    let collector = Arc::new(CertificateCollector::new());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&collector.provider))
         .with_safe_default_protocol_versions()
         .ok()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&eye) as Arc<dyn ServerCertVerifier>)
+        .with_custom_certificate_verifier(Arc::clone(&collector) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
-    // It fails when the certificates are here: nothing is ever sent on it.
+    // The verifier fails the handshake, so no application data is ever sent.
     let _ = TlsConnector::from(Arc::new(config))
-        .connect(asked, dialed.stream)
+        .connect(name, dialed.stream)
         .await;
-    let certificates = eye.take();
-    (!certificates.is_empty()).then_some(Presented {
+    let certificates = collector.take();
+    (!certificates.is_empty()).then_some(PresentedCertificates {
         peer: dialed.peer,
         server_name,
         certificates,
     })
 }
 
-/// Keeps what it sees and trusts none of it.
+/// Keeps the certificates, and trusts none.
 #[derive(Debug)]
-struct Eye {
+struct CertificateCollector {
     provider: Arc<CryptoProvider>,
-    seen: Mutex<Vec<CertificateEvidence>>,
+    certificates: Mutex<Vec<CertificateEvidence>>,
 }
 
-impl Eye {
+impl CertificateCollector {
     fn new() -> Self {
         Self {
             provider: roots::provider(),
-            seen: Mutex::default(),
+            certificates: Mutex::default(),
         }
     }
 
     fn take(&self) -> Vec<CertificateEvidence> {
-        std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut *self
+                .certificates
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
-impl ServerCertVerifier for Eye {
+impl ServerCertVerifier for CertificateCollector {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -125,9 +134,12 @@ impl ServerCertVerifier for Eye {
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain = std::iter::once(end_entity).chain(intermediates);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = chain.map(CertificateEvidence::new).collect();
-        Err(Error::General("only to look at".into()))
+        let mut certificates = self
+            .certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *certificates = chain.map(CertificateEvidence::new).collect();
+        Err(Error::General("certificates are collected only".into()))
     }
 
     fn verify_tls12_signature(
@@ -136,7 +148,7 @@ impl ServerCertVerifier for Eye {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("only to look at".into()))
+        Err(Error::General("certificates are collected only".into()))
     }
 
     fn verify_tls13_signature(
@@ -145,7 +157,7 @@ impl ServerCertVerifier for Eye {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("only to look at".into()))
+        Err(Error::General("certificates are collected only".into()))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

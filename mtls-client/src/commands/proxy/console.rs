@@ -1,6 +1,6 @@
-//! What the proxy tells on standard error and standard output.
+//! The messages of the proxy on standard error and standard output.
 //!
-//! A thread writes, so that a terminal that is stopped never stops a tunnel.
+//! A thread writes them, so that a stopped terminal never stops a tunnel.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,22 +12,26 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::certificates::Presented;
-use super::explanation::Kind;
-use super::history::Account;
-use crate::connect::settings::Settings;
+use super::certificates::PresentedCertificates;
+use super::history::ConnectionReport;
+use super::summary::Kind;
+use crate::args::OutputArgs;
 use crate::output::style::{Colour, Style};
+use crate::output::text::{milliseconds, printable, wrapped};
 
-/// How many messages may wait to be written. More are dropped, and counted.
-const WAITING: usize = 1024;
+/// The maximum number of messages that wait to be written. Further ones are dropped and counted.
+const MAX_WAITING: usize = 1024;
 
-/// How long the end of the proxy may wait for the readers of its messages.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The maximum time that the proxy waits at its end for the readers of its messages.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest line of an alarm, in characters.
+const WIDTH: usize = 88;
 
 /// The version of the JSON lines; a change that could break a reader raises it.
 const SCHEMA: u32 = 1;
 
-/// Tells people and programs what happens.
+/// Writes messages for people, and JSON for programs.
 pub(crate) struct Console {
     queue: Arc<Queue>,
     json: bool,
@@ -36,7 +40,7 @@ pub(crate) struct Console {
     style: Style,
 }
 
-/// The thread that writes: it drops its end of the channel when it is done.
+/// The thread that writes. It drops its end of the channel when it ends.
 pub(crate) struct Writer(Receiver<()>);
 
 /// Messages that wait to be written.
@@ -45,7 +49,7 @@ struct Queue {
     dropped: AtomicU64,
 }
 
-/// Passes log messages on while the console lives.
+/// Queues log messages while the console exists.
 struct Log(Weak<Queue>);
 
 enum Line {
@@ -54,8 +58,8 @@ enum Line {
 }
 
 impl Console {
-    pub(crate) fn start(settings: &Settings) -> io::Result<(Self, Writer)> {
-        let (lines, waiting) = sync_channel(WAITING);
+    pub(crate) fn start(output: &OutputArgs) -> io::Result<(Self, Writer)> {
+        let (lines, waiting) = sync_channel(MAX_WAITING);
         let (running, finished) = sync_channel(0);
         let thread = std::thread::Builder::new().name("console".into());
         thread.spawn(move || {
@@ -68,9 +72,9 @@ impl Console {
         });
         let console = Self {
             queue,
-            json: settings.json,
-            verbose: settings.verbose > 0,
-            silent: settings.silent,
+            json: output.json,
+            verbose: output.verbose > 0,
+            silent: output.silent,
             style: Style::of(&io::stderr()),
         };
         Ok((console, Writer(finished)))
@@ -82,54 +86,58 @@ impl Console {
         move || Box::new(Log(queue.clone()))
     }
 
-    /// The proxy can be used from now on.
+    /// Reports the addresses of the proxy.
     pub(crate) fn listening(&self, addresses: &[SocketAddr], policy: mtls_core::Policy) {
         if self.json {
             self.json(&Event {
                 event: "listening",
-                told: serde_json::json!({ "listen": addresses }),
+                data: serde_json::json!({ "listen": addresses }),
             });
         }
         let all: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let Some(first) = addresses.first() else {
             return;
         };
-        self.say(&format!(
-            "verifying proxy on {} (HTTP and SOCKS, policy {policy}). Set \
-             HTTPS_PROXY=http://{first} in your program, and watch http://{first}/\n",
+        self.note(&format!(
+            "verifying proxy on {} (HTTP and SOCKS, policy {policy}); set \
+             HTTPS_PROXY=http://{first} in your program, and open http://{first}/\n",
             all.join(", ")
         ));
     }
 
-    /// There is a verdict, or a failure.
-    pub(crate) fn settled(&self, account: &Account) {
-        self.event("verdict", account);
-        if account.words.kind == Kind::Intercepted {
-            self.put(Line::Err(self.alarm(account)));
+    /// Reports a verdict or a failure.
+    pub(crate) fn verdict(&self, report: &ConnectionReport) {
+        self.event("verdict", report);
+        if report.summary.kind == Kind::Intercepted {
+            self.put(Line::Err(self.alarm(report)));
         } else if self.verbose {
-            self.put(Line::Err(self.line(account)));
+            self.put(Line::Err(self.line(report)));
         }
     }
 
-    /// A tunnel is over.
-    pub(crate) fn over(&self, account: &Account) {
-        self.event("end", account);
+    /// Reports the end of a tunnel.
+    pub(crate) fn end(&self, report: &ConnectionReport) {
+        self.event("end", report);
     }
 
-    /// What came of saving evidence, and of a second look.
+    /// Reports on the evidence of an interception.
     pub(crate) fn evidence(&self, text: &str) {
         self.put(Line::Err(format!("  {text}\n")));
     }
 
-    /// Which certificate was presented at a second look.
-    pub(crate) fn presented(&self, account: &Account, presented: &Presented) {
-        let Some(leaf) = presented.leaf() else {
+    /// Reports the certificate of a second connection.
+    pub(crate) fn certificates(
+        &self,
+        report: &ConnectionReport,
+        certificates: &PresentedCertificates,
+    ) {
+        let Some(leaf) = certificates.leaf() else {
             return;
         };
         let unknown = "(unreadable)";
         let text = format!(
-            "At a second look {} presented: subject {}, issuer {}, public key (SPKI) sha256 {}",
-            account.tunnel.target,
+            "A second connection to {} received: subject {}, issuer {}, public key (SPKI) sha256 {}",
+            report.tunnel.target,
             leaf.subject.as_deref().unwrap_or(unknown),
             leaf.issuer.as_deref().unwrap_or(unknown),
             leaf.spki_sha256.as_deref().unwrap_or(unknown),
@@ -137,26 +145,26 @@ impl Console {
         self.evidence(&printable(&text));
     }
 
-    /// Something that is not about one tunnel.
-    pub(crate) fn say(&self, text: &str) {
+    /// Writes a message about the proxy, unless `--silent`.
+    pub(crate) fn note(&self, text: &str) {
         if !self.silent {
             self.put(Line::Err(format!("mtls-client: {text}")));
         }
     }
 
-    /// A client that made no sense.
-    pub(crate) fn puzzled(&self, peer: SocketAddr, what: &str) {
+    /// Reports a request that the proxy refuses.
+    pub(crate) fn bad_request(&self, peer: SocketAddr, reason: &str) {
         if self.verbose {
-            let what = printable(what);
-            self.put(Line::Err(format!("mtls-client: {peer}: {what}\n")));
+            let reason = printable(reason);
+            self.put(Line::Err(format!("mtls-client: {peer}: {reason}\n")));
         }
     }
 
-    fn event(&self, event: &'static str, account: &Account) {
+    fn event(&self, event: &'static str, report: &ConnectionReport) {
         if self.json {
             self.json(&Event {
                 event,
-                told: account,
+                data: report,
             });
         }
     }
@@ -177,27 +185,25 @@ impl Console {
         }
     }
 
-    fn line(&self, account: &Account) -> String {
-        let (word, colour) = word(account.words.kind);
+    fn line(&self, report: &ConnectionReport) -> String {
+        let (word, colour) = word(report.summary.kind);
         let word = self
             .style
             .paint(colour, format_args!("{word:<12}"))
             .to_string();
-        let headline = printable(&account.words.headline);
-        let times = account.tunnel.verdict.as_ref().map(|verdict| verdict.times);
-        let took = times.and_then(|times| times.verdict);
-        let took = took.map_or_else(String::new, |took| {
-            format!(", {:.1} ms", took.as_secs_f64() * 1e3)
-        });
-        format!("{word} {}  {headline}{took}\n", account.tunnel.target)
+        let headline = printable(&report.summary.headline);
+        let times = report.tunnel.verdict.as_ref().map(|verdict| verdict.times);
+        let time = times.and_then(|times| times.verdict);
+        let time = time.map_or_else(String::new, |time| format!(", {}", milliseconds(time)));
+        format!("{word} {}  {headline}{time}\n", report.tunnel.target)
     }
 
-    fn alarm(&self, account: &Account) -> String {
+    fn alarm(&self, report: &ConnectionReport) -> String {
         let mut text = String::new();
-        let target = &account.tunnel.target;
+        let target = &report.tunnel.target;
         let headline = format!("*** INTERCEPTION DETECTED: {target} ***");
         let _ = writeln!(text, "{}", self.style.paint(Colour::Bad, headline));
-        for line in wrapped(&printable(&account.words.explanation)) {
+        for line in wrapped(&printable(&report.summary.explanation), WIDTH) {
             let _ = writeln!(text, "  {line}");
         }
         text
@@ -212,7 +218,9 @@ impl Queue {
     fn put(&self, line: Line) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let note = format!("mtls-client: messages that nobody read: {dropped}\n");
+            let note = format!(
+                "mtls-client: {dropped} messages dropped, because standard error was blocked\n"
+            );
             if self.lines.try_send(Line::Err(note)).is_err() {
                 self.dropped.fetch_add(dropped, Ordering::Relaxed);
             }
@@ -237,10 +245,10 @@ impl Write for Log {
 }
 
 impl Writer {
-    /// Waits until everything is written, once every [`Console`] is gone, for 1 s at most.
+    /// Waits until all messages are written, at most 1 s. Drop every [`Console`] before.
     pub(crate) fn finish(self) {
-        // The thread sends nothing: its end is what counts.
-        let _ = self.0.recv_timeout(PATIENCE);
+        // The thread sends nothing; its end closes the channel.
+        let _ = self.0.recv_timeout(FLUSH_TIMEOUT);
     }
 }
 
@@ -248,10 +256,10 @@ impl Writer {
 struct Event<T> {
     event: &'static str,
     #[serde(flatten)]
-    told: T,
+    data: T,
 }
 
-/// Readers that have left have seen enough.
+/// Writes messages until the channel closes. Readers that have closed a pipe have read enough.
 fn write(lines: &Receiver<Line>) {
     while let Ok(line) = lines.recv() {
         let _ = match line {
@@ -277,28 +285,4 @@ fn word(kind: Kind) -> (&'static str, Colour) {
         Kind::Opening => ("OPENING", Colour::Faint),
         Kind::Unused => ("UNUSED", Colour::Faint),
     }
-}
-
-/// What a peer chose may hold what a terminal obeys.
-fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(shown).collect()
-}
-
-fn wrapped(text: &str) -> Vec<String> {
-    const WIDTH: usize = 88;
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let last = lines.len() - 1;
-        let line = &mut lines[last];
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= WIDTH {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
 }

@@ -1,4 +1,4 @@
-//! One client of the proxy, from its first byte to the end of its tunnel.
+//! The connection of one client, from its first byte to the end of its tunnel.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,21 +12,22 @@ use super::Proxy;
 use super::forward;
 use super::page;
 use super::request::{
-    Protocol, Reception, Request, SocksReply, Step, http_refusal, socks_reply, socks4_reply,
+    Protocol, Request, RequestReader, SocksReply, Step, http_error, socks_reply, socks4_reply,
 };
-use super::tunnels::{Admitted, NoWay, admit, dial, relay, settle, told_over};
+use super::tunnels::{Admitted, TunnelError, admit, dial, relay, report_end, report_verdict};
+use crate::connect::close::close;
 
-/// How long a client may take to say what it wants.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The maximum time for a client's request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many bytes are read at a time before the tunnel.
+/// Bytes that are read at a time before the tunnel.
 const READ: usize = 4096;
 
 const CONNECTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
-/// Serves one client to its end.
-pub(super) async fn attend(proxy: Arc<Proxy>, mut stream: TcpStream, peer: SocketAddr) {
-    // On the heap, and gone before the long part of a tunnel's life.
+/// Serves one client until its connection ends.
+pub(super) async fn serve(proxy: Arc<Proxy>, mut stream: TcpStream, peer: SocketAddr) {
+    // On the heap, and freed before the tunnel is relayed.
     let opened = Box::pin(open(&proxy, &mut stream, peer)).await;
     match opened {
         Some(Opened::Tunnel(admitted)) => relay(&proxy, *admitted, stream).await,
@@ -39,73 +40,77 @@ pub(super) async fn attend(proxy: Arc<Proxy>, mut stream: TcpStream, peer: Socke
 
 enum Opened {
     Tunnel(Box<Admitted>),
-    /// With what was read already.
+    /// With the bytes that have been read.
     Http(Vec<u8>),
 }
 
 async fn open(proxy: &Arc<Proxy>, stream: &mut TcpStream, peer: SocketAddr) -> Option<Opened> {
-    match timeout(PATIENCE, receive(proxy, stream, peer)).await {
+    match timeout(REQUEST_TIMEOUT, receive(proxy, stream, peer)).await {
         Ok(Some(Step::Http(received))) => Some(Opened::Http(received)),
         Ok(Some(Step::Tunnel(request))) => establish(proxy, stream, peer, request).await,
         _ => None,
     }
 }
 
-/// Reads until it is clear what the client wants. `None`: there is nothing more to do.
+/// Reads the client's request. `None` if the connection has ended.
 async fn receive(proxy: &Proxy, stream: &mut TcpStream, peer: SocketAddr) -> Option<Step> {
-    let mut reception = Reception::default();
+    let mut reader = RequestReader::default();
     let mut buffer = vec![0; READ];
     let mut step = Ok(Step::More);
     loop {
         step = match step {
             Ok(Step::More) => match stream.read(&mut buffer).await {
                 Ok(0) | Err(_) => return None,
-                Ok(read) => reception.handle(&buffer[..read]),
+                Ok(read) => reader.handle(&buffer[..read]),
             },
-            Ok(Step::Answer(answer)) => {
-                stream.write_all(&answer).await.ok()?;
-                reception.proceed()
+            Ok(Step::Reply(reply)) => {
+                stream.write_all(&reply).await.ok()?;
+                reader.proceed()
             }
             Ok(done) => return Some(done),
-            Err(refusal) => {
-                proxy.console.puzzled(peer, &refusal.to_string());
-                part(stream, &refusal.answer()).await;
+            Err(error) => {
+                proxy.console.bad_request(peer, &error.to_string());
+                write_and_close(stream, &error.reply()).await;
                 return None;
             }
         };
     }
 }
 
-/// Dials the target and tells the client what came of it.
+/// Dials the target, and reports the result to the client.
 async fn establish(
     proxy: &Arc<Proxy>,
     stream: &mut TcpStream,
     peer: SocketAddr,
     request: Request,
 ) -> Option<Opened> {
-    let Request { target, by, rest } = request;
+    let Request {
+        target,
+        protocol,
+        rest,
+    } = request;
     if page::is_at(&target.host) {
-        answer(stream, by).await?;
+        confirm(stream, protocol).await?;
         return Some(Opened::Http(rest));
     }
-    let Some(mut admitted) = admit(proxy, target, by, peer) else {
-        refuse(stream, by, &NoWay::Full).await;
+    let Some(mut admitted) = admit(proxy, target, protocol, peer) else {
+        refuse(stream, protocol, &TunnelError::Full).await;
         return None;
     };
     if let Err(error) = dial(proxy, &mut admitted).await {
-        settle(proxy, &admitted.entry).await;
-        told_over(proxy, &admitted.entry);
-        refuse(stream, by, &NoWay::of(&error)).await;
+        report_verdict(proxy, &admitted.entry).await;
+        report_end(proxy, &admitted.entry);
+        refuse(stream, protocol, &TunnelError::of(&error)).await;
         return None;
     }
-    answer(stream, by).await?;
+    confirm(stream, protocol).await?;
     admitted.tunnel = admitted.tunnel.received(rest);
     Some(Opened::Tunnel(Box::new(admitted)))
 }
 
-/// The tunnel is there.
-async fn answer(stream: &mut TcpStream, by: Protocol) -> Option<()> {
-    let written = match by {
+/// Confirms the tunnel to the client.
+async fn confirm(stream: &mut TcpStream, protocol: Protocol) -> Option<()> {
+    let written = match protocol {
         Protocol::Connect => stream.write_all(CONNECTED).await,
         Protocol::Socks4 => stream.write_all(&socks4_reply(true)).await,
         Protocol::Socks5 => stream.write_all(&socks_reply(SocksReply::Succeeded)).await,
@@ -114,35 +119,20 @@ async fn answer(stream: &mut TcpStream, by: Protocol) -> Option<()> {
     written.ok()
 }
 
-async fn refuse(stream: &mut TcpStream, by: Protocol, why: &NoWay) {
-    let answer = match by {
+async fn refuse(stream: &mut TcpStream, protocol: Protocol, error: &TunnelError) {
+    let reply = match protocol {
         Protocol::Socks4 => socks4_reply(false).to_vec(),
-        Protocol::Socks5 => socks_reply(why.reply()).to_vec(),
+        Protocol::Socks5 => socks_reply(error.socks_reply()).to_vec(),
         Protocol::Connect | Protocol::PlainHttp => {
-            let (status, phrase) = why.status();
-            http_refusal(status, phrase, &why.to_string())
+            let (status, phrase) = error.status();
+            http_error(status, phrase, &error.to_string())
         }
     };
-    part(stream, &answer).await;
+    write_and_close(stream, &reply).await;
 }
 
-/// Says the last word and waits a little for the client to have read it: a close with unread
-/// bytes would reset the connection, and the word would be lost.
-async fn part(stream: &mut TcpStream, last: &[u8]) {
-    const FAREWELL: Duration = Duration::from_millis(500);
-    const MOST: usize = 64 * 1024;
-    let saying = async {
-        stream.write_all(last).await?;
-        stream.shutdown().await?;
-        let mut nothing = [0; 1024];
-        let mut read = 0;
-        while read < MOST {
-            match stream.read(&mut nothing).await? {
-                0 => break,
-                count => read += count,
-            }
-        }
-        Ok::<(), std::io::Error>(())
-    };
-    let _ = timeout(FAREWELL, saying).await;
+async fn write_and_close(stream: &mut TcpStream, last: &[u8]) {
+    if stream.write_all(last).await.is_ok() {
+        close(stream).await;
+    }
 }

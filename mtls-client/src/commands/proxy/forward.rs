@@ -1,4 +1,4 @@
-//! HTTP requests other than CONNECT: the proxy's own page, and plain HTTP for somebody else.
+//! HTTP requests other than CONNECT: for the proxy's page, and plain HTTP for other hosts.
 
 use std::convert::Infallible;
 use std::io::Cursor;
@@ -27,24 +27,24 @@ use super::hops::{self, ServerWide};
 use super::interim::{self, Interim};
 use super::page;
 use super::request::Protocol;
-use super::response::{Body, refusal};
-use super::tunnels::{Admitted, NoWay, admit, dial, relay, settle, told_over};
+use super::response::{Body, error};
+use super::tunnels::{Admitted, TunnelError, admit, dial, relay, report_end, report_verdict};
 
-/// How long a client may take for the head of a request, and stay silent between two.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// The maximum time for the head of a request, and between two requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest head of a request; a browser may send more to the target than servers take.
+/// The largest head of a request. Browsers may send more than most servers accept.
 const REQUEST_HEAD: HeadLimit = HeadLimit::new(64 * 1024);
-/// The longest head of a response.
+/// The largest head of a response.
 const RESPONSE_HEAD: HeadLimit = HeadLimit::RESPONSE;
 
-/// What waits between the HTTP library and a tunnel, in bytes.
+/// The buffer between the HTTP library and a tunnel, in bytes.
 const PIPE: usize = 64 * 1024;
 
-/// How many interim responses wait for a slow client; further ones are dropped.
+/// The maximum number of interim responses that wait for a slow client; further ones are dropped.
 const MAX_INTERIM: usize = 16;
 
-/// Serves requests until the client leaves.
+/// Serves the requests of a connection until it ends.
 pub(super) async fn serve(
     proxy: Arc<Proxy>,
     stream: TcpStream,
@@ -56,26 +56,26 @@ pub(super) async fn serve(
     let interim = Interim::default();
     let write = interim.over(write);
     let io = TokioIo::new(tokio::io::join(Cursor::new(received).chain(read), write));
-    let sends = Arc::new(AtomicBool::new(false));
-    let last_sends = Arc::clone(&sends);
+    let has_body = Arc::new(AtomicBool::new(false));
+    let last_has_body = Arc::clone(&has_body);
     let service = service_fn(move |mut request: Request<Incoming>| {
         if server_wide.swap(false, Ordering::Relaxed) {
             request.extensions_mut().insert(ServerWide);
         }
-        sends.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        has_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
         let (proxy, interim) = (Arc::clone(&proxy), interim.clone());
         async move { Ok::<_, Infallible>(respond(&proxy, request, peer, &interim).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(REQUEST_HEAD.fields())
         .max_header_size(REQUEST_HEAD.bytes())
         .serve_connection(io, service)
         .without_shutdown()
         .await;
     match served {
-        Ok(parts) if last_sends.load(Ordering::Relaxed) => linger(parts.io.into_inner()).await,
+        Ok(parts) if last_has_body.load(Ordering::Relaxed) => linger(parts.io.into_inner()).await,
         Ok(parts) => drop(parts.io.into_inner().shutdown().await),
         Err(error) => tracing::debug!(%peer, %error, "http"),
     }
@@ -88,12 +88,12 @@ async fn respond(
     interim: &Interim,
 ) -> Response<Body> {
     if request.method() == Method::CONNECT {
-        // Where a tunnel would begin is clear only for the first request of a connection.
-        let text = "CONNECT has to be the first request of a connection; open another one";
-        return close(refusal(StatusCode::BAD_REQUEST, text));
+        // The start of the tunnel is unambiguous only after the first request of a connection.
+        let text = "CONNECT must be the first request of a connection; open another one";
+        return close(error(StatusCode::BAD_REQUEST, text));
     }
     match destination(request.uri()) {
-        // About the proxy as a whole (RFC 9110, section 9.3.7).
+        // OPTIONS of the proxy as a whole (RFC 9110, section 9.3.7).
         Ok(None) if request.method() == Method::OPTIONS && request.uri().path() == "*" => {
             hops::respond(&request)
         }
@@ -103,31 +103,33 @@ async fn respond(
         }
         Ok(Some(_)) if hops::ends_here(&mut request) => hops::respond(&request),
         Ok(Some(target)) => forward(proxy, request, target, peer, interim).await,
-        Err(text) => refusal(StatusCode::BAD_REQUEST, &text),
+        Err(text) => error(StatusCode::BAD_REQUEST, &text),
     }
 }
 
-/// Whom a request is for: `None` for the proxy itself, in origin form (RFC 9112, section 3.2).
+/// The target of a request; `None` for the proxy itself, in origin form (RFC 9112, section 3.2).
 fn destination(uri: &Uri) -> Result<Option<Endpoint>, String> {
     let Some(authority) = uri.authority() else {
         return Ok(None);
     };
     match uri.scheme_str() {
         Some("http") => {}
-        Some("https") => return Err("ask for https with CONNECT: the proxy ends no TLS".into()),
-        _ => return Err("only http URLs can be asked for here".into()),
+        Some("https") => {
+            return Err("use CONNECT for https: the proxy does not terminate TLS".into());
+        }
+        _ => return Err("only http URLs can be requested here".into()),
     }
     let host = authority.host().parse::<Host>();
     let port = authority.port_u16().unwrap_or(80);
     match host {
         Ok(host) if port != 0 => Ok(Some(Endpoint::new(host, port))),
-        Ok(_) => Err("port 0 is none".into()),
+        Ok(_) => Err("port 0 is not valid".into()),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Plain HTTP is a tunnel like any other: what it is judged by, and where it is listed. The
-/// tunnel's client is this very function, over a pipe.
+/// Forwards plain HTTP through a tunnel with the usual rules and history. The client of the tunnel
+/// is this function, over a pipe.
 async fn forward(
     proxy: &Arc<Proxy>,
     request: Request<Incoming>,
@@ -136,20 +138,20 @@ async fn forward(
     interim: &Interim,
 ) -> Response<Body> {
     let Some(mut admitted) = admit(proxy, target.clone(), Protocol::PlainHttp, peer) else {
-        return no_way(&NoWay::Full);
+        return tunnel_error(&TunnelError::Full);
     };
     if let Err(error) = dial(proxy, &mut admitted).await {
-        settle(proxy, &admitted.entry).await;
-        told_over(proxy, &admitted.entry);
-        return no_way(&NoWay::of(&error));
+        report_verdict(proxy, &admitted.entry).await;
+        report_end(proxy, &admitted.entry);
+        return tunnel_error(&TunnelError::of(&error));
     }
     let monitor = admitted.tunnel.monitor();
-    match exchange(proxy, admitted, onward(request, &target), interim).await {
+    match exchange(proxy, admitted, forwarded(request, &target), interim).await {
         Ok(response) => response,
         Err(error) => {
-            // The tunnel's own reason comes with its end.
+            // The end of the tunnel has the cause.
             monitor.wait_until_resolved().await;
-            refused(&monitor.report(), &error)
+            no_response(&monitor.report(), &error)
         }
     }
 }
@@ -192,8 +194,8 @@ async fn exchange(
     Ok(Response::from_parts(head, body.boxed()))
 }
 
-/// The heads of the interim responses to a request. Clients of HTTP/1.0 do not know them, and
-/// hyper sends 100 by itself.
+/// The heads of the interim responses to a request. HTTP/1.0 clients do not support them, and hyper
+/// sends 100 itself.
 fn interim_heads<B>(request: &mut Request<B>) -> mpsc::Receiver<Vec<u8>> {
     let (sender, heads) = mpsc::channel(MAX_INTERIM);
     if request.version() == Version::HTTP_11 {
@@ -209,13 +211,13 @@ fn interim_heads<B>(request: &mut Request<B>) -> mpsc::Receiver<Vec<u8>> {
     heads
 }
 
-/// The request in origin form, for one connection of its own.
-fn onward(request: Request<Incoming>, target: &Endpoint) -> Request<Incoming> {
+/// The request in origin form, for a connection of its own.
+fn forwarded(request: Request<Incoming>, target: &Endpoint) -> Request<Incoming> {
     let uri = hops::origin_form(&request);
     let (mut head, body) = request.into_parts();
     head.uri = uri;
     strip(&mut head.headers);
-    // The URL counts, whatever the field says (RFC 9112, section 3.2.2).
+    // The URL overrides the field (RFC 9112, section 3.2.2).
     let host = match target.port {
         80 => target.host.to_string(),
         _ => target.to_string(),
@@ -229,7 +231,7 @@ fn onward(request: Request<Incoming>, target: &Endpoint) -> Request<Incoming> {
     Request::from_parts(head, body)
 }
 
-/// Takes away what concerns one connection only (RFC 9110, section 7.6.1).
+/// Removes the fields of one connection (RFC 9110, section 7.6.1).
 fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -255,26 +257,26 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn no_way(why: &NoWay) -> Response<Body> {
-    let (status, _) = why.status();
+fn tunnel_error(failure: &TunnelError) -> Response<Body> {
+    let (status, _) = failure.status();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    refusal(status, &why.to_string())
+    error(status, &failure.to_string())
 }
 
-fn refused(report: &TunnelReport, error: &hyper::Error) -> Response<Body> {
+fn no_response(report: &TunnelReport, failure: &hyper::Error) -> Response<Body> {
     match report.error.as_deref() {
-        Some(Error::Unverified(unverified)) if unverified.reason == Reason::NotTls => refusal(
+        Some(Error::Unverified(unverified)) if unverified.reason == Reason::NotTls => error(
             StatusCode::FORBIDDEN,
             &format!(
-                "plain HTTP cannot be verified, and the policy for {} is `{}`: nothing was sent. \
-                 Use https, or exempt the host with --exempt",
+                "plain HTTP cannot be verified, and the policy for {} is `{}`, so nothing was \
+                 sent; use https, or exempt the host with --exempt",
                 report.target, report.policy
             ),
         ),
-        Some(error) => refusal(StatusCode::BAD_GATEWAY, &error.to_string()),
-        None => refusal(
+        Some(failure) => error(StatusCode::BAD_GATEWAY, &failure.to_string()),
+        None => error(
             StatusCode::BAD_GATEWAY,
-            &format!("{} gave no HTTP response: {error}", report.target),
+            &format!("no HTTP response from {}: {failure}", report.target),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! The connections that the page shows: those that are open, and the last that are over.
+//! The connections that the page shows: the open ones and the last ones that have ended.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use mtls_core::relay::{TunnelMonitor, TunnelReport};
 use serde::Serialize;
 
-use super::certificates::Presented;
-use super::explanation::{Kind, Words, words};
+use super::certificates::PresentedCertificates;
 use super::request::Protocol;
+use super::summary::{Kind, Summary};
 
-/// What is known of connections. Bounded: of those that are over the last N stay, and besides
-/// them the last N interceptions, so that nobody can push one out by noise.
+/// The history of connections: those that are open, the last N that have ended, and the last N
+/// interceptions. An attacker cannot evict an interception with other connections.
 #[derive(Debug)]
 pub(crate) struct History {
     limit: usize,
@@ -22,10 +22,10 @@ pub(crate) struct History {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// Rises with each change.
+    /// Incremented by each change.
     version: u64,
     records: BTreeMap<u64, Record>,
-    over: VecDeque<u64>,
+    ended: VecDeque<u64>,
     intercepted: VecDeque<u64>,
     totals: Totals,
 }
@@ -35,12 +35,12 @@ struct State {
 struct Record {
     origin: Arc<Origin>,
     monitor: TunnelMonitor,
-    presented: Option<Arc<Presented>>,
+    certificates: Option<Arc<PresentedCertificates>>,
     changed: u64,
-    over: bool,
+    ended: bool,
 }
 
-/// Where a connection came from, and what rule holds for it.
+/// The client of a connection, and the rule that applies.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Origin {
     #[serde(serialize_with = "protocol")]
@@ -49,7 +49,7 @@ pub(crate) struct Origin {
     pub(crate) rule: Option<String>,
 }
 
-/// How many connections there have been of each kind.
+/// The number of connections of each kind.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Totals {
     pub(crate) verified: u64,
@@ -61,37 +61,38 @@ pub(crate) struct Totals {
     pub(crate) unused: u64,
 }
 
-/// One connection, as it is told to people and programs.
+/// One connection, for the page and for JSON.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Account {
+pub(crate) struct ConnectionReport {
     pub(crate) id: u64,
     #[serde(flatten)]
-    pub(crate) words: Words,
+    pub(crate) summary: Summary,
     #[serde(flatten, serialize_with = "shared")]
     pub(crate) origin: Arc<Origin>,
     #[serde(flatten)]
     pub(crate) tunnel: TunnelReport,
-    /// Evidence that can be had of it.
+    /// The formats in which evidence is available.
     pub(crate) evidence: Vec<&'static str>,
     #[serde(
-        serialize_with = "perhaps_shared",
+        serialize_with = "optional_shared",
         skip_serializing_if = "Option::is_none"
     )]
-    pub(crate) presented: Option<Arc<Presented>>,
+    #[serde(rename = "presented")]
+    pub(crate) certificates: Option<Arc<PresentedCertificates>>,
 }
 
-/// What has changed.
+/// The changes since a version.
 #[derive(Debug, Serialize)]
 pub(crate) struct Changes {
     pub(crate) version: u64,
     pub(crate) totals: Totals,
-    /// All that are remembered.
+    /// All connections in the history.
     pub(crate) ids: Vec<u64>,
-    /// Those that have changed.
-    pub(crate) connections: Vec<Account>,
+    /// The connections that have changed.
+    pub(crate) connections: Vec<ConnectionReport>,
 }
 
-/// A connection under way; over when it is dropped.
+/// The entry of an open connection, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Entry {
     history: Arc<History>,
@@ -114,9 +115,9 @@ impl History {
         let record = Record {
             origin: Arc::new(origin),
             monitor,
-            presented: None,
+            certificates: None,
             changed: state.version,
-            over: false,
+            ended: false,
         };
         state.records.insert(id, record);
         drop(state);
@@ -126,12 +127,12 @@ impl History {
         }
     }
 
-    /// What has changed since this version; bytes are counted for those that are open.
+    /// The changes since this version; open connections always count as changed.
     pub(crate) fn since(&self, version: u64) -> Changes {
         let state = self.lock();
         let mut changed = Vec::new();
         for (&id, record) in &state.records {
-            if record.changed > version || !record.over {
+            if record.changed > version || !record.ended {
                 changed.push((id, record.clone()));
             }
         }
@@ -144,14 +145,14 @@ impl History {
             ids,
             connections: changed
                 .iter()
-                .map(|(id, record)| record.account(*id))
+                .map(|(id, record)| record.report(*id))
                 .collect(),
         }
     }
 
-    pub(crate) fn find(&self, id: u64) -> Option<Account> {
+    pub(crate) fn find(&self, id: u64) -> Option<ConnectionReport> {
         let record = self.lock().records.get(&id).cloned();
-        record.map(|record| record.account(id))
+        record.map(|record| record.report(id))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -160,21 +161,21 @@ impl History {
 }
 
 impl Entry {
-    /// There is a verdict, or a failure: counts and tells it.
-    pub(crate) fn settled(&self) -> Option<Account> {
-        let account = self.history.find(self.id)?;
+    /// Counts the verdict or the failure, and returns the report.
+    pub(crate) fn record_verdict(&self) -> Option<ConnectionReport> {
+        let report = self.history.find(self.id)?;
         let mut state = self.history.lock();
-        state.totals.count(account.words.kind);
+        state.totals.count(report.summary.kind);
         state.touch(self.id);
-        Some(account)
+        Some(report)
     }
 
-    pub(crate) fn account(&self) -> Option<Account> {
+    pub(crate) fn report(&self) -> Option<ConnectionReport> {
         self.history.find(self.id)
     }
 
-    /// The rule that holds, where it is another one than was known at the beginning.
-    pub(crate) fn ruled_by(&self, rule: String) {
+    /// Replaces the rule that applies, once the address of the target is known.
+    pub(crate) fn set_rule(&self, rule: String) {
         let mut state = self.history.lock();
         if let Some(record) = state.records.get_mut(&self.id) {
             Arc::make_mut(&mut record.origin).rule = Some(rule);
@@ -182,11 +183,11 @@ impl Entry {
         state.touch(self.id);
     }
 
-    /// What was presented at a second glance.
-    pub(crate) fn presented(&self, presented: Presented) {
+    /// Adds the certificates of a second connection.
+    pub(crate) fn set_certificates(&self, certificates: PresentedCertificates) {
         let mut state = self.history.lock();
         if let Some(record) = state.records.get_mut(&self.id) {
-            record.presented = Some(Arc::new(presented));
+            record.certificates = Some(Arc::new(certificates));
         }
         state.touch(self.id);
     }
@@ -194,16 +195,16 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let account = self.history.find(self.id);
+        let report = self.history.find(self.id);
         let mut state = self.history.lock();
-        let intercepted = account.is_some_and(|a| a.words.kind == Kind::Intercepted);
+        let intercepted = report.is_some_and(|report| report.summary.kind == Kind::Intercepted);
         state.touch(self.id);
         if let Some(record) = state.records.get_mut(&self.id) {
-            record.over = true;
+            record.ended = true;
         }
         let queue = match intercepted {
             true => &mut state.intercepted,
-            false => &mut state.over,
+            false => &mut state.ended,
         };
         queue.push_back(self.id);
         let surplus = match queue.len() > self.history.limit {
@@ -241,22 +242,22 @@ impl Totals {
 }
 
 impl Record {
-    fn account(&self, id: u64) -> Account {
+    fn report(&self, id: u64) -> ConnectionReport {
         let tunnel = self.monitor.report();
         let mut evidence = Vec::new();
         if tunnel.evidence.is_some() {
             evidence.push("json");
         }
-        if self.presented.is_some() {
+        if self.certificates.is_some() {
             evidence.push("pem");
         }
-        Account {
+        ConnectionReport {
             id,
-            words: words(&tunnel, self.origin.protocol),
+            summary: Summary::new(&tunnel, self.origin.protocol),
             origin: Arc::clone(&self.origin),
             tunnel,
             evidence,
-            presented: self.presented.clone(),
+            certificates: self.certificates.clone(),
         }
     }
 }
@@ -272,7 +273,7 @@ fn shared<T: Serialize, S: serde::Serializer>(
     T::serialize(value, serializer)
 }
 
-fn perhaps_shared<T: Serialize, S: serde::Serializer>(
+fn optional_shared<T: Serialize, S: serde::Serializer>(
     value: &Option<Arc<T>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_open_stay_and_the_last_that_are_over() {
+    fn open_connections_and_the_last_ended_ones_are_kept() {
         let history = Arc::new(History::new(2));
         let open = begin(&history);
         for _ in 0..5 {
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn no_history_means_the_open_alone() {
+    fn without_a_history_only_open_connections_are_kept() {
         let history = Arc::new(History::new(0));
         let open = begin(&history);
         drop(begin(&history));
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn only_changes_and_what_is_open_are_told_again() {
+    fn only_changed_and_open_connections_are_sent_again() {
         let history = Arc::new(History::new(9));
         drop(begin(&history));
         let first = history.since(0);

@@ -16,7 +16,7 @@ const SECRETS: [HeaderName; 3] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-/// Says that this proxy has passed the message on, and in which version it came.
+/// Adds `Via` with the version in which the message was received.
 pub(super) fn add_via(fields: &mut HeaderMap, version: Version) {
     let via = match version {
         Version::HTTP_10 => "1.0 mtls-client",
@@ -25,14 +25,14 @@ pub(super) fn add_via(fields: &mut HeaderMap, version: Version) {
     fields.append(header::VIA, HeaderValue::from_static(via));
 }
 
-/// Marks a request about a server as a whole.
+/// Marks a request that is about the server as a whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ServerWide;
 
 impl ServerWide {
-    /// Whether a head begins with OPTIONS of a URL without path and query (RFC 9112, section
-    /// 3.2.4). The HTTP library makes `/` of such a path, so only the head of a connection's first
-    /// request shows it; a later one is taken as OPTIONS of `/`.
+    /// Whether a head starts with OPTIONS of a URL without path and query (RFC 9112, section
+    /// 3.2.4). hyper replaces such a path by `/`, so it is visible only in the head of the first
+    /// request of a connection; later ones are treated as OPTIONS of `/`.
     pub(super) fn is_in(head: &[u8]) -> bool {
         let line = head.split(|&byte| byte == b'\r').next();
         let mut words = line.unwrap_or_default().split(|&byte| byte == b' ');
@@ -56,8 +56,7 @@ pub(super) fn origin_form<B>(request: &Request<B>) -> Uri {
     path.map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
-/// Whether the request ends here: `Max-Forwards` of OPTIONS or TRACE is 0. Otherwise counts it
-/// down.
+/// Whether the request ends here: `Max-Forwards` of OPTIONS or TRACE is 0. Otherwise decrements it.
 pub(super) fn ends_here<B>(request: &mut Request<B>) -> bool {
     if !matches!(*request.method(), Method::OPTIONS | Method::TRACE) {
         return false;
@@ -73,7 +72,7 @@ pub(super) fn ends_here<B>(request: &mut Request<B>) -> bool {
     }
 }
 
-/// A number of any length, at most the greatest `u32`.
+/// Parses a number of any length, at most the largest `u32`.
 fn forwards(value: &HeaderValue) -> Option<u32> {
     let digits = value.to_str().ok()?;
     let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
@@ -125,9 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn max_forwards_is_counted_down_for_options_and_trace_only() {
+    fn max_forwards_is_decremented_for_options_and_trace_only() {
         for method in [Method::OPTIONS, Method::TRACE] {
-            for (value, ends, onward) in [
+            for (value, ends, expected) in [
                 ("0", true, "0"),
                 ("000", true, "000"),
                 ("1", false, "0"),
@@ -138,7 +137,7 @@ mod tests {
                 ("x", false, "x"),
             ] {
                 let counted = counted(method.clone(), value);
-                assert_eq!(counted, (ends, onward.to_owned()), "{method} {value}");
+                assert_eq!(counted, (ends, expected.to_owned()), "{method} {value}");
             }
         }
         assert_eq!(counted(Method::GET, "0"), (false, "0".to_owned()));

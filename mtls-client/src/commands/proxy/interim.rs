@@ -1,5 +1,5 @@
 //! Interim responses (1xx; RFC 9110, section 15.2) for the proxy's clients. hyper's server sends
-//! final responses only, so these are written into its connection.
+//! final responses only, so this module writes interim responses into its connection.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ struct Shared {
     written: Notify,
 }
 
-/// At most one interim response, and how much of it was written.
+/// At most one interim response, and the number of its bytes that were written.
 #[derive(Debug, Default)]
 struct Pending {
     bytes: Vec<u8>,

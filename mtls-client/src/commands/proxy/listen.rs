@@ -13,12 +13,12 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 
 use super::{Proxy, dispatch};
-use crate::connect::failure::Failure;
 use crate::exit::Exit;
+use crate::failure::Failure;
 
-/// How long to wait when the system gives no more connections.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Connections that the system holds until they are accepted.
+/// The pause after the system could not accept a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
@@ -26,7 +26,7 @@ pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure
     for address in addresses {
         let socket = listen(*address).map_err(|error| {
             let message = format!(
-                "could not listen on {address}: {error}. Choose another address with --listen."
+                "could not listen on {address}: {error}; choose another address with --listen"
             );
             Failure::new(Exit::Connect, "could-not-listen", message)
         })?;
@@ -35,7 +35,7 @@ pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure
     Ok(sockets)
 }
 
-/// An IPv6 socket takes no IPv4 connections, so that `0.0.0.0` and `[::]` can share a port.
+/// Listens on one address. An IPv6 socket does not accept IPv4 connections, so that `0.0.0.0` and `[::]` can share a port.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -50,16 +50,16 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves whoever comes, at most `most` at a time; the others wait in the system's queue.
+/// Serves clients, at most `limit` at a time; further ones wait in the queue of the system.
 pub(super) async fn accept(
     proxy: &Arc<Proxy>,
     sockets: Vec<TcpListener>,
-    most: usize,
+    limit: usize,
 ) -> Infallible {
-    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
     let loops = sockets.into_iter().map(|socket| {
-        let (proxy, places) = (Arc::clone(proxy), Arc::clone(&places));
-        Box::pin(async move { accept_from(&proxy, &socket, &places).await })
+        let (proxy, permits) = (Arc::clone(proxy), Arc::clone(&permits));
+        Box::pin(async move { accept_from(&proxy, &socket, &permits).await })
     });
     select_all(loops).await.0
 }
@@ -67,43 +67,43 @@ pub(super) async fn accept(
 async fn accept_from(
     proxy: &Arc<Proxy>,
     socket: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> Infallible {
     loop {
-        let Ok(place) = Arc::clone(places).acquire_owned().await else {
+        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
             std::future::pending().await
         };
         match socket.accept().await {
             Ok((stream, peer)) => {
-                // The hellos are small, and each waits for the other.
+                // Hellos are small, and each end waits for the other's.
                 let _ = stream.set_nodelay(true);
                 let proxy = Arc::clone(proxy);
                 tokio::spawn(async move {
-                    dispatch::attend(proxy, stream, peer).await;
-                    drop(place);
+                    dispatch::serve(proxy, stream, peer).await;
+                    drop(permit);
                 });
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Each tunnel has two sockets, and perhaps a side connection: more than the system's usual soft
-/// limit of 1024 files is wanted, and allowed by the hard one.
-pub(super) fn allow_many_files(tunnels: usize) {
+/// Raises the soft limit of open files, usually 1024, up to the hard limit: each tunnel has two
+/// sockets, and may have a side connection.
+pub(super) fn raise_file_limit(tunnels: usize) {
     let wanted = 4 * u64::try_from(tunnels).unwrap_or(u64::MAX / 8) + 1024;
     let limit = getrlimit(Resource::Nofile);
     let enough = limit.current.is_none_or(|current| current >= wanted);
-    let allowed = limit.maximum.map_or(wanted, |most| wanted.min(most));
+    let allowed = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
     if !enough {
         let raised = Rlimit {
             current: Some(allowed),
             maximum: limit.maximum,
         };
-        // With fewer files, fewer tunnels: the accept loop pauses when they run out.
+        // If it fails, there are fewer tunnels: the accept loop pauses without files.
         let _ = setrlimit(Resource::Nofile, raised);
     }
 }

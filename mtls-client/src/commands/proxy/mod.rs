@@ -1,14 +1,14 @@
-//! The command `proxy`: multipath TLS for programs that know nothing of it.
+//! The command `proxy`: multipath TLS for unmodified programs.
 //!
-//! A client asks for a tunnel by HTTP CONNECT, SOCKS4 or SOCKS5 ([`request`]); [`rules`] say what policy
-//! holds for the host; [`mtls_core::relay`] verifies and relays; [`history`] remembers what became
-//! of it, [`explanation`] says it in plain words, and [`page`] and [`console`] tell it.
+//! [`dispatch`] serves one client, whose first [`request`] is HTTP CONNECT, SOCKS4, SOCKS5 or plain
+//! HTTP. [`rules`] determine the policy of the host, and [`tunnels`] dial it. [`mtls_core::relay`]
+//! verifies and relays. [`forward`] passes plain HTTP through a tunnel. [`history`] keeps the
+//! connections, [`summary`] describes them, and [`page`] and [`console`] show them.
 
 pub(crate) mod args;
 mod certificates;
 mod console;
 mod dispatch;
-mod explanation;
 mod forward;
 mod history;
 mod hops;
@@ -19,7 +19,7 @@ mod pattern;
 mod request;
 mod response;
 mod rules;
-pub(crate) mod settings;
+mod summary;
 mod tunnels;
 
 use std::net::SocketAddr;
@@ -34,24 +34,25 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use self::args::Args;
 use self::console::Console;
 use self::history::History;
-use crate::commands::proxy::rules::Rules;
-use crate::connect::failure::Failure;
+use self::rules::Rules;
+use crate::args::TlsArgs;
+use crate::connect::path_set::PathSet;
 use crate::connect::roots;
-use crate::connect::settings::Settings;
 use crate::exit::Exit;
-use crate::output::messages;
+use crate::failure::Failure;
 use crate::output::trace;
-use crate::usage::UsageError;
+use crate::runtime;
 
-/// How many second looks are taken at a time.
-const LOOKS: usize = 4;
+/// The maximum number of connections at a time that fetch an attacker's certificates.
+const MAX_CERTIFICATE_FETCHES: usize = 4;
 
-/// Connections beside the tunnels: for the page, and for who has not said yet what it wants.
-const BESIDE: usize = 256;
+/// Connections in addition to the tunnels: for the page, and before a client's request is complete.
+const EXTRA_CONNECTIONS: usize = 256;
 
-/// What all connections share.
+/// The state that all connections share.
 struct Proxy {
     relay: ClientRelay,
     primary: Path,
@@ -61,11 +62,11 @@ struct Proxy {
     console: Console,
     tunnels: Arc<Semaphore>,
     max_tunnels: usize,
-    looks: Semaphore,
+    certificate_fetches: Semaphore,
     about: About,
 }
 
-/// What the page says of the proxy itself.
+/// The description of the proxy on its page.
 #[derive(Debug, Serialize)]
 struct About {
     listen: Vec<SocketAddr>,
@@ -75,121 +76,106 @@ struct About {
     sides: Vec<String>,
     side_endpoint: Option<String>,
     version: &'static str,
-    /// In milliseconds since 1970-01-01 UTC: another number is another run.
+    /// Start time in milliseconds since 1970-01-01 UTC, which identifies a run.
     started: u128,
 }
 
-/// Runs the proxy until it is told to stop.
-pub(crate) fn proxy(options: &settings::Proxy, settings: &Settings) -> Result<Exit, UsageError> {
-    let relay = relay(options, settings)?;
-    let started = tokio::runtime::Builder::new_multi_thread()
+/// Runs the proxy until a signal stops it.
+pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
+    args.check_listen()?;
+    let paths = PathSet::new(
+        args.paths.clone(),
+        args.connect_timeout,
+        &TlsArgs::default(),
+    )?;
+    let relay = relay(&args, &paths)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .and_then(|runtime| Ok((runtime, Console::start(settings)?)));
-    let (runtime, (console, writer)) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            let message = format!("the system gives no threads: {error}.");
-            messages::error(&Failure::new(Exit::Connect, "no-threads", message));
-            return Ok(Exit::Connect);
-        }
-    };
-    trace::start(settings.verbose, console.log());
-    let exit = runtime.block_on(run(options, settings, relay, console));
+        .map_err(|error| runtime::not_started(&error))?;
+    let console = Console::start(&args.output);
+    let (console, writer) = console.map_err(|error| runtime::not_started(&error))?;
+    trace::start(args.output.verbose, console.log());
+    let exit = runtime.block_on(serve(&args, &paths, relay, console));
     runtime.shutdown_timeout(Duration::from_millis(200));
     writer.finish();
-    Ok(exit)
+    exit
 }
 
-fn relay(options: &settings::Proxy, settings: &Settings) -> Result<ClientRelay, UsageError> {
-    let mut builder = ClientRelay::builder(&roots::provider(), settings.policy)
-        .primary(settings.primary.clone())
-        .require_independent(settings.require_independent)
-        .deadline(settings.deadline)
-        .tunnel_idle_timeout(options.idle_timeout);
-    for side in &settings.sides {
+fn relay(args: &Args, paths: &PathSet) -> Result<ClientRelay, Failure> {
+    let mut builder = ClientRelay::builder(&roots::provider(), args.verify.policy)
+        .primary(paths.primary.clone())
+        .require_independent(args.verify.require_independent)
+        .deadline(args.verify.deadline)
+        .tunnel_idle_timeout(args.idle_timeout);
+    for side in &paths.sides {
         builder = builder.side(side.clone());
     }
-    if let Some(endpoint) = &settings.side_endpoint {
+    if let Some(endpoint) = &paths.side_endpoint {
         builder = builder.side_endpoint(endpoint.clone());
     }
-    if let Some(patience) = settings.connect_timeout {
-        builder = builder.handshake_timeout(patience);
+    if let Some(limit) = args.connect_timeout {
+        builder = builder.handshake_timeout(limit);
     }
     let built = builder.build();
-    built.map_err(|error| UsageError::new("settings", error))
+    built.map_err(|error| Failure::usage("settings", error))
 }
 
-async fn run(
-    options: &settings::Proxy,
-    settings: &Settings,
+async fn serve(
+    args: &Args,
+    paths: &PathSet,
     relay: ClientRelay,
     console: Console,
-) -> Exit {
-    listen::allow_many_files(options.max_tunnels);
-    let sockets = match listen::bind(&options.listen) {
-        Ok(sockets) => sockets,
-        Err(failure) => {
-            messages::error(&failure);
-            return failure.exit;
-        }
-    };
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        let message = "the system gives no signals.";
-        messages::error(&Failure::new(Exit::Connect, "no-signals", message));
-        return Exit::Connect;
-    };
+) -> Result<Exit, Failure> {
+    listen::raise_file_limit(args.max_tunnels());
+    let sockets = listen::bind(&args.listen)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| no_signals(&error))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| no_signals(&error))?;
     let listen = sockets.iter().filter_map(|socket| socket.local_addr().ok());
-    let proxy = Arc::new(Proxy::new(
-        options,
-        settings,
-        relay,
-        console,
-        listen.collect(),
-    ));
+    let proxy = Arc::new(Proxy::new(args, paths, relay, console, listen.collect()));
     proxy
         .console
-        .listening(&proxy.about.listen, settings.policy);
+        .listening(&proxy.about.listen, args.verify.policy);
     let mut stop = async || {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         }
     };
+    let max_connections = args.max_tunnels() + EXTRA_CONNECTIONS;
     let name = tokio::select! {
         name = stop() => name,
-        never = listen::accept(&proxy, sockets, options.max_tunnels + BESIDE) => match never {},
+        never = listen::accept(&proxy, sockets, max_connections) => match never {},
     };
-    drain(&proxy, name, options, stop()).await;
-    Exit::Success
+    drain(&proxy, name, args.shutdown_timeout, stop()).await;
+    Ok(Exit::Success)
 }
 
-/// Open tunnels may end by themselves.
+fn no_signals(error: &std::io::Error) -> Failure {
+    let message = format!("could not install signal handlers: {error}");
+    Failure::new(Exit::Connect, "no-signals", message)
+}
+
+/// Waits for open tunnels to end, until the timeout or a second signal.
 async fn drain(
     proxy: &Proxy,
     name: &str,
-    options: &settings::Proxy,
+    limit: Duration,
     second: impl Future<Output = &'static str>,
 ) {
     let open = proxy.open_tunnels();
     if open == 0 {
         return;
     }
-    let patience = options.shutdown_timeout;
-    proxy.console.say(&format!(
-        "{name}: {open} tunnels are open and may end within {patience:?}; a second signal ends at \
-         once\n"
+    proxy.console.note(&format!(
+        "{name}: waiting up to {limit:?} for {open} open tunnels; a second signal ends them at once\n"
     ));
     let all = u32::try_from(proxy.max_tunnels).unwrap_or(u32::MAX);
-    let drained = timeout(patience, proxy.tunnels.acquire_many(all));
+    let drained = timeout(limit, proxy.tunnels.acquire_many(all));
     tokio::select! {
         drained = drained => if drained.is_err() {
             let left = proxy.open_tunnels();
-            proxy.console.say(&format!("the time is over: tunnels cut off: {left}\n"));
+            proxy.console.note(&format!("shutdown timeout: {left} tunnels closed\n"));
         },
         _ = second => {}
     }
@@ -197,34 +183,36 @@ async fn drain(
 
 impl Proxy {
     fn new(
-        options: &settings::Proxy,
-        settings: &Settings,
+        args: &Args,
+        paths: &PathSet,
         relay: ClientRelay,
         console: Console,
         listen: Vec<SocketAddr>,
     ) -> Self {
+        let rules = Rules::new(args.verify.policy, &args.require, &args.exempt);
+        let about = About {
+            listen,
+            policy: args.verify.policy,
+            rules: rules.list().collect(),
+            primary: paths.primary.to_string(),
+            sides: paths.sides.iter().map(Path::to_string).collect(),
+            side_endpoint: paths.side_endpoint.as_ref().map(Endpoint::to_string),
+            version: env!("CARGO_PKG_VERSION"),
+            started: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis()),
+        };
         Self {
             relay,
-            primary: settings.primary.clone(),
-            rules: options.rules.clone(),
-            evidence_dir: settings.evidence_dir.clone(),
-            history: Arc::new(History::new(options.history)),
+            primary: paths.primary.clone(),
+            rules,
+            evidence_dir: args.verify.evidence_dir.clone(),
+            history: Arc::new(History::new(args.history())),
             console,
-            tunnels: Arc::new(Semaphore::new(options.max_tunnels)),
-            max_tunnels: options.max_tunnels,
-            looks: Semaphore::new(LOOKS),
-            about: About {
-                listen,
-                policy: options.rules.policy(),
-                rules: options.rules.list().collect(),
-                primary: settings.primary.to_string(),
-                sides: settings.sides.iter().map(Path::to_string).collect(),
-                side_endpoint: settings.side_endpoint.as_ref().map(Endpoint::to_string),
-                version: env!("CARGO_PKG_VERSION"),
-                started: SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |since| since.as_millis()),
-            },
+            tunnels: Arc::new(Semaphore::new(args.max_tunnels())),
+            max_tunnels: args.max_tunnels(),
+            certificate_fetches: Semaphore::new(MAX_CERTIFICATE_FETCHES),
+            about,
         }
     }
 
@@ -232,13 +220,13 @@ impl Proxy {
         self.max_tunnels - self.tunnels.available_permits()
     }
 
-    /// Whether this is one of the proxy's own sockets.
+    /// Whether this is a socket of the proxy. Zones are ignored: they have several names.
     fn is_at(&self, target: &Endpoint) -> bool {
         let Host::Ip(address) = &target.host else {
             return false;
         };
-        self.about
-            .listen
-            .contains(&SocketAddr::new(address.ip(), target.port))
+        let is_target =
+            |listen: &SocketAddr| (listen.ip(), listen.port()) == (address.ip(), target.port);
+        self.about.listen.iter().any(is_target)
     }
 }

@@ -1,9 +1,8 @@
-//! The proxy's own page: what became of the last connections.
+//! The page of the proxy, which shows the last connections.
 //!
-//! It is served on the proxy's port, to who asks for `http://multipath.localhost/` through the
-//! proxy or opens the port itself. It tells where somebody has been, so it is for this host alone:
-//! only loopback peers get it, only under names that cannot be rebound by somebody's DNS, and no
-//! other site may read or frame it.
+//! It is served on the proxy's port, and at `http://multipath.localhost/` through the proxy. It
+//! shows a browsing history, so it is for this host only: only loopback peers get it, only under
+//! names that DNS rebinding cannot use, and no other site may read or frame it.
 
 use std::net::SocketAddr;
 
@@ -14,10 +13,10 @@ use mtls_core::path::Host;
 use serde::Serialize;
 
 use super::Proxy;
-use super::history::{Account, Changes};
-use super::response::{Body, full, refusal};
+use super::history::{Changes, ConnectionReport};
+use super::response::{Body, error, full};
 
-/// The page's name. Below `localhost`, which no DNS answers for (RFC 6761, section 6.3).
+/// The page's name. DNS does not resolve names under `localhost` (RFC 6761, section 6.3).
 const NAME: &str = "multipath.localhost";
 
 const HTML: &str = include_str!("page/index.html");
@@ -38,12 +37,12 @@ const HARDENING: [(&str, &str); 6] = [
     ("cache-control", "no-store"),
 ];
 
-/// Whether this host is the page's.
+/// Whether this is the host of the page.
 pub(super) fn is_at(host: &Host) -> bool {
     matches!(host, Host::Name(name) if name.as_str().trim_end_matches('.') == NAME)
 }
 
-/// Answers a request for the page and what belongs to it.
+/// Responds to a request for the page and its files.
 pub(super) fn respond(
     proxy: &Proxy,
     request: &Request<Incoming>,
@@ -51,7 +50,7 @@ pub(super) fn respond(
 ) -> Response<Body> {
     let mut response = match admit(request, peer) {
         Ok(()) => route(proxy, request),
-        Err((status, text)) => refusal(status, text),
+        Err((status, text)) => error(status, text),
     };
     for (name, value) in HARDENING {
         let name = HeaderName::from_static(name);
@@ -64,26 +63,29 @@ pub(super) fn respond(
 
 fn admit(request: &Request<Incoming>, peer: SocketAddr) -> Result<(), (StatusCode, &'static str)> {
     if !peer.ip().to_canonical().is_loopback() {
-        let text = "this page is for the proxy's own host only";
+        let text = "this page is only for the host of the proxy";
         return Err((StatusCode::FORBIDDEN, text));
     }
-    if !asks_for_us(request) {
-        let text = "this is a proxy; its own page is at http://multipath.localhost/";
+    if !is_for_page(request) {
+        let text = "this is a proxy; its page is at http://multipath.localhost/";
         return Err((StatusCode::MISDIRECTED_REQUEST, text));
     }
-    if from_elsewhere(request.headers()) {
-        return Err((StatusCode::FORBIDDEN, "no other site may ask for this"));
+    if is_cross_site(request.headers()) {
+        return Err((
+            StatusCode::FORBIDDEN,
+            "requests from other sites are refused",
+        ));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let text = "there is nothing here to be changed: GET and HEAD only";
+        let text = "only GET and HEAD are supported";
         return Err((StatusCode::METHOD_NOT_ALLOWED, text));
     }
     Ok(())
 }
 
-/// A name that somebody else's DNS can point here must not do: a script of his would be of the
-/// same origin as this page.
-fn asks_for_us(request: &Request<Incoming>) -> bool {
+/// Whether the request names this host. A name that an attacker's DNS can point here is refused:
+/// their script would have the origin of this page.
+fn is_for_page(request: &Request<Incoming>) -> bool {
     let named = match request.uri().authority() {
         Some(authority) => Some(authority.as_str()),
         None => {
@@ -100,8 +102,8 @@ fn asks_for_us(request: &Request<Incoming>) -> bool {
     }
 }
 
-/// Following a link to the page is fine; loading parts of it from another site is not.
-fn from_elsewhere(headers: &HeaderMap) -> bool {
+/// Whether another site loads the page. A link to it is allowed.
+fn is_cross_site(headers: &HeaderMap) -> bool {
     let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let same = matches!(value("sec-fetch-site"), None | Some("same-origin" | "none"));
     !same && value("sec-fetch-mode") != Some("navigate")
@@ -117,7 +119,7 @@ fn route(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
         "/connections" => connections(proxy, request),
         other => match other.strip_prefix("/evidence/") {
             Some(name) => evidence(proxy, name),
-            None => refusal(StatusCode::NOT_FOUND, "no such page"),
+            None => error(StatusCode::NOT_FOUND, "no such page"),
         },
     }
 }
@@ -141,7 +143,7 @@ fn content(kind: &'static str, text: impl Into<bytes::Bytes>) -> Response<Body> 
     response
 }
 
-/// `?since=VERSION` leaves out what has not changed since.
+/// The connections as JSON; with `?since=VERSION` those that have changed.
 fn connections(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
     #[derive(Serialize)]
     struct State<'a> {
@@ -165,20 +167,23 @@ fn connections(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
     json(&state)
 }
 
-/// `ID.json` and `ID.pem`.
+/// The evidence of a connection: `ID.json` or `ID.pem`.
 fn evidence(proxy: &Proxy, name: &str) -> Response<Body> {
     let (id, kind) = name.split_once('.').unwrap_or_default();
-    let account = id.parse().ok().and_then(|id| proxy.history.find(id));
-    let Some(account) = account.filter(|account| account.evidence.contains(&kind)) else {
-        let text = "no such evidence; the history may have gone on (--history)";
-        return refusal(StatusCode::NOT_FOUND, text);
+    let report = id.parse().ok().and_then(|id| proxy.history.find(id));
+    let Some(report) = report.filter(|report| report.evidence.contains(&kind)) else {
+        let text = "evidence not found; it may have left the history, which --history enlarges";
+        return error(StatusCode::NOT_FOUND, text);
     };
     let mut response = match kind {
         "pem" => {
-            let pem = account.presented.as_ref().map(|presented| presented.pem());
+            let pem = report
+                .certificates
+                .as_ref()
+                .map(|certificates| certificates.pem());
             content("application/x-pem-file", pem.unwrap_or_default())
         }
-        _ => evidence_json(&account),
+        _ => evidence_json(&report),
     };
     let file = format!("attachment; filename=\"interception-{id}.{kind}\"");
     if let Ok(value) = HeaderValue::from_str(&file) {
@@ -189,23 +194,23 @@ fn evidence(proxy: &Proxy, name: &str) -> Response<Body> {
     response
 }
 
-fn evidence_json(account: &Account) -> Response<Body> {
+fn evidence_json(report: &ConnectionReport) -> Response<Body> {
     #[derive(Serialize)]
     struct Whole<'a> {
         #[serde(flatten)]
         evidence: Option<&'a mtls_core::Evidence>,
-        /// What a second connection over the primary path was presented, afterwards.
-        second_look: Option<&'a super::certificates::Presented>,
+        /// The certificates of a second connection over the primary path.
+        second_look: Option<&'a super::certificates::PresentedCertificates>,
     }
     json(&Whole {
-        evidence: account.tunnel.evidence.as_deref(),
-        second_look: account.presented.as_deref(),
+        evidence: report.tunnel.evidence.as_deref(),
+        second_look: report.certificates.as_deref(),
     })
 }
 
 fn json<T: Serialize>(value: &T) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => content("application/json", bytes),
-        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
     }
 }

@@ -1,4 +1,4 @@
-//! Patterns of hosts, and the spellings of a host that they are matched with.
+//! Patterns of hosts, and the spellings of a host that they are matched against.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,34 +6,35 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use mtls_core::path::Host;
 
-/// A host, in which `*` stands for any characters, and perhaps a port: `*.example.org`,
-/// `example.org:8443`, `192.168.*`, `[::1]`. In its canonical spelling, as [`Host`] is.
+/// A host in which `*` matches any characters, and an optional port: `*.example.org`,
+/// `example.org:8443`, `192.168.*`, `[::1]`. In its canonical spelling, like [`Host`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern {
     host: String,
     port: Option<u16>,
 }
 
-/// The texts by which patterns may mean a host. The canonical one is the first.
+/// The spellings of a host, of which the canonical one is the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Spellings(Vec<String>);
+pub(super) struct Spellings(Vec<String>);
 
 impl Pattern {
-    pub(crate) fn specificity(&self) -> (bool, usize, bool) {
+    pub(super) fn specificity(&self) -> (bool, usize, bool) {
         let literal = self.host.chars().filter(|&c| c != '*').count();
         match literal == self.host.len() {
-            // Of two such patterns none is more specific than the other.
+            // No pattern without `*` is more specific than another.
             true => (true, 0, self.port.is_some()),
             false => (false, literal, self.port.is_some()),
         }
     }
 
-    pub(crate) fn fits(&self, host: &str, port: u16) -> bool {
-        self.port.is_none_or(|own| own == port) && matches(self.host.as_bytes(), host.as_bytes())
+    pub(super) fn matches(&self, host: &str, port: u16) -> bool {
+        self.port.is_none_or(|own| own == port)
+            && glob_matches(self.host.as_bytes(), host.as_bytes())
     }
 
-    /// The pattern without its zone: one interface has several names for it.
-    pub(crate) fn in_any_zone(&self) -> Cow<'_, Self> {
+    /// The pattern without its zone: an interface has several names.
+    pub(super) fn in_any_zone(&self) -> Cow<'_, Self> {
         match self.host.split_once('%') {
             None => Cow::Borrowed(self),
             Some((address, _)) => Cow::Owned(Self {
@@ -45,7 +46,7 @@ impl Pattern {
 }
 
 impl Spellings {
-    pub(crate) fn of(host: &Host) -> Self {
+    pub(super) fn of(host: &Host) -> Self {
         let canonical = host.to_string();
         match host {
             Host::Name(_) => Self(vec![canonical.trim_end_matches('.').to_owned()]),
@@ -56,16 +57,16 @@ impl Spellings {
         }
     }
 
-    pub(crate) fn canonical(&self) -> &str {
+    pub(super) fn canonical(&self) -> &str {
         self.0.first().map_or("", String::as_str)
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 }
 
-/// As an IPv6 address: short, with every group, and with every digit; and without a zone.
+/// The spellings as an IPv6 address: short, with every group, and with every digit; without a zone.
 fn address_spellings(ip: IpAddr) -> [String; 4] {
     let ip = match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -80,7 +81,7 @@ fn address_spellings(ip: IpAddr) -> [String; 4] {
     ]
 }
 
-/// Without the dotted form that the canonical text of IPv4-mapped addresses has.
+/// Without the dotted form of IPv4-mapped addresses.
 fn short(ip: Ipv6Addr) -> String {
     match ip.segments() {
         [0, 0, 0, 0, 0, 0xffff, high, low] => format!("::ffff:{high:x}:{low:x}"),
@@ -164,27 +165,29 @@ fn name_glob(host: &str) -> Result<String, String> {
     let old_number = |label: &String| label.len() > 1 && label.starts_with('0');
     let numbers = |label: &String| label.starts_with(|c: char| c.is_ascii_digit() || c == '*');
     if labels.iter().all(numbers) && labels.iter().any(old_number) {
-        return Err("write the numbers of an IPv4 address in decimal, without zeros before".into());
+        return Err(
+            "write the numbers of an IPv4 address in decimal, without leading zeros".into(),
+        );
     }
     Ok(labels.join("."))
 }
 
-/// An international label becomes ASCII; one of which only a part is there cannot.
+/// Converts an international label to ASCII, which is not possible for a part of one.
 fn glob_label(label: &str) -> Result<String, String> {
     if label.is_ascii() {
         return Ok(label.to_ascii_lowercase());
     }
     if label.contains('*') {
         return Err(format!(
-            "`{label}` is only a part of an international label; write it in its `xn--` form"
+            "`{label}` is a part of an international label; write its `xn--` form"
         ));
     }
     literal(label)
 }
 
-/// In time proportional to the product of both lengths at the worst: the last `*` alone is
-/// tried again.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+/// Whether the pattern matches. Backtracks to the last `*` only, so the time is at most proportional
+/// to the product of both lengths.
+fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_are_none_say_why() {
+    fn invalid_patterns_are_refused_with_the_reason() {
         for (text, expected) in [
             ("https://a.test", "without scheme"),
             ("a.test/", "without scheme"),
@@ -268,9 +271,9 @@ mod tests {
             ("a*b*c", "aXcYc", false),
             ("**", "x", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected);
+            assert_eq!(glob_matches(pattern.as_bytes(), text.as_bytes()), expected);
         }
         let pattern = "*a".repeat(100) + "b";
-        assert!(!matches(pattern.as_bytes(), &[b'a'; 253]));
+        assert!(!glob_matches(pattern.as_bytes(), &[b'a'; 253]));
     }
 }

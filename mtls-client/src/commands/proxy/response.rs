@@ -8,8 +8,8 @@ use hyper::{Response, StatusCode};
 
 pub(super) type Body = BoxBody<Bytes, hyper::Error>;
 
-/// A short text that says why.
-pub(super) fn refusal(status: StatusCode, text: &str) -> Response<Body> {
+/// An error response with a text.
+pub(super) fn error(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(full(format!("mtls-client proxy: {text}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();

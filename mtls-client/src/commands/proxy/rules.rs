@@ -1,4 +1,4 @@
-//! Which policy holds for which host: `--policy`, `--require GLOB` and `--exempt GLOB`.
+//! The policy of each host: `--policy`, `--require GLOB` and `--exempt GLOB`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,74 +10,65 @@ use mtls_core::relay::PolicyByName;
 
 use super::pattern::{Pattern, Spellings};
 
-/// The policy of each host. Of all the patterns that fit a host the most specific holds: one
-/// without `*` before one with, then the longer one, then one with a port; of two that are alike
-/// in that, `--require`.
+/// The policy of each host. The most specific pattern that matches applies: one without `*`, then
+/// the longest, then one with a port; of two equally specific patterns, the one of `--require`.
 ///
-/// Where it is in doubt whether a pattern means a host, the stricter rule holds: `--require` fits
-/// every spelling of an address and every address that it reaches, `--exempt` only the canonical
-/// spelling of the host that is dialed.
+/// In case of doubt the stricter rule applies: `--require` matches every spelling of an address and
+/// every address that reaches it, `--exempt` only the canonical spelling of the host that is dialed.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules {
+pub(super) struct Rules {
     policy: Policy,
     /// The most specific first.
     rules: Arc<[Rule]>,
 }
 
-/// What is done with a host.
+/// The effect of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Treatment {
-    /// Relayed plainly.
+pub(super) enum RuleKind {
+    /// Relayed without verification.
     Exempt,
-    /// Held to `require`.
+    /// The policy is `require`.
     Require,
 }
 
-/// What holds for a host, and by which pattern.
+/// The policy for a host, and the rule that determines it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ruling {
-    pub(crate) exempt: bool,
-    pub(crate) policy: Policy,
-    pub(crate) rule: Option<String>,
+pub(super) struct HostPolicy {
+    pub(super) exempt: bool,
+    pub(super) policy: Policy,
+    pub(super) rule: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     pattern: Pattern,
-    treatment: Treatment,
+    kind: RuleKind,
 }
 
 impl Rules {
-    pub(crate) fn new(policy: Policy, require: &[Pattern], exempt: &[Pattern]) -> Self {
-        let as_rules = |patterns: &[Pattern], treatment| {
+    pub(super) fn new(policy: Policy, require: &[Pattern], exempt: &[Pattern]) -> Self {
+        let as_rules = |patterns: &[Pattern], kind| {
             let rules = patterns.iter().cloned();
-            rules
-                .map(move |pattern| Rule { pattern, treatment })
-                .collect()
+            rules.map(move |pattern| Rule { pattern, kind }).collect()
         };
-        let mut rules: Vec<Rule> = as_rules(require, Treatment::Require);
-        rules.extend::<Vec<_>>(as_rules(exempt, Treatment::Exempt));
-        rules.sort_by_key(|rule| std::cmp::Reverse((rule.pattern.specificity(), rule.treatment)));
+        let mut rules: Vec<Rule> = as_rules(require, RuleKind::Require);
+        rules.extend::<Vec<_>>(as_rules(exempt, RuleKind::Exempt));
+        rules.sort_by_key(|rule| std::cmp::Reverse((rule.pattern.specificity(), rule.kind)));
         Self {
             policy,
             rules: rules.into(),
         }
     }
 
-    /// What holds where no pattern fits.
-    pub(crate) fn policy(&self) -> Policy {
-        self.policy
-    }
-
-    /// What holds for the host that the client asks the proxy for.
-    pub(crate) fn of(&self, target: &Endpoint) -> Ruling {
+    /// The policy for the host that a client requests.
+    pub(super) fn for_target(&self, target: &Endpoint) -> HostPolicy {
         let Endpoint { host, port } = target;
         let rule = self
             .requirement_of_alias(host, *port)
             .or_else(|| self.find(host, *port));
-        let require = rule.is_some_and(|rule| rule.treatment == Treatment::Require);
-        Ruling {
-            exempt: rule.is_some_and(|rule| rule.treatment == Treatment::Exempt),
+        let require = rule.is_some_and(|rule| rule.kind == RuleKind::Require);
+        HostPolicy {
+            exempt: rule.is_some_and(|rule| rule.kind == RuleKind::Exempt),
             policy: if require {
                 Policy::Require
             } else {
@@ -87,9 +78,9 @@ impl Rules {
         }
     }
 
-    /// The `--require` that holds for the address to which a target's name resolved. Not for
-    /// exempt targets: whatever is exempt by name is so at every address.
-    pub(crate) fn requirement(&self, dialed: SocketAddr) -> Option<String> {
+    /// The `--require` that applies to the address of a target. Not for exempt targets: a name that
+    /// is exempt is exempt at every address.
+    pub(super) fn requirement(&self, dialed: SocketAddr) -> Option<String> {
         let Endpoint { host, port } = Endpoint::from(dialed);
         let rule = self
             .requirement_of_alias(&host, port)
@@ -97,12 +88,11 @@ impl Rules {
         rule.map(ToString::to_string)
     }
 
-    /// For the server name in a ClientHello: a client that resolves names itself asks for
-    /// addresses, and `--require` must hold all the same. An exemption is never taken from there:
-    /// what would be the name's has to be asked for by name.
-    pub(crate) fn by_name(&self, port: u16) -> Option<Arc<PolicyByName>> {
-        let mut treatments = self.rules.iter().map(|rule| rule.treatment);
-        if !treatments.any(|treatment| treatment == Treatment::Require) {
+    /// The `--require` rules for the server name in a ClientHello, because a client that resolves
+    /// names itself requests addresses. Exemptions apply only to hosts that are requested by name.
+    pub(super) fn by_name(&self, port: u16) -> Option<Arc<PolicyByName>> {
+        let mut kinds = self.rules.iter().map(|rule| rule.kind);
+        if !kinds.any(|kind| kind == RuleKind::Require) {
             return None;
         }
         let rules = self.clone();
@@ -112,19 +102,21 @@ impl Rules {
         }))
     }
 
-    /// In their canonical spelling, the most specific first.
-    pub(crate) fn list(&self) -> impl Iterator<Item = String> {
+    /// The rules in their canonical spelling, the most specific first.
+    pub(super) fn list(&self) -> impl Iterator<Item = String> {
         self.rules.iter().map(ToString::to_string)
     }
 
     fn find(&self, host: &Host, port: u16) -> Option<&Rule> {
         let spellings = Spellings::of(host);
-        self.rules.iter().find(|rule| rule.fits(&spellings, port))
+        self.rules
+            .iter()
+            .find(|rule| rule.matches(&spellings, port))
     }
 
     fn require(&self, host: &Host, port: u16) -> Option<&Rule> {
         let rule = self.find(host, port)?;
-        (rule.treatment == Treatment::Require).then_some(rule)
+        (rule.kind == RuleKind::Require).then_some(rule)
     }
 
     fn requirement_of_alias(&self, host: &Host, port: u16) -> Option<&Rule> {
@@ -137,12 +129,12 @@ impl Rules {
 }
 
 impl Rule {
-    fn fits(&self, host: &Spellings, port: u16) -> bool {
-        match self.treatment {
-            Treatment::Exempt => self.pattern.fits(host.canonical(), port),
-            Treatment::Require => {
+    fn matches(&self, host: &Spellings, port: u16) -> bool {
+        match self.kind {
+            RuleKind::Exempt => self.pattern.matches(host.canonical(), port),
+            RuleKind::Require => {
                 let pattern = self.pattern.in_any_zone();
-                host.all().any(|spelling| pattern.fits(spelling, port))
+                host.all().any(|spelling| pattern.matches(spelling, port))
             }
         }
     }
@@ -150,9 +142,9 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let option = match self.treatment {
-            Treatment::Exempt => "--exempt",
-            Treatment::Require => "--require",
+        let option = match self.kind {
+            RuleKind::Exempt => "--exempt",
+            RuleKind::Require => "--require",
         };
         write!(f, "{option} {}", self.pattern)
     }
@@ -172,8 +164,8 @@ mod tests {
     }
 
     fn of(rules: &Rules, target: &str) -> (bool, Policy) {
-        let ruling = rules.of(&target.parse().expect("an endpoint"));
-        (ruling.exempt, ruling.policy)
+        let host_policy = rules.for_target(&target.parse().expect("an endpoint"));
+        (host_policy.exempt, host_policy.policy)
     }
 
     const PREFERRED: (bool, Policy) = (false, Policy::Prefer);
@@ -181,7 +173,7 @@ mod tests {
     const EXEMPT: (bool, Policy) = (true, Policy::Prefer);
 
     #[test]
-    fn patterns_fit_whole_hosts() {
+    fn patterns_match_whole_hosts() {
         let rules = rules(&["*.example.org", "[::1]", "192.168.*"], &["localhost"]);
         for (target, expected) in [
             ("a.example.org:443", REQUIRED),
@@ -197,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_specific_pattern_holds_whatever_the_order() {
+    fn the_most_specific_pattern_applies_in_any_order() {
         let rules = rules(
             &["*", "bank.test", "*.a.test:8443", "tie.test"],
             &["*.test", "*.a.test", "b.a.test", "tie.test"],
@@ -245,7 +237,7 @@ mod tests {
         "192。0。2。1",
     ];
 
-    /// Other addresses that lead to it.
+    /// Other addresses that reach it.
     const EMBEDDING: [&str; 8] = [
         "[::192.0.2.1]",
         "[::c000:201]",
@@ -264,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requirement_holds_for_every_spelling_and_for_what_leads_to_the_host() {
+    fn a_requirement_applies_to_every_spelling_and_every_address_that_reaches_the_host() {
         for rule in all(&[&SPELLINGS, &GLOBS]) {
             for rule in [rule.to_owned(), format!("{rule}:443")] {
                 let rules = rules(&[&rule], &[]);
@@ -288,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exemption_never_wins_over_a_requirement_of_the_same_host() {
+    fn an_exemption_never_overrides_a_requirement_of_the_same_host() {
         for require in SPELLINGS {
             for exempt in all(&[&SPELLINGS, &EMBEDDING, &GLOBS, &["[*", "[64:*]", "[::*]"]]) {
                 let rules = rules(&[require], &[exempt]);
@@ -301,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exemption_holds_for_every_spelling_but_not_for_what_only_leads_to_the_host() {
+    fn an_exemption_applies_to_every_spelling_but_not_to_other_addresses_that_reach_the_host() {
         for exempt in all(&[&SPELLINGS, &["192.0.2.*", "192.*"]]) {
             let rules = rules(&["*"], &[exempt]);
             for host in SPELLINGS {
@@ -324,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn globs_of_ipv6_addresses_fit_whatever_zeros_are_written() {
+    fn globs_of_ipv6_addresses_match_with_and_without_zeros() {
         for rule in [
             "[2001:db8:*]",
             "[2001:0db8:0000:*]",
@@ -354,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn unspecified_addresses_are_held_as_the_loopback_is() {
+    fn unspecified_addresses_are_treated_like_the_loopback() {
         let required = rules(&["127.0.0.1"], &["0.0.0.0", "[::]"]);
         for host in ["0.0.0.0", "0", "[::]", "[::ffff:0.0.0.0]"] {
             assert_eq!(of(&required, &format!("{host}:443")), REQUIRED, "{host}");

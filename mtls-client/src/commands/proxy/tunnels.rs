@@ -10,64 +10,64 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Proxy;
-use super::certificates::Presented;
-use super::explanation::Kind;
-use super::history::{Account, Entry, Origin};
+use super::certificates::PresentedCertificates;
+use super::history::{ConnectionReport, Entry, Origin};
 use super::request::{Protocol, SocksReply};
+use super::summary::Kind;
 
-/// A tunnel that has its place, and whose target may be dialled.
+/// A tunnel with its permit, before and after its target is dialed.
 pub(super) struct Admitted {
     pub(super) tunnel: Tunnel<Path>,
     pub(super) entry: Entry,
-    pub(super) place: OwnedSemaphorePermit,
-    /// Whether a `--require` for the target's address may still make the policy stricter.
-    lenient: bool,
+    permit: OwnedSemaphorePermit,
+    /// Whether a `--require` for the address of the target may make the policy stricter.
+    may_tighten: bool,
 }
 
-/// A place, a rule and an entry in the history; `None` where every place is taken.
+/// Admits a tunnel: with a permit, a policy and an entry in the history. `None` at the maximum
+/// number of tunnels.
 pub(super) fn admit(
     proxy: &Proxy,
     target: Endpoint,
-    by: Protocol,
+    protocol: Protocol,
     peer: SocketAddr,
 ) -> Option<Admitted> {
-    let place = Arc::clone(&proxy.tunnels).try_acquire_owned().ok()?;
-    let ruling = proxy.rules.of(&target);
+    let permit = Arc::clone(&proxy.tunnels).try_acquire_owned().ok()?;
+    let policy = proxy.rules.for_target(&target);
     let by_name = proxy.rules.by_name(target.port);
-    let mut tunnel = proxy.relay.tunnel(target).policy(ruling.policy);
-    if ruling.exempt {
+    let mut tunnel = proxy.relay.tunnel(target).policy(policy.policy);
+    if policy.exempt {
         tunnel = tunnel.exempt();
     } else if let Some(by_name) = by_name {
         tunnel = tunnel.policy_by_name(by_name);
     }
     let origin = Origin {
-        protocol: by,
+        protocol,
         client: peer,
-        rule: ruling.rule,
+        rule: policy.rule,
     };
     let entry = proxy.history.begin(origin, tunnel.monitor());
     Some(Admitted {
         tunnel,
         entry,
-        place,
-        lenient: !ruling.exempt && ruling.policy != Policy::Require,
+        permit,
+        may_tighten: !policy.exempt && policy.policy != Policy::Require,
     })
 }
 
-/// Dials the target. A `--require` for the address that it has holds too, however the client named
-/// the target.
+/// Dials the target. A `--require` for its address applies even if the client requested a name.
 pub(super) async fn dial(proxy: &Proxy, admitted: &mut Admitted) -> Result<(), Error> {
     admitted.tunnel.dial().await?;
     let dialed = admitted.tunnel.target_address();
-    let dialed = dialed.filter(|_| admitted.lenient);
+    let dialed = dialed.filter(|_| admitted.may_tighten);
     if let Some(rule) = dialed.and_then(|address| proxy.rules.requirement(address)) {
         admitted.tunnel.restrict_to(Policy::Require);
-        admitted.entry.ruled_by(rule);
+        admitted.entry.set_rule(rule);
     }
     Ok(())
 }
 
-/// Relays to the end, and tells what came of it.
+/// Relays until the tunnel ends, and reports its verdict and its end.
 pub(super) async fn relay<C>(proxy: &Proxy, admitted: Admitted, client: C)
 where
     C: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -75,81 +75,89 @@ where
     let Admitted {
         tunnel,
         entry,
-        place,
-        lenient: _,
+        permit,
+        may_tighten: _,
     } = admitted;
     let monitor = tunnel.monitor();
-    let telling = async {
+    let reporting = async {
         monitor.wait_until_resolved().await;
-        Box::pin(settle(proxy, &entry)).await;
+        Box::pin(report_verdict(proxy, &entry)).await;
     };
-    let (_report, ()): (TunnelReport, ()) = tokio::join!(tunnel.run(client), telling);
-    told_over(proxy, &entry);
-    drop(place);
+    let (_report, ()): (TunnelReport, ()) = tokio::join!(tunnel.run(client), reporting);
+    report_end(proxy, &entry);
+    drop(permit);
 }
 
-pub(super) fn told_over(proxy: &Proxy, entry: &Entry) {
-    if let Some(account) = entry.account() {
-        proxy.console.over(&account);
+/// Reports the end of a tunnel.
+pub(super) fn report_end(proxy: &Proxy, entry: &Entry) {
+    if let Some(report) = entry.report() {
+        proxy.console.end(&report);
     }
 }
 
-/// There is a verdict, or a failure.
-pub(super) async fn settle(proxy: &Proxy, entry: &Entry) {
-    let Some(account) = entry.settled() else {
+/// Reports the verdict or the failure of a tunnel, and saves evidence.
+pub(super) async fn report_verdict(proxy: &Proxy, entry: &Entry) {
+    let Some(report) = entry.record_verdict() else {
         return;
     };
-    proxy.console.settled(&account);
-    if account.words.kind == Kind::Intercepted {
-        keep_evidence(proxy, entry, &account).await;
+    proxy.console.verdict(&report);
+    if report.summary.kind == Kind::Intercepted {
+        save_evidence(proxy, entry, &report).await;
     }
 }
 
-async fn keep_evidence(proxy: &Proxy, entry: &Entry, account: &Account) {
-    let Some(evidence) = account.tunnel.evidence.clone() else {
+async fn save_evidence(proxy: &Proxy, entry: &Entry, report: &ConnectionReport) {
+    let Some(evidence) = report.tunnel.evidence.clone() else {
         return;
     };
     let console = &proxy.console;
     let Some(dir) = proxy.evidence_dir.clone() else {
-        console.evidence("Evidence not saved: the proxy's page has it; --evidence-dir keeps it.");
-        look_again(proxy, entry, account).await;
+        console.evidence(
+            "Evidence not saved; download it from the proxy's page, or use --evidence-dir DIR.",
+        );
+        fetch_certificates(proxy, entry, report).await;
         return;
     };
-    let (kept, into) = (Arc::clone(&evidence), dir.clone());
-    let saved = tokio::task::spawn_blocking(move || kept.save(&into)).await;
+    let (evidence_to_save, into) = (Arc::clone(&evidence), dir.clone());
+    let saved = tokio::task::spawn_blocking(move || evidence_to_save.save(&into)).await;
     match saved {
         Ok(Ok(path)) => console.evidence(&format!("Evidence saved: {}", path.display())),
-        Ok(Err(error)) => console.evidence(&format!("The evidence was NOT saved: {error}")),
-        Err(error) => console.evidence(&format!("The evidence was NOT saved: {error}")),
+        Ok(Err(error)) => console.evidence(&format!("Evidence NOT saved: {error}")),
+        Err(error) => console.evidence(&format!("Evidence NOT saved: {error}")),
     }
-    let Some(presented) = look_again(proxy, entry, account).await else {
+    let Some(certificates) = fetch_certificates(proxy, entry, report).await else {
         return;
     };
-    let saved = tokio::task::spawn_blocking(move || presented.save(&dir, &evidence)).await;
+    let saved = tokio::task::spawn_blocking(move || certificates.save(&dir, &evidence)).await;
     if let Ok(Ok(path)) = saved {
         console.evidence(&format!("Certificates saved: {}", path.display()));
     }
 }
 
-/// Fetches the certificates that the peer of a refused tunnel presents, over a second connection.
-async fn look_again(proxy: &Proxy, entry: &Entry, account: &Account) -> Option<Presented> {
-    let _turn = proxy.looks.try_acquire().ok()?;
-    let tunnel = &account.tunnel;
+/// Fetches the certificates that the peer presents, over a second connection.
+async fn fetch_certificates(
+    proxy: &Proxy,
+    entry: &Entry,
+    report: &ConnectionReport,
+) -> Option<PresentedCertificates> {
+    let _permit = proxy.certificate_fetches.try_acquire().ok()?;
+    let tunnel = &report.tunnel;
     let name = tunnel.server_name.as_deref();
-    let presented = Presented::look(&proxy.primary, &tunnel.target, name).await?;
-    proxy.console.presented(account, &presented);
-    entry.presented(presented.clone());
-    Some(presented)
+    let fetch = PresentedCertificates::fetch(&proxy.primary, &tunnel.target, name);
+    let certificates = fetch.await?;
+    proxy.console.certificates(report, &certificates);
+    entry.set_certificates(certificates.clone());
+    Some(certificates)
 }
 
-/// Why there is no tunnel.
-pub(super) enum NoWay {
+/// The reason why there is no tunnel.
+pub(super) enum TunnelError {
     Full,
     Dial(Box<DialError>),
     Other(String),
 }
 
-impl NoWay {
+impl TunnelError {
     pub(super) fn of(error: &Error) -> Self {
         match error {
             Error::Dial(dial) => Self::Dial(dial.clone()),
@@ -167,7 +175,7 @@ impl NoWay {
         }
     }
 
-    pub(super) fn reply(&self) -> SocksReply {
+    pub(super) fn socks_reply(&self) -> SocksReply {
         match self {
             Self::Full | Self::Other(_) => SocksReply::Failure,
             Self::Dial(error) => match (&error.reason, error.class()) {
@@ -185,10 +193,10 @@ impl NoWay {
     }
 }
 
-impl std::fmt::Display for NoWay {
+impl std::fmt::Display for TunnelError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Full => f.write_str("every place is taken; allow more with --max-tunnels"),
+            Self::Full => f.write_str("too many tunnels; allow more with --max-tunnels"),
             Self::Dial(error) => error.fmt(f),
             Self::Other(text) => f.write_str(text),
         }

@@ -8,7 +8,7 @@ use crate::lab::{Lab, Run, Whose, has};
 const LIE: &str = "hello from the attacker\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn curl_alone_reads_the_lie_and_through_the_proxy_the_attacker_reads_nothing() {
+async fn curl_alone_reads_the_attackers_page_and_through_the_proxy_the_attacker_reads_nothing() {
     if !has("curl") {
         return;
     }
@@ -71,7 +71,7 @@ async fn curl_alone_reads_the_lie_and_through_the_proxy_the_attacker_reads_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn evidence_can_be_had_from_the_page() {
+async fn evidence_can_be_downloaded_from_the_page() {
     if !has("curl") {
         return;
     }
@@ -85,7 +85,7 @@ async fn evidence_can_be_had_from_the_page() {
         .curl(super::Way::Http, &["--cacert", &lab.both_cas(), &url])
         .await
         .exits_with(35);
-    proxy.says("At a second look").await;
+    proxy.says("A second connection to").await;
     let evidence = proxy.json("/evidence/0.json").await;
     assert_eq!(evidence["reason"], "unknown-handshake");
     assert_eq!(evidence["connection"]["paths"][0]["via"], network.as_str());
@@ -115,7 +115,7 @@ async fn evidence_can_be_had_from_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn observe_lets_the_lie_pass_and_is_loud_about_it() {
+async fn observe_accepts_an_interception_with_an_alarm() {
     if !has("curl") {
         return;
     }
@@ -137,5 +137,5 @@ async fn observe_lets_the_lie_pass_and_is_loud_about_it() {
     let run = proxy.curl(super::Way::Http, &typed).await.exits_with(0);
     assert_eq!(run.stdout, LIE);
     proxy.says("INTERCEPTION DETECTED").await;
-    proxy.says("nothing that you sent is secret").await;
+    proxy.says("data sent is not secret").await;
 }

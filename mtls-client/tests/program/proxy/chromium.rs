@@ -88,7 +88,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn page_with_many_parts_and_a_web_socket_comes_verified() {
+async fn a_page_with_many_parts_and_a_web_socket_is_verified() {
     if !has("chromium") {
         return;
     }
@@ -126,7 +126,8 @@ async fn page_with_many_parts_and_a_web_socket_comes_verified() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn browser_alone_shows_the_lie_and_behind_the_proxy_sends_the_attacker_nothing() {
+async fn a_browser_alone_shows_the_attackers_page_and_through_the_proxy_sends_the_attacker_nothing()
+{
     if !has("chromium") {
         return;
     }
@@ -162,7 +163,7 @@ async fn browser_alone_shows_the_lie_and_behind_the_proxy_sends_the_attacker_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_proxys_own_page_lists_connections_in_a_browser() {
+async fn the_page_of_the_proxy_lists_connections_in_a_browser() {
     if !has("chromium") || !has("curl") {
         return;
     }
@@ -276,7 +277,7 @@ fn sha1(message: &[u8]) -> [u8; 20] {
 }
 
 #[test]
-fn sha1_is_itself() {
+fn sha1_matches_its_test_vector() {
     let hex = |digest: [u8; 20]| digest.map(|byte| format!("{byte:02x}")).concat();
     assert_eq!(
         hex(sha1(b"abc")),

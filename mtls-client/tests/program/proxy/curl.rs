@@ -5,7 +5,7 @@ use crate::lab::{Lab, Whose, closed_port, has};
 use crate::site::PAGE;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_a_multipath_server_come_verified_by_both_protocols_and_http_versions() {
+async fn pages_of_a_multipath_server_are_verified_over_both_protocols_and_http_versions() {
     if !has("curl") {
         return;
     }
@@ -60,7 +60,7 @@ async fn big_bodies_pass_whole_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_servers_pass_under_prefer_and_say_so_and_not_where_they_are_required() {
+async fn plain_servers_are_accepted_with_a_warning_under_prefer_and_refused_under_require() {
     if !has("curl") {
         return;
     }
@@ -98,7 +98,7 @@ async fn plain_servers_pass_under_prefer_and_say_so_and_not_where_they_are_requi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exempt_hosts_are_relayed_plainly_and_nobody_asks_them() {
+async fn exempt_hosts_are_relayed_without_side_connections() {
     if !has("curl") {
         return;
     }
@@ -117,7 +117,7 @@ async fn exempt_hosts_are_relayed_plainly_and_nobody_asks_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn targets_that_cannot_be_reached_are_told_with_the_reason() {
+async fn unreachable_targets_are_reported_with_the_reason() {
     if !has("curl") {
         return;
     }
@@ -200,7 +200,7 @@ async fn plain_http_follows_the_policy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn git_and_python_go_through_by_the_environment_alone() {
+async fn git_and_python_use_the_proxy_of_the_environment() {
     let mut lab = Lab::new();
     let url = format!("https://localhost:{}", lab.web().await.port());
     let proxy = Running::with(&["--policy", "require"]).await;

@@ -169,7 +169,7 @@ async fn interim_responses_of_pipelined_requests_stay_in_order() {
 }
 
 #[tokio::test]
-async fn old_forms_of_response_fields_are_made_plain() {
+async fn obsolete_forms_of_response_fields_are_normalized() {
     let mut lab = Lab::new();
     let answer = b"HTTP/1.1 200 OK\r\nX-Long: one\r\n two\r\n\tthree\r\nX-Space : b\r\n\
                    Content-Length: 3\r\n\r\nok\n";

@@ -35,7 +35,7 @@ async fn echoes(stream: &mut TcpStream) {
 }
 
 #[tokio::test]
-async fn command_lines_that_promise_what_no_proxy_can_do_are_refused() {
+async fn options_that_a_proxy_cannot_fulfil_are_refused() {
     let lab = Lab::new();
     for (typed, code, words) in [
         (
@@ -44,9 +44,17 @@ async fn command_lines_that_promise_what_no_proxy_can_do_are_refused() {
             &["--listen", "--unsafe-listen"][..],
         ),
         (&["--listen", "localhost"], 2, &["localhost"]),
-        (&["--binding", "exporter"], 2, &["--binding", "no TLS keys"]),
-        (&["--cacert", "x"], 2, &["--cacert", "ends no TLS"]),
-        (&["--max-time", "3s"], 2, &["--max-time", "--idle-timeout"]),
+        (
+            &["--binding", "exporter"],
+            2,
+            &["unexpected argument", "--binding"],
+        ),
+        (&["--cacert", "x"], 2, &["unexpected argument", "--cacert"]),
+        (
+            &["--max-time", "3s"],
+            2,
+            &["unexpected argument", "--max-time"],
+        ),
         (
             &["--exempt", "https://a.test/"],
             2,
@@ -120,7 +128,7 @@ async fn a_reader_that_stalls_delays_neither_tunnels_nor_the_end() {
 }
 
 #[tokio::test]
-async fn signal_lets_open_tunnels_end_and_takes_no_new_ones() {
+async fn a_signal_drains_open_tunnels_and_refuses_new_ones() {
     let mut lab = Lab::new();
     let target = echo(&mut lab).await;
     let mut proxy = Running::with(&["--exempt", "*", "--shutdown-timeout", "60s"]).await;
@@ -128,7 +136,7 @@ async fn signal_lets_open_tunnels_end_and_takes_no_new_ones() {
     assert_eq!(status, "HTTP/1.1 200 Connection established");
     echoes(&mut stream).await;
     proxy.signal("TERM");
-    proxy.says("SIGTERM: 1 tunnels are open").await;
+    proxy.says("for 1 open tunnels").await;
     assert!(TcpStream::connect(proxy.address).await.is_err());
     echoes(&mut stream).await;
     drop(stream);
@@ -136,7 +144,7 @@ async fn signal_lets_open_tunnels_end_and_takes_no_new_ones() {
 }
 
 #[tokio::test]
-async fn second_signal_or_the_end_of_the_time_cuts_tunnels_off() {
+async fn a_second_signal_or_the_timeout_closes_tunnels() {
     let mut lab = Lab::new();
     let target = echo(&mut lab).await;
     for (patience, signals) in [("60s", 2), ("1ms", 1)] {
@@ -155,7 +163,7 @@ async fn second_signal_or_the_end_of_the_time_cuts_tunnels_off() {
 }
 
 #[tokio::test]
-async fn tunnels_beyond_the_limit_are_told_and_the_page_still_answers() {
+async fn tunnels_beyond_the_limit_are_refused_and_the_page_still_responds() {
     let mut lab = Lab::new();
     let target = echo(&mut lab).await;
     let proxy = Running::with(&["--exempt", "*", "--max-tunnels", "1"]).await;
@@ -207,7 +215,7 @@ async fn server_may_speak_first_where_its_host_is_exempt() {
 }
 
 #[tokio::test]
-async fn early_data_is_refused_and_the_page_says_what_to_do() {
+async fn early_data_is_refused_and_the_page_names_the_remedy() {
     let mut lab = Lab::new();
     let target = echo(&mut lab).await;
     let proxy = Running::with(&["--policy", "observe"]).await;
@@ -226,11 +234,11 @@ async fn early_data_is_refused_and_the_page_says_what_to_do() {
     assert_eq!(seen[0]["verification"]["reason"], "early-data");
     assert_eq!(seen[0]["bytes"]["to_server"], 0);
     let words = seen[0]["explanation"].as_str().expect("words");
-    assert!(words.contains("Turn early data off"), "{words}");
+    assert!(words.contains("Disable early data"), "{words}");
 }
 
 #[tokio::test]
-async fn connections_that_were_never_used_are_no_failures() {
+async fn connections_that_were_never_used_are_not_failures() {
     let mut lab = Lab::new();
     let target = lab.silent().await;
     let proxy = Running::with(&[]).await;
@@ -241,13 +249,13 @@ async fn connections_that_were_never_used_are_no_failures() {
 }
 
 #[tokio::test]
-async fn silent_and_senseless_clients_are_let_go() {
+async fn silent_and_invalid_clients_are_disconnected() {
     let proxy = Running::with(&["-v"]).await;
     for (first, words) in [
-        (&b"\x16\x03\x01"[..], "speaks TLS to the proxy itself"),
+        (&b"\x16\x03\x01"[..], "connect to the proxy without TLS"),
         (b"\x04\x02\x00\x50\x7f\x00\x00\x01\x00", "SOCKS4"),
         (b"\x00", "neither HTTP nor SOCKS"),
-        (b"\x05\x01\x02", "insists on credentials"),
+        (b"\x05\x01\x02", "requires credentials"),
         (b"CONNECT x HTTP/1.1\r\n\r\n", "no port"),
     ] {
         let mut stream = proxy.connect().await;
@@ -289,7 +297,7 @@ async fn history_is_bounded() {
 }
 
 #[tokio::test]
-async fn json_lines_tell_each_verdict_and_each_end() {
+async fn json_lines_report_each_verdict_and_each_end() {
     let closed = closed_port().await;
     let mut lab = Lab::new();
     let target = echo(&mut lab).await;

@@ -109,7 +109,7 @@ async fn page_uses_nothing_that_its_policy_forbids() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn page_is_at_its_name_through_the_proxy_itself() {
+async fn the_page_is_served_at_its_name_through_the_proxy() {
     if !has("curl") {
         return;
     }

@@ -116,7 +116,7 @@ fn loopback() -> Vec<Ask<'static>> {
 }
 
 #[tokio::test]
-async fn a_requirement_holds_for_every_spelling_of_a_target() {
+async fn a_requirement_applies_to_every_spelling_of_a_target() {
     let mut lab = Lab::new();
     let port = echo_at_the_loopback(&mut lab).await.port();
     let open = Running::with(&[]).await;
@@ -139,7 +139,7 @@ async fn a_requirement_holds_for_every_spelling_of_a_target() {
 }
 
 #[tokio::test]
-async fn an_exemption_never_wins_over_a_requirement_by_its_spelling() {
+async fn an_exemption_never_overrides_a_requirement_by_its_spelling() {
     let mut lab = Lab::new();
     let port = echo_at_the_loopback(&mut lab).await.port();
     for exempt in [
@@ -173,7 +173,7 @@ async fn an_exemption_never_wins_over_a_requirement_by_its_spelling() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_exempt_is_so_at_every_address() {
+async fn a_name_that_is_exempt_is_exempt_at_every_address() {
     let mut lab = Lab::new();
     let port = echo_at_the_loopback(&mut lab).await.port();
     let proxy = Running::with(&["--require", "127.0.0.1", "--exempt", "localhost"]).await;
@@ -188,7 +188,7 @@ async fn a_name_that_is_exempt_is_so_at_every_address() {
 }
 
 #[tokio::test]
-async fn a_requirement_for_an_address_holds_for_names_that_resolve_to_it() {
+async fn a_requirement_for_an_address_applies_to_names_that_resolve_to_it() {
     let mut lab = Lab::new();
     let port = echo_at_the_loopback(&mut lab).await.port();
     let resolve = format!("bücher.test:{port}:127.0.0.1");
@@ -210,7 +210,7 @@ async fn a_requirement_for_an_address_holds_for_names_that_resolve_to_it() {
 }
 
 #[tokio::test]
-async fn a_requirement_for_a_name_holds_for_its_international_spellings() {
+async fn a_requirement_for_a_name_applies_to_its_international_spellings() {
     let mut lab = Lab::new();
     let port = echo_at_the_loopback(&mut lab).await.port();
     let resolve = format!("xn--bcher-kva.test:{port}:127.0.0.1");

@@ -1,4 +1,4 @@
-//! The first request of a client of the proxy: SOCKS4, SOCKS5 or HTTP, known by the first byte.
+//! The first request of a client: SOCKS4, SOCKS5 or HTTP, distinguished by the first byte.
 //!
 //! Without I/O: bytes in, steps out.
 
@@ -19,73 +19,73 @@ pub(crate) use self::connect::MAX_HEAD;
 pub(crate) use self::socks::{SocksReply, reply as socks_reply};
 pub(crate) use self::socks4::reply as socks4_reply;
 
-/// Reads a client's first bytes until it is clear what it wants.
+/// Parses the first bytes of a client, up to its request.
 ///
-/// At most [`MAX_HEAD`] bytes are kept, and what the caller hands over at a time.
+/// Buffers at most [`MAX_HEAD`] bytes, plus the bytes of one call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reception {
+pub(crate) struct RequestReader {
     received: Vec<u8>,
     socks: Socks,
     connect: Head,
 }
 
-/// What to do next.
+/// The next step of the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Read more.
+    /// Read more bytes.
     More,
-    /// Write this, then [`Reception::proceed`].
-    Answer([u8; 2]),
-    /// Connect to this.
+    /// Write this, then call [`RequestReader::proceed`].
+    Reply([u8; 2]),
+    /// Open this tunnel.
     Tunnel(Request),
-    /// It is another HTTP request than CONNECT: these bytes are its beginning.
+    /// Serve HTTP: the request is not CONNECT, and starts with these bytes.
     Http(Vec<u8>),
 }
 
-/// A tunnel that was asked for.
+/// A request for a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) target: Endpoint,
-    pub(crate) by: Protocol,
-    /// What came after the request.
+    pub(crate) protocol: Protocol,
+    /// The bytes after the request.
     pub(crate) rest: Vec<u8>,
 }
 
-/// How a client speaks to the proxy.
+/// The protocol between client and proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Connect,
-    /// With or without remote names (SOCKS4a).
+    /// SOCKS4, and SOCKS4a with names.
     Socks4,
     Socks5,
     /// A plain HTTP request with an absolute URL.
     PlainHttp,
 }
 
-/// Why there is no request to be had.
+/// The reason why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The first byte begins neither protocol.
+pub(crate) enum RequestError {
+    /// The first byte does not start any of the protocols.
     Unknown(u8),
-    /// SOCKS4: a request that is none, or none that this proxy knows.
+    /// SOCKS4: a malformed or unsupported request.
     Socks4(&'static str),
     /// TLS to the proxy itself.
     Tls,
-    /// SOCKS5: no method that needs no credentials is on offer.
+    /// SOCKS5: the client offers only methods with credentials.
     NoMethod,
     /// SOCKS5: a command other than CONNECT.
     Command(u8),
-    /// SOCKS5: an address type that RFC 1928 does not know.
+    /// SOCKS5: an address type that RFC 1928 does not define.
     AddressType(u8),
-    /// SOCKS5: a field that has another value than it must.
+    /// SOCKS5: a field with an invalid value.
     Malformed(&'static str),
     /// HTTP: the head is longer than [`MAX_HEAD`].
     TooLong,
-    /// HTTP: the head is none.
+    /// HTTP: the head is malformed.
     Head(&'static str),
     /// HTTP: neither 1.0 nor 1.1.
     Version,
-    /// The target is none.
+    /// The target is invalid.
     Target(EndpointError, Protocol),
 }
 
@@ -93,15 +93,15 @@ const SOCKS5: u8 = 5;
 const SOCKS4: u8 = 4;
 const TLS_HANDSHAKE: u8 = 22;
 
-impl Reception {
-    /// Takes what was read.
-    pub(crate) fn handle(&mut self, bytes: &[u8]) -> Result<Step, Refusal> {
+impl RequestReader {
+    /// Handles bytes that were read.
+    pub(crate) fn handle(&mut self, bytes: &[u8]) -> Result<Step, RequestError> {
         self.received.extend_from_slice(bytes);
         self.proceed()
     }
 
-    /// What to do with the bytes that are here.
-    pub(crate) fn proceed(&mut self) -> Result<Step, Refusal> {
+    /// Handles the bytes that are buffered.
+    pub(crate) fn proceed(&mut self) -> Result<Step, RequestError> {
         if !self.socks.has_greeted() {
             self.skip_empty_lines();
         }
@@ -109,13 +109,13 @@ impl Reception {
             None => Ok(Step::More),
             Some(&SOCKS5) => self.socks.proceed(&mut self.received),
             Some(_) if self.socks.has_greeted() => {
-                Err(Refusal::Malformed("a request of another version"))
+                Err(RequestError::Malformed("a request of another version"))
             }
             Some(&SOCKS4) => socks4::proceed(&self.received),
-            Some(&TLS_HANDSHAKE) => Err(Refusal::Tls),
+            Some(&TLS_HANDSHAKE) => Err(RequestError::Tls),
             Some(b'\r') if self.received.len() == 1 => Ok(Step::More),
             Some(first) if first.is_ascii_alphabetic() => self.connect.proceed(&mut self.received),
-            Some(&other) => Err(Refusal::Unknown(other)),
+            Some(&other) => Err(RequestError::Unknown(other)),
         }
     }
 
@@ -139,33 +139,35 @@ impl Protocol {
     }
 }
 
-impl Refusal {
-    /// The client is told so, in its own protocol; nothing where it would not understand.
-    pub(crate) fn answer(&self) -> Vec<u8> {
+impl RequestError {
+    /// The reply in the client's protocol; empty if that is unknown.
+    pub(crate) fn reply(&self) -> Vec<u8> {
         match self {
             Self::Unknown(_) | Self::Tls => Vec::new(),
             Self::Socks4(_) | Self::Target(_, Protocol::Socks4) => socks4_reply(false).to_vec(),
             Self::NoMethod => vec![SOCKS5, 0xff],
-            Self::Command(_) => reply(SocksReply::CommandNotSupported),
-            Self::AddressType(_) => reply(SocksReply::AddressTypeNotSupported),
-            Self::Malformed(_) | Self::Target(_, Protocol::Socks5) => reply(SocksReply::Failure),
-            Self::TooLong => self.page(431, "Request Header Fields Too Large"),
-            Self::Version => self.page(505, "HTTP Version Not Supported"),
-            Self::Head(_) | Self::Target(..) => self.page(400, "Bad Request"),
+            Self::Command(_) => socks5_reply(SocksReply::CommandNotSupported),
+            Self::AddressType(_) => socks5_reply(SocksReply::AddressTypeNotSupported),
+            Self::Malformed(_) | Self::Target(_, Protocol::Socks5) => {
+                socks5_reply(SocksReply::Failure)
+            }
+            Self::TooLong => self.http(431, "Request Header Fields Too Large"),
+            Self::Version => self.http(505, "HTTP Version Not Supported"),
+            Self::Head(_) | Self::Target(..) => self.http(400, "Bad Request"),
         }
     }
 
-    fn page(&self, status: u16, phrase: &str) -> Vec<u8> {
-        http_refusal(status, phrase, &self.to_string())
+    fn http(&self, status: u16, phrase: &str) -> Vec<u8> {
+        http_error(status, phrase, &self.to_string())
     }
 }
 
-fn reply(code: SocksReply) -> Vec<u8> {
+fn socks5_reply(code: SocksReply) -> Vec<u8> {
     socks_reply(code).to_vec()
 }
 
-/// A whole HTTP response that refuses, and after which the connection closes.
-pub(crate) fn http_refusal(status: u16, phrase: &str, text: &str) -> Vec<u8> {
+/// A whole HTTP error response, after which the connection closes.
+pub(crate) fn http_error(status: u16, phrase: &str, text: &str) -> Vec<u8> {
     let body = format!("mtls-client proxy: {text}\n");
     format!(
         "HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\n\
@@ -175,31 +177,32 @@ pub(crate) fn http_refusal(status: u16, phrase: &str, text: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(byte) => write!(
                 f,
-                "a client began with the byte {byte:#04x}, which is neither HTTP nor SOCKS"
+                "unknown protocol: the first byte is {byte:#04x}, which is neither HTTP nor SOCKS"
             ),
-            Self::Socks4(what) => write!(f, "a SOCKS4 client sent {what}"),
+            Self::Socks4(what) => write!(f, "invalid SOCKS4 request: {what}"),
             Self::Tls => f.write_str(
-                "a client speaks TLS to the proxy itself; write http:// and not https:// before \
-                 the proxy's address",
+                "unexpected TLS: clients connect to the proxy without TLS; write http:// instead of \
+                 https:// before its address",
             ),
             Self::NoMethod => f.write_str(
-                "a SOCKS5 client insists on credentials, and this proxy takes none; take them out",
+                "invalid SOCKS5 request: the client requires credentials, which this proxy does not \
+                 support; remove them",
             ),
             Self::Command(code) => write!(
                 f,
-                "a SOCKS5 client asks for command {code}; this proxy knows CONNECT (1) alone, so \
-                 no UDP and no QUIC"
+                "invalid SOCKS5 request: command {code} is not supported, only CONNECT (1), so no UDP \
+                 and no QUIC"
             ),
-            Self::AddressType(kind) => write!(f, "a SOCKS5 client sent the address type {kind}"),
-            Self::Malformed(what) => write!(f, "a SOCKS5 client sent {what}"),
-            Self::TooLong => write!(f, "the request's head is longer than {MAX_HEAD} bytes"),
+            Self::AddressType(kind) => write!(f, "invalid SOCKS5 request: unknown address type {kind}"),
+            Self::Malformed(what) => write!(f, "invalid SOCKS5 request: {what}"),
+            Self::TooLong => write!(f, "the head of the request is longer than {MAX_HEAD} bytes"),
             Self::Head(what) => write!(f, "not an HTTP request: {what}"),
-            Self::Version => f.write_str("only HTTP/1.0 and HTTP/1.1 are spoken to this proxy"),
+            Self::Version => f.write_str("unsupported HTTP version: only HTTP/1.0 and HTTP/1.1 are supported"),
             Self::Target(error, _) => error.fmt(f),
         }
     }

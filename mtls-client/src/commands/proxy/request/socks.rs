@@ -1,10 +1,10 @@
-//! SOCKS5 as a server speaks it (RFC 1928), without authentication.
+//! The server side of SOCKS5 (RFC 1928), without authentication.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mtls_core::path::{Endpoint, EndpointError, Host};
 
-use super::{Protocol, Refusal, Request, SOCKS5, Step};
+use super::{Protocol, Request, RequestError, SOCKS5, Step};
 
 const NO_AUTHENTICATION: u8 = 0;
 const CONNECT: u8 = 1;
@@ -12,13 +12,13 @@ const IPV4: u8 = 1;
 const NAME: u8 = 3;
 const IPV6: u8 = 4;
 
-/// Where a client stands.
+/// The next message of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Socks {
-    /// It names the methods that it knows.
+    /// The methods that it supports.
     #[default]
     Greeting,
-    /// It has been told the method, and says what it wants.
+    /// The request, after the method was selected.
     Request,
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum SocksReply {
     AddressTypeNotSupported = 8,
 }
 
-/// A reply; the bound address is left open (0.0.0.0:0), which no client of CONNECT needs.
+/// A reply. The bound address is 0.0.0.0:0, because clients of CONNECT do not need it.
 pub(crate) fn reply(code: SocksReply) -> [u8; 10] {
     [SOCKS5, code as u8, 0, IPV4, 0, 0, 0, 0, 0, 0]
 }
@@ -46,7 +46,7 @@ impl Socks {
         self == Self::Request
     }
 
-    pub(super) fn proceed(&mut self, received: &mut Vec<u8>) -> Result<Step, Refusal> {
+    pub(super) fn proceed(&mut self, received: &mut Vec<u8>) -> Result<Step, RequestError> {
         match self {
             Self::Greeting => self.greeting(received),
             Self::Request => request(received),
@@ -54,7 +54,7 @@ impl Socks {
     }
 
     /// `VER NMETHODS METHODS` (section 3).
-    fn greeting(&mut self, received: &mut Vec<u8>) -> Result<Step, Refusal> {
+    fn greeting(&mut self, received: &mut Vec<u8>) -> Result<Step, RequestError> {
         let Some(&count) = received.get(1) else {
             return Ok(Step::More);
         };
@@ -63,24 +63,24 @@ impl Socks {
             return Ok(Step::More);
         };
         if !methods.contains(&NO_AUTHENTICATION) {
-            return Err(Refusal::NoMethod);
+            return Err(RequestError::NoMethod);
         }
         received.drain(..end);
         *self = Self::Request;
-        Ok(Step::Answer([SOCKS5, NO_AUTHENTICATION]))
+        Ok(Step::Reply([SOCKS5, NO_AUTHENTICATION]))
     }
 }
 
 /// `VER CMD RSV ATYP ADDR PORT` (section 4).
-fn request(received: &[u8]) -> Result<Step, Refusal> {
+fn request(received: &[u8]) -> Result<Step, RequestError> {
     let [_, command, reserved, kind, rest @ ..] = received else {
         return Ok(Step::More);
     };
     if *command != CONNECT {
-        return Err(Refusal::Command(*command));
+        return Err(RequestError::Command(*command));
     }
     if *reserved != 0 {
-        return Err(Refusal::Malformed("a reserved byte that is not zero"));
+        return Err(RequestError::Malformed("a reserved byte that is not zero"));
     }
     let Some((host, rest)) = host(*kind, rest)? else {
         return Ok(Step::More);
@@ -88,15 +88,15 @@ fn request(received: &[u8]) -> Result<Step, Refusal> {
     let [high, low, rest @ ..] = rest else {
         return Ok(Step::More);
     };
-    let host = host.map_err(|error| Refusal::Target(error, Protocol::Socks5))?;
+    let host = host.map_err(|error| RequestError::Target(error, Protocol::Socks5))?;
     let port = u16::from_be_bytes([*high, *low]);
     if port == 0 {
         let error = EndpointError::BadPort("0".into());
-        return Err(Refusal::Target(error, Protocol::Socks5));
+        return Err(RequestError::Target(error, Protocol::Socks5));
     }
     Ok(Step::Tunnel(Request {
         target: Endpoint::new(host, port),
-        by: Protocol::Socks5,
+        protocol: Protocol::Socks5,
         rest: rest.to_vec(),
     }))
 }
@@ -104,7 +104,7 @@ fn request(received: &[u8]) -> Result<Step, Refusal> {
 type Taken<'a> = Option<(Result<Host, EndpointError>, &'a [u8])>;
 
 /// The address (section 5), once it is complete, and what follows it.
-fn host(kind: u8, bytes: &[u8]) -> Result<Taken<'_>, Refusal> {
+fn host(kind: u8, bytes: &[u8]) -> Result<Taken<'_>, RequestError> {
     Ok(match kind {
         IPV4 => bytes.split_first_chunk().map(|(octets, rest)| {
             let ip = IpAddr::from(Ipv4Addr::from(*octets));
@@ -118,11 +118,11 @@ fn host(kind: u8, bytes: &[u8]) -> Result<Taken<'_>, Refusal> {
             let (name, rest) = rest.split_at_checked(usize::from(*length))?;
             Some((parse(name), rest))
         }),
-        other => return Err(Refusal::AddressType(other)),
+        other => return Err(RequestError::AddressType(other)),
     })
 }
 
-/// Some clients send an address in the place of a name.
+/// Parses a name, or an address, which some clients send instead.
 fn parse(name: &[u8]) -> Result<Host, EndpointError> {
     String::from_utf8_lossy(name).parse()
 }

@@ -2,16 +2,16 @@ use super::*;
 
 const NAME: &[u8] = b"\x05\x01\x00\x03\x0bexample.org\x01\xbb";
 
-/// Hands the bytes over in these pieces; what was answered on the way, and what came last.
-fn fed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Result<Step, Refusal>) {
-    let mut reception = Reception::default();
+/// Passes the bytes in these pieces; returns the replies and the last step.
+fn fed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Result<Step, RequestError>) {
+    let mut reader = RequestReader::default();
     let mut answered = Vec::new();
     let mut last = Ok(Step::More);
     for piece in pieces {
-        last = reception.handle(piece);
-        while let Ok(Step::Answer(answer)) = last {
+        last = reader.handle(piece);
+        while let Ok(Step::Reply(answer)) = last {
             answered.extend(answer);
-            last = reception.proceed();
+            last = reader.proceed();
         }
         if last != Ok(Step::More) {
             break;
@@ -20,20 +20,20 @@ fn fed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Result<Step,
     (answered, last)
 }
 
-fn tunnel(target: &str, by: Protocol, rest: &[u8]) -> Result<Step, Refusal> {
+fn tunnel(target: &str, protocol: Protocol, rest: &[u8]) -> Result<Step, RequestError> {
     Ok(Step::Tunnel(Request {
         target: target.parse().expect("an endpoint"),
-        by,
+        protocol,
         rest: rest.to_vec(),
     }))
 }
 
-fn connect(head: &str) -> Result<Step, Refusal> {
+fn connect(head: &str) -> Result<Step, RequestError> {
     fed([head.as_bytes()]).1
 }
 
 #[test]
-fn connect_is_understood_at_every_split() {
+fn connect_is_parsed_at_every_split() {
     let head = b"CONNECT Example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\
                  Proxy-Connection: keep-alive\r\nUser-Agent: x\r\n\r\n";
     let expected = tunnel("example.org:443", Protocol::Connect, b"");
@@ -45,7 +45,7 @@ fn connect_is_understood_at_every_split() {
 }
 
 #[test]
-fn socks5_is_understood_at_every_split() {
+fn socks5_is_parsed_at_every_split() {
     for (request, target) in [
         (NAME, "example.org:443"),
         (
@@ -65,7 +65,7 @@ fn socks5_is_understood_at_every_split() {
             let (answered, last) = fed([before, after]);
             assert_eq!(answered, [5, 0]);
             match target {
-                "" => assert!(matches!(last, Err(Refusal::Target(..))), "{last:?}"),
+                "" => assert!(matches!(last, Err(RequestError::Target(..))), "{last:?}"),
                 target => assert_eq!(last, tunnel(target, Protocol::Socks5, b""), "{cut}"),
             }
         }
@@ -73,7 +73,7 @@ fn socks5_is_understood_at_every_split() {
 }
 
 #[test]
-fn socks4_is_understood_at_every_split() {
+fn socks4_is_parsed_at_every_split() {
     for (request, target) in [
         (
             &b"\x04\x01\x20\xfb\xc0\x00\x02\x01\x00"[..],
@@ -111,7 +111,7 @@ fn bad_socks4_is_rejected_in_its_own_protocol() {
         &long,
     ] {
         let refusal = fed([request]).1.expect_err("refused");
-        assert_eq!(refusal.answer(), [0, 91, 0, 0, 0, 0, 0, 0], "{refusal}");
+        assert_eq!(refusal.reply(), [0, 91, 0, 0, 0, 0, 0, 0], "{refusal}");
     }
     let almost = fed([&long[..long.len() - 1]]).1;
     assert_eq!(almost, Ok(Step::More));
@@ -134,7 +134,7 @@ fn empty_lines_before_an_http_request_are_ignored() {
 }
 
 #[test]
-fn bytes_of_header_fields_that_are_no_text_are_opaque() {
+fn bytes_of_header_fields_above_127_are_opaque() {
     let head = b"CONNECT a:1 HTTP/1.1\r\nUser-Agent: B\xfcro/\xff\x80\r\nx:\r\n\r\n";
     assert_eq!(fed([&head[..]]).1, tunnel("a:1", Protocol::Connect, b""));
     for head in [
@@ -143,12 +143,12 @@ fn bytes_of_header_fields_that_are_no_text_are_opaque() {
         b"CONNECT a:1 HTTP/1.1\r\nx: \xfc\x7f\r\n\r\n",
     ] {
         let refusal = fed([head]).1.expect_err("refused");
-        assert!(refusal.answer().starts_with(b"HTTP/1.1 400 "), "{refusal}");
+        assert!(refusal.reply().starts_with(b"HTTP/1.1 400 "), "{refusal}");
     }
 }
 
 #[test]
-fn heads_up_to_the_limit_are_taken() {
+fn heads_up_to_the_limit_are_accepted() {
     let field = |length: usize| format!("Proxy-Authorization: {}\r\n", "x".repeat(length));
     let line = "CONNECT a:1 HTTP/1.1\r\n";
     let room = MAX_HEAD - line.len() - field(0).len() - 2;
@@ -158,11 +158,11 @@ fn heads_up_to_the_limit_are_taken() {
     assert_eq!(fed(head(room).as_bytes().chunks(4096)).1, expected);
     let beyond = head(room + 1);
     let refused = fed(beyond.as_bytes().chunks(4096)).1;
-    assert_eq!(refused, Err(Refusal::TooLong));
+    assert_eq!(refused, Err(RequestError::TooLong));
 }
 
 #[test]
-fn what_follows_the_request_belongs_to_the_tunnel() {
+fn bytes_after_the_request_belong_to_the_tunnel() {
     let (_, last) = fed([&b"CONNECT a:1 HTTP/1.0\r\n\r\n\x16\x03\x01"[..]]);
     assert_eq!(last, tunnel("a:1", Protocol::Connect, b"\x16\x03\x01"));
     let (_, last) = fed([&[b"\x05\x01\x00", NAME, b"\x16\x03\x01"].concat()[..]]);
@@ -176,14 +176,14 @@ fn what_follows_the_request_belongs_to_the_tunnel() {
 fn other_http_requests_keep_all_their_bytes() {
     for request in [
         "GET http://a.test/ HTTP/1.1\r\n",
-        "CONNECTION x",
-        "PRI * HTTP/2.0",
+        "CONNECTION x\r\n",
+        "PRI * HTTP/2.0\r\n",
     ] {
         for cut in 1..request.len() {
             let (before, after) = request.as_bytes().split_at(cut);
-            let mut reception = Reception::default();
-            let step = match reception.handle(before) {
-                Ok(Step::More) => reception.handle(after),
+            let mut reader = RequestReader::default();
+            let step = match reader.handle(before) {
+                Ok(Step::More) => reader.handle(after),
                 other => other,
             };
             let Ok(Step::Http(bytes)) = step else {
@@ -196,7 +196,7 @@ fn other_http_requests_keep_all_their_bytes() {
 }
 
 #[test]
-fn bad_connects_are_refused_in_words() {
+fn bad_connects_are_refused_with_the_reason() {
     for (head, expected) in [
         ("CONNECT a.test HTTP/1.1\r\n\r\n", "has no port"),
         ("CONNECT a.test:443\r\n\r\n", "first line"),
@@ -225,7 +225,7 @@ fn bad_connects_are_refused_in_words() {
     ] {
         let refusal = connect(head).expect_err(head);
         assert!(refusal.to_string().contains(expected), "{head}: {refusal}");
-        let answer = String::from_utf8(refusal.answer()).expect("a text");
+        let answer = String::from_utf8(refusal.reply()).expect("a text");
         assert!(answer.starts_with("HTTP/1.1 400 ") || answer.starts_with("HTTP/1.1 505 "));
         assert!(answer.ends_with(&format!("{refusal}\n")), "{answer}");
     }
@@ -235,19 +235,19 @@ fn bad_connects_are_refused_in_words() {
 
 #[test]
 fn heads_without_an_end_are_refused_at_the_limit() {
-    let mut reception = Reception::default();
-    let mut read = reception
+    let mut reader = RequestReader::default();
+    let mut read = reader
         .handle(b"CONNECT a.test:443 HTTP/1.1\r\nx: ")
         .expect("more");
     let mut count = 0;
     while read == Step::More {
         count += 1;
         assert!(count <= MAX_HEAD);
-        read = match reception.handle(&[b'x'; 64]) {
+        read = match reader.handle(&[b'x'; 64]) {
             Ok(step) => step,
             Err(refusal) => {
-                assert_eq!(refusal, Refusal::TooLong);
-                assert!(refusal.answer().starts_with(b"HTTP/1.1 431 "));
+                assert_eq!(refusal, RequestError::TooLong);
+                assert!(refusal.reply().starts_with(b"HTTP/1.1 431 "));
                 return;
             }
         };
@@ -269,25 +269,25 @@ fn bad_socks_is_refused_with_its_reply() {
         (b"\x05\x01\x00\x03\x03a b\x01\xbb", 1),
     ] {
         let refusal = after(request).expect_err("refused");
-        assert_eq!(refusal.answer()[..2], [5, reply], "{request:?}: {refusal}");
+        assert_eq!(refusal.reply()[..2], [5, reply], "{request:?}: {refusal}");
     }
     let (_, methods) = fed([&b"\x05\x01\x02"[..]]);
-    assert_eq!(methods, Err(Refusal::NoMethod));
-    assert_eq!(Refusal::NoMethod.answer(), [5, 0xff]);
-    assert_eq!(fed([&b"\x05\x00"[..]]).1, Err(Refusal::NoMethod));
+    assert_eq!(methods, Err(RequestError::NoMethod));
+    assert_eq!(RequestError::NoMethod.reply(), [5, 0xff]);
+    assert_eq!(fed([&b"\x05\x00"[..]]).1, Err(RequestError::NoMethod));
 }
 
 #[test]
-fn other_protocols_are_refused_without_an_answer() {
+fn other_protocols_are_refused_without_a_reply() {
     for (first, expected) in [
-        (&b"\x16\x03\x01"[..], Refusal::Tls),
-        (b"\x00", Refusal::Unknown(0)),
-        (b"\xff", Refusal::Unknown(0xff)),
-        (b"\rCONNECT", Refusal::Unknown(b'\r')),
-        (b"\n", Refusal::Unknown(b'\n')),
+        (&b"\x16\x03\x01"[..], RequestError::Tls),
+        (b"\x00", RequestError::Unknown(0)),
+        (b"\xff", RequestError::Unknown(0xff)),
+        (b"\rCONNECT", RequestError::Unknown(b'\r')),
+        (b"\n", RequestError::Unknown(b'\n')),
     ] {
         let (_, last) = fed([first]);
         assert_eq!(last, Err(expected.clone()));
-        assert!(expected.answer().is_empty());
+        assert!(expected.reply().is_empty());
     }
 }

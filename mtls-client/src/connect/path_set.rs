@@ -1,0 +1,91 @@
+//! The primary path, the side paths, and the options that apply to each of them.
+
+use std::time::Duration;
+
+use mtls_core::path::{Endpoint, Path};
+
+use super::nameservers::Nameservers;
+use crate::args::resolve::ResolveOverride;
+use crate::args::{PathArgs, TlsArgs};
+use crate::failure::Failure;
+
+/// The paths of connections, with `--resolve`, `--dns` and `--connect-timeout` applied.
+#[derive(Debug)]
+pub(crate) struct PathSet {
+    pub(crate) primary: Path,
+    pub(crate) sides: Vec<Path>,
+    pub(crate) side_endpoint: Option<Endpoint>,
+}
+
+/// Options that apply to every path.
+#[derive(Clone, Debug)]
+pub(crate) struct PathOptions {
+    overrides: Vec<ResolveOverride>,
+    nameservers: Nameservers,
+    connect_timeout: Option<Duration>,
+}
+
+impl PathSet {
+    /// The paths of the command line; without `--side`, one side path that is `direct`.
+    ///
+    /// # Errors
+    /// If `--dns` names a path that is not among them, or a CA file cannot be used.
+    pub(crate) fn new(
+        args: PathArgs,
+        connect_timeout: Option<Duration>,
+        tls: &TlsArgs,
+    ) -> Result<Self, Failure> {
+        let options = PathOptions::new(&args, connect_timeout, tls)?;
+        let paths = Self::with_options(args, &options);
+        let all = paths.sides.iter().chain([&paths.primary]);
+        options.nameservers.check_used(&all.collect::<Vec<_>>())?;
+        Ok(paths)
+    }
+
+    /// The same, where `--dns` may also name a path that is found later.
+    pub(crate) fn with_options(args: PathArgs, options: &PathOptions) -> Self {
+        let sides = match args.sides.is_empty() {
+            true => vec![Path::system()],
+            false => args.sides,
+        };
+        Self {
+            primary: options.apply(args.primary),
+            sides: sides.into_iter().map(|path| options.apply(path)).collect(),
+            side_endpoint: args.side_endpoint,
+        }
+    }
+
+    /// Applies `--resolve` to each path.
+    pub(crate) fn resolve(&mut self, addresses: &ResolveOverride) {
+        for path in self.sides.iter_mut().chain([&mut self.primary]) {
+            *path = addresses.apply(path.clone());
+        }
+    }
+}
+
+impl PathOptions {
+    /// # Errors
+    /// If there are too many nameservers, or a CA file cannot be used.
+    pub(crate) fn new(
+        args: &PathArgs,
+        connect_timeout: Option<Duration>,
+        tls: &TlsArgs,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            overrides: args.resolve.clone(),
+            nameservers: Nameservers::new(args.dns.clone(), tls)?,
+            connect_timeout,
+        })
+    }
+
+    /// The path with these options.
+    pub(crate) fn apply(&self, path: Path) -> Path {
+        let overrides = self.overrides.iter();
+        let path = overrides.fold(path, |path, addresses| addresses.apply(path));
+        let path = self.nameservers.apply(path);
+        match self.connect_timeout {
+            Some(timeout) => path.connect_timeout(timeout),
+            None => path,
+        }
+    }
+}
