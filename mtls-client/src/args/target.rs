@@ -131,7 +131,7 @@ impl fmt::Display for HttpsUrl {
 }
 
 /// Splits a URL into the URL without the zone of its address, and the zone.
-fn split_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
+pub(crate) fn split_zone(text: &str) -> (Cow<'_, str>, Option<&str>) {
     let authority = text.find("://").map(|scheme| scheme + 3);
     let zone = authority.and_then(|start| {
         let end = text[start..].find(['/', '?', '#', '\\']);

@@ -119,11 +119,17 @@ async fn credentials_are_for_the_first_host_only_and_are_never_shown() {
     assert!(!run.stderr.contains("secret"), "{}", run.stderr);
 }
 
-/// The body that a site got, which it mirrors, with the boundary of this length replaced.
+/// The body that a site mirrors, with its random boundaries replaced.
 fn without_boundary(body: &str) -> String {
-    let boundary = body.lines().next().expect("a line").to_owned();
-    assert!(boundary.starts_with("--------------------------"), "{body}");
-    body.replace(&boundary, "--BOUNDARY")
+    let outer = body.lines().next().expect("a line").to_owned();
+    assert!(outer.starts_with("--------------------------"), "{body}");
+    let body = body.replace(&outer, "--BOUNDARY");
+    let mixed = "multipart/mixed; boundary=";
+    let inner = body.lines().find_map(|line| line.split_once(mixed));
+    match inner {
+        Some((_, inner)) => body.replace(inner, "INNER"),
+        None => body,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,6 +145,7 @@ async fn forms_have_the_parts_that_curl_sends() {
         format!("file=@{file}"),
         format!("named=@{other};filename=\"n\\\"m\";type=a/b"),
         format!("content=<{file};type=text/plain"),
+        format!("files=@{file},{other};type=a/b;filename=second"),
         "input=@-".to_owned(),
     ];
     let mut options: Vec<&str> = Vec::new();
@@ -158,6 +165,12 @@ async fn forms_have_the_parts_that_curl_sends() {
         let part = "--BOUNDARY\r\nContent-Disposition: form-data; name=\"named\"; \
                     filename=\"n%22m\"\r\nContent-Type: a/b\r\n\r\n\0\u{1}\n\r\r\n--BOUNDARY";
         assert!(ours.contains(part), "{ours}");
+        let files = "name=\"files\"\r\nContent-Type: multipart/mixed; boundary=INNER\r\n\r\n\
+                     --INNER\r\nContent-Disposition: attachment; filename=\"a file.txt\"\r\n\
+                     Content-Type: text/plain\r\n\r\nfirst\r\nsecond\n\r\n\
+                     --INNER\r\nContent-Disposition: attachment; filename=\"second\"\r\n\
+                     Content-Type: a/b\r\n\r\n\0\u{1}\n\r\r\n--INNER--\r\n\r\n--BOUNDARY";
+        assert!(ours.contains(files), "{ours}");
         assert!(ours.ends_with("from stdin\r\n--BOUNDARY--\r\n"), "{ours}");
         if has("curl") {
             let curl = tokio::process::Command::new("curl");

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -23,11 +23,12 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::Proxy;
-use super::hops::{self, ServerWide};
+use super::hops;
 use super::interim::{self, Interim};
 use super::page;
 use super::request::Protocol;
 use super::response::{Body, error};
+use super::target_form::TargetForm;
 use super::tunnels::{Admitted, TunnelError, admit, dial, relay, report_end, report_verdict};
 
 /// The maximum time for the head of a request, and between two requests.
@@ -49,22 +50,28 @@ pub(super) async fn serve(
     proxy: Arc<Proxy>,
     stream: TcpStream,
     peer: SocketAddr,
-    received: Vec<u8>,
+    mut received: Vec<u8>,
 ) {
-    let server_wide = AtomicBool::new(ServerWide::is_in(&received));
+    let first = Mutex::new(Some(TargetForm::take_from(&mut received)));
     let (read, write) = stream.into_split();
     let interim = Interim::default();
     let write = interim.over(write);
     let io = TokioIo::new(tokio::io::join(Cursor::new(received).chain(read), write));
     let has_body = Arc::new(AtomicBool::new(false));
     let last_has_body = Arc::clone(&has_body);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        if server_wide.swap(false, Ordering::Relaxed) {
-            request.extensions_mut().insert(ServerWide);
-        }
+    let service = service_fn(move |request: Request<Incoming>| {
         has_body.store(!request.body().is_end_stream(), Ordering::Relaxed);
+        let form = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (proxy, interim) = (Arc::clone(&proxy), interim.clone());
-        async move { Ok::<_, Infallible>(respond(&proxy, request, peer, &interim).await) }
+        async move {
+            let form = form.unwrap_or_default();
+            let response = respond(&proxy, request, &form, peer, &interim).await;
+            // Only the first request of a connection can have a zone.
+            Ok::<_, Infallible>(match form.has_zone() {
+                true => close(response),
+                false => response,
+            })
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -84,6 +91,7 @@ pub(super) async fn serve(
 async fn respond(
     proxy: &Arc<Proxy>,
     mut request: Request<Incoming>,
+    form: &TargetForm,
     peer: SocketAddr,
     interim: &Interim,
 ) -> Response<Body> {
@@ -92,7 +100,7 @@ async fn respond(
         let text = "CONNECT must be the first request of a connection; open another one";
         return close(error(StatusCode::BAD_REQUEST, text));
     }
-    match destination(request.uri()) {
+    match destination(request.uri(), form) {
         // OPTIONS of the proxy as a whole (RFC 9110, section 9.3.7).
         Ok(None) if request.method() == Method::OPTIONS && request.uri().path() == "*" => {
             hops::respond(&request)
@@ -102,13 +110,16 @@ async fn respond(
             page::respond(proxy, &request, peer)
         }
         Ok(Some(_)) if hops::ends_here(&mut request) => hops::respond(&request),
-        Ok(Some(target)) => forward(proxy, request, target, peer, interim).await,
+        Ok(Some(target)) => {
+            let request = forwarded(request, form, &target);
+            forward(proxy, request, target, peer, interim).await
+        }
         Err(text) => error(StatusCode::BAD_REQUEST, &text),
     }
 }
 
 /// The target of a request; `None` for the proxy itself, in origin form (RFC 9112, section 3.2).
-fn destination(uri: &Uri) -> Result<Option<Endpoint>, String> {
+fn destination(uri: &Uri, form: &TargetForm) -> Result<Option<Endpoint>, String> {
     let Some(authority) = uri.authority() else {
         return Ok(None);
     };
@@ -119,7 +130,7 @@ fn destination(uri: &Uri) -> Result<Option<Endpoint>, String> {
         }
         _ => return Err("only http URLs can be requested here".into()),
     }
-    let host = authority.host().parse::<Host>();
+    let host = form.host(authority.host());
     let port = authority.port_u16().unwrap_or(80);
     match host {
         Ok(host) if port != 0 => Ok(Some(Endpoint::new(host, port))),
@@ -137,7 +148,7 @@ async fn forward(
     peer: SocketAddr,
     interim: &Interim,
 ) -> Response<Body> {
-    let Some(mut admitted) = admit(proxy, target.clone(), Protocol::PlainHttp, peer) else {
+    let Some(mut admitted) = admit(proxy, target, Protocol::PlainHttp, peer) else {
         return tunnel_error(&TunnelError::Full);
     };
     if let Err(error) = dial(proxy, &mut admitted).await {
@@ -146,7 +157,7 @@ async fn forward(
         return tunnel_error(&TunnelError::of(&error));
     }
     let monitor = admitted.tunnel.monitor();
-    match exchange(proxy, admitted, forwarded(request, &target), interim).await {
+    match exchange(proxy, admitted, request, interim).await {
         Ok(response) => response,
         Err(error) => {
             // The end of the tunnel has the cause.
@@ -212,15 +223,24 @@ fn interim_heads<B>(request: &mut Request<B>) -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// The request in origin form, for a connection of its own.
-fn forwarded(request: Request<Incoming>, target: &Endpoint) -> Request<Incoming> {
-    let uri = hops::origin_form(&request);
+fn forwarded(
+    request: Request<Incoming>,
+    form: &TargetForm,
+    target: &Endpoint,
+) -> Request<Incoming> {
+    let uri = form.origin_form(request.uri());
     let (mut head, body) = request.into_parts();
     head.uri = uri;
     strip(&mut head.headers);
     // The URL overrides the field (RFC 9112, section 3.2.2).
+    let host = match &target.host {
+        // A zone has no meaning for another host (RFC 6874, section 4).
+        Host::Ip(address) => Host::from(address.ip()),
+        Host::Name(_) => target.host.clone(),
+    };
     let host = match target.port {
-        80 => target.host.to_string(),
-        _ => target.to_string(),
+        80 => host.to_string(),
+        port => Endpoint::new(host, port).to_string(),
     };
     if let Ok(host) = HeaderValue::from_str(&host) {
         head.headers.insert(header::HOST, host);

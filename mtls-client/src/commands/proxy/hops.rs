@@ -3,7 +3,7 @@
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Response, Uri, Version};
+use hyper::{Method, Request, Response, Version};
 
 use super::response::{Body, full};
 
@@ -23,37 +23,6 @@ pub(super) fn add_via(fields: &mut HeaderMap, version: Version) {
         _ => "1.1 mtls-client",
     };
     fields.append(header::VIA, HeaderValue::from_static(via));
-}
-
-/// Marks a request that is about the server as a whole.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ServerWide;
-
-impl ServerWide {
-    /// Whether a head starts with OPTIONS of a URL without path and query (RFC 9112, section
-    /// 3.2.4). hyper replaces such a path by `/`, so it is visible only in the head of the first
-    /// request of a connection; later ones are treated as OPTIONS of `/`.
-    pub(super) fn is_in(head: &[u8]) -> bool {
-        let line = head.split(|&byte| byte == b'\r').next();
-        let mut words = line.unwrap_or_default().split(|&byte| byte == b' ');
-        let (Some(b"OPTIONS"), Some(target)) = (words.next(), words.next()) else {
-            return false;
-        };
-        let authority = match target.split_at_checked(b"http://".len()) {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http://") => rest,
-            _ => return false,
-        };
-        !authority.iter().any(|byte| b"/?#".contains(byte))
-    }
-}
-
-/// The target of a request to an origin server (RFC 9112, section 3.2).
-pub(super) fn origin_form<B>(request: &Request<B>) -> Uri {
-    if request.extensions().get::<ServerWide>().is_some() {
-        return Uri::from_static("*");
-    }
-    let path = request.uri().path_and_query().cloned();
-    path.map_or_else(|| Uri::from_static("/"), Uri::from)
 }
 
 /// Whether the request ends here: `Max-Forwards` of OPTIONS or TRACE is 0. Otherwise decrements it.
@@ -141,20 +110,5 @@ mod tests {
             }
         }
         assert_eq!(counted(Method::GET, "0"), (false, "0".to_owned()));
-    }
-
-    #[test]
-    fn options_of_a_url_without_a_path_is_server_wide() {
-        for (line, expected) in [
-            ("OPTIONS http://a.test HTTP/1.1\r\n", true),
-            ("OPTIONS HTTP://[::1]:80 HTTP/1.0\r\nX: /\r\n", true),
-            ("OPTIONS http://a.test/ HTTP/1.1\r\n", false),
-            ("OPTIONS http://a.test?x HTTP/1.1\r\n", false),
-            ("OPTIONS * HTTP/1.1\r\n", false),
-            ("GET http://a.test HTTP/1.1\r\n", false),
-            ("", false),
-        ] {
-            assert_eq!(ServerWide::is_in(line.as_bytes()), expected, "{line}");
-        }
     }
 }

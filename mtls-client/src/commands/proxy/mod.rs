@@ -20,6 +20,7 @@ mod request;
 mod response;
 mod rules;
 mod summary;
+mod target_form;
 mod tunnels;
 
 use std::net::SocketAddr;

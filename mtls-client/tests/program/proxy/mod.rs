@@ -55,7 +55,7 @@ impl Running {
         let first = first.expect("it hangs").expect("a line").expect("a line");
         let address = first
             .split_once("proxy on ")
-            .and_then(|(_, rest)| rest.split(' ').next())
+            .and_then(|(_, rest)| rest.split([',', ' ']).next())
             .unwrap_or_else(|| panic!("no address in `{first}`"));
         let stderr = Arc::new(Mutex::new(format!("{first}\n")));
         let kept = Arc::clone(&stderr);

@@ -271,6 +271,85 @@ async fn a_zone_of_a_link_local_address_is_dialed_and_evades_no_requirement() {
     assert!(passes(&resolving, &Ask::Connect("zoned.test"), port).await);
 }
 
+/// The head of a response to a plain HTTP request for `/path` of this host.
+async fn plain_http(proxy: &Running, host: &str, port: u16) -> String {
+    let request = format!("GET http://{host}:{port}/path HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n");
+    let mut stream = proxy.connect().await;
+    stream.write_all(request.as_bytes()).await.expect("to ask");
+    let mut response = String::new();
+    let reading = stream.read_to_string(&mut response);
+    reading.await.expect("a response and the end");
+    response
+}
+
+#[tokio::test]
+async fn a_zone_in_a_plain_http_url_is_dialed_and_not_sent() {
+    let Some((ip, index, name)) = link_local() else {
+        eprintln!("skipped: this host has no link-local address");
+        return;
+    };
+    let listener = TcpListener::bind(SocketAddrV6::new(ip, 0, 0, index)).await;
+    let listener = listener.expect("the host's own address");
+    let port = listener.local_addr().expect("an address").port();
+    let mut lab = Lab::new();
+    lab.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read_u8().await {
+                    Ok(byte) => head.push(byte),
+                    // A refused tunnel ends without a request.
+                    Err(_) => break,
+                }
+            }
+            let length = head.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            let answer = [answer.as_bytes(), &head].concat();
+            let _ = stream.write_all(&answer).await;
+        }
+    });
+    let open = Running::with(&[]).await;
+    let required = Running::with(&["--require", &format!("[{ip}]")]).await;
+    for zone in [
+        format!("%{name}"),
+        format!("%25{name}"),
+        format!("%25{index}"),
+    ] {
+        let host = format!("[{ip}{zone}]");
+        let response = plain_http(&open, &host, port).await;
+        assert!(response.starts_with("HTTP/1.1 200 "), "{host}: {response}");
+        let (head, echo) = response.split_once("\r\n\r\n").expect("a body");
+        assert!(head.contains("connection: close"), "{head}");
+        assert!(echo.starts_with("GET /path HTTP/1.1\r\n"), "{echo}");
+        assert!(echo.contains(&format!("host: [{ip}]:{port}\r\n")), "{echo}");
+        assert!(!echo.contains('%'), "{echo}");
+        let refused = plain_http(&required, &host, port).await;
+        assert!(refused.starts_with("HTTP/1.1 403 "), "{host}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn the_proxy_listens_on_an_address_with_a_zone() {
+    let Some((ip, index, name)) = link_local() else {
+        eprintln!("skipped: this host has no link-local address");
+        return;
+    };
+    let lab = Lab::new();
+    let listen = format!("[{ip}%{name}]:0");
+    let run = lab.run(["proxy", "--listen", &listen]).await;
+    run.exits_with(2).complains_of(&["--unsafe-listen"]);
+    let proxy = Running::with(&["--unsafe-listen", "--listen", &listen]).await;
+    let text = proxy.stderr();
+    let (_, rest) = text.split_once(&format!("[{ip}%{index}]:")).expect("it");
+    let port = rest.split(' ').next().and_then(|port| port.parse().ok());
+    let address = SocketAddrV6::new(ip, port.expect("a port"), 0, index);
+    let mut stream = TcpStream::connect(address).await.expect("the proxy");
+    stream.write_all(b"\x05\x01\x00").await.expect("to ask");
+    let mut reply = [0; 2];
+    stream.read_exact(&mut reply).await.expect("a reply");
+    assert_eq!(reply, [5, 0]);
+}
+
 /// A link-local address of this host, and the interface that has it.
 fn link_local() -> Option<(Ipv6Addr, u32, String)> {
     let all = std::fs::read_to_string("/proc/net/if_inet6").ok()?;
