@@ -1,23 +1,29 @@
 //! Multipath TLS for axum. Feature `axum`.
 //!
-//! [`MultipathListener`] is an [`axum::serve::Listener`], and [`MultipathConnectInfo`] tells a
-//! handler the client's address and the verdict.
+//! [`MultipathListener`] is an [`axum::serve::Listener`]. Handlers extract the client's address and
+//! the verdict as `ConnectInfo<MultipathConnectInfo>`. [`verdict_page`] shows the verdict to people,
+//! [`VerdictLayer`](crate::tower::VerdictLayer) adds it to responses, and
+//! [`RequireVerified`](crate::tower::RequireVerified) refuses requests without one.
 
 use std::io;
 use std::net::SocketAddr;
 
+use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::acceptor::MultipathListener;
-use crate::stream::{ServerStream, VerdictHandle};
+use crate::page::{VERDICT_PATH, VerdictPage};
+use crate::stream::ServerStream;
+
+pub use crate::tower::MultipathConnectInfo;
 
 /// `axum::serve` over multipath TLS (never mutual TLS).
 ///
-/// Handshakes run concurrently within the listener's bounds, so that a slow or silent client delays
-/// nobody. When axum shuts down gracefully it drops the listener: requests under way are
-/// answered, and what has not reached the application by then is closed, side connections too.
+/// Handshakes run concurrently within the listener's bounds, so a slow or silent client delays no
+/// other. When axum shuts down gracefully it drops the listener: pending requests are answered, and
+/// handshakes and side connections are closed.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -56,36 +62,6 @@ where
     }
 }
 
-/// Who is at the other end of a connection, and what was verified of it.
-///
-/// In a handler of axum it is `ConnectInfo<MultipathConnectInfo>`; a server of another make puts
-/// it into the extensions of its requests.
-#[derive(Clone, Debug)]
-pub struct MultipathConnectInfo {
-    peer: SocketAddr,
-    verdict: VerdictHandle,
-}
-
-impl MultipathConnectInfo {
-    /// What is known of a connection from `peer`.
-    pub fn new<IO>(stream: &ServerStream<IO>, peer: SocketAddr) -> Self {
-        Self {
-            peer,
-            verdict: stream.verdict_handle(),
-        }
-    }
-
-    /// The address of the client.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// The verdict, which may still become better while the connection is in use.
-    pub fn verdict(&self) -> &VerdictHandle {
-        &self.verdict
-    }
-}
-
 impl<S> Connected<IncomingStream<'_, MultipathListener<S>>> for MultipathConnectInfo
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -93,4 +69,18 @@ where
     fn connect_info(stream: IncomingStream<'_, MultipathListener<S>>) -> Self {
         Self::new(stream.io(), *stream.remote_addr())
     }
+}
+
+/// A router with the page about the verdict at [`VERDICT_PATH`](crate::page::VERDICT_PATH)
+/// (`/.multipath`), for browsers, terminals and programs: merge it into yours.
+///
+/// ```
+/// use axum::Router;
+/// use axum::routing::get;
+///
+/// let app: Router = Router::new().route("/", get(async || "hello")).merge(mtls_core::axum::verdict_page());
+/// # let _ = app;
+/// ```
+pub fn verdict_page<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route_service(VERDICT_PATH, VerdictPage)
 }

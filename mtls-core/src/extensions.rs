@@ -1,4 +1,4 @@
-//! Finds the verdict in the extensions of requests and responses.
+//! The verdict in the extensions of requests and responses.
 
 use http::Extensions;
 
@@ -8,7 +8,7 @@ impl VerdictHandle {
     /// The verdict on the connection that a request or a response came over. Features
     /// `hyper-client`, `axum` and `tower`.
     ///
-    /// Finds what `hyper_client::MultipathHttpsConnector` and `axum::MultipathConnectInfo` leave
+    /// Finds what `hyper_client::MultipathHttpsConnector` and `tower::MultipathConnectInfo` leave
     /// there. Another server, such as tonic's, inserts a [`VerdictHandle`] itself. `None` for a
     /// connection without a verdict, such as plain HTTP: treat it as unverified.
     ///
@@ -24,18 +24,14 @@ impl VerdictHandle {
     }
 }
 
-#[cfg(feature = "axum")]
+#[cfg(feature = "tower")]
 fn of_server(extensions: &Extensions) -> Option<&VerdictHandle> {
-    use crate::axum::MultipathConnectInfo;
-    use axum::extract::ConnectInfo;
+    use crate::tower::MultipathConnectInfo;
 
-    let wrapped = extensions.get::<ConnectInfo<MultipathConnectInfo>>();
-    let info = wrapped.map(|ConnectInfo(info)| info);
-    info.or_else(|| extensions.get())
-        .map(MultipathConnectInfo::verdict)
+    MultipathConnectInfo::from_extensions(extensions).map(MultipathConnectInfo::verdict)
 }
 
-#[cfg(not(feature = "axum"))]
+#[cfg(not(feature = "tower"))]
 fn of_server(_: &Extensions) -> Option<&VerdictHandle> {
     None
 }

@@ -105,8 +105,9 @@
 //! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |
 //! | `relay` | | [`relay`]s for clients and servers that do not know the side protocol |
 //! | `hyper-client` | | [`hyper_client`]: a connector for hyper-util's client |
-//! | `axum` | | [`axum`]: a listener for `axum::serve` |
-//! | `tower` | | [`tower`]: a layer that demands verified connections |
+//! | `axum` | | [`axum`]: a listener for `axum::serve`, and the verdict page as a router |
+//! | `tower` | | [`tower`]: layers that require verified connections, and add the verdict to responses |
+//! | `page` | | [`page`]: the verdict page as a tower service |
 //!
 //! Without `dns`, a bound path reaches addresses only, and a name is an error. Without `idn`, a host
 //! that is not ASCII, or ends in a number and is no IPv4 address, is an error. Without `route`, the
@@ -140,7 +141,7 @@ mod connector;
 mod error;
 #[cfg(feature = "tokio")]
 mod evaluate;
-#[cfg(any(feature = "axum", feature = "hyper-client", feature = "tower"))]
+#[cfg(any(feature = "hyper-client", feature = "tower"))]
 mod extensions;
 #[cfg(feature = "tokio")]
 pub mod http_io;
@@ -148,6 +149,8 @@ pub mod http_io;
 pub mod hyper_client;
 #[cfg(feature = "tokio")]
 pub mod observer;
+#[cfg(feature = "page")]
+pub mod page;
 #[cfg(feature = "tokio")]
 pub mod path;
 #[cfg(feature = "pem")]

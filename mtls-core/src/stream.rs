@@ -140,6 +140,14 @@ impl VerdictHandle {
         newer.unwrap_or_else(|| self.current().outcome.clone())
     }
 
+    /// The number of changes of the verdict so far. Takes no lock.
+    #[cfg(feature = "tower")]
+    pub(crate) fn revision(&self) -> usize {
+        let decided = usize::from(self.reached.decided.get().is_some());
+        let changes = self.registration.as_ref().map_or(0, |kept| kept.revision());
+        decided + changes
+    }
+
     /// What side connections have said that the verdict does not know.
     fn new_status(&self) -> Option<SideStatus> {
         let status = self.registration.as_ref()?.status();

@@ -10,8 +10,7 @@ use mtls_core::pem::{KeyPairError, PemError, PemProblem};
 use mtls_core::{Policy, tls_error_message};
 use rustix::io::Errno;
 
-use crate::cli::ConfigError;
-use crate::web::TargetError;
+use crate::target::TargetError;
 
 /// Why a server did not start, or did not end in peace.
 ///
@@ -112,15 +111,13 @@ pub enum Error {
     Runtime(io::Error),
     /// A second signal came while connections were still open.
     Interrupted,
-    /// A configuration file that was to be checked is wrong.
-    Config(Vec<ConfigError>),
 }
 
 impl Error {
     /// 2 for options that are wrong, as clap has it; else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::StatusInTheOpen(_) | Self::SmkexPolicy(_) => ExitCode::from(2),
+            Self::StatusInTheOpen(_) | Self::SmkexPolicy(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -198,17 +195,8 @@ impl fmt::Display for Error {
             Self::Multipath(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
             Self::Interrupted => f.write_str("a second signal came: open connections were cut off"),
-            Self::Config(errors) => write_lines(f, errors),
         }
     }
-}
-
-fn write_lines(f: &mut fmt::Formatter<'_>, errors: &[ConfigError]) -> fmt::Result {
-    for (index, error) in errors.iter().enumerate() {
-        let separator = if index == 0 { "" } else { "\n" };
-        write!(f, "{separator}{error}")?;
-    }
-    Ok(())
 }
 
 fn write_key_pair(

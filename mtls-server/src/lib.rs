@@ -1,7 +1,7 @@
 //! The HTTPS server of multipath TLS (MTLS here is *multipath* TLS, not mutual TLS).
 //!
-//! The program `mtls-server` is [`run`] on a [`Cli`]. To run the same server inside a program,
-//! say what answers requests, [`Server::bind`] it and [`Server::run`] it:
+//! The program `mtls-server` is [`run`] on a [`Cli`]. A program can embed the same server with any
+//! tower service, such as an axum `Router`: [`Server::bind`] a [`Site`] and [`Server::run`] it:
 //!
 //! ```no_run
 //! use mtls_core::Policy;
@@ -21,32 +21,35 @@
 //! # }
 //! ```
 //!
-//! Every response tells its connection's verdict in the field `Multipath-Verdict`; see
-//! [`verdict_field`].
+//! Each response has the verdict on its connection in the field `Multipath-Verdict`
+//! ([`mtls_core::tower::VERDICT_FIELD`]). A request carries its connection's addresses and verdict
+//! in its extensions ([`mtls_core::tower::MultipathConnectInfo`]).
 //!
-//! In the source, `cli` has a file for each command, `service` what every long-running command
-//! shares, `tls` certificates and keys, `web` HTTP, and `passthrough` a relay that holds no key.
+//! In the source, `cli` has a file for each command, `service` the parts of every long-running
+//! command, `tls` certificates and keys, `web` HTTP, and `passthrough` a relay that holds no key.
 
 mod cli;
 mod error;
 mod passthrough;
 mod service;
+mod target;
 mod tls;
 mod web;
 
 pub use cli::{
-    Cli, Command, CommandLineError, ConfigCommand, ConfigError, HttpArgs, IdentityArgs, LimitArgs,
-    ListenArgs, PassthroughArgs, PolicyArgs, ServeArgs, StatusArgs, TargetArgs, TerminateArgs,
-    TlsServerArgs, TunnelArgs, run,
+    Cli, Command, CommandLineError, ConfigCommand, ConfigError, Failure, HttpArgs, IdentityArgs,
+    LimitArgs, ListenArgs, PassthroughArgs, PolicyArgs, ServeArgs, StatusArgs, TargetArgs,
+    TerminateArgs, TlsServerArgs, TunnelArgs, run,
 };
 pub use error::Error;
 pub use passthrough::{Passthrough, PassthroughOptions, PassthroughWatch, TunnelLimits, Tunnels};
 pub use service::{
-    Authentication, Connection, Drained, Handler, Limits, OpenConnections, Server, ServerOptions,
-    Stopping, TargetHealth,
+    Authentication, Connection, Drained, Limits, OpenConnections, Server, ServerOptions, Stopping,
+    TargetHealth,
 };
+pub use target::{Target, TargetError};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};
 pub use web::{
-    Download, Files, FilesBody, FilesOptions, HttpLimits, Peer, RequestBody, Respond, Site, Target,
-    TargetError, Terminate, TerminateBody, TerminateOptions, VERDICT_FIELD, verdict_field,
+    Download, Files, FilesBody, FilesOptions, HttpLimits, RequestBody, Site, Takeover, Terminate,
+    TerminateBody, TerminateOptions,
 };

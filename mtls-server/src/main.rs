@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use mtls_server::{Cli, run};
 
-/// 0 when the server was told to stop and has, 1 when it failed, 2 for a bad command line or
-/// configuration.
+/// Exit status: 0 stopped by a signal and drained, 1 failed, 2 wrong command line or configuration.
 fn main() -> ExitCode {
     let cli = match Cli::from_arguments(std::env::args_os()) {
         Ok(cli) => cli,
@@ -13,6 +12,6 @@ fn main() -> ExitCode {
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error.exit_code(),
+        Err(failure) => failure.exit_code(),
     }
 }

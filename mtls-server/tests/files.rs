@@ -352,7 +352,7 @@ fn what_was_compressed_before_is_sent_as_it_is() {
 }
 
 #[test]
-fn directories_are_listed_only_where_that_is_wished() {
+fn directories_are_listed_only_with_the_option() {
     let site = Site::new();
     write(&site, "sub/<script>&.txt", vec![0; 1536]);
     write(&site, "sub/inner/x", "");
@@ -369,7 +369,7 @@ fn directories_are_listed_only_where_that_is_wished() {
     assert_eq!(status(&head), "200");
     let policy = field(&head, "content-security-policy").expect("a policy");
     assert!(policy.starts_with("default-src 'none';"), "{policy}");
-    assert!(page.contains("&lt;script&gt;&amp;.txt"), "{page}");
+    assert!(page.contains("&#60;script&#62;&#38;.txt"), "{page}");
     assert!(page.contains("1.5 KiB"), "{page}");
     assert!(page.contains("href=\"./inner/\""), "{page}");
     assert!(!page.contains(".secret"), "{page}");

@@ -1,17 +1,17 @@
-//! The bound of a message head.
+//! The limit of a message head.
 
 /// The fewest bytes of a field in HTTP/1.1: a name of one byte, a colon, CR and LF.
 const SMALLEST_FIELD: usize = 4;
-/// More fields than this do not fit into the header map of the crate `http`, which panics.
-const MAX_FIELDS: usize = 20_000;
-/// What HTTP/2 adds to the length of every field (RFC 9113, section 6.5.2).
+/// The maximum number of fields, as in curl. The header map of the crate `http` panics above 24,576, and
+/// hyper's parser allocates and initialises memory for the maximum at each attempt to parse a head.
+const MAX_FIELDS: usize = 5_000;
+/// HTTP/2 adds this to the length of every field (RFC 9113, section 6.5.2).
 const HTTP_2_FIELD: usize = 32;
 
-/// The bound of a message head in bytes, the same for HTTP/1.1 and HTTP/2.
+/// The limit of a message head in bytes, the same for HTTP/1.1 and HTTP/2.
 ///
 /// The bytes are those of HTTP/1.1: the start line, and `name: value` with its line end for every
-/// field. There is no separate limit for the number of fields up to 20,000, which is the most that
-/// the HTTP library holds.
+/// field. The number of fields is limited to 5,000.
 ///
 /// ```
 /// use mtls_core::http_io::HeadLimit;
@@ -39,7 +39,7 @@ impl HeadLimit {
         self.0
     }
 
-    /// The most fields that fit.
+    /// The maximum number of fields.
     pub fn fields(self) -> usize {
         (self.0 / SMALLEST_FIELD).min(MAX_FIELDS)
     }
@@ -52,10 +52,14 @@ impl HeadLimit {
         u32::try_from(size).unwrap_or(u32::MAX)
     }
 
-    /// Whether the fields of a message fit, pseudo-header fields included.
+    /// Whether the fields of a message fit. Pseudo-header fields count as bytes, and not as fields.
     pub fn allows<'a>(self, fields: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> bool {
-        let length = |(name, value): (&str, &[u8])| name.len() + value.len() + SMALLEST_FIELD;
-        fields.into_iter().map(length).sum::<usize>() <= self.0
+        let (mut length, mut count) = (0, 0);
+        for (name, value) in fields {
+            length += name.len() + value.len() + SMALLEST_FIELD;
+            count += usize::from(!name.starts_with(':'));
+        }
+        length <= self.0 && count <= self.fields()
     }
 }
 
@@ -85,5 +89,13 @@ mod tests {
         let limit = HeadLimit::new(100);
         assert!(limit.allows([("name", &[b'x'; 92][..])]));
         assert!(!limit.allows([("name", &[b'x'; 93][..])]));
+    }
+
+    #[test]
+    fn one_field_above_the_limit_is_refused() {
+        let limit = HeadLimit::RESPONSE;
+        let fields = |count| std::iter::repeat_n(("a", &b""[..]), count);
+        assert!(limit.allows(fields(MAX_FIELDS).chain([(":path", &b"/"[..])])));
+        assert!(!limit.allows(fields(MAX_FIELDS + 1)));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -86,7 +87,17 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Primary {
     status: Mutex<SideStatus>,
+    /// That of the status.
+    revision: AtomicUsize,
     confirmed: Notify,
+}
+
+impl Primary {
+    fn change_status(&self, change: impl FnOnce(&mut SideStatus)) {
+        let mut status = lock(&self.status);
+        change(&mut status);
+        self.revision.store(status.revision(), Ordering::Release);
+    }
 }
 
 impl Default for MemoryRegistry {
@@ -148,7 +159,7 @@ impl MemoryRegistry {
             return Err(RegisterError::Taken);
         };
         let primary = Arc::new(Primary::default());
-        lock(&primary.status).opened = opened;
+        primary.change_status(|status| status.opened = opened);
         vacant.insert(Entry {
             found: Found {
                 registration,
@@ -174,7 +185,7 @@ impl MemoryRegistry {
         let mut state = self.shared.lock();
         state.sweep(Instant::now());
         if let Some(entry) = state.entries.get(&key) {
-            lock(&entry.primary.status).opened = true;
+            entry.primary.change_status(|status| status.opened = true);
             if entry.flushed || mode == LookupMode::Immediate {
                 return LookupState::Reply(LookupReply::Found(entry.found.clone()));
             }
@@ -222,11 +233,11 @@ impl PendingRegistry for MemoryRegistry {
     fn confirm(&self, service: ServiceId, confirmed: ConfirmedSide) {
         self.shared
             .apply(service, confirmed.confirmation, |primary| {
-                let mut status = lock(&primary.status);
-                if status.confirmations.len() < MAX_CONFIRMATIONS {
-                    status.confirmations.push(confirmed);
-                }
-                drop(status);
+                primary.change_status(|status| {
+                    if status.confirmations.len() < MAX_CONFIRMATIONS {
+                        status.confirmations.push(confirmed);
+                    }
+                });
                 primary.confirmed.notify_waiters();
                 // Verified: the keys are kept only for slower side paths.
                 AfterUpdate::MakeTombstone
@@ -235,7 +246,7 @@ impl PendingRegistry for MemoryRegistry {
 
     fn dispute(&self, service: ServiceId, dispute: Confirmation) {
         self.shared.apply(service, dispute, |primary| {
-            lock(&primary.status).disputed = true;
+            primary.change_status(|status| status.disputed = true);
             AfterUpdate::Keep
         });
     }
@@ -373,6 +384,10 @@ impl Registration for MemoryRegistration {
 
     fn status(&self) -> SideStatus {
         lock(&self.primary.status).clone()
+    }
+
+    fn revision(&self) -> usize {
+        self.primary.revision.load(Ordering::Acquire)
     }
 
     fn confirmed(&self) -> BoxFuture<'_, ()> {

@@ -134,6 +134,12 @@ pub trait Registration: fmt::Debug + Send + Sync + 'static {
     /// What the side connections have said so far.
     fn status(&self) -> SideStatus;
 
+    /// The number of changes of the [status](Self::status) so far. A server reads it for each
+    /// response, so it should take no lock.
+    fn revision(&self) -> usize {
+        self.status().revision()
+    }
+
     /// Completes when the handshake is confirmed; safe to drop and to call again.
     fn confirmed(&self) -> BoxFuture<'_, ()>;
 }
@@ -148,6 +154,13 @@ pub struct SideStatus {
     pub disputed: bool,
     /// The confirmations, at most [`MAX_CONFIRMATIONS`].
     pub confirmations: Vec<ConfirmedSide>,
+}
+
+impl SideStatus {
+    /// The number of changes that led from the empty status to this one.
+    pub fn revision(&self) -> usize {
+        usize::from(self.opened) + usize::from(self.disputed) + self.confirmations.len()
+    }
 }
 
 /// A side connection that has confirmed a handshake.

@@ -303,6 +303,23 @@ async fn the_confirmations_of_a_handshake_are_bounded() {
     }
 }
 
+#[tokio::test]
+async fn every_change_of_a_status_changes_its_revision() {
+    let registry = MemoryRegistry::default();
+    let entry = registry.register(key(1), keys()).await.expect("a place");
+    assert_eq!(entry.revision(), 0);
+    let registration = found(&registry, key(1)).await.expect("there").registration;
+    assert_eq!(entry.revision(), 1, "opened");
+    let about = confirmed(key(1), registration);
+    registry.dispute(key(1).service, about.confirmation);
+    assert_eq!(entry.revision(), 2, "disputed");
+    for count in 1..=MAX_CONFIRMATIONS {
+        registry.confirm(key(1).service, about);
+        assert_eq!(entry.revision(), 2 + count);
+        assert_eq!(entry.revision(), entry.status().revision());
+    }
+}
+
 /// A confirmed handshake is kept for slower side paths, no longer than any tombstone.
 #[tokio::test(start_paused = true)]
 async fn a_confirmed_handshake_is_swept_away_though_its_connection_lives() {

@@ -1,16 +1,18 @@
-//! Why a request or an answer was refused, for people and for programs.
+//! The explanation of a refused request or response, as text and as JSON.
 
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::media::Media;
 use crate::verdict::{Outcome, Verdict};
 
-/// A connection was not verified where that is demanded.
+/// The error for a connection that is not verified although [`RequireVerified`](super::RequireVerified)
+/// requires it.
 #[derive(Clone, Debug)]
 pub struct NotVerified {
     verdict: Option<Box<Verdict>>,
@@ -41,14 +43,15 @@ impl NotVerified {
     /// 421 Misdirected Request (RFC 9110, section 15.5.20): the client may try again over another
     /// connection.
     pub(super) fn response(&self, headers: &HeaderMap) -> Response<Full<Bytes>> {
-        let (kind, body) = match prefers_json(headers) {
-            true => ("application/json", self.json()),
-            false => ("text/plain; charset=utf-8", format!("{self}\n")),
+        let media = Media::negotiate(headers, &[Media::Text, Media::Json]);
+        let body = match media {
+            Media::Json => self.json(),
+            Media::Text | Media::Html => format!("{self}\n"),
         };
         let mut response = Response::new(Full::from(body));
         *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
         let fields = response.headers_mut();
-        fields.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
         fields.insert(VARY, HeaderValue::from_static("accept"));
         // The next connection may be verified.
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -82,80 +85,3 @@ impl fmt::Display for NotVerified {
 }
 
 impl std::error::Error for NotVerified {}
-
-/// JSON only where the client likes it better than plain text (RFC 9110, section 11.5.1).
-fn prefers_json(headers: &HeaderMap) -> bool {
-    let accept = || {
-        let fields = headers.get_all(ACCEPT).iter();
-        fields.filter_map(|field| field.to_str().ok())
-    };
-    weight(accept(), "application", "json") > weight(accept(), "text", "plain")
-}
-
-/// The weight of a media type: what the most specific range that covers it says. 0 when none does.
-fn weight<'a>(fields: impl Iterator<Item = &'a str>, kind: &str, subtype: &str) -> f32 {
-    let ranges = fields.flat_map(|field| field.split(','));
-    let specific = ranges.filter_map(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let (left, right) = parts.next()?.split_once('/')?;
-        let specificity = match (left, right) {
-            (left, right)
-                if left.eq_ignore_ascii_case(kind) && right.eq_ignore_ascii_case(subtype) =>
-            {
-                2
-            }
-            (left, "*") if left.eq_ignore_ascii_case(kind) => 1,
-            ("*", "*") => 0,
-            _ => return None,
-        };
-        Some((specificity, parts.find_map(quality).unwrap_or(1.0)))
-    });
-    specific
-        .max_by_key(|(specificity, _)| *specificity)
-        .map_or(0.0, |(_, quality)| quality)
-}
-
-fn quality(parameter: &str) -> Option<f32> {
-    let (name, value) = parameter.split_once('=')?;
-    let quality = value.trim().parse::<f32>().ok()?;
-    name.trim().eq_ignore_ascii_case("q").then_some(quality)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_is_for_those_who_like_it_better() {
-        for (accept, json) in [
-            ("", false),
-            ("*/*", false),
-            ("application/json", true),
-            ("Application/JSON", true),
-            ("application/*", true),
-            ("text/html, */*;q=0.8", false),
-            ("application/json, text/plain", false),
-            ("application/json, text/plain;q=0.9", true),
-            ("application/json;q=0.2, */*", false),
-            ("application/json;q=0", false),
-            ("text/plain;q=0.1, application/*;q=0.5", true),
-            (
-                "application/json; charset=utf-8 ; Q = 0.5, text/*;q=0.4",
-                true,
-            ),
-            ("nonsense, /, ;q=", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(ACCEPT, HeaderValue::from_static(accept));
-            assert_eq!(prefers_json(&headers), json, "{accept:?}");
-        }
-    }
-
-    #[test]
-    fn several_accept_fields_count_as_one() {
-        let mut headers = HeaderMap::new();
-        headers.append(ACCEPT, HeaderValue::from_static("text/plain;q=0.3"));
-        headers.append(ACCEPT, HeaderValue::from_static("application/json"));
-        assert!(prefers_json(&headers));
-    }
-}

@@ -1,4 +1,4 @@
-//! The layer that demands a verified connection.
+//! The layer that requires a verified connection.
 
 use std::marker::PhantomData;
 use std::task::{Context, Poll};
@@ -12,16 +12,17 @@ use tower_service::Service;
 
 use super::explanation::NotVerified;
 use crate::stream::VerdictHandle;
+use crate::verdict::Outcome;
 
-/// Any error, as tower passes it on.
+/// Any error, as tower's middleware returns it.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A tower layer that demands a verified connection.
+/// A tower layer that requires a verified connection.
 ///
 /// [`on_server`](Self::on_server) answers any other request with 421 Misdirected Request
 /// (RFC 9110, section 15.5.20) and an explanation, as JSON or as plain text by `Accept`; the
-/// service behind it never sees such a request. The verdict is asked for with every request: a
-/// server that does not hold connections back may learn of the client's Confirm while a connection
+/// service behind it never receives such a request. The layer reads the verdict for each request: a
+/// server that does not hold connections back may receive the client's Confirm while a connection
 /// is in use.
 ///
 /// ```
@@ -32,13 +33,12 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// let app: Router = Router::new()
 ///     .route("/pay", post(async || "paid"))
 ///     .route_layer(RequireVerified::on_server())
-///     .route("/", get(async || "for everybody"));
+///     .route("/", get(async || "for every client"));
 /// # let _ = app;
 /// ```
 ///
 /// [`on_client`](Self::on_client) refuses any other response with [`NotVerified`]. The request has
-/// been sent by then: it keeps a client from believing an answer, while only
-/// [`Policy::Require`](crate::Policy::Require) keeps it from sending.
+/// been sent by then; only [`Policy::Require`](crate::Policy::Require) prevents that.
 ///
 /// ```
 /// use hyper_util::client::legacy::Client;
@@ -64,14 +64,14 @@ pub enum OnServer {}
 pub enum OnClient {}
 
 impl RequireVerified<OnServer> {
-    /// Demands it of requests.
+    /// Requires verified connections for requests.
     pub fn on_server() -> Self {
         Self { end: PhantomData }
     }
 }
 
 impl RequireVerified<OnClient> {
-    /// Demands it of responses.
+    /// Requires verified connections for responses.
     pub fn on_client() -> Self {
         Self { end: PhantomData }
     }
@@ -105,7 +105,7 @@ pub struct RequireVerifiedClient<S> {
     inner: S,
 }
 
-/// What a server answers: its service's answer, or an explanation.
+/// A server's response: that of its service, or an explanation.
 type Guarded<R> = Response<Either<R, Full<Bytes>>>;
 
 impl<S, B, R> Service<Request<B>> for RequireVerifiedServer<S>
@@ -162,9 +162,9 @@ where
 }
 
 fn check(extensions: &Extensions) -> Result<(), NotVerified> {
-    let verdict = VerdictHandle::from_extensions(extensions).map(VerdictHandle::get);
-    match verdict.as_ref().and_then(|verdict| verdict.verified()) {
-        Some(_) => Ok(()),
-        None => Err(NotVerified::new(verdict)),
+    let verdict = VerdictHandle::from_extensions(extensions);
+    match verdict.map(VerdictHandle::outcome) {
+        Some(Outcome::Verified(_)) => Ok(()),
+        _ => Err(NotVerified::new(verdict.map(VerdictHandle::get))),
     }
 }

@@ -5,3 +5,4 @@ mod grpc;
 mod require;
 mod server;
 mod support;
+mod verdict;

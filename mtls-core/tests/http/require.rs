@@ -6,19 +6,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::routing::get;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use mtls_core::Policy;
 use mtls_core::tower::{NotVerified, RequireVerified};
-use tokio::net::TcpStream;
 use tower::{ServiceBuilder, ServiceExt};
 
 use crate::support::*;
 
-/// `/` for everybody, `/pay` for the verified; and how often `/pay` was reached.
+/// `/` for every client and `/pay` for verified ones, with the number of requests to `/pay`.
 async fn shop(pki: &mtls_certs::Pki) -> (SocketAddr, Arc<AtomicUsize>) {
     let paid = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&paid);
@@ -32,29 +30,6 @@ async fn shop(pki: &mtls_certs::Pki) -> (SocketAddr, Arc<AtomicUsize>) {
         .merge(routes());
     let address = multipath_server(pki, Policy::Prefer, &["http/1.1"], app).await;
     (address, paid)
-}
-
-/// A request over plain TLS: no side connection asks for the handshake.
-async fn over_plain_tls(
-    pki: &mtls_certs::Pki,
-    address: SocketAddr,
-    path: &str,
-    accept: &str,
-) -> http::Response<Incoming> {
-    let tcp = TcpStream::connect(address).await.expect("a connection");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(pki)));
-    let name = "localhost".try_into().expect("a name");
-    let tls = connector.connect(name, tcp).await.expect("TLS");
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(tls))
-            .await
-            .expect("http");
-    tokio::spawn(connection);
-    let request = Request::get(path).header(ACCEPT, accept).body(Body::new());
-    sender
-        .send_request(request.expect("a request"))
-        .await
-        .expect("a response")
 }
 
 #[tokio::test]
@@ -81,7 +56,7 @@ async fn unverified_request_gets_421_as_text_or_json_and_never_reaches_the_servi
 }
 
 #[tokio::test]
-async fn other_routes_are_for_everybody() {
+async fn other_routes_are_for_every_client() {
     let pki = pki();
     let (address, _) = shop(&pki).await;
     let response = over_plain_tls(&pki, address, "/", "*/*").await;

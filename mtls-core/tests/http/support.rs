@@ -6,6 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
+use http::Request;
+use http::header::ACCEPT;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
@@ -141,4 +143,27 @@ pub(crate) async fn plain_tls_server(pki: &Pki, protocols: &[&str]) -> SocketAdd
         }
     });
     address
+}
+
+/// A request over plain TLS: no side connection asks for the handshake.
+pub(crate) async fn over_plain_tls(
+    pki: &mtls_certs::Pki,
+    address: SocketAddr,
+    path: &str,
+    accept: &str,
+) -> http::Response<Incoming> {
+    let tcp = TcpStream::connect(address).await.expect("a connection");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(pki)));
+    let name = "localhost".try_into().expect("a name");
+    let tls = connector.connect(name, tcp).await.expect("TLS");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, Body>(TokioIo::new(tls))
+            .await
+            .expect("http");
+    tokio::spawn(connection);
+    let request = Request::get(path).header(ACCEPT, accept).body(Body::new());
+    sender
+        .send_request(request.expect("a request"))
+        .await
+        .expect("a response")
 }

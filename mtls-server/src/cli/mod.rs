@@ -9,8 +9,10 @@ mod terminate;
 mod time;
 mod tls_server;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mtls_core::pem::redact;
@@ -113,15 +115,16 @@ pub enum Command {
 pub(super) const WITHOUT_CONFIGURATION: [&str; 4] = ["config", "completions", "man", "help"];
 
 impl Command {
-    async fn run(self) -> Result<(), Error> {
+    async fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Serve(args) => args.run().await,
-            Self::Passthrough(args) => args.run().await,
-            Self::Terminate(args) => args.run().await,
-            Self::Config(command) => command.run(),
-            Self::Completions(args) => reference::completions(&args),
-            Self::Man(args) => reference::man(&args),
+            Self::Serve(args) => args.run().await?,
+            Self::Passthrough(args) => args.run().await?,
+            Self::Terminate(args) => args.run().await?,
+            Self::Config(command) => command.run()?,
+            Self::Completions(args) => reference::completions(&args)?,
+            Self::Man(args) => reference::man(&args)?,
         }
+        Ok(())
     }
 
     /// The errors that can be found without serving.
@@ -145,30 +148,79 @@ impl Command {
     }
 }
 
-/// Does what the command line says, with a runtime and a log of its own, and says on standard
-/// error where it serves, and why it failed. A reader of standard error that is slow, or reads
-/// nothing, does not delay it: lines are dropped and counted.
+/// Runs a command, with a runtime and a log of its own, and prints addresses and errors on standard
+/// error. A slow or stalled reader of standard error does not delay it: lines are dropped and counted.
 ///
 /// # Errors
-/// Everything that can keep a server from starting, and [`Error::Interrupted`]. They have been
-/// written to standard error.
-pub fn run(cli: Cli) -> Result<(), Error> {
+/// The errors that keep a server from starting, [`Error::Interrupted`], and those of `config check`.
+/// They have been written to standard error.
+pub fn run(cli: Cli) -> Result<(), Failure> {
     start_log(cli.verbose);
     let result = run_command(cli.command);
-    if let Err(error) = &result {
-        say(format_args!("{}", redact(&error.to_string())));
+    if let Err(failure) = &result {
+        say(format_args!("{}", redact(&failure.to_string())));
     }
     finish_log();
     result
 }
 
-fn run_command(command: Command) -> Result<(), Error> {
+/// The reason why a command failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Of a configuration that was to be checked.
+    Config(CommandLineError),
+    /// Of a server.
+    Server(Error),
+}
+
+impl Failure {
+    /// The exit status: 2 for invalid options, as clap's, and otherwise 1.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            Self::Server(error) => error.exit_code(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Server(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => error.source(),
+            Self::Server(error) => error.source(),
+        }
+    }
+}
+
+impl From<CommandLineError> for Failure {
+    fn from(error: CommandLineError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+fn run_command(command: Command) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
     let result = runtime.block_on(command.run());
-    // A read from a slow disk must not hold the end up.
+    // A read from a slow disk must not delay the exit.
     runtime.shutdown_background();
     result
 }

@@ -92,7 +92,7 @@ impl PassthroughArgs {
         let passthrough = Passthrough::bind(self.options(program.monitor())).await?;
         self.show(&passthrough, program.monitor());
         self.announce(&passthrough);
-        program.run(passthrough).await
+        program.run(|shutdown| passthrough.run(shutdown)).await
     }
 
     /// The errors that can be found without serving.

@@ -11,8 +11,9 @@ use super::time::positive;
 use super::tls_server::TlsServerArgs;
 use crate::error::Error;
 use crate::service::{Backend, Health, Program};
+use crate::target::Target;
 use crate::tls::{roots_from_file, system_roots};
-use crate::web::{Target, Terminate, TerminateOptions};
+use crate::web::{Terminate, TerminateOptions};
 
 /// Examples for the help.
 pub(super) const EXAMPLES: &str = "\

@@ -4,15 +4,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use hyper::body::{Body, Bytes};
+use hyper::{Request, Response};
 use mtls_core::observer::Observer;
 use mtls_core::{MultipathAcceptor, Policy};
 use serde_json::json;
+use tower_service::Service;
 
 use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 use crate::error::Error;
-use crate::service::{Handler, Monitor, Program, Server, ServerOptions, notify, open_files, say};
+use crate::service::{Monitor, Program, Server, ServerOptions, notify, open_files, say};
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
-use crate::web::{Respond, Site};
+use crate::web::{BoxError, RequestBody, Site};
 
 /// Sockets of a connection: its own, the watch for the client's end, and one to a target.
 const SOCKETS: u64 = 3;
@@ -47,14 +50,22 @@ pub struct TlsServerArgs {
 }
 
 impl TlsServerArgs {
-    /// Serves until a signal ends it. What it does is said for each address: "serving /srv/www".
-    /// With a status page, `observe` begins to observe what that shows of `respond`.
-    pub(super) async fn serve(
+    /// Serves requests with `service` until a signal ends it. `activity` describes it in the log and
+    /// on the status page: "serving /srv/www". With a status page, `observe` starts what that shows
+    /// of the service.
+    pub(super) async fn serve<S, B>(
         self,
-        does: &str,
-        respond: impl Respond,
+        activity: &str,
+        service: S,
         observe: impl FnOnce(&mut Program),
-    ) -> Result<(), Error> {
+    ) -> Result<(), Error>
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError> + Send,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.check_policy()?;
         let connections = self.limits.max_connections.get();
@@ -62,16 +73,16 @@ impl TlsServerArgs {
         self.status.open(&mut program)?;
         let source = self.identity.source(&self.listen)?;
         let options = self.options(&source, program.monitor())?;
-        let site = Site::new(respond, &self.http.limits());
+        let site = Site::new(service, &self.http.limits());
         let server = Server::bind(options, site).await?;
-        self.show(does, &server, program.monitor());
-        self.announce(does, &server);
+        self.show(activity, &server, program.monitor());
+        self.announce(activity, &server);
         if self.status.status.is_some() {
             observe(&mut program);
         }
         // For as long as its CA's file is to stay.
         let _dev = source.keep(server.acceptor(), server.local_addr(), &mut program)?;
-        program.run(server).await
+        program.run(|shutdown| server.run(shutdown)).await
     }
 
     fn options(&self, source: &TlsSource, monitor: &Arc<Monitor>) -> Result<ServerOptions, Error> {
@@ -86,22 +97,22 @@ impl TlsServerArgs {
     }
 
     /// Lets the status page show the server.
-    fn show<H: Handler>(&self, does: &str, server: &Server<H>, monitor: &Monitor) {
+    fn show<S>(&self, activity: &str, server: &Server<S>, monitor: &Monitor) {
         let open = server.open_connections();
         monitor.count_open(move || open.count());
         monitor.about(json!({
-            "does": does,
+            "does": activity,
             "policy": self.policy.policy,
             "listen": server.local_addrs(),
             "side_listen": server.side_addrs(),
         }));
     }
 
-    fn announce<H: Handler>(&self, does: &str, server: &Server<H>) {
+    fn announce<S>(&self, activity: &str, server: &Server<S>) {
         let policy = self.policy.policy;
         for address in server.local_addrs() {
             say(format_args!(
-                "{does} on https://{address}/ (policy {policy})"
+                "{activity} on https://{address}/ (policy {policy})"
             ));
         }
         for address in server.side_addrs() {

@@ -20,7 +20,6 @@ pub use self::tally::Tunnels;
 
 use self::tally::Tally;
 use crate::error::Error;
-use crate::service::program::Service;
 use crate::service::{Backend, Drained, Health, Sockets, Stop, TargetHealth};
 use crate::tls::provider;
 
@@ -212,12 +211,6 @@ impl Passthrough {
             Ok(()) => Drained::All,
             Err(_) => Drained::CutOff(listener.tunnels()),
         }
-    }
-}
-
-impl Service for Passthrough {
-    async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
-        Self::run(self, shutdown).await
     }
 }
 

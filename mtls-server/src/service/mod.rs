@@ -1,5 +1,5 @@
-//! What every long-running command shares: sockets that can be told to stop, a server of TLS
-//! connections, and the loop that runs a service until a signal ends it.
+//! The parts of every long-running command: sockets that stop accepting, a server of TLS connections,
+//! and the loop that runs a service until a signal ends it.
 
 mod health;
 mod incoming;
@@ -16,7 +16,7 @@ mod stop;
 
 pub use health::TargetHealth;
 pub use options::{Authentication, Limits, ServerOptions};
-pub use server::{Connection, Drained, Handler, OpenConnections, Server};
+pub use server::{Connection, Drained, OpenConnections, Server};
 pub(crate) use stop::Stop;
 pub use stop::Stopping;
 

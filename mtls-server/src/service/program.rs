@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -12,26 +13,19 @@ use tokio::task::JoinSet;
 
 use super::log::say;
 use super::monitor::{Monitor, Stage};
+use super::notify;
+use super::server::Drained;
 use super::status::StatusPage;
-use super::{Drained, notify};
 use crate::error::Error;
 
-/// A service whose sockets are bound.
-pub(crate) trait Service {
-    /// Serves until `shutdown` is ready; then stops accepting, and gives what is open the time
-    /// that it has to end.
-    fn run(self, shutdown: impl Future<Output = ()>) -> impl Future<Output = Drained>;
-}
-
-/// What a long-running command does beside its service: it obeys signals, answers for the service's
-/// status, and runs what is to run in the background.
+/// The environment of a long-running command's service: signals, the status page, and background tasks.
 ///
-/// Begin it before anything else, so that a signal that comes early is not lost; then bind the
-/// service, announce it with [`say`], and [`run`](Self::run) it.
+/// Begin it before anything else, so that an early signal is not lost; then bind the service,
+/// announce it with [`say`], and [`run`](Self::run) it.
 pub(crate) struct Program {
     signals: Signals,
     shutdown_timeout: Duration,
-    /// What SIGHUP asks to read its files anew.
+    /// Gets a message for SIGHUP.
     reload: Option<SyncSender<()>>,
     monitor: Arc<Monitor>,
     /// Ends with the program.
@@ -39,7 +33,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Sets the signal handlers up.
+    /// Sets up the signal handlers.
     pub(crate) fn begin(shutdown_timeout: Duration) -> Result<Self, Error> {
         Ok(Self {
             signals: Signals::new().map_err(Error::Runtime)?,
@@ -50,7 +44,7 @@ impl Program {
         })
     }
 
-    /// What the service has to tell of what happens.
+    /// The monitor that the service reports events to.
     pub(crate) fn monitor(&self) -> &Arc<Monitor> {
         &self.monitor
     }
@@ -63,21 +57,25 @@ impl Program {
         Ok(())
     }
 
-    /// Runs beside the service for as long as that runs.
+    /// Runs a task until the service ends.
     pub(crate) fn background(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.background.spawn(task);
     }
 
-    /// Gets a message for SIGHUP, one for several that come while it is busy. Say
-    /// [`notify::ready`] when the reload is done.
+    /// Returns a channel that gets a message for SIGHUP; one for several while it is full. Call
+    /// [`notify::ready`] after the reload.
     pub(crate) fn hangup(&mut self) -> Receiver<()> {
         let (sender, receiver) = sync_channel(1);
         self.reload = Some(sender);
         receiver
     }
 
-    /// Runs the service to its end.
-    pub(crate) async fn run(mut self, service: impl Service) -> Result<(), Error> {
+    /// Runs a service to its end. `service` gets a future that is ready when the service is to stop
+    /// accepting, and to drain.
+    pub(crate) async fn run<F>(mut self, service: impl FnOnce(BoxFuture) -> F) -> Result<(), Error>
+    where
+        F: Future<Output = Drained>,
+    {
         let monitor = Arc::clone(&self.monitor);
         monitor.enter(Stage::Ready);
         if let Some(wanted_every) = notify::watchdog() {
@@ -85,16 +83,16 @@ impl Program {
         }
         notify::ready();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let running = service.run(async {
-            // The sender going away means the same.
+        let running = service(Box::pin(async {
+            // A dropped sender means the same.
             let _ = stopped.await;
-        });
+        }));
         let until_second_signal = async {
             let name = self.until_end().await;
             monitor.enter(Stage::Draining);
             notify::stopping();
             say(format_args!(
-                "{name}: what is open may finish within {:?}; a second signal ends at once",
+                "{name}: open connections may finish within {:?}; a second signal ends at once",
                 self.shutdown_timeout
             ));
             drop(stop);
@@ -111,15 +109,15 @@ impl Program {
         }
     }
 
-    /// Obeys signals until one of them says to end, and names that one.
+    /// Handles signals until one of them ends the program, and returns its name.
     async fn until_end(&mut self) -> &'static str {
         loop {
             match self.signals.next().await {
-                Told::End(name) => return name,
-                Told::Reload => notify::reloading(),
+                Action::End(name) => return name,
+                Action::Reload => notify::reloading(),
             }
             match &self.reload {
-                // A full channel: a reload is about to begin.
+                // A full channel: a reload is pending.
                 Some(reload) => drop(reload.try_send(())),
                 None => {
                     say(format_args!("SIGHUP: there is nothing to reload"));
@@ -130,6 +128,8 @@ impl Program {
     }
 }
 
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// SIGTERM, SIGINT and SIGHUP.
 struct Signals {
     terminate: Signal,
@@ -137,8 +137,8 @@ struct Signals {
     hangup: Signal,
 }
 
-/// What a signal says.
-enum Told {
+/// The effect of a signal.
+enum Action {
     End(&'static str),
     Reload,
 }
@@ -152,11 +152,11 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Action {
         tokio::select! {
-            _ = self.terminate.recv() => Told::End("SIGTERM"),
-            _ = self.interrupt.recv() => Told::End("SIGINT"),
-            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Action::End("SIGTERM"),
+            _ = self.interrupt.recv() => Action::End("SIGINT"),
+            _ = self.hangup.recv() => Action::Reload,
         }
     }
 }

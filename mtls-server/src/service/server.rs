@@ -1,7 +1,7 @@
-//! A server of TLS connections that is bound, and runs until it is told to stop.
+//! A server of TLS connections.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,20 +12,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
+use tower_service::Service;
 
 use super::Sockets;
 use super::options::{Limits, ServerOptions};
-use super::program::Service;
 use super::stop::{Stop, Stopping};
 use crate::error::Error;
-
-/// Serves connections, from the verdict to the end.
-pub trait Handler: Clone + Send + Sync + 'static {
-    /// Serves one connection to its end. Called in a task of its own. Once
-    /// [`Connection::stopping`] is ready, it should come to an end soon; it is cut off when the
-    /// time is over.
-    fn handle(&self, connection: Connection) -> impl Future<Output = ()> + Send;
-}
 
 /// A connection that the policy lets pass.
 #[derive(Debug)]
@@ -35,15 +27,16 @@ pub struct Connection {
     pub stream: ServerStream<TcpStream>,
     /// The client's address.
     pub peer: SocketAddr,
-    /// Tells that the server stops.
+    /// Completes when the server stops: then the connection should end soon.
     pub stopping: Stopping,
 }
 
-/// A server whose sockets are bound: TLS and side connections come in, and `H` serves what the
-/// policy lets pass. Dropping it ends everything at once.
+/// A server with bound sockets for TLS and side connections. The tower service `S`, such as
+/// [`Site`](crate::Site), serves each [`Connection`] that the policy lets pass. Dropping the server
+/// ends all of them.
 #[derive(Debug)]
-pub struct Server<H> {
-    handler: H,
+pub struct Server<S> {
+    service: S,
     acceptor: MultipathAcceptor,
     sockets: Sockets,
     side_sockets: Sockets,
@@ -53,12 +46,12 @@ pub struct Server<H> {
     stopping: Stopping,
 }
 
-/// Counts the connections of a server that are open, the handshake done. Clones count the same.
+/// The number of open connections of a server, from the end of the handshake. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct OpenConnections(Arc<AtomicUsize>);
 
 impl OpenConnections {
-    /// How many there are.
+    /// The current number.
     pub fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -78,7 +71,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// How a service came to its end.
+/// The end of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Drained {
@@ -88,13 +81,13 @@ pub enum Drained {
     CutOff(usize),
 }
 
-impl<H: Handler> Server<H> {
+impl<S> Server<S> {
     /// Checks the options and binds every socket. Clients can connect from now on, and are served
     /// once [`run`](Self::run) is called.
     ///
     /// # Errors
-    /// Everything that can be wrong with [`ServerOptions`]; then no socket stays bound.
-    pub async fn bind(options: ServerOptions, handler: H) -> Result<Self, Error> {
+    /// Invalid [`ServerOptions`]; then no socket stays bound.
+    pub async fn bind(options: ServerOptions, service: S) -> Result<Self, Error> {
         let limits = options.limits;
         if limits.connections == 0 {
             return Err(Error::ZeroLimit("connections"));
@@ -105,7 +98,7 @@ impl<H: Handler> Server<H> {
         }
         let (stop, stopping) = Stop::new();
         Ok(Self {
-            handler,
+            service,
             acceptor,
             sockets: Sockets::bind(&options.listen, stopping.clone())?,
             side_sockets: Sockets::bind(&options.side_listen, stopping.clone())?,
@@ -116,13 +109,13 @@ impl<H: Handler> Server<H> {
         })
     }
 
-    /// What accepts its connections: [`MultipathAcceptor::replace_config`] takes renewed
+    /// The acceptor of its connections: [`MultipathAcceptor::replace_config`] takes renewed
     /// certificates into use.
     pub fn acceptor(&self) -> &MultipathAcceptor {
         &self.acceptor
     }
 
-    /// How many connections are open, while it runs too.
+    /// The number of open connections, which can be read while the server runs.
     pub fn open_connections(&self) -> OpenConnections {
         self.open.clone()
     }
@@ -141,10 +134,16 @@ impl<H: Handler> Server<H> {
     pub fn side_addrs(&self) -> &[SocketAddr] {
         self.side_sockets.addresses()
     }
+}
 
-    /// Serves until `shutdown` is ready. Then the sockets are closed, and connections that are
-    /// open may end within [`Limits::shutdown_timeout`]. Handshakes that are still under way when
-    /// the last of them has ended are given up.
+impl<S> Server<S>
+where
+    S: Service<Connection, Response = (), Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    /// Serves until `shutdown` is ready. Then it closes the sockets, and open connections may end
+    /// within [`Limits::shutdown_timeout`]. Handshakes that are pending when the last of them has
+    /// ended are dropped.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let limits = self.limits.handshakes;
         let mut listener = MultipathListener::new(self.acceptor, self.sockets, limits);
@@ -153,7 +152,7 @@ impl<H: Handler> Server<H> {
         }
         let serving = Serving {
             listener,
-            handler: self.handler,
+            service: self.service,
             stopping: self.stopping,
             permits: Arc::new(Semaphore::new(
                 self.limits.connections.min(Semaphore::MAX_PERMITS),
@@ -167,102 +166,101 @@ impl<H: Handler> Server<H> {
     }
 }
 
-impl<H: Handler> Service for Server<H> {
-    async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
-        Self::run(self, shutdown).await
-    }
-}
-
-/// A server that serves.
-struct Serving<H> {
+/// A running server.
+struct Serving<S> {
     listener: MultipathListener<TcpStream>,
-    handler: H,
+    service: S,
     stopping: Stopping,
     permits: Arc<Semaphore>,
     connections: JoinSet<()>,
     open: OpenConnections,
 }
 
-impl<H: Handler> Serving<H> {
+impl<S> Serving<S>
+where
+    S: Service<Connection, Response = (), Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     async fn run(
         mut self,
         shutdown: impl Future<Output = ()>,
         stop: Stop,
-        patience: Duration,
+        grace: Duration,
     ) -> Drained {
         tokio::select! {
             () = shutdown => {}
             never = self.accept() => match never {},
         }
         stop.now();
-        match timeout(patience, self.drain()).await {
+        match timeout(grace, self.drain()).await {
             Ok(()) => Drained::All,
             Err(_) => Drained::CutOff(self.connections.len()),
         }
     }
 
-    /// Serves what the listener gives; safe to drop.
+    /// Serves accepted connections. Cancel safe.
     async fn accept(&mut self) -> Infallible {
         loop {
             tokio::select! {
-                arrived = next(&mut self.listener, &self.permits) => self.spawn(arrived),
-                Some(ended) = self.connections.join_next() => note(ended),
+                accepted = next(&mut self.listener, &self.permits) => self.spawn(accepted),
+                Some(ended) = self.connections.join_next() => log_panic(ended),
             }
         }
     }
 
-    /// Waits for the connections to end, and serves those whose handshake was already done. Side
-    /// connections stay meanwhile: the client may still wait for their answers.
+    /// Waits for the connections to end, and serves those whose handshake is complete. Side
+    /// connections stay open meanwhile: the client may still wait for their responses.
     async fn drain(&mut self) {
         loop {
             tokio::select! {
                 biased;
-                arrived = next(&mut self.listener, &self.permits) => self.spawn(arrived),
+                accepted = next(&mut self.listener, &self.permits) => self.spawn(accepted),
                 ended = self.connections.join_next() => match ended {
-                    Some(ended) => note(ended),
+                    Some(ended) => log_panic(ended),
                     None => return,
                 },
             }
         }
     }
 
-    fn spawn(&mut self, arrived: Arrived) {
-        let handler = self.handler.clone();
+    fn spawn(&mut self, accepted: Accepted) {
+        let mut service = self.service.clone();
         let connection = Connection {
-            stream: arrived.stream,
-            peer: arrived.peer,
+            stream: accepted.stream,
+            peer: accepted.peer,
             stopping: self.stopping.clone(),
         };
         let open = self.open.enter();
         self.connections.spawn(async move {
-            handler.handle(connection).await;
+            let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
+            let Ok(()) = service.call(connection).await;
             drop(open);
-            drop(arrived.permit);
+            drop(accepted.permit);
         });
     }
 }
 
-/// A connection that may be served, and its place.
-struct Arrived {
+/// A connection, and its permit to be served.
+struct Accepted {
     stream: ServerStream<TcpStream>,
     peer: SocketAddr,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// The next connection, once there is a place for it; safe to drop.
-async fn next(listener: &mut MultipathListener<TcpStream>, permits: &Arc<Semaphore>) -> Arrived {
-    // An error would say that the semaphore was closed; nobody closes it.
+/// The next connection, once there is a permit for it. Cancel safe.
+async fn next(listener: &mut MultipathListener<TcpStream>, permits: &Arc<Semaphore>) -> Accepted {
+    // The semaphore is never closed.
     let permit = Arc::clone(permits).acquire_owned().await.ok();
     let (stream, peer) = listener.accept().await;
-    Arrived {
+    Accepted {
         stream,
         peer,
         permit,
     }
 }
 
-fn note(ended: Result<(), JoinError>) {
+fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed; the others go on");
+        tracing::error!(%error, "the task of a connection panicked; the others continue");
     }
 }

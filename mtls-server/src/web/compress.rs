@@ -1,4 +1,4 @@
-//! What is compressed on its way to the client.
+//! Compression of responses.
 
 use hyper::body::Body;
 use hyper::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
@@ -6,26 +6,26 @@ use hyper::{Response, StatusCode};
 use tower_http::compression::Predicate;
 use tower_http::compression::predicate::SizeAbove;
 
-/// Below this size in bytes compression gains nothing.
+/// The smallest size in bytes that compression reduces.
 const LEAST: u64 = 1024;
 
-/// Compresses text that is long enough.
+/// Selects text that is long enough.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Worthwhile {
-    /// Does it at all.
-    pub(crate) ever: bool,
+pub(crate) struct CompressText {
+    /// Whether to compress at all.
+    pub(crate) enabled: bool,
 }
 
-impl Predicate for Worthwhile {
+impl Predicate for CompressText {
     fn should_compress<B: Body>(&self, response: &Response<B>) -> bool {
-        self.ever
+        self.enabled
             && response.status() == StatusCode::OK
             && is_text(response.headers())
             && SizeAbove::new(LEAST).should_compress(response)
     }
 }
 
-/// Is this text, of the kinds that are not compressed already?
+/// Whether the media type is text that is not compressed already.
 fn is_text(headers: &HeaderMap) -> bool {
     let Some(kind) = headers
         .get(CONTENT_TYPE)
@@ -39,7 +39,7 @@ fn is_text(headers: &HeaderMap) -> bool {
         return false;
     };
     match (kind, subtype) {
-        // It is meant to arrive piece by piece.
+        // Its events must arrive one by one.
         ("text", "event-stream") => false,
         ("text", _) => true,
         ("application", "json" | "javascript" | "xml" | "wasm" | "x-ndjson" | "x-sh") => true,
@@ -47,12 +47,12 @@ fn is_text(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Makes the entity tag a weak one where the file was compressed on the way: the tag is the
-/// file's, and a strong one would promise the file's very bytes (RFC 9110, section 8.8.1).
+/// Makes the entity tag of a response weak if the server compressed the file: a strong tag of the file
+/// would promise the bytes of the file (RFC 9110, section 8.8.1).
 pub(crate) fn weaken_etag<B>(response: &mut Response<B>) {
     let fields = response.headers();
     let Some(tag) = fields.get(ETAG) else { return };
-    // Compression takes the ranges away; a file that was compressed before keeps them.
+    // Compression removes the field; a file that was stored compressed keeps it.
     let compressed = fields.contains_key(CONTENT_ENCODING) && !fields.contains_key(ACCEPT_RANGES);
     let weak = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat());
     if let (StatusCode::OK, true, Ok(weak)) = (response.status(), compressed, weak) {

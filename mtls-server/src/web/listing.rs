@@ -6,28 +6,27 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
+use askama::Template;
+use mtls_core::page::{Document, Tone};
+use mtls_core::tower::Media;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 
-use super::html::{Page, Text, Tone};
-use super::media::Media;
-
-/// How many entries of a directory are listed.
+/// The maximum number of entries in a listing.
 const MOST: usize = 10_000;
 
-/// What a name keeps in a relative reference (RFC 3986, section 2.3).
+/// Characters that need no encoding in a relative reference (RFC 3986, section 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// The entries of a directory that can be fetched: files and directories, and symbolic links to
-/// such.
+/// The entries of a directory that clients can fetch: files, directories, and symbolic links to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listing {
     entries: Vec<Entry>,
-    /// There are more.
+    /// The directory has more entries.
     cut: bool,
 }
 
@@ -43,20 +42,20 @@ struct Entry {
 }
 
 impl Listing {
-    /// Reads a directory; names that begin with a dot only where `hidden` says so. Blocks.
+    /// Reads a directory; with `hidden`, names that begin with a dot too. Blocks.
     pub(crate) fn read(dir: &Path, hidden: bool) -> io::Result<Self> {
         let mut entries = Vec::new();
         let mut cut = false;
         for found in fs::read_dir(dir)? {
             let Ok(found) = found else { continue };
-            // Other names cannot be fetched.
+            // Clients cannot fetch other names.
             let Ok(name) = found.file_name().into_string() else {
                 continue;
             };
             if name.contains('\\') || (name.starts_with('.') && !hidden) {
                 continue;
             }
-            // Of what a link points at.
+            // Of the target of a link.
             let Ok(metadata) = fs::metadata(found.path()) else {
                 continue;
             };
@@ -79,21 +78,14 @@ impl Listing {
         Ok(Self { entries, cut })
     }
 
-    /// The page about the directory that is called `path`, percent-decoded, in slashes.
-    pub(crate) fn show(&self, path: &str, media: Media) -> String {
+    /// The page about the directory `path`, which is percent-decoded and begins and ends with a slash.
+    pub(crate) fn render(&self, path: &str, media: Media) -> String {
         match media {
             Media::Html => {
-                let page = Page {
-                    title: format_args!("Index of {path}"),
-                    tone: Tone::Plain,
-                    body: AsHtml {
-                        listing: self,
-                        path,
-                    },
-                };
-                page.to_string()
+                let title = format_args!("Index of {path}");
+                Document::new(title, Tone::Plain, IndexHtml::new(self, path)).to_string()
             }
-            Media::Text | Media::Json => AsText(self).to_string(),
+            _ => AsText(self).to_string(),
         }
     }
 }
@@ -114,6 +106,14 @@ impl Entry {
             modified: metadata.modified().ok(),
         })
     }
+
+    fn readable_size(&self) -> Option<Size> {
+        self.size.map(Size)
+    }
+
+    fn date(&self) -> Date {
+        Date(self.modified)
+    }
 }
 
 struct AsText<'a>(&'a Listing);
@@ -121,100 +121,46 @@ struct AsText<'a>(&'a Listing);
 impl fmt::Display for AsText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for entry in &self.0.entries {
-            // A name with a line break must not look like two.
+            // A name with a line break must not look like two names.
             let name = entry.name.replace(char::is_control, "\u{fffd}");
             let size = entry.size.map_or_else(String::new, |size| size.to_string());
-            writeln!(
-                f,
-                "{:16}  {size:>14}  {name}",
-                Date(entry.modified).to_string()
-            )?;
+            writeln!(f, "{:16}  {size:>14}  {name}", entry.date().to_string())?;
         }
         if self.0.cut {
-            writeln!(f, "(only the first {MOST} that were found)")?;
+            writeln!(f, "(only the first {MOST} entries)")?;
         }
         Ok(())
     }
 }
 
-struct AsHtml<'a> {
+/// The body of the HTML document.
+#[derive(Template)]
+#[template(path = "index.html")]
+struct IndexHtml<'a> {
     listing: &'a Listing,
-    path: &'a str,
+    /// The reference to the root directory; empty in that directory.
+    root: String,
+    /// The parts of the path, each with the reference to it; empty for the last one.
+    crumbs: Vec<(&'a str, String)>,
 }
 
-impl fmt::Display for AsHtml<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<main class=\"index\">\n<h1 class=\"crumbs\">")?;
-        crumbs(f, self.path)?;
-        f.write_str(
-            "</h1>\n<table>\n<thead><tr><th>Name</th><th>Size</th>\
-             <th class=\"time\">Changed (UTC)</th></tr></thead>\n<tbody>\n",
-        )?;
-        if self.path != "/" {
-            f.write_str(
-                "<tr class=\"folder\"><td><a href=\"../\">↑ up</a></td><td></td>\
-                 <td class=\"time\"></td></tr>\n",
-            )?;
+impl<'a> IndexHtml<'a> {
+    fn new(listing: &'a Listing, path: &'a str) -> Self {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        let depth = parts.clone().count();
+        let up = |index| "../".repeat(depth - 1 - index);
+        Self {
+            listing,
+            root: "../".repeat(depth),
+            crumbs: parts
+                .enumerate()
+                .map(|(index, part)| (part, up(index)))
+                .collect(),
         }
-        for entry in &self.listing.entries {
-            row(f, entry)?;
-        }
-        f.write_str("</tbody>\n</table>\n")?;
-        let count = self.listing.entries.len();
-        f.write_str("<footer>")?;
-        match (count, self.listing.cut) {
-            (_, true) => write!(f, "Only the first {MOST} entries that were found")?,
-            (0, false) => f.write_str("Nothing here")?,
-            (1, false) => f.write_str("1 entry")?,
-            (count, false) => write!(f, "{count} entries")?,
-        }
-        f.write_str(" · <a href=\"/.multipath\">this connection</a></footer>\n</main>\n")
     }
 }
 
-/// The path, each directory of it a link.
-fn crumbs(f: &mut fmt::Formatter<'_>, path: &str) -> fmt::Result {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let root = "../".repeat(parts.len());
-    match parts.len() {
-        0 => f.write_str("/")?,
-        _ => write!(f, "<a href=\"{root}\">/</a>")?,
-    }
-    for (index, part) in parts.iter().enumerate() {
-        let above = parts.len() - 1 - index;
-        match above {
-            0 => write!(f, "<bdi>{}</bdi>/", Text(part))?,
-            _ => {
-                let up = "../".repeat(above);
-                write!(f, "<a href=\"{up}\"><bdi>{}</bdi></a>/<wbr>", Text(part))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn row(f: &mut fmt::Formatter<'_>, entry: &Entry) -> fmt::Result {
-    let class = match entry.size {
-        None => " class=\"folder\"",
-        Some(_) => "",
-    };
-    write!(
-        f,
-        "<tr{class}><td><a href=\"{}\"><bdi>{}</bdi></a></td><td>",
-        Text(&entry.reference),
-        Text(&entry.name)
-    )?;
-    if let Some(size) = entry.size {
-        write!(f, "{}", Size(size))?;
-    }
-    writeln!(
-        f,
-        "</td><td class=\"time\">{}</td></tr>",
-        Date(entry.modified)
-    )
-}
-
-/// A size in bytes, as people read it.
+/// A size in bytes, with a unit.
 struct Size(u64);
 
 impl fmt::Display for Size {
@@ -225,7 +171,7 @@ impl fmt::Display for Size {
         }
         let mut size = self.0 as f64 / 1024.0;
         let mut unit = 0;
-        // What would be rounded to 1024 belongs to the next unit.
+        // A size that would be rounded to 1024 belongs to the next unit.
         while size >= 1023.95 && unit + 1 < UNITS.len() {
             size /= 1024.0;
             unit += 1;
@@ -234,7 +180,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A time in UTC, to the minute; nothing where it is not known.
+/// A time in UTC, to the minute; empty if it is unknown.
 struct Date(Option<SystemTime>);
 
 impl fmt::Display for Date {
@@ -302,11 +248,11 @@ mod tests {
         File::create(dir.path().join("javascript:ß\n")).expect("a file");
         File::create(dir.path().join(OsStr::from_bytes(b"not UTF-8 \xff"))).expect("a file");
         let listing = Listing::read(dir.path(), false).expect("a listing");
-        let page = listing.show("/<b>/", Media::Html);
+        let page = listing.render("/<b>/", Media::Html);
         assert!(!page.contains("<script>"), "{page}");
         assert!(!page.contains("<b>"), "{page}");
         assert!(
-            page.contains("&quot;&gt;&lt;script&gt;alert(1)&lt;&amp; ?#%2f"),
+            page.contains("&#34;&#62;&#60;script&#62;alert(1)&#60;&#38; ?#%2f"),
             "{page}"
         );
         assert!(
@@ -314,7 +260,7 @@ mod tests {
             "{page}"
         );
         assert!(page.contains("href=\"./javascript%3A%C3%9F%0A\""), "{page}");
-        let text = listing.show("/", Media::Text);
+        let text = listing.render("/", Media::Text);
         assert_eq!(text.lines().count(), 2, "{text}");
     }
 
@@ -324,7 +270,7 @@ mod tests {
             entries: Vec::new(),
             cut: false,
         };
-        let page = listing.show("/a/b/", Media::Html);
+        let page = listing.render("/a/b/", Media::Html);
         assert!(
             page.contains(
                 "<a href=\"../../\">/</a><a href=\"../\"><bdi>a</bdi></a>/<wbr><bdi>b</bdi>/</h1>"
@@ -334,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_dates_are_for_people() {
+    fn sizes_and_dates_are_readable() {
         for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

@@ -1,21 +1,16 @@
 //! HTTP over connections that have a verdict.
 
-mod client_io;
 mod compress;
 mod connection;
 mod files;
-mod html;
-mod idle;
 mod listing;
-mod media;
-mod pages;
-mod request_body;
+mod site;
 mod terminate;
-mod verdict_field;
-mod verdict_page;
 
-pub use connection::{HttpLimits, Peer, Respond, Site};
+pub use connection::{RequestBody, Takeover};
 pub use files::{Files, FilesBody, FilesOptions};
-pub use request_body::RequestBody;
-pub use terminate::{Download, Target, TargetError, Terminate, TerminateBody, TerminateOptions};
-pub use verdict_field::{VERDICT_FIELD, verdict_field};
+pub use site::{HttpLimits, Site};
+pub use terminate::{Download, Terminate, TerminateBody, TerminateOptions};
+
+/// An error of an application's service or body.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory, Subcommand};
 
 use super::addresses;
-use super::error::{ConfigError, Problem};
+use super::error::{CommandLineError, ConfigError, Problem};
 use super::file::ConfigFile;
 use crate::cli::Cli;
-use crate::error::Error;
 
 /// The commands for a configuration file.
 #[derive(Debug, Subcommand)]
@@ -28,22 +27,22 @@ pub enum ConfigCommand {
 }
 
 impl ConfigCommand {
-    pub(in crate::cli) fn run(self) -> Result<(), Error> {
+    pub(in crate::cli) fn run(self) -> Result<(), CommandLineError> {
         let Self::Check { file } = self;
-        let checked = check(&file).map_err(Error::Config)?;
+        let checked = check(&file).map_err(CommandLineError::File)?;
         let mut lines: Vec<_> = checked.unchecked.iter().map(ToString::to_string).collect();
         let tables = checked.tables.join(", ");
         lines.push(format!("{}: nothing wrong: {tables}", file.display()));
-        // The exit status tells it too.
+        // The exit status is the result too.
         let _ = writeln!(io::stdout(), "{}", lines.join("\n"));
         Ok(())
     }
 }
 
-/// What a file is that has nothing wrong.
+/// The result for a file without errors.
 struct Checked {
     tables: Vec<String>,
-    /// The addresses that could not be bound by this program at this time.
+    /// The addresses that could not be bound now.
     unchecked: Vec<ConfigError>,
 }
 

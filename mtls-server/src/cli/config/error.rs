@@ -1,4 +1,4 @@
-//! What can be wrong with a command line, its environment, and its file.
+//! Errors of a command line, its environment, and its file.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,23 +13,23 @@ use crate::error::Error;
 /// The exit status for a wrong command line, as clap's.
 const USAGE: u8 = 2;
 
-/// Why a command line means nothing.
+/// The reason why a command line is invalid.
 #[derive(Debug)]
 pub enum CommandLineError {
-    /// What was typed is wrong; or it asked for help or the version.
+    /// The arguments are invalid, or ask for help or the version.
     Typed(Box<clap::Error>),
-    /// What an environment variable says is wrong.
+    /// The value of an environment variable is invalid.
     Environment {
         /// The variable.
         variable: String,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// The configuration file is wrong.
+    /// The configuration file is invalid.
     File(Vec<ConfigError>),
 }
 
-/// One thing that is wrong with a configuration file.
+/// An error in a configuration file.
 #[derive(Debug)]
 pub struct ConfigError {
     path: PathBuf,
@@ -63,20 +63,20 @@ pub(super) enum Problem {
         expected: &'static str,
         found: &'static str,
     },
-    /// clap's own words.
+    /// clap's own message.
     Rejected(String),
-    /// What it names cannot be used.
+    /// A certificate, directory or address that it names cannot be used.
     Unusable(Error),
-    /// What it names could not be tried.
+    /// An address that it names could not be checked.
     Unchecked(Error),
 }
 
 impl CommandLineError {
-    /// Says what is wrong, or gives the help that was asked for; then it is time to exit.
+    /// Prints the error, or the help that was asked for, and returns the exit status.
     pub fn report(&self) -> ExitCode {
         match self {
             Self::Typed(error) => {
-                // Nothing is left to do when the output is closed.
+                // A closed output cannot be reported.
                 let _ = match redact(&error.render().to_string()) {
                     Cow::Borrowed(_) => error.print(),
                     Cow::Owned(text) => write!(io::stderr(), "{text}"),
@@ -106,7 +106,7 @@ impl ConfigError {
         }
     }
 
-    /// The line that is wrong, from 1, where there is one.
+    /// The line of the error, counted from 1. `None` for an error of the whole file.
     pub fn line(&self) -> Option<usize> {
         self.line
     }
@@ -174,7 +174,7 @@ impl fmt::Display for CommandLineError {
             Self::Environment { variable, message } => write!(f, "{variable}: {message}"),
             Self::File(errors) => {
                 for (index, error) in errors.iter().enumerate() {
-                    let separator = if index == 0 { "" } else { "; " };
+                    let separator = if index == 0 { "" } else { "\n" };
                     write!(f, "{separator}{error}")?;
                 }
                 Ok(())

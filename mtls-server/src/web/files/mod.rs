@@ -4,17 +4,24 @@ mod disk;
 mod range;
 mod root;
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::path::{Component, Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
-    ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE,
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
 };
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
+use mtls_core::page::{Notice, Uncached};
+use mtls_core::tower::Media;
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 use tower_http::compression::{Compression, CompressionBody};
@@ -25,19 +32,16 @@ use tower_service::Service;
 use self::disk::Disk;
 use self::range::ByteRange;
 use self::root::Root;
-use super::compress::{Worthwhile, weaken_etag};
+use super::compress::{CompressText, weaken_etag};
 use super::listing::Listing;
-use super::media::Media;
-use super::pages::{Fresh, Problem};
-use super::{Peer, RequestBody, Respond};
 use crate::error::Error;
 
-/// How many directories are read at a time; more wait.
+/// Directories that are read at a time; more wait.
 const LISTINGS: usize = 16;
-/// The one name with a dot that the public may ask for (RFC 8615).
+/// The only name with a dot that is public (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
 
-/// Serves the files of a directory.
+/// A tower service that serves the files of a directory.
 #[derive(Clone)]
 pub struct Files {
     root: Arc<Root>,
@@ -46,7 +50,7 @@ pub struct Files {
     listings: Arc<Semaphore>,
 }
 
-/// How files are served.
+/// Settings of [`Files`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct FilesOptions {
@@ -55,8 +59,8 @@ pub struct FilesOptions {
     /// Serve and list names that begin with a dot. Default: no, but for `.well-known` in the
     /// directory itself (RFC 8615).
     pub hidden: bool,
-    /// Compress text for clients that take it: the file beside it whose name ends in `.br` or
-    /// `.gz` where there is one, gzip as it is sent where not. Default: yes.
+    /// Compress text for clients that accept it: send the file beside it whose name ends in `.br` or
+    /// `.gz` if there is one, and gzip otherwise. Default: yes.
     pub compress: bool,
     /// Threads of the runtime's blocking pool that files may occupy at a time; further reads wait.
     /// Default: 64.
@@ -74,13 +78,13 @@ impl Default for FilesOptions {
     }
 }
 
-/// What a response of [`Files`] carries: a page of this program's own, or a file.
+/// The body of a response of [`Files`]: a page of this server, or a file.
 pub type FilesBody = Either<Full<Bytes>, CompressionBody<ServeFileSystemResponseBody>>;
 
 impl Files {
-    /// The files below `dir`, which must be there. Symbolic links in it are followed, wherever
+    /// Serves the files below `dir`, which must exist. Symbolic links in it are followed, wherever
     /// they lead. A link in `dir` itself is followed anew for each request, so that a new version
-    /// of the directory can take the place of an old one in a single step.
+    /// of the directory can replace an old one in a single step.
     ///
     /// # Errors
     /// [`Error::Directory`], [`Error::NotADirectory`], and [`Error::ZeroLimit`] without threads.
@@ -96,8 +100,8 @@ impl Files {
         })
     }
 
-    /// Makes sure that the private key would not be served: neither now, nor from a directory to
-    /// which a link leads later.
+    /// Checks that a private key is not served: neither now, nor from a directory to which a link
+    /// leads later.
     ///
     /// # Errors
     /// [`Error::KeyIsServed`].
@@ -130,15 +134,28 @@ impl fmt::Debug for Files {
     }
 }
 
-impl Respond for Files {
-    type Body = FilesBody;
+impl<B> Service<Request<B>> for Files {
+    type Response = Response<FilesBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<FilesBody>, Infallible>> + Send>>;
 
-    async fn respond(&self, request: Request<RequestBody>, _: &Peer) -> Response<FilesBody> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let files = self.clone();
         let (parts, _) = request.into_parts();
-        let asked = Asked {
-            accept: parts.headers.get(ACCEPT).cloned(),
+        Box::pin(async move { Ok(files.respond(parts).await) })
+    }
+}
+
+impl Files {
+    async fn respond(&self, parts: Parts) -> Response<FilesBody> {
+        let head = Head {
+            media: Media::negotiate(&parts.headers, &[Media::Text, Media::Html]),
             method: parts.method,
-            // Without the host, so that redirections lead to wherever the client has come.
+            // Without the host, so that a redirection leads to the host that the client used.
             uri: parts
                 .uri
                 .into_parts()
@@ -146,24 +163,24 @@ impl Respond for Files {
                 .map(Uri::from)
                 .unwrap_or_default(),
         };
-        let path = asked.uri.path();
+        let path = head.uri.path();
         if reads_as_host(path) || (!self.options.hidden && is_hidden(path)) {
-            return asked.problem(StatusCode::NOT_FOUND);
+            return head.notice(StatusCode::NOT_FOUND);
         }
         let Ok(view) = self.view().await else {
-            return asked.problem(StatusCode::INTERNAL_SERVER_ERROR);
+            return head.notice(StatusCode::INTERNAL_SERVER_ERROR);
         };
-        let response = view.answer(&asked, parts.headers).await;
+        let response = view.respond(&head, parts.headers).await;
         match response.status() {
-            StatusCode::NOT_FOUND => match view.list(&asked).await {
+            StatusCode::NOT_FOUND => match view.list(&head).await {
                 Some(listing) => listing,
-                None => asked.problem(StatusCode::NOT_FOUND),
+                None => head.notice(StatusCode::NOT_FOUND),
             },
             status if status.is_client_error() || status.is_server_error() => {
-                asked.explain(&response)
+                head.explain(&response)
             }
-            // As for GET, but for the body.
-            _ if asked.method == Method::HEAD => response.map(|_| Either::Left(Full::default())),
+            // As for GET, without the body.
+            _ if head.method == Method::HEAD => response.map(|_| Either::Left(Full::default())),
             _ => response,
         }
     }
@@ -177,45 +194,40 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    async fn answer(&self, asked: &Asked, mut headers: HeaderMap) -> Response<FilesBody> {
+    async fn respond(&self, head: &Head, mut headers: HeaderMap) -> Response<FilesBody> {
         let range = ByteRange::of(&headers);
         // Ranges are defined for GET alone (RFC 9110, section 14.2).
-        let range = range.filter(|_| asked.method == Method::GET);
+        let range = range.filter(|_| head.method == Method::GET);
         headers.remove(RANGE);
         let if_range = headers.remove(IF_RANGE);
         let response = match range {
-            Some(range) => self.fetch_part(asked, &headers, range, if_range).await,
+            Some(range) => self.fetch_part(head, &headers, range, if_range).await,
             None => {
-                self.fetch(asked, &headers, self.files.options.compress)
+                self.fetch(head, &headers, self.files.options.compress)
                     .await
             }
         };
         match response.status() {
             StatusCode::NOT_MODIFIED => {
                 let compress = self.files.options.compress && range.is_none();
-                self.describe(response, asked, headers, compress).await
+                self.describe(response, head, headers, compress).await
             }
             _ => response,
         }
     }
 
     /// Calls the file service, compressing text on the way if `compress` is set.
-    async fn fetch(
-        &self,
-        asked: &Asked,
-        headers: &HeaderMap,
-        compress: bool,
-    ) -> Response<FilesBody> {
+    async fn fetch(&self, head: &Head, headers: &HeaderMap, compress: bool) -> Response<FilesBody> {
         let mut request = Request::new(());
-        *request.method_mut() = match asked.method {
-            // The service looks at less of a file for HEAD, and could answer differently.
+        *request.method_mut() = match head.method {
+            // The service checks less of a file for HEAD, and could respond differently.
             Method::HEAD => Method::GET,
             ref other => other.clone(),
         };
-        *request.uri_mut() = asked.uri.clone();
+        *request.uri_mut() = head.uri.clone();
         *request.headers_mut() = headers.clone();
-        let worthwhile = Worthwhile { ever: compress };
-        let mut service = Compression::new(self.service.clone()).compress_when(worthwhile);
+        let text = CompressText { enabled: compress };
+        let mut service = Compression::new(self.service.clone()).compress_when(text);
         match service.call(request).await {
             Ok(mut response) => {
                 weaken_etag(&mut response);
@@ -225,41 +237,41 @@ impl View<'_> {
         }
     }
 
-    /// A part of a file; the whole of it if it is empty, or not the one that the client has a part
-    /// of already (`If-Range`, RFC 9110, section 13.1.5).
+    /// A part of a file; the whole file if it is empty, or if the client has a part of another one
+    /// (`If-Range`, RFC 9110, section 13.1.5).
     async fn fetch_part(
         &self,
-        asked: &Asked,
+        head: &Head,
         headers: &HeaderMap,
         range: ByteRange,
         if_range: Option<HeaderValue>,
     ) -> Response<FilesBody> {
-        let whole = self.fetch(asked, headers, false).await;
+        let whole = self.fetch(head, headers, false).await;
         let Some(range) = range_in(&whole, range, if_range) else {
             return whole;
         };
         let mut headers = headers.clone();
         headers.insert(RANGE, range);
-        let part = self.fetch(asked, &headers, false).await;
-        // The file may have changed since it was looked at.
+        let part = self.fetch(head, &headers, false).await;
+        // The file may have changed meanwhile.
         match part.headers().get(ETAG) == whole.headers().get(ETAG) {
             true => part,
             false => whole,
         }
     }
 
-    /// Adds to a 304 response what a 200 response says of the file (RFC 9110, section 15.4.5): the
-    /// tag is a weak one where the file is compressed on the way.
+    /// Adds the fields of a 200 response to a 304 response (RFC 9110, section 15.4.5): the tag is weak
+    /// if the server compresses the file.
     async fn describe(
         &self,
         mut response: Response<FilesBody>,
-        asked: &Asked,
+        head: &Head,
         mut headers: HeaderMap,
         compress: bool,
     ) -> Response<FilesBody> {
         headers.remove(IF_NONE_MATCH);
         headers.remove(IF_MODIFIED_SINCE);
-        let full = self.fetch(asked, &headers, compress).await;
+        let full = self.fetch(head, &headers, compress).await;
         if opaque_tag(&full) != opaque_tag(&response) {
             // It has changed since.
             return full;
@@ -272,9 +284,9 @@ impl View<'_> {
         response
     }
 
-    /// The index of the directory that was asked for, where it may be shown.
-    async fn list(&self, asked: &Asked) -> Option<Response<FilesBody>> {
-        let path = asked.uri.path();
+    /// The index of the requested directory, if the options allow it.
+    async fn list(&self, head: &Head) -> Option<Response<FilesBody>> {
+        let path = head.uri.path();
         if !self.files.options.index || !path.ends_with('/') {
             return None;
         }
@@ -282,27 +294,27 @@ impl View<'_> {
         let dir = below(&self.dir, &name)?;
         let hidden = self.files.options.hidden;
         let _permit = self.files.listings.acquire().await.ok()?;
-        let media = asked.media();
+        let media = head.media;
         let read = self.files.disk.run(move || {
             let listing = Listing::read(&dir, hidden)?;
-            Ok::<_, std::io::Error>(listing.show(&name, media))
+            Ok::<_, std::io::Error>(listing.render(&name, media))
         });
-        let listing = Fresh {
+        let listing = Uncached {
             status: StatusCode::OK,
             media,
             body: read.await.ok()?.ok()?,
         };
-        Some(listing.response(&asked.method).map(Either::Left))
+        Some(listing.response(&head.method).map(Either::Left))
     }
 }
 
-/// The entity tag, whether it is a weak one or not.
+/// The entity tag without the mark of a weak one.
 fn opaque_tag(response: &Response<FilesBody>) -> Option<&[u8]> {
     let tag = response.headers().get(ETAG)?.as_bytes();
     Some(tag.strip_prefix(b"W/").unwrap_or(tag))
 }
 
-/// The value of `Range` that applies to the file of this response, if one does.
+/// The value of `Range` that applies to the file of this response.
 fn range_in(
     whole: &Response<FilesBody>,
     range: ByteRange,
@@ -319,21 +331,17 @@ fn range_in(
     }
 }
 
-/// What is still needed of a request when the file service has had it.
-struct Asked {
+/// The parts of a request's head that are needed after the file service.
+struct Head {
     method: Method,
     uri: Uri,
-    accept: Option<HeaderValue>,
+    media: Media,
 }
 
-impl Asked {
-    fn media(&self) -> Media {
-        Media::choose(self.accept.iter(), &[Media::Text, Media::Html])
-    }
-
-    /// A page in the place of an empty response; fields that the client needs stay.
+impl Head {
+    /// Replaces an empty response by a page, and keeps the fields that the client needs.
     fn explain(&self, response: &Response<FilesBody>) -> Response<FilesBody> {
-        let mut explained = self.problem(response.status());
+        let mut explained = self.notice(response.status());
         for name in [ALLOW, CONTENT_RANGE, VARY] {
             for value in response.headers().get_all(&name) {
                 explained.headers_mut().append(&name, value.clone());
@@ -342,19 +350,21 @@ impl Asked {
         explained
     }
 
-    fn problem(&self, status: StatusCode) -> Response<FilesBody> {
+    fn notice(&self, status: StatusCode) -> Response<FilesBody> {
         let text = match status {
             StatusCode::NOT_FOUND => "There is nothing of this name here.",
             StatusCode::METHOD_NOT_ALLOWED => "Files can only be read: use GET or HEAD.",
-            StatusCode::NOT_ACCEPTABLE => "The file has no form that the client would accept.",
-            StatusCode::PRECONDITION_FAILED => "The file is not the one that was asked for.",
+            StatusCode::NOT_ACCEPTABLE => {
+                "The file is not available in a form that the client accepts."
+            }
+            StatusCode::PRECONDITION_FAILED => {
+                "The file does not match the condition of the request."
+            }
             StatusCode::RANGE_NOT_SATISFIABLE => "The file has no such part.",
-            _ => "The file cannot be read.",
+            _ => "The server cannot read the file.",
         };
-        let problem = Problem { status, text };
-        problem
-            .response(&self.method, self.media())
-            .map(Either::Left)
+        let notice = Notice { status, text };
+        notice.response(&self.method, self.media).map(Either::Left)
     }
 }
 
@@ -363,7 +373,7 @@ fn reads_as_host(path: &str) -> bool {
     path.starts_with("//")
 }
 
-/// Does a name in the path begin with a dot? `/.well-known/` at its beginning does not count
+/// Whether a name in the path begins with a dot, except for `/.well-known/` at its beginning
 /// (RFC 8615).
 fn is_hidden(path: &str) -> bool {
     if !path.contains("/.") && !path.contains('%') {
@@ -378,7 +388,7 @@ fn is_hidden(path: &str) -> bool {
     path.split('/').any(|name| name.starts_with('.'))
 }
 
-/// The directory of this name, which must not lead out of `dir` but by a symbolic link.
+/// The directory of this name in `dir`. `None` for a name that leads out of it, except by a link.
 fn below(dir: &Path, name: &str) -> Option<PathBuf> {
     let name = Path::new(name.trim_start_matches('/'));
     let ordinary = |part| matches!(part, Component::Normal(_) | Component::CurDir);

@@ -1,4 +1,4 @@
-//! Bodies that pass: frame by frame, as fast as the slower end takes them.
+//! Bodies on their way: frame by frame, at the speed of the slower end.
 
 use std::error::Error;
 use std::fmt;
@@ -12,14 +12,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::fields::remove_own;
 use crate::web::RequestBody;
-use crate::web::idle::Activity;
+use crate::web::connection::activity::Activity;
 
-/// Bytes of a request's body that are kept, so that it can be sent again.
+/// Bytes of a request body that are kept for another attempt.
 const REPLAY: usize = 64 * 1024;
-/// Frames that are kept; what they cost beside their bytes is bounded too.
+/// Frames that are kept, which bounds their memory beside the bytes.
 const REPLAY_FRAMES: usize = 1_024;
 
-/// What the client sends. It can be sent again as long as it is short.
+/// The body of a request. It can be sent again while it is short.
 pub(super) struct Upload(Arc<Mutex<Source>>);
 
 /// The body of one attempt to send the request.
@@ -32,10 +32,10 @@ pub(super) struct Attempt {
 
 struct Source {
     body: RequestBody,
-    /// What has been read; `None` once it is too long.
+    /// The frames that were read; `None` once they are too long.
     kept: Option<Vec<Kept>>,
     length: usize,
-    /// The attempt that may read; those before it must not.
+    /// The attempt that may read; earlier ones must not.
     attempt: usize,
     is_broken: bool,
     activity: Activity,
@@ -47,20 +47,20 @@ enum Kept {
     Trailers(HeaderMap),
 }
 
-/// Why a body cannot be read.
+/// The reason why a body cannot be read.
 #[derive(Debug)]
 pub(super) enum UploadError {
-    /// It is malformed, or the client broke it off.
+    /// It is malformed, or the client aborted it.
     Client(hyper::Error),
     /// A later attempt reads it.
     Replaced,
 }
 
-/// What the target sends. Gives its place up when it is done.
+/// The body of a target's response. Its end releases the slot of the request.
 #[derive(Debug)]
 pub struct Download {
     body: Incoming,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl Upload {
@@ -87,19 +87,19 @@ impl Upload {
         }
     }
 
-    /// Whether everything that has been read was kept.
+    /// Whether all frames that were read are kept.
     pub(super) fn is_replayable(&self) -> bool {
         lock(&self.0).kept.is_some()
     }
 
-    /// Whether the client sent a malformed body, or broke it off.
+    /// Whether the client sent a malformed body, or aborted it.
     pub(super) fn is_broken(&self) -> bool {
         lock(&self.0).is_broken
     }
 }
 
 impl Source {
-    fn keep(&mut self, frame: &Frame<Bytes>) {
+    fn record(&mut self, frame: &Frame<Bytes>) {
         let Some(kept) = &mut self.kept else {
             return;
         };
@@ -113,7 +113,7 @@ impl Source {
         }
     }
 
-    /// What an attempt that has sent so many frames has still to send.
+    /// The frames that an attempt has still to send after this number of frames.
     fn rest(&self, sent: usize) -> &[Kept] {
         let kept = self.kept.as_deref().unwrap_or_default();
         kept.get(sent..).unwrap_or_default()
@@ -143,7 +143,7 @@ fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
 impl fmt::Display for UploadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Client(error) => write!(f, "the request body broke off: {error}"),
+            Self::Client(error) => write!(f, "the client aborted the request body: {error}"),
             Self::Replaced => f.write_str("the request is being sent again"),
         }
     }
@@ -152,11 +152,8 @@ impl fmt::Display for UploadError {
 impl Error for UploadError {}
 
 impl Download {
-    pub(super) fn new(body: Incoming, place: OwnedSemaphorePermit) -> Self {
-        Self {
-            body,
-            _place: place,
-        }
+    pub(super) fn new(body: Incoming, slot: OwnedSemaphorePermit) -> Self {
+        Self { body, _slot: slot }
     }
 }
 
@@ -184,7 +181,7 @@ impl Body for Attempt {
                 if let Some(trailers) = frame.trailers_mut() {
                     remove_own(trailers);
                 }
-                source.keep(&frame);
+                source.record(&frame);
                 this.sent += 1;
                 Some(Ok(frame))
             }

@@ -1,4 +1,4 @@
-//! How the target is reached.
+//! Connections to the target.
 
 use std::fmt;
 use std::future::Future;
@@ -25,13 +25,13 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::retry::Answered;
-use super::target::{Target, Via};
+use crate::target::{Target, Via};
 use crate::tls::provider;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Dials the target, whatever host a request is for.
+/// Connects to the target, whatever the host of a request.
 #[derive(Clone)]
 pub(super) struct Dialer {
     tcp: HttpConnector<Resolver>,
@@ -47,7 +47,7 @@ enum DialVia {
     Unix(Arc<std::path::Path>),
 }
 
-/// Why the target was not reached.
+/// The reason why the target was not reached.
 #[derive(Debug)]
 pub(super) enum DialError {
     TimedOut(Duration),
@@ -55,7 +55,7 @@ pub(super) enum DialError {
 }
 
 impl Dialer {
-    /// `private` keeps to this machine whatever a name such as `localhost` may resolve to.
+    /// With `private`, a name such as `localhost` resolves to addresses of this machine only.
     pub(super) fn new(
         target: &Target,
         roots: RootCertStore,
@@ -80,7 +80,7 @@ impl Dialer {
         })
     }
 
-    /// The same for HTTP/1.1, whatever the target speaks otherwise.
+    /// The same for HTTP/1.1, whatever the protocol of the target.
     pub(super) fn http1(&self) -> Self {
         Self {
             http2: false,
@@ -143,7 +143,7 @@ impl fmt::Display for DialError {
 
 impl std::error::Error for DialError {}
 
-/// What the system or TLS said at the bottom.
+/// The text of the innermost cause.
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -179,9 +179,7 @@ impl Service<Name> for Resolver {
             let fit = |address: &SocketAddr| !only_loopback || address.ip().is_loopback();
             let addresses: Vec<_> = resolving.await?.filter(fit).collect();
             match addresses.is_empty() {
-                true => Err(io::Error::other(
-                    "the name stands for no address of this machine",
-                )),
+                true => Err(io::Error::other("the name has no address of this machine")),
                 false => Ok(addresses.into_iter()),
             }
         })

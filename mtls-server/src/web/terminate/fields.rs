@@ -1,4 +1,4 @@
-//! Which fields pass (RFC 9110, section 7.6.1), and which are this server's own to write.
+//! Header fields: those that are forwarded (RFC 9110, section 7.6.1), and those of this server.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -10,10 +10,9 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::{StatusCode, Version};
+use mtls_core::tower::VERDICT_FIELD;
 
-use crate::web::VERDICT_FIELD;
-
-/// Fields of one connection alone.
+/// Fields that concern one connection.
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -24,8 +23,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     TRANSFER_ENCODING,
     UPGRADE,
 ];
-/// Only this server may say these to the target; also every name that begins with
-/// `x-forwarded-`.
+/// Only this server sends these to the target, and every name that begins with `x-forwarded-`.
 const OWN: [&str; 3] = ["multipath-verdict", "forwarded", "x-real-ip"];
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -36,46 +34,49 @@ const TE_TOKEN: HeaderValue = HeaderValue::from_static("te");
 const UPGRADE_TOKEN: HeaderValue = HeaderValue::from_static("upgrade");
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// What this server says of a client.
+/// The client of a request, for the target.
 #[derive(Debug)]
-pub(super) struct About {
-    pub(super) client: SocketAddr,
+pub(super) struct ClientFacts {
+    pub(super) address: SocketAddr,
     pub(super) verdict: HeaderValue,
 }
 
-/// Why a request is not passed on.
+/// The reason why a request cannot be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unfit {
-    NoHost,
-    BadHost,
+pub(super) enum InvalidHost {
+    Missing,
+    Malformed,
 }
 
-impl Unfit {
+impl InvalidHost {
     pub(super) const STATUS: StatusCode = StatusCode::BAD_REQUEST;
 
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::NoHost => "The request does not say which host it is for.",
-            Self::BadHost => "The request says more than one host, or none that makes sense.",
+            Self::Missing => "The request names no host.",
+            Self::Malformed => "The request names more than one host, or a malformed one.",
         }
     }
 }
 
-/// Makes the fields of a request fit for the target. `host` is what the target is told; the
-/// client's own where there is none.
-pub(super) fn to_target(parts: &mut Parts, about: &About, http2: bool) -> Result<(), Unfit> {
+/// Prepares the fields of a request for the target.
+pub(super) fn to_target(
+    parts: &mut Parts,
+    client: &ClientFacts,
+    http2: bool,
+) -> Result<(), InvalidHost> {
     let authority = authority(parts)?;
     let wants_websocket = wants_websocket(parts);
     let trailers = parts.headers.get_all(TE).iter().any(accepts_trailers);
     let fields = &mut parts.headers;
-    // First of all: `Connection` may name what is added below.
+    // First: `Connection` may name a field that is added below.
     remove_hop_by_hop(fields);
     remove_own(fields);
-    // The client has been told to go on; the target need not be asked.
+    // The HTTP library has answered it already.
     fields.remove(EXPECT);
     join_cookies(fields);
     fields.remove(HOST);
-    let host = HeaderValue::try_from(authority.as_str()).map_err(|_| Unfit::BadHost)?;
+    let host = HeaderValue::try_from(authority.as_str()).map_err(|_| InvalidHost::Malformed)?;
     if trailers {
         fields.insert(TE, TRAILERS);
     }
@@ -90,17 +91,17 @@ pub(super) fn to_target(parts: &mut Parts, about: &About, http2: bool) -> Result
             fields.insert(UPGRADE, WEBSOCKET);
         }
     }
-    let client = about.client.ip().to_canonical();
-    fields.insert(VERDICT_FIELD, about.verdict.clone());
-    fields.insert(FORWARDED, forwarded(client, &authority));
-    fields.insert(FORWARDED_FOR, value(client.to_string()));
+    let address = client.address.ip().to_canonical();
+    fields.insert(VERDICT_FIELD, client.verdict.clone());
+    fields.insert(FORWARDED, forwarded(address, &authority));
+    fields.insert(FORWARDED_FOR, value(address.to_string()));
     fields.insert(FORWARDED_HOST, host);
     fields.insert(FORWARDED_PROTO, HTTPS);
     fields.append(VIA, via(parts.version));
     Ok(())
 }
 
-/// Makes the fields of a response fit for the client. `websocket` if the protocol changes.
+/// Prepares the fields of a response for the client. `websocket` if the protocol changes.
 pub(super) fn to_client(fields: &mut HeaderMap, websocket: bool) {
     remove_hop_by_hop(fields);
     if websocket {
@@ -109,13 +110,13 @@ pub(super) fn to_client(fields: &mut HeaderMap, websocket: bool) {
     }
 }
 
-/// Does the client ask for a WebSocket (RFC 6455, section 4.1)? Other protocols are not passed
-/// on: by one such as `h2c` it could write requests that nobody looks at.
+/// Whether the client requests a WebSocket (RFC 6455, section 4.1). Other protocols are not forwarded:
+/// over `h2c` it could send requests that this server does not check.
 pub(super) fn wants_websocket(parts: &Parts) -> bool {
     parts.version <= Version::HTTP_11 && says_websocket(&parts.headers)
 }
 
-/// Does the target say the same?
+/// Whether the target accepts it.
 pub(super) fn says_websocket(fields: &HeaderMap) -> bool {
     let upgrades = fields.get_all(CONNECTION).iter().any(|value| {
         let value = value.to_str().unwrap_or_default();
@@ -157,25 +158,27 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
     }
 }
 
-/// The host that the client asks for (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
-fn authority(parts: &Parts) -> Result<Authority, Unfit> {
+/// The host that the client requests (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
+fn authority(parts: &Parts) -> Result<Authority, InvalidHost> {
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
-        return Err(Unfit::BadHost);
+        return Err(InvalidHost::Malformed);
     }
     let authority = match (parts.uri.authority(), host) {
         (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_| Unfit::BadHost)?,
-        (None, None) => return Err(Unfit::NoHost),
+        (None, Some(host)) => {
+            Authority::try_from(host.as_bytes()).map_err(|_| InvalidHost::Malformed)?
+        }
+        (None, None) => return Err(InvalidHost::Missing),
     };
     match authority.as_str().contains('@') {
-        true => Err(Unfit::BadHost),
+        true => Err(InvalidHost::Malformed),
         false => Ok(authority),
     }
 }
 
-/// HTTP/2 may send them one by one (RFC 9113, section 8.2.3).
+/// Joins cookies, which HTTP/2 may send one by one (RFC 9113, section 8.2.3).
 fn join_cookies(fields: &mut HeaderMap) {
     let cookies: Vec<&[u8]> = fields
         .get_all(COOKIE)
@@ -217,7 +220,7 @@ fn via(version: Version) -> HeaderValue {
     })
 }
 
-/// Of text that is made of addresses and an [`Authority`]: ASCII, and nothing that ends a line.
+/// The value of text from addresses and an [`Authority`], which is ASCII without line breaks.
 fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
@@ -227,17 +230,20 @@ mod tests {
     use super::*;
     use hyper::Request;
 
-    fn passed(request: hyper::http::request::Builder) -> Result<HeaderMap, Unfit> {
+    fn passed(request: hyper::http::request::Builder) -> Result<HeaderMap, InvalidHost> {
         passed_to(request, false)
     }
 
-    fn passed_to(request: hyper::http::request::Builder, http2: bool) -> Result<HeaderMap, Unfit> {
-        let about = About {
-            client: ([192, 0, 2, 7], 4711).into(),
+    fn passed_to(
+        request: hyper::http::request::Builder,
+        http2: bool,
+    ) -> Result<HeaderMap, InvalidHost> {
+        let client = ClientFacts {
+            address: ([192, 0, 2, 7], 4711).into(),
             verdict: HeaderValue::from_static("unverified; reason=x"),
         };
         let (mut parts, ()) = request.body(()).expect("a request").into_parts();
-        to_target(&mut parts, &about, http2).map(|()| parts.headers)
+        to_target(&mut parts, &client, http2).map(|()| parts.headers)
     }
 
     fn get() -> hyper::http::request::Builder {
@@ -362,13 +368,17 @@ mod tests {
         let http2 = Request::get("https://example.net/").version(Version::HTTP_2);
         let fields = passed(http2.header(HOST, "ignored")).expect("to pass");
         assert_eq!(fields[HOST], "example.net");
-        assert_eq!(passed(Request::get("/")).err(), Some(Unfit::NoHost));
+        assert_eq!(passed(Request::get("/")).err(), Some(InvalidHost::Missing));
         for host in ["", "a b", "u@example.org", "x\"y", "a/b"] {
             let request = Request::get("/").header(HOST, host);
-            assert_eq!(passed(request).err(), Some(Unfit::BadHost), "{host:?}");
+            assert_eq!(
+                passed(request).err(),
+                Some(InvalidHost::Malformed),
+                "{host:?}"
+            );
         }
         let twice = get().header(HOST, "other");
-        assert_eq!(passed(twice).err(), Some(Unfit::BadHost));
+        assert_eq!(passed(twice).err(), Some(InvalidHost::Malformed));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The target's health as requests show it, and the responses that clients get when it fails.
+//! The health of the target as requests show it, and the responses to clients when it fails.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -9,34 +9,34 @@ use hyper_util::client::legacy;
 use mtls_core::http_io::HeadLimit;
 
 use super::dial::DialError;
-use super::target::Target;
 use crate::service;
+use crate::target::Target;
 
-/// What is known of the target.
+/// The health of the target.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     target: Arc<Target>,
-    noted: Arc<service::Health>,
+    record: Arc<service::Health>,
 }
 
 impl Health {
     pub(super) fn new(target: Arc<Target>) -> Self {
         Self {
-            noted: Arc::new(service::Health::new(&target, "clients get 502 or 504")),
+            record: Arc::new(service::Health::new(&target, "clients get 502 or 504")),
             target,
         }
     }
 
-    /// What connections showed.
-    pub(super) fn noted(&self) -> &Arc<service::Health> {
-        &self.noted
+    /// The recorded state.
+    pub(super) fn record(&self) -> &Arc<service::Health> {
+        &self.record
     }
 
     pub(super) fn answered(&self) {
-        self.noted.note(Ok(()));
+        self.record.note(Ok(()));
     }
 
-    /// Notes a failure, and says what the client is told.
+    /// Records a failure, and returns the status code for the client.
     pub(super) fn failed(&self, error: &legacy::Error) -> StatusCode {
         let dial = error
             .source()
@@ -45,10 +45,10 @@ impl Health {
             let why = error
                 .source()
                 .map_or_else(|| error.to_string(), ToString::to_string);
-            tracing::warn!(target_url = %self.target, why, "the target broke a request off");
+            tracing::warn!(target_url = %self.target, why, "the target aborted a request");
             return StatusCode::BAD_GATEWAY;
         };
-        self.noted.note(Err(why.to_string()));
+        self.record.note(Err(why.to_string()));
         match why {
             DialError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
             DialError::Failed(_) => StatusCode::BAD_GATEWAY,
@@ -60,7 +60,7 @@ impl Health {
         tracing::warn!(
             target_url = %self.target,
             "the target's response was refused: its header fields exceed {limit} bytes; \
-             make them shorter"
+             shorten them"
         );
     }
 
@@ -68,8 +68,8 @@ impl Health {
         tracing::warn!(target_url = %self.target, "the target did not answer in time");
     }
 
-    /// Logs a 101 response to a request that asked for no such protocol.
-    pub(super) fn switched_unasked(&self, protocol: Option<&HeaderValue>) {
+    /// Logs a 101 response to a request for no such protocol.
+    pub(super) fn switched_unexpectedly(&self, protocol: Option<&HeaderValue>) {
         tracing::warn!(
             target_url = %self.target,
             ?protocol,

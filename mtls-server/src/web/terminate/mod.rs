@@ -1,19 +1,23 @@
-//! Passes requests on to a target: a reverse proxy that ends TLS.
+//! Forwards requests to a target: a reverse proxy that terminates TLS.
 
 mod body;
 mod dial;
 mod fields;
 mod health;
 mod retry;
-mod target;
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, HeaderMap, HeaderValue, UPGRADE};
+use hyper::header::{HeaderMap, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -21,6 +25,8 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mtls_core::http_io::HeadLimit;
+use mtls_core::page::Notice;
+use mtls_core::tower::{Media, MultipathConnectInfo};
 use rustls::RootCertStore;
 use tokio::io::copy_bidirectional;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,20 +34,20 @@ use tower_service::Service;
 
 use self::body::{Attempt, Upload};
 use self::dial::Dialer;
-use self::fields::{About, Unfit, says_websocket, to_client, to_target, wants_websocket};
+use self::fields::{
+    ClientFacts, InvalidHost, says_websocket, to_client, to_target, wants_websocket,
+};
 use self::health::Health;
 use self::retry::{Answered, Retries, Route};
-use super::idle::Activity;
-use super::media::Media;
-use super::pages::Problem;
-use super::{Peer, RequestBody, Respond};
+use super::connection::activity::Activity;
+use super::{RequestBody, Takeover};
 use crate::error::Error;
 use crate::service;
+use crate::target::Target;
 
 pub use body::Download;
-pub use target::{Target, TargetError};
 
-/// How long an idle connection to the target is kept.
+/// The lifetime of an idle connection to the target.
 const KEEP_IDLE: Duration = Duration::from_secs(30);
 /// Bytes of a response that wait for one HTTP/2 stream.
 const HTTP_2_STREAM_WINDOW: u32 = 256 * 1024;
@@ -50,48 +56,50 @@ const HTTP_2_STREAM_WINDOW: u32 = 256 * 1024;
 /// windows of the streams bound the memory.
 const HTTP_2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// Passes requests on to one target.
+/// A tower service that forwards requests to one target.
 ///
-/// Bodies stream both ways. The target is told the verdict in the field
-/// [`VERDICT_FIELD`](crate::VERDICT_FIELD), and who asks in `Forwarded` and `X-Forwarded-*`; what
-/// a client writes into these is dropped. WebSockets pass.
+/// Bodies stream in both directions, and WebSockets pass. The target receives the verdict in the field
+/// [`VERDICT_FIELD`](mtls_core::tower::VERDICT_FIELD), and the client's address in `Forwarded` and
+/// `X-Forwarded-*`; values of these fields from clients are dropped.
+///
+/// It needs the [`MultipathConnectInfo`] of the connection in the extensions of each request, as
+/// [`Site`](crate::Site) inserts it, and responds with 500 without it.
 #[derive(Clone)]
 pub struct Terminate {
     pooled: Client<Dialer, Attempt>,
-    /// Makes a connection for each request.
+    /// A new connection for each request.
     fresh: Client<Dialer, Attempt>,
-    /// The same, by HTTP/1.1.
+    /// The same over HTTP/1.1.
     fresh_http1: Client<Dialer, Attempt>,
     dialer: Dialer,
     target: Arc<Target>,
     health: Health,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     response_timeout: Duration,
 }
 
-/// How requests are passed on.
+/// Settings of [`Terminate`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TerminateOptions {
-    /// Where to.
+    /// The target.
     pub target: Target,
-    /// Whom to trust with a target of `https`. Default: nobody.
+    /// The CAs for a target of `https`. Default: none.
     pub roots: RootCertStore,
-    /// Pass on without TLS to what may be another machine. Default: no.
+    /// Allow plaintext to another machine. Default: no.
     pub unsafe_target: bool,
-    /// Requests at a time, WebSockets too; more are answered with 503. Default: 1,024.
+    /// Maximum number of requests at a time, WebSockets included; more get 503. Default: 1,024.
     pub requests: usize,
-    /// Connections to the target that wait for a request. Default: 64.
+    /// Maximum number of idle connections to the target. Default: 64.
     pub idle_connections: usize,
-    /// How long connecting may take, TLS included. Default: 5 s.
+    /// Maximum time to connect, TLS included. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long the target may take to answer, from the last byte of the request that came.
-    /// Default: 60 s.
+    /// Maximum time for the target's response, from the last byte of the request. Default: 60 s.
     pub response_timeout: Duration,
 }
 
 impl TerminateOptions {
-    /// The defaults of everything that has one.
+    /// Uses the defaults of all other settings.
     pub fn new(target: Target) -> Self {
         Self {
             target,
@@ -105,15 +113,14 @@ impl TerminateOptions {
     }
 }
 
-/// What a response of [`Terminate`] carries: a page of this program's own, or what the target
-/// sends.
+/// The body of a response of [`Terminate`]: a page of this server, or the body of the target's response.
 pub type TerminateBody = Either<Full<Bytes>, Download>;
 
 impl Terminate {
-    /// Dials nothing yet: a target that is down is an error of requests.
+    /// Does not connect yet: a target that is down is an error of requests.
     ///
     /// # Errors
-    /// [`Error::Target`] for one that would be passed on to without TLS; [`Error::Tls`] when
+    /// [`Error::Target`] for plaintext to another machine; [`Error::Tls`] when
     /// rustls cannot be set up.
     pub fn new(options: TerminateOptions) -> Result<Self, Error> {
         let target = Arc::new(options.target);
@@ -131,18 +138,18 @@ impl Terminate {
             dialer,
             health: Health::new(Arc::clone(&target)),
             target,
-            places: Arc::new(Semaphore::new(options.requests.min(Semaphore::MAX_PERMITS))),
+            slots: Arc::new(Semaphore::new(options.requests.min(Semaphore::MAX_PERMITS))),
             response_timeout: options.response_timeout,
         })
     }
 
-    /// What requests, and [`watch`](Self::watch), have shown of the target.
+    /// The health of the target, as requests and [`watch`](Self::watch) found it.
     pub(crate) fn health(&self) -> &Arc<service::Health> {
-        self.health.noted()
+        self.health.record()
     }
 
-    /// Connects to the target every `interval`, to see whether it takes connections; never ends,
-    /// safe to drop.
+    /// Connects to the target every `interval`, to check whether it accepts connections. Never ends;
+    /// cancel safe.
     pub(crate) async fn watch(self, interval: Duration) {
         let connect = || async {
             let uri = self.target.uri(None).unwrap_or_default();
@@ -152,60 +159,66 @@ impl Terminate {
         match self.health().watch(interval, connect).await {}
     }
 
-    async fn pass(
+    async fn forward(
         &self,
         request: Request<RequestBody>,
-        peer: &Peer,
     ) -> Result<Response<TerminateBody>, Failure> {
         if request.method() == Method::CONNECT {
             return Err(Failure::Connect);
         }
-        let places = Arc::clone(&self.places);
-        let place = places.try_acquire_owned().map_err(|_| Failure::Busy)?;
+        let slots = Arc::clone(&self.slots);
+        let slot = slots.try_acquire_owned().map_err(|_| Failure::Busy)?;
         let (mut parts, body) = request.into_parts();
-        let upgrade = take_upgrade(&mut parts);
+        let info = parts.extensions.remove::<MultipathConnectInfo>();
+        let info = info.ok_or(Failure::NoConnectInfo)?;
+        let upgrade = Upgrade::take(&mut parts);
+        // Facts about the client's connection mean nothing on the target's.
+        parts.extensions.clear();
         let activity = Activity::start();
         let upload = Upload::new(body, activity.clone());
-        let answer = tokio::select! {
-            answer = self.send(&parts, &upload, peer) => answer?,
+        let response = tokio::select! {
+            response = self.send(&parts, &upload, &info) => response?,
             () = activity.idle_for(self.response_timeout) => {
                 self.health.silent();
                 return Err(Failure::Target(StatusCode::GATEWAY_TIMEOUT));
             }
         };
         self.health.answered();
-        if !fits(answer.headers()) {
+        if !fits(response.headers()) {
             self.health.too_long();
             return Err(Failure::Target(StatusCode::BAD_GATEWAY));
         }
-        match (answer.status(), upgrade) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if says_websocket(answer.headers()) => {
-                Ok(switch(answer, client, peer, place))
+        match (response.status(), upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade))
+                if says_websocket(response.headers()) =>
+            {
+                Ok(upgrade.switch(response, slot))
             }
             (StatusCode::SWITCHING_PROTOCOLS, _) => {
-                self.health.switched_unasked(answer.headers().get(UPGRADE));
+                self.health
+                    .switched_unexpectedly(response.headers().get(UPGRADE));
                 Err(Failure::Target(StatusCode::BAD_GATEWAY))
             }
-            _ => Ok(finish(answer, place)),
+            _ => Ok(finish(response, slot)),
         }
     }
 
-    /// Sends the request, again where that is right, and waits for the head of the response.
+    /// Sends the request, again if that is safe, and waits for the head of the response.
     async fn send(
         &self,
         parts: &Parts,
         upload: &Upload,
-        peer: &Peer,
+        info: &MultipathConnectInfo,
     ) -> Result<Response<Incoming>, Failure> {
         let (mut retries, mut route) = (Retries::default(), Route::Pooled);
         loop {
-            let head = self.rewritten(parts, peer, route)?;
+            let head = self.rewritten(parts, info, route)?;
             let mut request = Request::from_parts(head, upload.attempt());
             let connection = capture_connection(&mut request);
             let error = match self.client(route).request(request).await {
-                Ok(answer) => {
-                    Answered::note(answer.extensions());
-                    return Ok(answer);
+                Ok(response) => {
+                    Answered::note(response.extensions());
+                    return Ok(response);
                 }
                 Err(error) => error,
             };
@@ -230,25 +243,28 @@ impl Terminate {
         }
     }
 
-    fn rewritten(&self, parts: &Parts, peer: &Peer, route: Route) -> Result<Parts, Failure> {
+    fn rewritten(
+        &self,
+        parts: &Parts,
+        info: &MultipathConnectInfo,
+        route: Route,
+    ) -> Result<Parts, Failure> {
         let http2 = self.target.http2() && route != Route::Http1;
-        let about = About {
-            client: peer.address,
-            verdict: peer.verdict_field(),
+        let client = ClientFacts {
+            address: info.peer(),
+            verdict: info.verdict_field(),
         };
         let mut parts = parts.clone();
-        to_target(&mut parts, &about, http2).map_err(Failure::Unfit)?;
+        to_target(&mut parts, &client, http2).map_err(Failure::Host)?;
         let path = parts.uri.path_and_query();
         parts.uri = self
             .target
             .uri(path)
-            .ok_or(Failure::Unfit(Unfit::BadHost))?;
+            .ok_or(Failure::Host(InvalidHost::Malformed))?;
         parts.version = match http2 {
             true => Version::HTTP_2,
             false => Version::HTTP_11,
         };
-        // What was known of the client's connection means nothing on the target's.
-        parts.extensions.clear();
         Ok(parts)
     }
 }
@@ -274,16 +290,23 @@ fn fits(fields: &HeaderMap) -> bool {
     HeadLimit::RESPONSE.allows(fields.map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
-impl Respond for Terminate {
-    type Body = TerminateBody;
+impl Service<Request<RequestBody>> for Terminate {
+    type Response = Response<TerminateBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    async fn respond(&self, request: Request<RequestBody>, peer: &Peer) -> Response<TerminateBody> {
-        let method = request.method().clone();
-        let accept = request.headers().get(ACCEPT).cloned();
-        match self.pass(request, peer).await {
-            Ok(response) => response,
-            Err(failure) => failure.response(&method, accept.as_ref()),
-        }
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        let terminate = self.clone();
+        Box::pin(async move {
+            let method = request.method().clone();
+            let media = Media::negotiate(request.headers(), &[Media::Text, Media::Html]);
+            let forwarded = terminate.forward(request).await;
+            Ok(forwarded.unwrap_or_else(|failure| failure.response(&method, media)))
+        })
     }
 }
 
@@ -295,38 +318,43 @@ impl fmt::Debug for Terminate {
     }
 }
 
-/// Why this server answers in the target's place.
+/// The reason why this server responds instead of the target.
 #[derive(Clone, Copy, Debug)]
 enum Failure {
-    Unfit(Unfit),
+    Host(InvalidHost),
     Connect,
     Busy,
-    /// The client's own.
+    NoConnectInfo,
+    /// The client sent a malformed body, or aborted it.
     Body,
     /// 502 or 504.
     Target(StatusCode),
 }
 
 impl Failure {
-    fn response(self, method: &Method, accept: Option<&HeaderValue>) -> Response<TerminateBody> {
+    fn response(self, method: &Method, media: Media) -> Response<TerminateBody> {
         let (status, text) = match self {
-            Self::Unfit(unfit) => (Unfit::STATUS, unfit.text()),
+            Self::Host(invalid) => (InvalidHost::STATUS, invalid.text()),
             Self::Connect => (
                 StatusCode::NOT_IMPLEMENTED,
-                "This server passes requests on to one site, and is no proxy for others.",
+                "This server forwards requests to one site, and is no proxy for others.",
             ),
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "Too many requests are under way. Try again in a moment.",
+                "The server handles too many requests. Try again in a moment.",
+            ),
+            Self::NoConnectInfo => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The server does not know the connection of the request.",
             ),
             Self::Body => (
                 StatusCode::BAD_REQUEST,
-                "The body of the request is malformed, or it broke off.",
+                "The body of the request is malformed or incomplete.",
             ),
             Self::Target(StatusCode::GATEWAY_TIMEOUT) => (
                 StatusCode::GATEWAY_TIMEOUT,
-                "Your connection has reached this server. The site behind it did not answer in \
-                 time. Try again later.",
+                "Your connection has reached this server. The site behind it did not respond \
+                 in time. Try again later.",
             ),
             Self::Target(status) => (
                 status,
@@ -334,55 +362,60 @@ impl Failure {
                  Try again later.",
             ),
         };
-        let media = Media::choose(accept, &[Media::Text, Media::Html]);
-        Problem { status, text }
+        Notice { status, text }
             .response(method, media)
             .map(Either::Left)
     }
 }
 
-/// The client's end of a WebSocket, if it asks for one.
-fn take_upgrade(parts: &mut Parts) -> Option<OnUpgrade> {
-    let upgrade = parts.extensions.remove::<OnUpgrade>()?;
-    wants_websocket(parts).then_some(upgrade)
-}
-
-fn finish(answer: Response<Incoming>, place: OwnedSemaphorePermit) -> Response<TerminateBody> {
-    let (mut parts, body) = answer.into_parts();
+fn finish(response: Response<Incoming>, slot: OwnedSemaphorePermit) -> Response<TerminateBody> {
+    let (mut parts, body) = response.into_parts();
     to_client(&mut parts.headers, false);
-    // As the client's connection has it, and not the target's.
+    // The version of the client's connection, and not of the target's.
     parts.version = Version::default();
     parts.extensions.clear();
-    Response::from_parts(parts, Either::Right(Download::new(body, place)))
+    Response::from_parts(parts, Either::Right(Download::new(body, slot)))
 }
 
-/// Hands both ends over to a tunnel.
-fn switch(
-    mut answer: Response<Incoming>,
+/// The client's end of a WebSocket.
+struct Upgrade {
     client: OnUpgrade,
-    peer: &Peer,
-    place: OwnedSemaphorePermit,
-) -> Response<TerminateBody> {
-    let target = hyper::upgrade::on(&mut answer);
-    peer.take_over(async move {
-        let _place = place;
-        let ends = tokio::try_join!(client, target);
-        let ended = match ends {
-            Ok((client, target)) => {
-                let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
-                copy_bidirectional(&mut client, &mut target)
-                    .await
-                    .map(|_| ())
+    takeover: Takeover,
+}
+
+impl Upgrade {
+    /// `None` if the client requests no WebSocket.
+    fn take(parts: &mut Parts) -> Option<Self> {
+        let client = parts.extensions.remove::<OnUpgrade>()?;
+        let takeover = parts.extensions.remove::<Takeover>()?;
+        wants_websocket(parts).then_some(Self { client, takeover })
+    }
+
+    /// Connects both ends with a tunnel.
+    fn switch(
+        self,
+        mut response: Response<Incoming>,
+        slot: OwnedSemaphorePermit,
+    ) -> Response<TerminateBody> {
+        let (client, target) = (self.client, hyper::upgrade::on(&mut response));
+        self.takeover.run(async move {
+            let _slot = slot;
+            if let Err(error) = tunnel(client, target).await {
+                tracing::debug!(%error, "a WebSocket failed");
             }
-            Err(error) => Err(std::io::Error::other(error)),
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "a WebSocket broke");
-        }
-    });
-    let (mut parts, _) = answer.into_parts();
-    to_client(&mut parts.headers, true);
-    parts.version = Version::default();
-    parts.extensions.clear();
-    Response::from_parts(parts, Either::Left(Full::default()))
+        });
+        let (mut parts, _) = response.into_parts();
+        to_client(&mut parts.headers, true);
+        parts.version = Version::default();
+        parts.extensions.clear();
+        Response::from_parts(parts, Either::Left(Full::default()))
+    }
+}
+
+async fn tunnel(client: OnUpgrade, target: OnUpgrade) -> io::Result<()> {
+    let ends = tokio::try_join!(client, target);
+    let (client, target) = ends.map_err(io::Error::other)?;
+    let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
+    copy_bidirectional(&mut client, &mut target).await?;
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! When a request is sent to the target again.
+//! Repeated attempts to send a request to the target.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,18 +12,17 @@ use mtls_core::http_io::find_cause;
 
 use super::dial::DialError;
 
-/// How often a request goes over pooled connections whose server says that it has not processed
-/// it.
+/// Attempts over pooled connections while the target reports that it has not processed the request.
 const POOLED: usize = 2;
 
-/// Which connection a request goes over.
+/// The connection for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// One that is open already, if there is any.
+    /// An open one, if there is any.
     Pooled,
-    /// One of its own.
+    /// A new one.
     Fresh,
-    /// One of its own, by HTTP/1.1.
+    /// A new one over HTTP/1.1.
     Http1,
 }
 
@@ -31,7 +30,7 @@ pub(super) enum Route {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answered(Arc<AtomicBool>);
 
-/// What has been tried of one request: each reason for another attempt is bounded.
+/// The attempts of one request, bounded for each reason.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     unprocessed: usize,
@@ -40,7 +39,7 @@ pub(super) struct Retries {
 }
 
 impl Answered {
-    /// Notes that the connection of a response carried one.
+    /// Records that a connection has carried a response.
     pub(super) fn note(extensions: &Extensions) {
         if let Some(answered) = extensions.get::<Self>() {
             answered.0.store(true, Ordering::Relaxed);
@@ -59,7 +58,8 @@ impl Answered {
 }
 
 impl Retries {
-    /// Where to send a request again that failed with this error before any response.
+    /// The connection for another attempt after this error before any response. `None` for no other
+    /// attempt.
     ///
     /// A request that the target has not processed may always be sent again: a refused stream, one
     /// above the last stream ID of a GOAWAY frame (RFC 9113, section 8.7), and one that needs

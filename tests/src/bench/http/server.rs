@@ -6,24 +6,18 @@ use std::thread::JoinHandle;
 
 use axum::Router;
 use axum::routing::get;
-use http_body_util::Either;
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use mtls_certs::Pki;
 use mtls_core::Policy;
-use mtls_server::{
-    Files, FilesBody, FilesOptions, HttpLimits, Identity, Peer, RequestBody, Respond, Server,
-    ServerOptions, Site,
-};
+use mtls_server::{Files, FilesOptions, HttpLimits, Identity, Server, ServerOptions, Site};
 use rustls::ServerConfig;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tower_http::services::ServeDir;
-use tower_service::Service;
 
 use super::Error;
 use crate::tls;
@@ -47,11 +41,9 @@ impl Servers {
         let mut options = ServerOptions::new(identity, Policy::Prefer);
         options.listen = vec![([127, 0, 0, 1], 0).into()];
         let small = Router::new().route("/small", get(async || "hello"));
-        let respond = Both {
-            small: small.clone(),
-            files: Files::new(dir.path(), FilesOptions::default())?,
-        };
-        let site = Site::new(respond, &HttpLimits::default());
+        let files = Files::new(dir.path(), FilesOptions::default())?;
+        let router = small.clone().fallback_service(files);
+        let site = Site::new(router, &HttpLimits::default());
         let multipath = runtime.block_on(Server::bind(options, site))?;
         let plain = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
         let addresses = [plain.local_addr()?, multipath.local_addr()];
@@ -109,26 +101,5 @@ async fn serve_plain(listener: TcpListener, config: ServerConfig, router: Router
                 .serve_connection_with_upgrades(TokioIo::new(tls), service)
                 .await
         });
-    }
-}
-
-/// The same router, and the files as `serve` serves them.
-#[derive(Clone)]
-struct Both {
-    small: Router,
-    files: Files,
-}
-
-impl Respond for Both {
-    type Body = Either<axum::body::Body, FilesBody>;
-
-    async fn respond(&self, request: Request<RequestBody>, peer: &Peer) -> Response<Self::Body> {
-        if request.uri().path() != "/small" {
-            return self.files.respond(request, peer).await.map(Either::Right);
-        }
-        match self.small.clone().call(request).await {
-            Ok(response) => response.map(Either::Left),
-            Err(never) => match never {},
-        }
     }
 }

@@ -1,29 +1,33 @@
-//! Answers that this program writes itself: errors, and pages that are never kept.
+//! Responses that are created here, and that no cache keeps.
 
 use std::fmt;
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{
+use askama::Template;
+use bytes::Bytes;
+use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
 
-use super::html::{Page, Text, Tone, content_security_policy};
-use super::media::Media;
+use super::document::{Document, Tone, content_security_policy};
+use crate::tower::Media;
 
-/// An answer that no cache keeps.
+/// A response that no cache keeps.
 #[derive(Clone, Debug)]
-pub(crate) struct Fresh {
-    pub(crate) status: StatusCode,
-    pub(crate) media: Media,
-    pub(crate) body: String,
+pub struct Uncached {
+    /// The status code.
+    pub status: StatusCode,
+    /// The media type.
+    pub media: Media,
+    /// The body; of HTML, a whole [`Document`].
+    pub body: String,
 }
 
-impl Fresh {
-    /// The response; without the body where only the head was asked for.
-    pub(crate) fn response(self, method: &Method) -> Response<Full<Bytes>> {
+impl Uncached {
+    /// The response to a request with this method; without the body for HEAD.
+    pub fn response(self, method: &Method) -> Response<Full<Bytes>> {
         let length = HeaderValue::from(self.body.len());
         let body = match *method == Method::HEAD {
             true => Bytes::new(),
@@ -49,22 +53,23 @@ impl Fresh {
     }
 }
 
-/// An error, for people.
+/// An error response for people.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Problem<T> {
-    pub(crate) status: StatusCode,
-    /// What it means to who reads it, in one or two sentences.
-    pub(crate) text: T,
+pub struct Notice<T> {
+    /// The status code.
+    pub status: StatusCode,
+    /// An explanation in one or two sentences.
+    pub text: T,
 }
 
-impl<T: fmt::Display> Problem<T> {
-    /// A page, or a line of text.
-    pub(crate) fn response(&self, method: &Method, media: Media) -> Response<Full<Bytes>> {
+impl<T: fmt::Display> Notice<T> {
+    /// An HTML document, or a line of text.
+    pub fn response(&self, method: &Method, media: Media) -> Response<Full<Bytes>> {
         let body = match media {
-            Media::Html => self.page(),
+            Media::Html => self.document(),
             Media::Text | Media::Json => format!("{}: {}\n", self.status, self.text),
         };
-        Fresh {
+        Uncached {
             status: self.status,
             media,
             body,
@@ -72,20 +77,21 @@ impl<T: fmt::Display> Problem<T> {
         .response(method)
     }
 
-    fn page(&self) -> String {
+    fn document(&self) -> String {
+        let code = self.status.as_u16();
         let reason = self.status.canonical_reason().unwrap_or("Error");
-        let status = self.status.as_u16();
-        let page = Page {
-            title: format_args!("{status} {reason}"),
-            tone: Tone::Plain,
-            body: format_args!(
-                "<main class=\"error\">\n<p class=\"status\">{status}</p>\n<h1>{reason}</h1>\n\
-                 <p>{}</p>\n<footer>mtls-server</footer>\n</main>\n",
-                Text(&self.text)
-            ),
-        };
-        page.to_string()
+        let text = &self.text;
+        let body = NoticeHtml { code, reason, text };
+        Document::new(format_args!("{code} {reason}"), Tone::Plain, body).to_string()
     }
+}
+
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct NoticeHtml<'a, T: fmt::Display> {
+    code: u16,
+    reason: &'a str,
+    text: &'a T,
 }
 
 #[cfg(test)]
@@ -93,12 +99,12 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
-    const MISSING: Problem<&str> = Problem {
+    const MISSING: Notice<&str> = Notice {
         status: StatusCode::NOT_FOUND,
         text: "There is <nothing> here.",
     };
 
-    async fn said(response: Response<Full<Bytes>>) -> String {
+    async fn body_of(response: Response<Full<Bytes>>) -> String {
         let body = response.into_body().collect().await.expect("a body");
         String::from_utf8(body.to_bytes().to_vec()).expect("text")
     }
@@ -109,7 +115,7 @@ mod tests {
         assert_eq!(line.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
         assert!(!line.headers().contains_key(CONTENT_SECURITY_POLICY));
         assert_eq!(
-            said(line).await,
+            body_of(line).await,
             "404 Not Found: There is <nothing> here.\n"
         );
 
@@ -117,8 +123,8 @@ mod tests {
         assert_eq!(page.status(), StatusCode::NOT_FOUND);
         assert_eq!(page.headers()[CACHE_CONTROL], "no-store");
         assert!(page.headers().contains_key(CONTENT_SECURITY_POLICY));
-        let page = said(page).await;
-        assert!(page.contains("There is &lt;nothing&gt; here."), "{page}");
+        let page = body_of(page).await;
+        assert!(page.contains("There is &#60;nothing&#62; here."), "{page}");
     }
 
     #[tokio::test]
@@ -126,6 +132,6 @@ mod tests {
         let head = MISSING.response(&Method::HEAD, Media::Text);
         let length = head.headers()[CONTENT_LENGTH].to_str().expect("ASCII");
         assert_eq!(length, "40");
-        assert_eq!(said(head).await, "");
+        assert_eq!(body_of(head).await, "");
     }
 }

@@ -1,13 +1,13 @@
-//! The page for terminals.
+//! The verdict page as text.
 
 use std::fmt;
 
 use super::facts::{Facts, PathFacts};
 use super::words::{INTERCEPTION, KNOWN, TRUST, UNKNOWN};
 
-/// How wide the text is, in characters.
+/// The width of the text in characters.
 const WIDTH: usize = 80;
-/// How wide the names of details are.
+/// The width of the names of details.
 const NAMES: usize = 20;
 
 /// Displays the page.
@@ -28,8 +28,8 @@ impl fmt::Display for AsText<'_> {
             writeln!(f, "{name:<NAMES$}{value}")?;
         }
         for (heading, points) in [
-            ("What this server can know", &KNOWN[..]),
-            ("What it cannot know", &UNKNOWN[..]),
+            ("Known to this server", &KNOWN[..]),
+            ("Unknown to this server", &UNKNOWN[..]),
         ] {
             writeln!(f, "\n{heading}")?;
             for point in points {
@@ -38,7 +38,7 @@ impl fmt::Display for AsText<'_> {
         }
         writeln!(f)?;
         wrap(f, "", TRUST)?;
-        writeln!(f, "\nWhat an interception looks like")?;
+        writeln!(f, "\nSigns of an interception")?;
         wrap(f, "", INTERCEPTION)
     }
 }

@@ -1,4 +1,4 @@
-//! Notices when nothing moves on a connection.
+//! The limits of time of a connection.
 
 use std::io;
 use std::pin::Pin;
@@ -12,14 +12,14 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
-/// A stream that notes when a byte last went through it.
+/// A stream that records when it last transferred a byte.
 #[derive(Debug)]
-pub(crate) struct Watched<S> {
+pub(crate) struct TimedStream<S> {
     stream: S,
     activity: Activity,
 }
 
-/// When a byte last moved, and who is to move the next one. Clones are of the same connection.
+/// The time of the last transfer on a connection, and which end acts next. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Activity(Arc<State>);
 
@@ -28,33 +28,53 @@ struct State {
     start: Instant,
     /// Milliseconds since `start`.
     last: AtomicU64,
-    /// Responses that the client waits for.
+    /// Responses, and parts of responses, that the client waits for.
     awaited: AtomicUsize,
-    /// The client does not read what it was sent.
+    /// The client does not read: a write is pending.
     blocked: AtomicBool,
+    /// Request headers that were received.
+    requests: AtomicUsize,
+    /// The start of the wait for the next one over HTTP/1.1, in milliseconds since `start`;
+    /// [`NO_WAIT`] from its end to the end of the response.
+    header_wait: AtomicU64,
 }
 
-/// How long nothing may move on a connection.
+const NO_WAIT: u64 = u64::MAX;
+
+/// The longest times without a transfer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdleLimits {
-    /// While it is the client's turn: to send a request, or to read.
+    /// While the client is to send a request, or to read.
     pub(crate) idle: Duration,
     /// While the client waits for a response, or for more of one.
     pub(crate) stream: Duration,
+    /// The longest wait for a whole request header, transfers or not. `None` for no limit.
+    pub(crate) header: Option<Duration>,
 }
 
-/// The client waits for this server, until it is dropped.
+/// The limit that was exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expired {
+    Idle,
+    Header,
+}
+
+/// The client waits for this server until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Awaited(Activity);
 
-impl<S> Watched<S> {
+impl<S> TimedStream<S> {
     pub(crate) fn new(stream: S) -> (Self, Activity) {
         let activity = Activity::start();
-        let watched = Self {
+        let timed = Self {
             stream,
             activity: activity.clone(),
         };
-        (watched, activity)
+        (timed, activity)
+    }
+
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
     }
 }
 
@@ -65,39 +85,91 @@ impl Activity {
             last: AtomicU64::new(0),
             awaited: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
+            requests: AtomicUsize::new(0),
+            header_wait: AtomicU64::new(0),
         }))
     }
 
-    /// Returns when no byte has moved for `idle`, counted from this call at the earliest.
+    /// Returns after `idle` without a transfer, counted from this call at the earliest.
     pub(crate) async fn idle_for(&self, idle: Duration) {
-        let stream = idle;
-        self.idle_within(IdleLimits { idle, stream }).await;
+        let limits = IdleLimits {
+            idle,
+            stream: idle,
+            header: None,
+        };
+        self.expired(limits).await;
     }
 
-    /// The same, for as long as the limit that applies.
-    pub(crate) async fn idle_within(&self, limits: IdleLimits) {
+    /// Returns when the limit that applies is exceeded, counted from this call at the earliest, and
+    /// for a request header from the end of the response before it.
+    ///
+    /// A request moves no timer: this one looks again when it fires.
+    pub(crate) async fn expired(&self, limits: IdleLimits) -> Expired {
         let called = Instant::now();
         loop {
-            let deadline = self.last().max(called) + self.limit(limits);
+            let idle = self.last().max(called) + self.limit(limits);
+            let header = limits.header.and_then(|limit| self.header_deadline(limit));
             let now = Instant::now();
-            if deadline <= now {
-                return;
+            if header.is_some_and(|header| header <= now) {
+                return Expired::Header;
             }
-            // The other limit, which may be the shorter one, may apply before that.
-            sleep_until(deadline.min(now + limits.idle.min(limits.stream))).await;
+            if idle <= now {
+                return Expired::Idle;
+            }
+            // Another limit, which may be a shorter one, may apply before that.
+            let others = limits.idle.min(limits.stream);
+            let soonest = now + limits.header.map_or(others, |header| header.min(others));
+            sleep_until(header.map_or(idle, |header| header.min(idle)).min(soonest)).await;
         }
     }
 
-    /// The client's turn ends until what this returns is dropped.
+    /// The client waits until the returned value is dropped.
     pub(crate) fn awaited(&self) -> Awaited {
         self.0.awaited.fetch_add(1, Ordering::Relaxed);
         Awaited(self.clone())
     }
 
+    /// Whether the client waits for this server.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.awaited.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the client does not read.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.0.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Records that a request header was received. The next one is awaited from the end of its
+    /// [`TimedBody`] on.
+    pub(crate) fn begin_request(&self) {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        self.0.header_wait.store(NO_WAIT, Ordering::Relaxed);
+    }
+
+    /// The number of the request whose header is awaited.
+    pub(crate) fn awaited_header(&self) -> Option<usize> {
+        let waits = self.0.header_wait.load(Ordering::Relaxed) != NO_WAIT;
+        waits.then(|| self.0.requests.load(Ordering::Relaxed))
+    }
+
+    fn end_response(&self) {
+        let now = self.milliseconds();
+        self.0.header_wait.store(now, Ordering::Relaxed);
+    }
+
+    fn header_deadline(&self, limit: Duration) -> Option<Instant> {
+        match self.0.header_wait.load(Ordering::Relaxed) {
+            NO_WAIT => None,
+            since => Some(self.0.start + Duration::from_millis(since) + limit),
+        }
+    }
+
+    fn milliseconds(&self) -> u64 {
+        u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(NO_WAIT - 1)
+    }
+
     fn limit(&self, limits: IdleLimits) -> Duration {
-        let state = &*self.0;
-        let awaited = state.awaited.load(Ordering::Relaxed) > 0;
-        match awaited && !state.blocked.load(Ordering::Relaxed) {
+        match self.is_awaited() && !self.is_blocked() {
             true => limits.stream,
             false => limits.idle,
         }
@@ -109,8 +181,7 @@ impl Activity {
 
     pub(crate) fn note(&self, moved: bool) {
         if moved {
-            let now = u64::try_from(self.0.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.0.last.store(now, Ordering::Relaxed);
+            self.0.last.store(self.milliseconds(), Ordering::Relaxed);
         }
     }
 
@@ -122,33 +193,43 @@ impl Activity {
 impl Drop for Awaited {
     fn drop(&mut self) {
         self.0.0.awaited.fetch_sub(1, Ordering::Relaxed);
-        // From now on the client has its whole time again.
+        // The client has its whole time again from now on.
         self.0.note(true);
     }
 }
 
 pin_project! {
-    /// A response body that notes when the client waits for more of it.
+    /// A response body that records when the client waits for more of it, and its end.
     #[derive(Debug)]
-    pub(crate) struct WatchedBody<B> {
+    pub struct TimedBody<B> {
         #[pin]
         body: B,
-        activity: Activity,
         awaited: Option<Awaited>,
+        end: ResponseEnd,
     }
 }
 
-impl<B> WatchedBody<B> {
+/// The next request header is awaited once this is dropped.
+#[derive(Debug)]
+struct ResponseEnd(Activity);
+
+impl Drop for ResponseEnd {
+    fn drop(&mut self) {
+        self.0.end_response();
+    }
+}
+
+impl<B> TimedBody<B> {
     pub(crate) fn new(body: B, activity: Activity) -> Self {
         Self {
             body,
-            activity,
             awaited: None,
+            end: ResponseEnd(activity),
         }
     }
 }
 
-impl<B: Body> Body for WatchedBody<B> {
+impl<B: Body> Body for TimedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -160,7 +241,7 @@ impl<B: Body> Body for WatchedBody<B> {
         let polled = this.body.poll_frame(cx);
         match polled.is_pending() {
             true => {
-                this.awaited.get_or_insert_with(|| this.activity.awaited());
+                this.awaited.get_or_insert_with(|| this.end.0.awaited());
             }
             false => *this.awaited = None,
         }
@@ -176,7 +257,7 @@ impl<B: Body> Body for WatchedBody<B> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -189,7 +270,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -231,19 +312,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 mod tests {
     use super::*;
     use std::future::poll_fn;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::advance;
 
     const IDLE: Duration = Duration::from_secs(60);
 
-    async fn is_over(waiting: &mut Pin<Box<impl Future<Output = ()>>>) -> bool {
+    async fn is_over<T>(waiting: &mut Pin<Box<impl Future<Output = T>>>) -> bool {
         poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_ready())).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn every_byte_starts_the_wait_anew() {
         let (near, _far) = tokio::io::duplex(64);
-        let (mut stream, activity) = Watched::new(near);
+        let (mut stream, activity) = TimedStream::new(near);
         let mut waiting = Box::pin(activity.idle_for(IDLE));
         assert!(!is_over(&mut waiting).await);
         advance(IDLE - Duration::from_secs(1)).await;
@@ -257,7 +338,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_second_wait_takes_as_long_as_the_first() {
         let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = Watched::new(near);
+        let (_stream, activity) = TimedStream::new(near);
         activity.idle_for(IDLE).await;
         let mut again = Box::pin(activity.idle_for(IDLE));
         assert!(!is_over(&mut again).await);
@@ -270,14 +351,15 @@ mod tests {
     const LIMITS: IdleLimits = IdleLimits {
         idle: IDLE,
         stream: Duration::from_secs(3600),
+        header: None,
     };
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_waits_has_the_longer_limit_and_then_the_shorter_one_again() {
         let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = Watched::new(near);
+        let (_stream, activity) = TimedStream::new(near);
         let awaited = activity.awaited();
-        let mut waiting = Box::pin(activity.idle_within(LIMITS));
+        let mut waiting = Box::pin(activity.expired(LIMITS));
         assert!(!is_over(&mut waiting).await);
         advance(LIMITS.stream - Duration::from_secs(1)).await;
         assert!(!is_over(&mut waiting).await);
@@ -291,9 +373,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_response_that_never_goes_on_ends_at_the_longer_limit() {
         let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = Watched::new(near);
+        let (_stream, activity) = TimedStream::new(near);
         let _awaited = activity.awaited();
-        let mut waiting = Box::pin(activity.idle_within(LIMITS));
+        let mut waiting = Box::pin(activity.expired(LIMITS));
         assert!(!is_over(&mut waiting).await);
         advance(LIMITS.stream).await;
         assert!(is_over(&mut waiting).await);
@@ -302,16 +384,58 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_has_the_shorter_limit() {
         let (near, _far) = tokio::io::duplex(1);
-        let (mut stream, activity) = Watched::new(near);
+        let (mut stream, activity) = TimedStream::new(near);
         let _awaited = activity.awaited();
         let blocked = poll_fn(|cx| {
             let _ = Pin::new(&mut stream).poll_write(cx, b"x");
             Poll::Ready(Pin::new(&mut stream).poll_write(cx, b"x").is_pending())
         });
         assert!(blocked.await);
-        let mut waiting = Box::pin(activity.idle_within(LIMITS));
+        let mut waiting = Box::pin(activity.expired(LIMITS));
         assert!(!is_over(&mut waiting).await);
         advance(IDLE).await;
         assert!(is_over(&mut waiting).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_a_header_is_limited_whatever_arrives() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let (mut stream, activity) = TimedStream::new(near);
+        let limits = IdleLimits {
+            header: Some(Duration::from_secs(30)),
+            ..LIMITS
+        };
+        let mut waiting = Box::pin(activity.expired(limits));
+        for _ in 0..29 {
+            assert!(!is_over(&mut waiting).await);
+            advance(Duration::from_secs(1)).await;
+            far.write_all(b"x").await.expect("to write");
+            stream.read_exact(&mut [0]).await.expect("to read");
+        }
+        assert!(!is_over(&mut waiting).await);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(waiting.await, Expired::Header);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_the_next_header_begins_at_the_end_of_the_response() {
+        let (near, _far) = tokio::io::duplex(64);
+        let (_stream, activity) = TimedStream::new(near);
+        let limits = IdleLimits {
+            header: Some(Duration::from_secs(30)),
+            ..LIMITS
+        };
+        activity.begin_request();
+        let body = TimedBody::new(http_body_util::Empty::<&[u8]>::new(), activity.clone());
+        let mut waiting = Box::pin(activity.expired(limits));
+        assert!(!is_over(&mut waiting).await);
+        advance(Duration::from_secs(40)).await;
+        assert!(!is_over(&mut waiting).await, "during the response");
+        drop(body);
+        advance(Duration::from_secs(19)).await;
+        assert!(!is_over(&mut waiting).await);
+        activity.note(true);
+        advance(Duration::from_secs(11)).await;
+        assert_eq!(waiting.await, Expired::Header);
     }
 }

@@ -1,47 +1,45 @@
-//! What a verdict means, in plain words.
+//! The meaning of a verdict in words.
 
-use mtls_core::proto::binding::Binding;
-use mtls_core::{Outcome, Reason};
+use super::document::Tone;
+use crate::proto::binding::Binding;
+use crate::verdict::{Outcome, Reason};
 
-use crate::web::html::Tone;
-
-/// What a verdict means.
+/// The meaning of a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) tone: Tone,
     pub(super) title: &'static str,
-    /// One sentence that says what was found.
+    /// The finding, in one sentence.
     pub(super) lead: String,
-    /// What follows from it.
+    /// The consequences.
     pub(super) more: &'static str,
-    /// The state of the side path where none has confirmed.
+    /// The state of the side path if none has confirmed.
     pub(super) no_side: &'static str,
 }
 
-/// What a server learns, whatever the verdict.
+/// The knowledge of a server, whatever the verdict.
 pub(super) const KNOWN: [&str; 2] = [
-    "Which TLS handshake this connection had, and what it agreed on.",
-    "Whether a side connection brought the value that belongs to that handshake and to no other.",
+    "The TLS handshake of this connection, and its parameters.",
+    "Whether a side connection sent the value that belongs to this handshake and to no other.",
 ];
 
-/// What no server learns this way.
+/// The limits of that knowledge.
 pub(super) const UNKNOWN: [&str; 3] = [
-    "Who its client is. To a server, a man in the middle is a client like any other: he may have \
-     verified his own connection and read yours.",
-    "Whether the paths are independent. Only the client knows how it connects.",
-    "Whether you read this page as it was sent. Who sits in the middle can write into it what he \
-     likes.",
+    "The client's identity. To a server, a man in the middle is a client like any other: they may \
+     have verified their own connection and read yours.",
+    "Whether the paths are independent. Only the client knows its paths.",
+    "Whether you see this page as it was sent. A man in the middle can change it.",
 ];
 
-/// Whom to trust instead.
+/// The verdict that counts.
 pub(super) const TRUST: &str = "So this page is for information. The verdict that protects you is \
-     the one that your own client reaches, before it sends anything.";
+     the one that your own client reaches before it sends a request.";
 
-/// What the real thing looks like.
-pub(super) const INTERCEPTION: &str = "A client that verifies would not show this page. It refuses \
-     the connection before it asks for anything, names the reason, and can save the \
-     certificates that it was shown: mtls-client ends with exit status 110. A browser that does \
-     not verify would show a page like this one, and the lock beside its address.";
+/// The behaviour of clients under attack.
+pub(super) const INTERCEPTION: &str = "A client that verifies would not show this page. It closes \
+     the connection before it sends a request, reports the reason, and can save the certificates \
+     that it received: mtls-client exits with status 110. A browser does not verify, so it would \
+     show a page like this one, with the usual lock beside its address.";
 
 impl Words {
     pub(super) fn of(outcome: &Outcome) -> Self {
@@ -65,17 +63,18 @@ impl Words {
             tone: Tone::Good,
             title: "Verified",
             lead: format!(
-                "The client showed over {connections} that it took part in this very TLS handshake."
+                "The client proved over {connections} that it took part in this TLS handshake."
             ),
             more: match binding {
                 Binding::Exporter => {
-                    "What was compared depends on the whole handshake: keys, certificate and all. \
-                     A man in the middle has two handshakes, one with each end, and cannot show \
-                     the right value for both."
+                    "The compared value depends on the whole handshake: keys, certificates and \
+                     all. A man in the middle has two handshakes, one with each end, and cannot \
+                     send the correct value for both."
                 }
                 Binding::Hello => {
-                    "What was compared is the two hello messages with their key shares. A man in \
-                     the middle must replace those to learn the keys, and then they differ."
+                    "The compared value depends on the two hello messages with their key shares. \
+                     A man in the middle must replace them to learn the keys, and then the values \
+                     differ."
                 }
             },
             no_side: "",
@@ -85,35 +84,34 @@ impl Words {
     fn unverified(reason: Reason) -> Self {
         let (lead, more, no_side) = match reason {
             Reason::NoSideConnection => (
-                "Nobody has asked this server to verify the connection.",
-                "That is normal for a browser, and for every other program that speaks plain TLS. \
-                 The connection is as safe as the certificate authorities that the client trusts: \
-                 one of them gone bad is enough for a man in the middle, and nothing here would \
-                 show him.",
+                "No side connection has opened a verification of this connection.",
+                "That is normal for browsers and other programs that use plain TLS. The \
+                 connection is as safe as the certificate authorities that the client trusts: a \
+                 man in the middle with a certificate from one of them would not be detected.",
                 "No side connection",
             ),
             Reason::NotConfirmed => (
-                "A side connection has asked for this handshake, and has not confirmed it.",
+                "A side connection has opened a verification, and has not confirmed it.",
                 "The server waited for the confirmation until its deadline. The side path is very \
-                 slow or blocked, or the side connection belongs to a client that did not take part \
-                 in the handshake. A confirmation may still arrive: reload the page.",
-                "Asked, not confirmed",
+                 slow or blocked, or the side connection belongs to a client that did not take \
+                 part in the handshake. A confirmation may still arrive: reload the page.",
+                "Opened, not confirmed",
             ),
             Reason::NotRegistered => (
-                "This server could not hold the handshake ready for verification.",
-                "Its registry was full or did not answer, or there was a handshake with the same \
-                 client random already: then somebody copied it. The server's log says which.",
+                "This server could not register the handshake for verification.",
+                "Its registry was full or unavailable, or it contained a handshake with the same \
+                 client random, of which one is a copy. The server's log has the reason.",
                 "Not possible",
             ),
             Reason::NotTls13 => (
                 "This connection does not use TLS 1.3, and older versions cannot be verified.",
-                "If your client speaks TLS 1.3, find out who kept it from doing so: this server \
-                 speaks it too.",
+                "This server supports TLS 1.3. If your client supports it too, an attacker may \
+                 have prevented it.",
                 "Not possible before TLS 1.3",
             ),
             _ => (
                 "This connection could not be verified.",
-                "The reason stands below.",
+                "The reason is below.",
                 "None",
             ),
         };
@@ -126,16 +124,16 @@ impl Words {
         }
     }
 
-    /// A server sees one kind: a wrong value.
+    /// A server detects one kind: a wrong value.
     fn intercepted() -> Self {
         Self {
             tone: Tone::Bad,
             title: "One of the paths is attacked",
             lead: "A side connection sent a value that belongs to another TLS handshake."
                 .to_owned(),
-            more: "Somebody is in one of the paths between the client and this server, or only \
-                   played on the side path. Which of them cannot be told from here. Send nothing \
-                   that matters over this connection.",
+            more: "An attacker is on one of the paths between the client and this server, or has \
+                   only sent a wrong value over the side path. This server cannot tell which. \
+                   Send no confidential data over this connection.",
             no_side: "Sent a wrong value",
         }
     }
@@ -144,7 +142,7 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mtls_core::proto::client::InterceptionReason;
+    use crate::proto::client::InterceptionReason;
 
     #[test]
     fn a_verdict_has_the_tone_that_it_deserves() {

@@ -1,27 +1,25 @@
-//! What a client would like to read (RFC 9110, section 12.5.1).
+//! Negotiation of a response's media type (RFC 9110, section 12.5.1).
 
-use hyper::header::HeaderValue;
+use http::header::{ACCEPT, HeaderMap};
 
-/// A form that a page comes in.
+/// The media types of the pages and explanations of this library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Media {
-    /// For terminals; also for those who do not say what they like, as curl.
+#[non_exhaustive]
+pub enum Media {
+    /// Plain text: for terminals, and for clients that state no preference, as curl.
     Text,
-    /// For browsers.
+    /// HTML.
     Html,
-    /// For programs.
+    /// JSON.
     Json,
 }
 
 impl Media {
-    /// The one of `offers` that a client with these `Accept` fields likes best; the first of those
-    /// that it likes equally, and the first where it likes none.
-    pub(crate) fn choose<'a>(
-        accept: impl IntoIterator<Item = &'a HeaderValue>,
-        offers: &[Self],
-    ) -> Self {
-        let ranges: Vec<&str> = accept
-            .into_iter()
+    /// Selects the offer with the highest weight in the `Accept` fields of a request; the first
+    /// among equals, and [`Text`](Self::Text) without offers.
+    pub fn negotiate(headers: &HeaderMap, offers: &[Self]) -> Self {
+        let fields = headers.get_all(ACCEPT).iter();
+        let ranges: Vec<&str> = fields
             .filter_map(|field| field.to_str().ok())
             .flat_map(|field| field.split(','))
             .collect();
@@ -36,7 +34,7 @@ impl Media {
     }
 
     /// The value of `Content-Type`.
-    pub(crate) fn content_type(self) -> &'static str {
+    pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
@@ -53,7 +51,7 @@ impl Media {
     }
 }
 
-/// What the most specific range that covers a type says; 0 where none does.
+/// The weight of a media type: that of the most specific range that covers it, or 0.
 fn weight(ranges: &[&str], media: Media) -> f32 {
     let specific = |range: &&str| specific(range, media.names());
     ranges
@@ -63,7 +61,7 @@ fn weight(ranges: &[&str], media: Media) -> f32 {
         .map_or(0.0, |(_, quality)| quality)
 }
 
-/// How specific a range is for a type that it covers, and its weight.
+/// The specificity and the weight of a range that covers a type.
 fn specific(range: &str, (kind, subtype): (&str, &str)) -> Option<(u8, f32)> {
     let mut parts = range.split(';').map(str::trim);
     let (left, right) = parts.next()?.split_once('/')?;
@@ -86,11 +84,20 @@ fn quality(parameter: &str) -> Option<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     const OFFERS: [Media; 3] = [Media::Text, Media::Html, Media::Json];
 
+    fn negotiate(fields: &[&'static str], offers: &[Media]) -> Media {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(ACCEPT, HeaderValue::from_static(field));
+        }
+        Media::negotiate(&headers, offers)
+    }
+
     fn chosen(accept: &'static str) -> Media {
-        Media::choose(&[HeaderValue::from_static(accept)], &OFFERS)
+        negotiate(&[accept], &OFFERS)
     }
 
     #[test]
@@ -101,7 +108,7 @@ mod tests {
         assert_eq!(chosen("*/*"), Media::Text);
         assert_eq!(chosen("application/json"), Media::Json);
         assert_eq!(chosen("application/json, text/plain, */*"), Media::Text);
-        assert_eq!(Media::choose(&[], &OFFERS), Media::Text);
+        assert_eq!(negotiate(&[], &OFFERS), Media::Text);
     }
 
     #[test]
@@ -115,7 +122,35 @@ mod tests {
 
     #[test]
     fn several_fields_count_as_one() {
-        let fields = ["text/plain;q=0.3", "text/html;q=0.4"].map(HeaderValue::from_static);
-        assert_eq!(Media::choose(&fields, &OFFERS), Media::Html);
+        let fields = ["text/plain;q=0.3", "text/html;q=0.4"];
+        assert_eq!(negotiate(&fields, &OFFERS), Media::Html);
+    }
+
+    #[test]
+    fn json_needs_a_higher_weight_than_text() {
+        for (accept, json) in [
+            ("", false),
+            ("*/*", false),
+            ("application/json", true),
+            ("Application/JSON", true),
+            ("application/*", true),
+            ("text/html, */*;q=0.8", false),
+            ("application/json, text/plain", false),
+            ("application/json, text/plain;q=0.9", true),
+            ("application/json;q=0.2, */*", false),
+            ("application/json;q=0", false),
+            ("text/plain;q=0.1, application/*;q=0.5", true),
+            (
+                "application/json; charset=utf-8 ; Q = 0.5, text/*;q=0.4",
+                true,
+            ),
+            ("nonsense, /, ;q=", false),
+        ] {
+            let media = negotiate(&[accept], &[Media::Text, Media::Json]);
+            assert_eq!(media == Media::Json, json, "{accept:?}");
+        }
+        let fields = ["text/plain;q=0.3", "application/json"];
+        let media = negotiate(&fields, &[Media::Text, Media::Json]);
+        assert_eq!(media, Media::Json);
     }
 }

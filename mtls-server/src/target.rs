@@ -14,14 +14,14 @@ use rustls::pki_types::ServerName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: String,
-    pub(super) via: Via,
+    pub(crate) via: Via,
     /// Host and port; a name of no meaning for a socket in the file system.
     authority: Authority,
 }
 
 /// How a target is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Via {
+pub(crate) enum Via {
     Tcp { http2: bool },
     Tls(ServerName<'static>),
     Unix(PathBuf),
@@ -69,17 +69,17 @@ impl Target {
     }
 
     /// A name that may only stand for this machine (RFC 6761, section 6.3).
-    pub(super) fn is_localhost(&self) -> bool {
+    pub(crate) fn is_localhost(&self) -> bool {
         let host = self.host().to_ascii_lowercase();
         host == "localhost" || host.ends_with(".localhost")
     }
 
-    pub(super) fn http2(&self) -> bool {
+    pub(crate) fn http2(&self) -> bool {
         self.via == Via::Tcp { http2: true }
     }
 
     /// The URI of a request for `path` there, as the client of hyper wants it.
-    pub(super) fn uri(&self, path: Option<&PathAndQuery>) -> Option<Uri> {
+    pub(crate) fn uri(&self, path: Option<&PathAndQuery>) -> Option<Uri> {
         let path = path.cloned();
         Uri::builder()
             .scheme(Scheme::HTTP)

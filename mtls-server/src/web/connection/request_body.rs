@@ -1,4 +1,4 @@
-//! The body of a request, which is read to its end.
+//! The body of a request, which is read to the end.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,19 +12,19 @@ use tokio::time::timeout;
 
 /// The body of a request.
 ///
-/// Over HTTP/2, what is left of it when it is dropped is still read and discarded, for 30 s at most
-/// and with pauses of 5 s at most, as nginx does. Otherwise the library resets the stream
-/// (RFC 9113, section 8.1), and clients such as curl 7.88 then drop a response that came before the
-/// end of their upload. Over HTTP/1.1 the connection lingers in place of that.
+/// Over HTTP/2, the rest of a dropped body is still read and discarded, for 30 s at most and with
+/// pauses of 5 s at most, as nginx does. Otherwise the HTTP library resets the stream (RFC 9113,
+/// section 8.1), and clients such as curl 7.88 then drop a response that came before the end of
+/// their upload. Over HTTP/1.1 the connection lingers instead.
 #[derive(Debug)]
 pub struct RequestBody {
-    /// There until it is dropped.
+    /// `Some` until it is dropped.
     body: Option<Incoming>,
     version: Version,
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming, version: Version) -> Self {
+    pub(in crate::web) fn new(body: Incoming, version: Version) -> Self {
         let body = Some(body);
         Self { body, version }
     }

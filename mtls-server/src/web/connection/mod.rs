@@ -1,0 +1,11 @@
+//! The parts of an HTTP connection: its stream, its limits of time, and its requests.
+
+pub(super) mod activity;
+pub(super) mod client_io;
+pub(super) mod http1;
+mod request_body;
+pub(super) mod requests;
+mod takeover;
+
+pub use request_body::RequestBody;
+pub use takeover::Takeover;

@@ -1,0 +1,301 @@
+//! A tower service, served over HTTP/1.1 and HTTP/2 on each connection.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes};
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use mtls_core::http_io::{HeadLimit, MergeData, linger};
+use mtls_core::tower::MultipathConnectInfo;
+use tower_service::Service;
+
+use super::BoxError;
+use super::connection::RequestBody;
+use super::connection::activity::{Activity, Expired, IdleLimits, TimedStream};
+use super::connection::client_io::{ClientHandle, ClientIo};
+use super::connection::http1::Http1;
+use super::connection::requests::Requests;
+use crate::service::{Connection, Stopping};
+use crate::tls::HTTP_2;
+
+/// Concurrent requests of one HTTP/2 connection.
+const HTTP_2_STREAMS: u32 = 128;
+/// Bytes of a response that wait for one HTTP/2 stream.
+const HTTP_2_SEND_BUFFER: usize = 64 * 1024;
+/// Bytes of request bodies that wait for one HTTP/2 stream, and for one connection. `h2` ends a
+/// connection when the cost of the short frames that wait exceeds half of the latter (see
+/// [`MergeData`]): frames of 32 bytes can fill a stream's window.
+const HTTP_2_STREAM_WINDOW: u32 = 1024 * 1024;
+const HTTP_2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// The shortest limit of time: shorter ones count as this one.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// The limits of HTTP.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct HttpLimits {
+    /// The longest time for a client to send a whole HTTP/1.1 request header. It includes the wait
+    /// for the request, on a connection that is kept alive too. Default: 30 s.
+    pub header_timeout: Duration,
+    /// The longest time without a byte in either direction while the client is to send a request or to
+    /// read. Then the connection is asked to close, and after the same time again it is cut. Default:
+    /// 60 s.
+    pub idle_timeout: Duration,
+    /// The same while the client waits for a response, or for more of one, and for WebSockets.
+    /// Default: 1 h.
+    pub stream_timeout: Duration,
+    /// The longest head of a request, over HTTP/1.1 and HTTP/2; a longer one gets 431. Default:
+    /// [`HeadLimit::REQUEST`].
+    pub request_head: HeadLimit,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            stream_timeout: Duration::from_secs(3600),
+            request_head: HeadLimit::REQUEST,
+        }
+    }
+}
+
+/// Serves a tower service over HTTP/1.1 and HTTP/2: [`Files`](crate::Files),
+/// [`Terminate`](crate::Terminate), an axum `Router`, or any other.
+///
+/// Each request has a [`MultipathConnectInfo`] in its extensions, and each response the verdict in
+/// the field [`VERDICT_FIELD`](mtls_core::tower::VERDICT_FIELD). `/.multipath` is a page about the
+/// verdict.
+#[derive(Clone, Debug)]
+pub struct Site<S> {
+    service: S,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    limits: HttpLimits,
+}
+
+impl<S> Site<S> {
+    /// Responds to requests with `service`. Limits of zero count as 1 ms.
+    pub fn new(service: S, limits: &HttpLimits) -> Self {
+        let head = limits.request_head;
+        let mut http1 = http1::Builder::new();
+        http1
+            // A client may close its sending half and read on; `ClientHandle` detects the others.
+            .half_close(true)
+            .max_header_size(head.bytes())
+            // `Activity` does that without a timer for each request.
+            .header_read_timeout(None);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP_2_STREAMS)
+            .max_send_buf_size(HTTP_2_SEND_BUFFER)
+            .initial_stream_window_size(HTTP_2_STREAM_WINDOW)
+            .initial_connection_window_size(HTTP_2_CONNECTION_WINDOW)
+            .max_header_list_size(head.list_size());
+        Self {
+            service,
+            http1,
+            http2,
+            limits: *limits,
+        }
+    }
+
+    fn idle(&self, header: Option<Duration>) -> IdleLimits {
+        IdleLimits {
+            idle: self.limits.idle_timeout.max(LEAST),
+            stream: self.limits.stream_timeout.max(LEAST),
+            header: header.map(|header| header.max(LEAST)),
+        }
+    }
+}
+
+impl<S, B> Service<Connection> for Site<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError> + Send,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = ();
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Serves until the client closes, a limit of time is exceeded, or the server stops.
+    fn call(&mut self, connection: Connection) -> Self::Future {
+        let site = self.clone();
+        Box::pin(async move {
+            site.serve(connection).await;
+            Ok(())
+        })
+    }
+}
+
+impl<S, B> Site<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError> + Send,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    async fn serve(&self, connection: Connection) {
+        let Connection {
+            stream,
+            peer,
+            mut stopping,
+        } = connection;
+        tracing::debug!(%peer, "connection");
+        let is_http2 = stream.get_ref().get_ref().1.alpn_protocol() == Some(HTTP_2);
+        let info = MultipathConnectInfo::new(&stream, peer);
+        // Its first read waits for the verdict, so that the first request finds it decided.
+        let (io, client) = ClientIo::new(stream);
+        let (io, activity) = TimedStream::new(io);
+        let head = self.limits.request_head;
+        let requests = Requests::new(self.service.clone(), info, activity.clone(), head);
+        let requests = Arc::new(requests);
+        let end = match is_http2 {
+            true => self.http2(io, &requests, &mut stopping).await,
+            false => self.http1(io, &client, &requests, &mut stopping).await,
+        };
+        self.after_http(end, &requests, &client).await;
+    }
+
+    async fn http1(
+        &self,
+        io: TimedStream<ClientIo>,
+        client: &ClientHandle,
+        requests: &Arc<Requests<S>>,
+        stopping: &mut Stopping,
+    ) -> End {
+        let socket = io.get_ref().second_socket();
+        let service = {
+            let requests = Arc::clone(requests);
+            service_fn(move |request| Arc::clone(&requests).respond(request))
+        };
+        let serving = Http1::new(
+            &self.http1,
+            self.limits.request_head.fields(),
+            io,
+            service,
+            &requests.activity,
+            requests.signals.clone(),
+        );
+        let finish = |serving: Pin<&mut Http1<_, _>>| serving.graceful_shutdown();
+        let disconnected = client.disconnected(socket, &requests.activity);
+        let limits = self.idle(Some(self.limits.header_timeout));
+        let watch = (&requests.activity, limits, stopping);
+        drive(serving, finish, disconnected, watch).await
+    }
+
+    async fn http2(
+        &self,
+        io: TimedStream<ClientIo>,
+        requests: &Arc<Requests<S>>,
+        stopping: &mut Stopping,
+    ) -> End {
+        let service = {
+            let requests = Arc::clone(requests);
+            service_fn(move |request| Arc::clone(&requests).respond(request))
+        };
+        let io = TokioIo::new(MergeData::server(io));
+        let serving = self.http2.serve_connection(io, service);
+        let finish = |serving: Pin<&mut http2::Connection<_, _, _>>| serving.graceful_shutdown();
+        // HTTP/2 reads all the time, and detects a disconnect itself.
+        let disconnected = std::future::pending();
+        let watch = (&requests.activity, self.idle(None), stopping);
+        drive(serving, finish, disconnected, watch).await
+    }
+
+    /// Runs the tunnel that takes the connection over, or closes it.
+    async fn after_http(&self, end: End, requests: &Requests<S>, client: &ClientHandle) {
+        let peer = requests.info.peer();
+        let lingers = match end {
+            End::Complete => requests.may_send(),
+            End::Failed(error) => {
+                tracing::debug!(%peer, %error, "connection ended");
+                true
+            }
+            End::HeaderTimeout => {
+                tracing::debug!(%peer, "the request header did not arrive in time");
+                true
+            }
+            End::Cut(reason) => {
+                tracing::debug!(%peer, reason, "connection cut");
+                return;
+            }
+        };
+        if let Some(tunnel) = requests.takeover.take() {
+            let _awaited = requests.activity.awaited();
+            tokio::select! {
+                () = tunnel => {}
+                _ = requests.activity.expired(self.idle(None)) => {
+                    tracing::debug!(%peer, reason = IDLE, "connection cut");
+                }
+            }
+        } else if let Some(stream) = client.take_back().filter(|_| lingers) {
+            linger(stream).await;
+        }
+    }
+}
+
+/// The end of HTTP on a connection.
+enum End {
+    Complete,
+    Failed(hyper::Error),
+    HeaderTimeout,
+    Cut(&'static str),
+}
+
+const IDLE: &str = "no byte was transferred";
+const DISCONNECTED: &str = "the client has disconnected";
+
+impl From<hyper::Result<()>> for End {
+    fn from(ended: hyper::Result<()>) -> Self {
+        ended.map_or_else(Self::Failed, |()| Self::Complete)
+    }
+}
+
+/// Drives a connection to its end; `finish` asks it to end soon.
+async fn drive<C>(
+    serving: C,
+    finish: impl FnOnce(Pin<&mut C>),
+    disconnected: impl Future<Output = ()>,
+    (activity, limits, stopping): (&Activity, IdleLimits, &mut Stopping),
+) -> End
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let (mut serving, mut disconnected) = (pin!(serving), pin!(disconnected));
+    tokio::select! {
+        biased;
+        ended = serving.as_mut() => return ended.into(),
+        () = &mut disconnected => return End::Cut(DISCONNECTED),
+        () = stopping.wait() => {}
+        expired = activity.expired(limits) => if expired == Expired::Header {
+            return End::HeaderTimeout;
+        },
+    }
+    finish(serving.as_mut());
+    tokio::select! {
+        biased;
+        ended = serving => ended.into(),
+        () = disconnected => End::Cut(DISCONNECTED),
+        expired = activity.expired(limits) => match expired {
+            Expired::Header => End::HeaderTimeout,
+            Expired::Idle => End::Cut(IDLE),
+        },
+    }
+}
