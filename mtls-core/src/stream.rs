@@ -143,7 +143,7 @@ impl VerdictHandle {
     /// The number of changes of the verdict so far. Takes no lock.
     #[cfg(feature = "tower")]
     pub(crate) fn revision(&self) -> usize {
-        let decided = usize::from(self.reached.decided.get().is_some());
+        let decided = usize::from(self.state.decided.get().is_some());
         let changes = self.registration.as_ref().map_or(0, |kept| kept.revision());
         decided + changes
     }
