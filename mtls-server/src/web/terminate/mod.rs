@@ -353,8 +353,8 @@ impl Failure {
             ),
             Self::Target(StatusCode::GATEWAY_TIMEOUT) => (
                 StatusCode::GATEWAY_TIMEOUT,
-                "Your connection has reached this server. The site behind it did not respond \
-                 in time. Try again later.",
+                "Your connection has reached this server. The site behind it did not answer in \
+                 time. Try again later.",
             ),
             Self::Target(status) => (
                 status,
