@@ -103,6 +103,9 @@
 //! | `route` | | the interface of an unbound path, by which its independence is known; [`path::survey`] |
 //! | `pem` | | [`pem`]: certificates and keys from files, without a key in any error |
 //! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |
+//! | `fleet` | | [`registry::fleet`]: one registry for the machines behind one address |
+//! | `redis` | | [`registry::redis`]: Redis or Valkey as an engine of a fleet |
+//! | `registry-test` | | [`registry::contract`] and an engine in memory, for tests of registries |
 //! | `relay` | | [`relay`]s for clients and servers that do not know the side protocol |
 //! | `hyper-client` | | [`hyper_client`]: a connector for hyper-util's client |
 //! | `axum` | | [`axum`]: a listener for `axum::serve`, and the verdict page as a router |

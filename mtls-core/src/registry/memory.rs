@@ -1,5 +1,8 @@
 //! The registry of a single process.
 
+#[cfg(feature = "fleet")]
+pub(super) mod local;
+
 use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, ready};
@@ -78,6 +81,11 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     found: Found,
+    #[cfg_attr(
+        not(feature = "fleet"),
+        expect(dead_code, reason = "for the machines of a fleet")
+    )]
+    registered: Instant,
     flushed: bool,
     is_tombstone: bool,
     primary: Arc<Primary>,
@@ -141,19 +149,22 @@ impl MemoryRegistry {
         self.shared.lock().waits.len()
     }
 
-    fn register_now(
+    /// Registers a handshake, under an id of this table unless there is one.
+    fn insert(
         &self,
         key: RegistryKey,
         keys: HandshakeKeys,
+        id: Option<RegistrationId>,
     ) -> Result<Box<dyn Registration>, RegisterError> {
+        let now = Instant::now();
         let mut state = self.shared.lock();
-        state.sweep(Instant::now());
+        state.sweep(now);
         let limit = self.shared.limits.handshakes;
         if state.entries.len() >= limit {
             return Err(RegisterError::Full { limit });
         }
         let opened = state.waits.waits_for(&key);
-        let registration = RegistrationId(state.next_registration);
+        let registration = id.unwrap_or(RegistrationId(state.next_registration));
         state.next_registration += 1;
         let MapEntry::Vacant(vacant) = state.entries.entry(key) else {
             return Err(RegisterError::Taken);
@@ -165,6 +176,7 @@ impl MemoryRegistry {
                 registration,
                 keys: Arc::new(keys),
             },
+            registered: now,
             flushed: false,
             is_tombstone: false,
             primary: Arc::clone(&primary),
@@ -215,7 +227,7 @@ impl PendingRegistry for MemoryRegistry {
         key: RegistryKey,
         keys: HandshakeKeys,
     ) -> BoxFuture<'_, Result<Box<dyn Registration>, RegisterError>> {
-        ready(self.register_now(key, keys)).boxed()
+        ready(self.insert(key, keys, None)).boxed()
     }
 
     fn look_up(

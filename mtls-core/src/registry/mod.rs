@@ -1,7 +1,13 @@
 //! Where a server keeps the handshakes that wait for their verification
 //! (`docs/protocol.md`, section 3.2).
 
+#[cfg(feature = "registry-test")]
+pub mod contract;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod waits;
 
 use std::fmt;

@@ -1,0 +1,164 @@
+//! Which machines a question must reach, and whether this machine may complete handshakes.
+//!
+//! "Unknown" needs the word of every machine that may hold the handshake, so the list of machines
+//! must be complete, and a machine that the list may lack must not complete handshakes. No clock
+//! and no I/O: times are arguments.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::engine::{Beat, MachineId, Membership};
+
+/// How long machines believe in each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemberTimes {
+    /// How long a machine that has not been heard of is still asked.
+    pub life: Duration,
+    /// How long a machine that reaches no engine goes on completing handshakes. The rest of `life`
+    /// is the time in which the clients of these handshakes verify.
+    pub lease: Duration,
+}
+
+/// The machines that this machine knows.
+///
+/// The list is complete in two cases. An engine that has forgotten nothing for a life lists every
+/// machine that holds a lease. And a machine that has watched the fleet for a life, with no gap as
+/// long as a lease, has heard of every machine: each one joins a whole lease before its first
+/// handshake, or hears from all others that they know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Members {
+    me: MachineId,
+    times: MemberTimes,
+    others: BTreeMap<MachineId, Seen>,
+    /// Since when there was no gap as long as a lease.
+    watching: Option<Instant>,
+    /// When an engine last took the heartbeat.
+    heartbeat: Option<Instant>,
+    joined: bool,
+    /// When another process used this machine's number.
+    conflict: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Seen {
+    beat: Option<Beat>,
+    at: Instant,
+}
+
+impl Members {
+    /// A machine that knows no other.
+    pub fn new(me: MachineId, times: MemberTimes) -> Self {
+        Self {
+            me,
+            times,
+            others: BTreeMap::new(),
+            watching: None,
+            heartbeat: None,
+            joined: false,
+            conflict: None,
+        }
+    }
+
+    /// An engine has taken a heartbeat that was sent at `sent`, and listed the members.
+    pub fn handle_heartbeat(&mut self, mine: Beat, membership: &Membership, sent: Instant) {
+        for &(machine, beat) in &membership.members {
+            if machine != self.me {
+                self.note(machine, Some(beat), sent);
+            }
+        }
+        // The first heartbeat at an engine finds what an earlier process left.
+        let another = |beat: Beat| beat.incarnation != mine.incarnation;
+        if mine.count > 1 && membership.previous.is_some_and(another) {
+            self.conflict = Some(sent);
+        }
+        self.watch(sent);
+        self.others
+            .retain(|_, seen| sent.saturating_duration_since(seen.at) < self.times.life);
+    }
+
+    /// A gap as long as a lease ends what this machine remembers, and its own membership.
+    fn watch(&mut self, sent: Instant) {
+        let lease = self.times.lease;
+        let long_ago = |at: Instant| sent.saturating_duration_since(at) >= lease;
+        if self.heartbeat.is_none_or(long_ago) {
+            self.watching = Some(sent);
+            self.joined = false;
+        }
+        self.joined |= self.watching.is_some_and(long_ago);
+        self.heartbeat = self.heartbeat.max(Some(sent));
+    }
+
+    /// A sealed message of another machine has come.
+    pub fn handle_message(&mut self, from: MachineId, now: Instant) {
+        if from != self.me {
+            self.note(from, None, now);
+        }
+    }
+
+    /// A machine has ended: its process with this beat holds no handshake any more.
+    pub fn handle_left(&mut self, machine: MachineId, incarnation: u64) {
+        let left = |seen: &Seen| {
+            seen.beat
+                .is_some_and(|beat| beat.incarnation == incarnation)
+        };
+        if self.others.get(&machine).is_some_and(left) {
+            self.others.remove(&machine);
+        }
+    }
+
+    /// All machines of a complete list have answered this one, so they know it.
+    pub fn handle_known_by_all(&mut self) {
+        self.joined = true;
+    }
+
+    /// Do the others know this machine?
+    pub fn joined(&self) -> bool {
+        self.joined
+    }
+
+    fn note(&mut self, machine: MachineId, beat: Option<Beat>, at: Instant) {
+        let seen = self.others.entry(machine).or_insert(Seen { beat, at });
+        match beat {
+            // An engine repeats the last beat of a machine that is gone until its life is over.
+            Some(_) if seen.beat == beat => {}
+            Some(_) => *seen = Seen { beat, at },
+            None => seen.at = at,
+        }
+    }
+
+    /// May this machine complete handshakes? Others ask it as long as it may, and a life longer.
+    pub fn holds_lease(&self, now: Instant) -> bool {
+        let fresh = self
+            .heartbeat
+            .is_some_and(|last| now.saturating_duration_since(last) < self.times.lease);
+        self.joined && fresh && !self.conflict(now)
+    }
+
+    /// Does another process use this machine's number?
+    pub fn conflict(&self, now: Instant) -> bool {
+        self.conflict
+            .is_some_and(|at| now.saturating_duration_since(at) < self.times.lease)
+    }
+
+    /// The other machines that may hold handshakes, as far as this machine knows.
+    pub fn others(&self, now: Instant) -> impl Iterator<Item = MachineId> + '_ {
+        self.others
+            .iter()
+            .filter(move |(_, seen)| now.saturating_duration_since(seen.at) < self.times.life)
+            .map(|(machine, _)| *machine)
+    }
+
+    /// Is [`others`](Self::others) complete by this machine's own memory, just after a heartbeat?
+    pub fn remembers_all(&self, now: Instant) -> bool {
+        self.watching
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.times.life)
+    }
+
+    /// Is a list complete that comes from an engine with this memory?
+    pub fn trusts(&self, membership: &Membership) -> bool {
+        membership.memory >= self.times.life
+    }
+}
+
+#[cfg(test)]
+mod tests;

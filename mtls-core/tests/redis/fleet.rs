@@ -1,0 +1,51 @@
+//! Machines of a fleet over these servers.
+
+use std::time::Duration;
+
+use mtls_core::registry::ServiceId;
+use mtls_core::registry::fleet::{FleetKeys, FleetRegistry, FleetSettings, MachineId};
+use mtls_core::registry::redis::{RedisEngine, RedisSettings};
+use tokio::time::sleep;
+
+use crate::server::Server;
+
+pub(crate) type Machine = FleetRegistry<RedisEngine>;
+
+pub(crate) const LIFE: Duration = Duration::from_secs(8);
+
+pub(crate) fn fleet_settings(machine: u16) -> FleetSettings {
+    let keys = FleetKeys::new(&[7; FleetKeys::KEY_LEN]);
+    let mut settings = FleetSettings::new(MachineId(machine), keys);
+    settings.member_life = LIFE;
+    settings.lease = LIFE / 2;
+    settings.heartbeat = Duration::from_millis(250);
+    settings
+}
+
+pub(crate) fn engine_at(port: u16, fleet: &str) -> RedisEngine {
+    let address = format!("redis://127.0.0.1:{port}")
+        .parse()
+        .expect("an address");
+    RedisEngine::new(RedisSettings::new(address, ServiceId::from_name(fleet)))
+}
+
+/// Starts a machine on the servers' ports.
+pub(crate) fn machine(number: u16, fleet: &str, ports: &[u16]) -> Machine {
+    let engines = ports.iter().map(|port| engine_at(*port, fleet)).collect();
+    FleetRegistry::start(engines, fleet_settings(number)).expect("settings in order")
+}
+
+/// Two machines that know each other and have watched for a life, so that they can be certain.
+pub(crate) async fn two_machines(fleet: &str, servers: &[&Server]) -> [Machine; 2] {
+    let ports: Vec<_> = servers.iter().map(|server| server.port).collect();
+    let machines = [1, 2].map(|number| machine(number, fleet, &ports));
+    settle(&machines).await;
+    machines
+}
+
+pub(crate) async fn settle(machines: &[Machine]) {
+    for machine in machines {
+        machine.ready().await;
+    }
+    sleep(LIFE + Duration::from_secs(1)).await;
+}
