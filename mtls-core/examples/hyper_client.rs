@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let response = client.get(url.parse()?).await?;
     if let Some(verdict) = VerdictHandle::from_extensions(response.extensions()) {
         let verdict = verdict.get();
-        eprintln!("{}, {}", verdict.outcome.as_str(), verdict.independence);
+        eprintln!("{}, {}", verdict.outcome.as_str(), verdict.independence());
     }
     eprintln!("{:?} {}", response.version(), response.status());
     let body = response.into_body().collect().await?.to_bytes();

@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut stream = connector.connect(&to).await?;
 
     let verdict = stream.verdict();
-    println!("{}, {}", verdict.outcome.as_str(), verdict.independence);
+    println!("{}, {}", verdict.outcome.as_str(), verdict.independence());
     stream.write_all(b"hello over two paths\n").await?;
     stream.shutdown().await?;
     let mut reply = String::new();

@@ -198,7 +198,7 @@ impl fmt::Display for Unverified {
             (_, Reason::NotIndependent) => write!(
                 f,
                 "the paths are not independent: {}",
-                self.verdict.independence
+                self.verdict.independence()
             )?,
             (_, reason) => reason.fmt(f)?,
         }
@@ -342,7 +342,7 @@ impl From<Error> for io::Error {
 impl Unverified {
     /// The independence that was found.
     pub fn independence(&self) -> Independence {
-        self.verdict.independence
+        self.verdict.independence()
     }
 
     /// How TLS failed on the side path to blame.

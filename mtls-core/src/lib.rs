@@ -60,7 +60,7 @@
 //! let mut stream = connector.connect(&Endpoint::from(address)).await?;
 //!
 //! let verdict = stream.verdict();
-//! println!("{}: {}", verdict.outcome.as_str(), verdict.independence);
+//! println!("{}: {}", verdict.outcome.as_str(), verdict.independence());
 //! assert_eq!(verdict.binding(), Some(Binding::Exporter));
 //!
 //! let mut servers = Vec::new();

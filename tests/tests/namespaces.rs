@@ -32,9 +32,9 @@ async fn fetch_verified(client: Victim) -> Result {
     let stream = connector.connect(&client.target()).await?;
     let verdict = stream.verdict();
     assert!(verdict.verified().is_some());
-    assert_eq!(verdict.independence, Independence::DifferentInterface);
+    assert_eq!(verdict.independence(), Independence::DifferentInterface);
     for (path, interface) in verdict.paths.iter().zip(INTERFACES) {
-        assert_eq!(path.interface.as_deref(), Some(interface));
+        assert_eq!(path.interface(), Some(interface));
     }
     assert_eq!(fetch(stream).await?, PAGE_SECRET);
     Ok(())

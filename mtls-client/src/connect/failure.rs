@@ -146,7 +146,7 @@ fn not_verified(unverified: &Unverified, to: &Endpoint, paths: &PathSet) -> Fail
         (Some(error), Reason::Side(SideFailure::Unreachable)) => {
             format!("could not reach {}: {}", error.to, error.reason)
         }
-        (_, Reason::NotIndependent) => unverified.verdict.independence.to_string(),
+        (_, Reason::NotIndependent) => unverified.verdict.independence().to_string(),
         (_, reason) => reason.to_string(),
     };
     let dial = unverified.dial.as_ref().map(|error| error.class());

@@ -153,11 +153,11 @@ impl Warnings {
 /// The warning about a connection that the policy accepts.
 fn warning(verdict: &Verdict) -> Option<String> {
     match &verdict.outcome {
-        Outcome::Verified(_) if verdict.independence.is_independent() => None,
+        Outcome::Verified(_) if verdict.independence().is_independent() => None,
         Outcome::Verified(_) => Some(format!(
             "{}, so one attacker may be on both; use another network for the side path: \
              --side if:NAME, or a proxy",
-            verdict.independence
+            verdict.independence()
         )),
         Outcome::Unverified(reason) => Some(format!("not verified: {reason}")),
         Outcome::Intercepted(_) => None,

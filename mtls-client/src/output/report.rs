@@ -90,7 +90,7 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
         (Outcome::Intercepted(reason), _) => lines.push(("reason".into(), reason.to_string())),
         _ => {}
     }
-    lines.push(("independence".into(), verdict.independence.to_string()));
+    lines.push(("independence".into(), verdict.independence().to_string()));
     let mut side = 0;
     for (path, line) in verdict.paths.iter().zip(path_lines(&verdict.paths)) {
         let label = match path.role {
@@ -155,7 +155,7 @@ fn columns(path: &PathReport) -> [String; 5] {
     [
         via.unwrap_or_else(|| "(unknown)".into()),
         ends,
-        path.interface.clone().unwrap_or_default(),
+        path.interface().unwrap_or_default().to_owned(),
         resolver.map_or_else(String::new, |resolver| format!("resolver: {resolver}")),
         format!("{}{reused}", path.result.unwrap_or_default()),
     ]

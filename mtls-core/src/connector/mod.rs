@@ -213,7 +213,6 @@ impl<D: Dial> MultipathConnector<D> {
             dial.await.map(|stream| Primary {
                 stream,
                 report: PathReport::unknown(PathRole::Primary),
-                route: None,
             })
         };
         let request = Request {
@@ -281,7 +280,7 @@ impl<D: Dial> Inner<D> {
             let handshake = pin!(hello.complete(primary.stream));
             let handshake = pin!(dials.during(handshake));
             verification
-                .handshake(handshake, primary.route.as_ref())
+                .handshake(handshake)
                 .await
                 .map_err(|error| settings.authentication.client_error(error))?
         };
@@ -293,7 +292,6 @@ impl<D: Dial> Inner<D> {
             complete,
             association,
             report: primary.report,
-            route: primary.route,
         };
         let (mut results, mut times) = (verification.results(), verification.times);
         if self.method == Method::Auto && !tls::is_resumed(connected.complete.tls.get_ref().1) {
@@ -309,7 +307,6 @@ impl<D: Dial> Inner<D> {
             settings,
             target,
             association: Some(connected.association),
-            route: connected.route,
             report: connected.report,
             times,
         }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use rustls::pki_types::CertificateDer;
 
 use crate::error::{Error, Unverified};
-use crate::path::{Independence, Route};
+use crate::path::Independence;
 use crate::proto::binding::Association;
 use crate::proto::client::SideFailure;
 use crate::side::client::config::Settings;
@@ -15,14 +15,15 @@ use crate::tls::client::Complete;
 use crate::verdict::evidence::{Evidence, EvidenceReason};
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
-use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport, Verdict, Verified};
+use crate::verdict::{
+    Outcome, PathReport, PrimaryRoute, Reason, Times, TlsReport, Verdict, Verified,
+};
 
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
 pub(crate) struct ClientEvaluation<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) target: &'a (dyn Display + Sync),
     pub(crate) association: Option<Association>,
-    pub(crate) route: Option<Route>,
     pub(crate) report: PathReport,
     pub(crate) times: Times,
 }
@@ -205,20 +206,12 @@ impl ClientEvaluation<'_> {
 
     fn verdict(&self, outcome: Outcome, tls: TlsReport, sides: &[SideResult]) -> Verdict {
         let mut paths = Vec::with_capacity(1 + sides.len());
-        let interface = self
-            .route
-            .as_ref()
-            .and_then(|route| route.interface.clone());
-        paths.push(PathReport {
-            interface,
-            ..self.report.clone()
-        });
+        paths.push(self.report.clone());
         paths.extend(sides.iter().map(|side| self.side_report(side)));
         Verdict {
             method: method(sides),
             outcome,
             association: self.association,
-            independence: self.independence(sides),
             paths,
             tls,
             times: self.times,
@@ -227,10 +220,7 @@ impl ClientEvaluation<'_> {
 
     fn side_report(&self, side: &SideResult) -> PathReport {
         let mut report = side.report.clone();
-        if let Some(route) = &side.route {
-            report.interface = route.interface.clone();
-        }
-        report.independence = Some(self.side_independence(side));
+        report.primary = Some(PrimaryRoute(self.report.route.clone()));
         report.result = Some(match side.outcome {
             SideOutcome::Proven(_) | SideOutcome::Resumed(_) => "verified",
             SideOutcome::Failed(reason) => reason.as_str(),
@@ -239,27 +229,10 @@ impl ClientEvaluation<'_> {
         report
     }
 
-    /// The weakest of the side paths; unknown counts as the weakest of all.
+    /// The weakest of the side paths.
     fn independence(&self, sides: &[SideResult]) -> Independence {
-        let strength = |independence: &Independence| match independence {
-            Independence::DifferentInterface => 4,
-            Independence::Proxied => 3,
-            Independence::SameInterfaceOtherSource => 2,
-            Independence::Same => 1,
-            _ => 0,
-        };
-        sides
-            .iter()
-            .map(|side| self.side_independence(side))
-            .min_by_key(strength)
-            .unwrap_or(Independence::Unknown)
-    }
-
-    fn side_independence(&self, side: &SideResult) -> Independence {
-        match (&self.route, &side.route) {
-            (Some(primary), Some(side)) => Independence::between(primary, side),
-            _ => Independence::Unknown,
-        }
+        let reports = sides.iter().map(|side| self.side_report(side));
+        Independence::weakest(reports.filter_map(|report| report.independence()))
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{Error, Unverified};
-use crate::path::Independence;
 use crate::proto::binding::Association;
 use crate::registry::Registration;
 use crate::stream::VerdictHandle;
@@ -102,7 +101,6 @@ impl ServerEvaluation {
             outcome: Outcome::Unverified(reason),
             method: Method::Side,
             association: self.association,
-            independence: Independence::Unknown,
             paths: vec![primary],
             tls,
             times: self.times,

@@ -196,7 +196,10 @@ impl Dialler {
         let (stream, peer) = (connected.stream, connected.address);
         let local = stream.local_addr().ok();
         let proxy = self.settings.kind.proxy().map(Endpoint::to_string);
-        let device = device(&stream);
+        let device = match self.settings.kind {
+            PathKind::Interface(_) => device(&stream),
+            _ => None,
+        };
         let route = Route::lazy(move || RouteInfo {
             interface: device.or_else(|| interface(local?, peer)),
             source: local.map(|local| local.ip()),

@@ -44,11 +44,6 @@ impl Route {
     pub fn lazy(lookup: impl FnOnce() -> RouteInfo + Send + 'static) -> Self {
         Self(Arc::new(LazyLock::new(Box::new(lookup))))
     }
-
-    /// Finds it out now, if nobody has.
-    pub(crate) fn resolve(&self) {
-        let _: &RouteInfo = self;
-    }
 }
 
 impl From<RouteInfo> for Route {
@@ -115,6 +110,19 @@ impl Independence {
             (Some(_), Some(_)) => Self::SameInterfaceOtherSource,
             _ => Self::Unknown,
         }
+    }
+
+    /// The weakest of several; unknown counts as the weakest of all, and is that of none.
+    pub(crate) fn weakest(all: impl IntoIterator<Item = Self>) -> Self {
+        let strength = |independence: &Self| match independence {
+            Self::DifferentInterface => 4,
+            Self::Proxied => 3,
+            Self::SameInterfaceOtherSource => 2,
+            Self::Same => 1,
+            Self::Unknown => 0,
+        };
+        let weakest = all.into_iter().min_by_key(strength);
+        weakest.unwrap_or(Self::Unknown)
     }
 
     /// Whether a policy that demands independence may take it.

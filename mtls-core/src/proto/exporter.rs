@@ -41,9 +41,14 @@ where
 {
     let mut derived = Zeroizing::new([0; MAX_HASH_LEN]);
     let derived = &mut derived[..<H as Digest>::output_size()];
+    let empty = H::digest([]);
     // Derive-Secret(secret, label, "")
-    expand_label::<H>(secret, label, &H::digest([]), derived);
-    expand_label::<H>(derived, b"exporter", &H::digest(context), out);
+    expand_label::<H>(secret, label, &empty, derived);
+    let context = match context {
+        [] => empty,
+        context => H::digest(context),
+    };
+    expand_label::<H>(derived, b"exporter", &context, out);
 }
 
 /// HKDF-Expand-Label (RFC 8446, section 7.1).

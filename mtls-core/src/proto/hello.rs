@@ -30,7 +30,8 @@ const HANDSHAKE_HEADER_LEN: usize = 4;
 /// Feed it with [`client_bytes`](Self::client_bytes) and [`server_bytes`](Self::server_bytes),
 /// cut as they come, *before* they are handed on: an answer must not be seen before what it
 /// answers. Then ask [`association`](Self::association) and [`hello`](Self::hello). After the
-/// ServerHello all bytes pass unread, and nothing of them is stored.
+/// ServerHello all bytes pass unread, and nothing of them is stored. The hellos are kept until the
+/// tap is dropped.
 ///
 /// The first error is final: every later call that takes bytes returns it again.
 ///
@@ -88,7 +89,7 @@ enum Expect {
     /// After the second ClientHello.
     LastServerHello,
     /// The ServerHello was complete.
-    Nothing(HelloHash),
+    Nothing,
     Refused(HelloError),
 }
 
@@ -177,22 +178,31 @@ impl HelloTap {
     }
 
     /// The hellos, when the ServerHello (not a HelloRetryRequest) is complete.
+    ///
+    /// Each call hashes them.
     pub fn hello(&self) -> Option<Hello> {
-        match self.expect {
-            Expect::Nothing(hello_hash) => Some(Hello {
-                association: self.association()?,
-                hello_hash,
-            }),
-            _ => None,
+        if !self.is_complete() {
+            return None;
         }
+        let digest = Sha256::digest(&self.transcript);
+        Some(Hello {
+            association: self.association()?,
+            hello_hash: HelloHash(digest.into()),
+        })
+    }
+
+    /// Is the ServerHello (not a HelloRetryRequest) complete?
+    pub fn is_complete(&self) -> bool {
+        self.expect == Expect::Nothing
     }
 
     fn take(&mut self, from: Role, bytes: &[u8]) -> Result<(), HelloError> {
         match &self.expect {
-            Expect::Nothing(_) => Ok(()),
+            Expect::Nothing => Ok(()),
             Expect::Refused(error) => Err(*error),
             _ => self.read(from, bytes).inspect_err(|&error| {
                 self.stop(Expect::Refused(error));
+                self.transcript = Vec::new();
             }),
         }
     }
@@ -207,7 +217,7 @@ impl HelloTap {
                 return Ok(());
             };
             self.handle(from, event)?;
-            if let Expect::Nothing(_) = self.expect {
+            if self.is_complete() {
                 return Ok(());
             }
         }
@@ -307,18 +317,14 @@ impl HelloTap {
                 return Err(HelloError::SecondRetryRequest);
             }
             ServerHello::RetryRequest => self.expect = Expect::SecondClientHello,
-            ServerHello::Final => {
-                let digest = Sha256::digest(&self.transcript);
-                self.stop(Expect::Nothing(HelloHash(digest.into())));
-            }
+            ServerHello::Final => self.stop(Expect::Nothing),
         }
         Ok(())
     }
 
-    /// Frees the buffers for good.
+    /// Frees the buffers of both directions for good.
     fn stop(&mut self, end: Expect) {
         self.expect = end;
-        self.transcript = Vec::new();
         self.client.clear();
         self.server.clear();
     }

@@ -19,12 +19,13 @@ use super::pump::{Pump, PumpContext};
 use crate::error::{Error, TimedOut};
 use crate::evaluate::client::{ClientEvaluation, Evaluated, PrimaryTls};
 use crate::path::{Dial, Endpoint};
-use crate::proto::binding::{Association, SideSecrets};
+use crate::proto::binding::{Association, SideSecret};
 use crate::proto::client::TlsVersion;
 use crate::side::client::config::Settings;
 use crate::side::client::result::SideResult;
 use crate::side::client::verification::{Primary, SideShared, Verification};
 use crate::stream::VerdictHandle;
+use crate::tls::client::ClientSecrets;
 use crate::tls::first_hello::FirstHello;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, Reason, Times};
@@ -333,9 +334,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
         let mut primary = take_output(dial)?;
         let counters = self.monitor.counters();
         let mut exchange = HelloExchange::new(client, &mut primary.stream, hello, counters);
-        let hellos = verification
-            .handshake(pin!(exchange.run()), primary.route.as_ref())
-            .await?;
+        let hellos = verification.handshake(pin!(exchange.run())).await?;
         let unsent = exchange.into_unsent();
         let (tls, complete) = handshake_of(hellos);
         let complete = complete
@@ -365,7 +364,6 @@ impl<D: Dial> TunnelSetup<'_, D> {
             settings: &self.settings,
             target: self.target,
             association,
-            route: primary.route.clone(),
             report: PathReport::clone(&primary.report),
             times,
         }
@@ -387,14 +385,17 @@ impl<D: Dial> TunnelSetup<'_, D> {
 
 /// What a relay sees of a handshake. For it TLS is complete when the ServerHello is here
 /// (`docs/protocol.md`, section 5.5).
-fn handshake_of(hellos: HelloOutcome) -> (PrimaryTls<'static>, Option<(TlsVersion, SideSecrets)>) {
+fn handshake_of(
+    hellos: HelloOutcome,
+) -> (PrimaryTls<'static>, Option<(TlsVersion, ClientSecrets)>) {
     let mut tls = PrimaryTls::default();
     let complete = match hellos {
         HelloOutcome::Tls13(hash) => {
             tls.report.version = Some("TLSv1.3".to_owned());
-            Some((TlsVersion::Tls13, SideSecrets::from_hello(&hash)))
+            let secret = SideSecret::from_hello(&hash);
+            Some((TlsVersion::Tls13, secret.into()))
         }
-        HelloOutcome::Older => Some((TlsVersion::Older, SideSecrets::default())),
+        HelloOutcome::Older => Some((TlsVersion::Older, ClientSecrets::default())),
         HelloOutcome::Unusable(_) => None,
     };
     (tls, complete)

@@ -10,7 +10,7 @@ use super::Resumption;
 use super::dials::FirstDial;
 use super::procedure::{Attempt, AttemptResult, Procedure, ResumptionOutcome, Setup, Step};
 use super::session::{PrimarySession, ticket_wait};
-use crate::path::{Dial, DialError, Dialed, Route};
+use crate::path::{Dial, DialError, Dialed};
 use crate::proto::binding::Association;
 use crate::side::client::result::{SideOutcome, SideResult};
 use crate::side::client::verification::Primary;
@@ -26,7 +26,6 @@ pub(crate) struct Connected<IO> {
     pub(crate) complete: Complete<IO>,
     pub(crate) association: Association,
     pub(crate) report: PathReport,
-    pub(crate) route: Option<Route>,
 }
 
 /// The check of one side path.
@@ -46,7 +45,6 @@ pub(super) struct SideCheck<'a, D: Dial, IO> {
 #[derive(Default)]
 pub(super) struct Found {
     report: Option<PathReport>,
-    route: Option<Route>,
     dial_error: Option<Arc<DialError>>,
     error: Option<String>,
     chain: Vec<CertificateDer<'static>>,
@@ -180,11 +178,7 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
         let Some(redial) = self.shared.redial() else {
             return AttemptResult::Unreachable;
         };
-        let Primary {
-            mut stream,
-            report,
-            route,
-        } = match redial.redial().await {
+        let Primary { mut stream, report } = match redial.redial().await {
             Ok(dialed) => dialed.into(),
             Err(_) => return AttemptResult::Unreachable,
         };
@@ -209,7 +203,6 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
             complete,
             association,
             report,
-            route,
         });
         AttemptResult::Resumed { tickets: 0 }
     }
@@ -270,10 +263,8 @@ impl AttemptResult {
 
 impl Found {
     fn dialed<S>(&mut self, dialed: &Dialed<S>) {
-        if self.report.is_none() {
-            self.report = Some(PathReport::dialed(PathRole::Side, dialed));
-            self.route = Some(dialed.route.clone());
-        }
+        self.report
+            .get_or_insert_with(|| PathReport::dialed(PathRole::Side, dialed));
     }
 
     fn handshake_failed(&mut self, failure: TicketFailure, offered: bool) -> AttemptResult {
@@ -298,7 +289,6 @@ impl Found {
         SideResult {
             outcome: SideOutcome::Failed(Reason::Resumption(ResumptionFailure::Inconclusive)),
             report,
-            route: None,
             dial_error: None,
             chain: Vec::new(),
         }
@@ -326,7 +316,6 @@ impl Found {
         SideResult {
             outcome,
             report,
-            route: self.route,
             dial_error: self.dial_error,
             chain: self.chain,
         }

@@ -1,6 +1,6 @@
 //! The client's TLS handshake: rustls does all of it, and its hellos are tapped on the way.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, ResolvesClientCert, Resumption,
@@ -16,16 +16,16 @@ use tokio_rustls::client::TlsStream;
 use super::io::{feed, read_until, take_output};
 use super::tickets::{Quarantine, Ticket};
 use crate::error::Error;
-use crate::proto::binding::{Association, SideSecret, SideSecrets};
+use crate::proto::binding::{Association, Binding, SideContext, SideSecret, Values};
 use crate::proto::client::TlsVersion;
-use crate::proto::hello::{Hello, HelloTap};
+use crate::proto::hello::HelloTap;
 
 /// rustls counts tickets, and keeps this many of one server.
 const TICKETS_PER_SERVER: usize = 8;
 
 /// A caller's configuration, made fit: a ticket store of the connector's own, and no early data.
 pub(crate) struct TlsSettings {
-    pub(super) config: ClientConfig,
+    pub(super) config: Arc<ClientConfig>,
     /// The same without the client's certificate, where there is one.
     pub(super) anonymous: Option<ClientConfig>,
     tickets: Option<Arc<dyn ClientSessionStore>>,
@@ -52,7 +52,7 @@ pub(crate) struct ClientHello {
 /// A complete handshake.
 pub(crate) struct Complete<IO> {
     pub(crate) tls: TlsStream<IO>,
-    pub(crate) secrets: SideSecrets,
+    pub(crate) secrets: ClientSecrets,
     pub(crate) quarantine: Option<Arc<Quarantine>>,
 }
 
@@ -72,7 +72,7 @@ impl TlsSettings {
         Self {
             stub: Stub(stub_connector(&config)),
             anonymous: anonymous(&config),
-            config,
+            config: Arc::new(config),
             tickets,
             keeps_tickets,
         }
@@ -85,13 +85,14 @@ impl TlsSettings {
 
     /// Builds the ClientHello, before any connection is up.
     pub(crate) fn client_hello(&self, name: ServerName<'static>) -> Result<ClientHello, Error> {
-        let mut config = self.config.clone();
+        let mut config = Arc::clone(&self.config);
         let quarantine = (self.tickets.is_some() || self.keeps_tickets)
             .then(|| Arc::new(Quarantine::new(self.tickets.clone())));
         if let Some(quarantine) = &quarantine {
-            config.resumption = Resumption::store(Arc::clone(quarantine) as Arc<_>);
+            let own = Arc::make_mut(&mut config);
+            own.resumption = Resumption::store(Arc::clone(quarantine) as Arc<_>);
         }
-        let mut connection = ClientConnection::new(Arc::new(config), name.clone())?;
+        let mut connection = ClientConnection::new(config, name.clone())?;
         let mut tap = HelloTap::new();
         let first_flight = take_output(&mut connection)?;
         let association = association_of(&mut tap, &first_flight)?;
@@ -139,11 +140,10 @@ impl ClientHello {
         io.write_all(&self.first_flight).await?;
         io.flush().await?;
         self.exchange_hellos(&mut io).await?;
-        let hello = self.tap.hello();
         let connection = self.connection;
         let tls = self.stub.hand_over(self.name, connection, io).await?;
         Ok(Complete {
-            secrets: side_secrets(tls.get_ref().1, hello),
+            secrets: ClientSecrets::new(tls.get_ref().1, self.tap),
             tls,
             quarantine: self.quarantine,
         })
@@ -158,7 +158,7 @@ impl ClientHello {
         let mut tapping = true;
         // On the heap: futures are copied.
         let mut buffer = vec![0; 4096];
-        while tapping && self.tap.hello().is_none() && self.connection.is_handshaking() {
+        while tapping && !self.tap.is_complete() && self.connection.is_handshaking() {
             let read = io.read(&mut buffer).await?;
             let received = &buffer[..read];
             tapping = read > 0 && self.tap.server_bytes(received).is_ok();
@@ -170,7 +170,7 @@ impl ClientHello {
                 return Err(error);
             }
             // After the ServerHello there may be output too, which is tokio-rustls's to write.
-            if self.tap.hello().is_none() {
+            if !self.tap.is_complete() {
                 let output = take_output(&mut self.connection)?;
                 tapping = tapping && self.tap.client_bytes(&output).is_ok();
                 io.write_all(&output).await?;
@@ -242,17 +242,50 @@ impl ResolvesClientCert for NoClientCertificate {
     }
 }
 
-/// The side secrets of a complete handshake. An older version than TLS 1.3 has none: its exporter
-/// does not bind the whole transcript.
-pub(super) fn side_secrets(tls: &ClientConnection, hello: Option<Hello>) -> SideSecrets {
-    if version(tls) == TlsVersion::Older {
-        return SideSecrets::default();
+/// The side secrets of a complete handshake.
+///
+/// The secret of the hello binding is derived when it is first needed: it hashes the hellos, and a
+/// server that holds keys chooses the exporter.
+#[derive(Default)]
+pub(crate) struct ClientSecrets {
+    exporter: Option<SideSecret>,
+    hello: OnceLock<Option<SideSecret>>,
+    tap: HelloTap,
+}
+
+impl ClientSecrets {
+    /// An older version than TLS 1.3 has none: its exporter does not bind the whole transcript.
+    pub(super) fn new(tls: &ClientConnection, tap: HelloTap) -> Self {
+        if version(tls) == TlsVersion::Older {
+            return Self::default();
+        }
+        let label = SideSecret::exporter_label();
+        let export = tls.export_keying_material([0; SideSecret::LEN], label, None);
+        Self {
+            exporter: export.ok().map(SideSecret::new),
+            hello: OnceLock::new(),
+            tap,
+        }
     }
-    let export =
-        tls.export_keying_material([0; SideSecret::LEN], SideSecret::exporter_label(), None);
-    SideSecrets {
-        exporter: export.ok().map(SideSecret::new),
-        hello: hello.map(|hello| hello.side_secret()),
+
+    /// The values of both roles for one side path; `None` where this end lacks the secret.
+    pub(crate) fn values(&self, binding: Binding, context: &SideContext) -> Option<Values> {
+        let hello = || self.tap.hello().map(|hello| hello.side_secret());
+        let secret = match binding {
+            Binding::Exporter => self.exporter.as_ref(),
+            Binding::Hello => self.hello.get_or_init(hello).as_ref(),
+        };
+        Some(secret?.values(context))
+    }
+}
+
+/// The secrets of an end that holds no keys.
+impl From<SideSecret> for ClientSecrets {
+    fn from(hello: SideSecret) -> Self {
+        Self {
+            hello: OnceLock::from(Some(hello)),
+            ..Self::default()
+        }
     }
 }
 

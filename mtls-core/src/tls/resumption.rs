@@ -18,7 +18,7 @@ use rustls::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::client::{Complete, Stub, TlsSettings, association_of, side_secrets};
+use super::client::{ClientSecrets, Complete, Stub, TlsSettings, association_of};
 use super::io::{poll_read_tls, read_until, take_output};
 use super::tickets::{MAX_WITHHELD, Ticket};
 use crate::error::Error;
@@ -66,7 +66,7 @@ impl TlsSettings {
         name: ServerName<'static>,
         offer: Offer,
     ) -> Result<TicketHandshake, Error> {
-        let config = match &self.anonymous {
+        let config: &ClientConfig = match &self.anonymous {
             Some(anonymous) if !offer.shows_certificate => anonymous,
             _ => &self.config,
         };
@@ -216,7 +216,7 @@ impl TicketHandshake {
     {
         let tls = self.stub.hand_over(self.name, self.connection, io).await?;
         Ok(Complete {
-            secrets: side_secrets(tls.get_ref().1, None),
+            secrets: ClientSecrets::new(tls.get_ref().1, HelloTap::new()),
             tls,
             quarantine: None,
         })

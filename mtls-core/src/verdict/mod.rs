@@ -19,8 +19,8 @@ use crate::registry::SideStatus;
 use method::Method;
 use resumption::{ResumptionFailure, ResumptionProof};
 
-pub(crate) use report::hex_sha256;
 pub use report::{PathReport, PathRole, Times, TlsReport};
+pub(crate) use report::{PrimaryRoute, hex_sha256};
 
 /// Everything that is known of one connection's verification. Never a bool: look at
 /// [`outcome`](Self::outcome).
@@ -34,8 +34,6 @@ pub struct Verdict {
     /// The handshake's name on side connections (`docs/protocol.md`, section 3.1); `None` where
     /// the ClientHello could not be read.
     pub association: Option<Association>,
-    /// The weakest independence of any side path from the primary path. Servers cannot know.
-    pub independence: Independence,
     /// The primary path first, then the side paths: a client's in the order of their
     /// configuration, a server's in the order of their confirmations.
     pub paths: Vec<PathReport>,
@@ -206,6 +204,14 @@ impl Outcome {
 }
 
 impl Verdict {
+    /// The weakest independence of any side path from the primary path. Servers cannot know.
+    ///
+    /// The first call looks unbound paths up in the kernel's routes, in some µs for each.
+    pub fn independence(&self) -> Independence {
+        let sides = self.paths.iter().filter_map(PathReport::independence);
+        Independence::weakest(sides)
+    }
+
     /// The proofs, when the connection is verified.
     pub fn verified(&self) -> Option<&Verified> {
         match &self.outcome {
@@ -259,7 +265,7 @@ impl Serialize for Verdict {
             proves: self.verified().map(|verified| verified.method().proves()),
             binding: self.binding().map(Binding::as_str),
             association: self.association.map(|association| association.to_string()),
-            independence: self.independence,
+            independence: self.independence(),
             paths: &self.paths,
             tls: &self.tls,
             times_ms: self.times,

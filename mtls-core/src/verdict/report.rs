@@ -7,10 +7,10 @@ use rustls::HandshakeKind;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::path::{Dialed, Independence, PathKind, ResolvedBy};
+use crate::path::{Dialed, Independence, PathKind, ResolvedBy, Route};
 
 /// One path of a connection.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PathReport {
     /// Primary or side.
@@ -21,13 +21,9 @@ pub struct PathReport {
     pub local: Option<SocketAddr>,
     /// The address at the other end: the proxy's, where there is one.
     pub peer: Option<SocketAddr>,
-    /// The interface that it leaves by, where that is known.
-    pub interface: Option<String>,
     /// The source of the host's addresses; `None` where it was given as an address, or nothing is
     /// known.
     pub resolver: Option<ResolvedBy>,
-    /// How far apart from the primary path; `None` for the primary path itself.
-    pub independence: Option<Independence>,
     /// `verified`, a reason, or `None` for the primary path.
     pub result: Option<&'static str>,
     /// Was the connection there before?
@@ -39,34 +35,91 @@ pub struct PathReport {
     pub same_key: Option<bool>,
     /// Verification by resumption: how TLS failed on this side path.
     pub error: Option<String>,
+    pub(crate) route: Option<Route>,
+    pub(crate) primary: Option<PrimaryRoute>,
 }
 
+/// The route of the primary path, if it is known, in the report of a side path.
+#[derive(Clone, Debug)]
+pub(crate) struct PrimaryRoute(pub(crate) Option<Route>);
+
 impl PathReport {
+    /// The interface that it leaves by, where that is known.
+    ///
+    /// An unbound path is looked up in the kernel's routes by the first call, in some µs.
+    pub fn interface(&self) -> Option<&str> {
+        self.route.as_ref()?.interface.as_deref()
+    }
+
+    /// How far apart from the primary path; `None` for the primary path itself, and at a server.
+    ///
+    /// Looks both paths up as [`interface`](Self::interface) does.
+    pub fn independence(&self) -> Option<Independence> {
+        let PrimaryRoute(primary) = self.primary.as_ref()?;
+        Some(match (primary, &self.route) {
+            (Some(primary), Some(route)) => Independence::between(primary, route),
+            _ => Independence::Unknown,
+        })
+    }
+
     pub(crate) fn unknown(role: PathRole) -> Self {
         Self {
             role,
             via: None,
             local: None,
             peer: None,
-            interface: None,
             resolver: None,
-            independence: None,
             result: None,
             reused: false,
             same_key: None,
             error: None,
+            route: None,
+            primary: None,
         }
     }
 
-    /// All but the interface, which takes a question to the kernel.
     pub(crate) fn dialed<S>(role: PathRole, dialed: &Dialed<S>) -> Self {
         Self {
             via: Some(dialed.via.clone()),
             local: dialed.local,
             peer: dialed.peer,
             resolver: dialed.resolver.clone(),
+            route: Some(dialed.route.clone()),
             ..Self::unknown(role)
         }
+    }
+}
+
+impl Serialize for PathReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            role: PathRole,
+            via: &'a Option<PathKind>,
+            local: Option<SocketAddr>,
+            peer: Option<SocketAddr>,
+            interface: Option<&'a str>,
+            resolver: &'a Option<ResolvedBy>,
+            independence: Option<Independence>,
+            result: Option<&'static str>,
+            reused: bool,
+            same_key: Option<bool>,
+            error: &'a Option<String>,
+        }
+        Fields {
+            role: self.role,
+            via: &self.via,
+            local: self.local,
+            peer: self.peer,
+            interface: self.interface(),
+            resolver: &self.resolver,
+            independence: self.independence(),
+            result: self.result,
+            reused: self.reused,
+            same_key: self.same_key,
+            error: &self.error,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -142,9 +195,10 @@ fn cipher_suite_name(name: &str) -> String {
 
 /// SHA-256 in hexadecimal.
 pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
     Sha256::digest(bytes)
         .iter()
-        .map(|byte| format!("{byte:02x}"))
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
         .collect()
 }
 

@@ -54,7 +54,7 @@ async fn every_response_carries_the_verdict_and_verified_connections_are_reused(
             assert_eq!(response.version(), version);
             let verdict = verdict_of(&response);
             assert_eq!(verdict.binding(), Some(Binding::Exporter));
-            assert_ne!(verdict.independence, Independence::Unknown);
+            assert_ne!(verdict.independence(), Independence::Unknown);
             bodies.insert(body(response).await);
         }
         assert_eq!(bodies.len(), 1, "one connection: {bodies:?}");
@@ -240,7 +240,7 @@ async fn inner_connector_opens_the_primary_stream() {
     let response = client.get(uri("https", address)).await.expect("a response");
     let verdict = verdict_of(&response);
     assert!(verdict.verified().is_some());
-    assert_eq!(verdict.independence, Independence::Unknown);
+    assert_eq!(verdict.independence(), Independence::Unknown);
     let info: &HttpInfo = response
         .extensions()
         .get()

@@ -123,7 +123,7 @@ async fn fetch_without_attacker(
         printer.fact(role(path.role), &route(path))?;
     }
     printer.fact("TLS", &tls(&verdict))?;
-    printer.fact("paths", &verdict.independence.to_string())?;
+    printer.fact("paths", &verdict.independence().to_string())?;
     printer.fact("page", &format!("\"{body}\""))?;
     printer.note(
         "Real use needs two networks, such as Wi-Fi and mobile; the demo runs on one machine.",
@@ -254,7 +254,7 @@ fn route(path: &PathReport) -> String {
     let shown = |address: Option<std::net::SocketAddr>| {
         address.map_or_else(|| "?".to_owned(), |address| address.to_string())
     };
-    let interface = path.interface.as_deref().unwrap_or("?");
+    let interface = path.interface().unwrap_or("?");
     let (local, peer) = (shown(path.local), shown(path.peer));
     format!("{local} → {peer}, by interface {interface}")
 }

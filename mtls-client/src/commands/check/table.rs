@@ -131,7 +131,7 @@ fn of_verdict(verdict: &Verdict) -> String {
 }
 
 fn paths(verdict: &Verdict) -> String {
-    let independence = verdict.independence;
+    let independence = verdict.independence();
     match independence.is_independent() {
         true => format!("independent ({})", independence.as_str()),
         false => format!("paths not independent ({})", independence.as_str()),

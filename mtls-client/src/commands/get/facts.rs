@@ -58,7 +58,7 @@ impl Facts {
         self.verdict = verdict.outcome.as_str();
         self.reason = verdict.outcome.reason().unwrap_or_default();
         self.binding = verdict.binding().map_or("", |binding| binding.as_str());
-        self.independence = verdict.independence.as_str();
+        self.independence = verdict.independence().as_str();
         self.tls_version = verdict.tls.version.clone().unwrap_or_default();
         self.tls_cipher = verdict.tls.cipher_suite.clone().unwrap_or_default();
         let primary = |path: &&mtls_core::PathReport| path.role == PathRole::Primary;

@@ -66,11 +66,11 @@ fn verified(verdict: &Verdict) -> Summary {
         1 => "a second path".to_owned(),
         sides => format!("{sides} side paths"),
     };
-    let caveat = match verdict.independence.is_independent() {
+    let caveat = match verdict.independence().is_independent() {
         true => String::new(),
         false => format!(
             " But {}: one attacker may be on both. Use another network for the side path (--side).",
-            verdict.independence
+            verdict.independence()
         ),
     };
     summary(
@@ -115,7 +115,7 @@ fn unverified(
     let cause = cause(reason, tunnel, protocol);
     let headline = match reason {
         Reason::NotTls if protocol == Protocol::PlainHttp => "plain HTTP".to_owned(),
-        Reason::NotIndependent => verdict.independence.to_string(),
+        Reason::NotIndependent => verdict.independence().to_string(),
         reason => reason.to_string(),
     };
     match refused {

@@ -3,13 +3,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use tokio::io::duplex;
 
 use super::*;
-use crate::path::{DialError, DialFailure, Dialed, PathKind, RouteInfo};
+use crate::path::{DialError, DialFailure, Dialed, PathKind, Route, RouteInfo};
 use crate::proto::binding::{Binding, Bindings, Value, Values};
 use crate::proto::client::{
     ClientOutcome, ClientVerifier, InterceptionReason, Peer, SideProof, TlsVersion,
@@ -56,7 +57,6 @@ fn evaluation(settings: &Settings) -> ClientEvaluation<'_> {
         settings,
         target: &"example.org:443",
         association: Some(association()),
-        route: None,
         report: PathReport::unknown(PathRole::Primary),
         times: Times::default(),
     }
@@ -339,7 +339,7 @@ fn route(interface: &str, source: u8, proxy: Option<&str>) -> RouteInfo {
 }
 
 /// A side connection that has been dialled by this route.
-async fn link(route: RouteInfo) -> SideLink {
+async fn link(route: impl Into<Route>) -> SideLink {
     let (stream, other_end) = duplex(64);
     let dialed = Dialed {
         stream,
@@ -352,14 +352,14 @@ async fn link(route: RouteInfo) -> SideLink {
     let dialing = async move { Ok(dialed) }.boxed();
     let connection = SideConnection::dial(dialing, Duration::from_secs(60));
     let link = connection.attach(association()).expect("a place");
-    while link.info().is_none() {
+    while link.report().is_none() {
         tokio::task::yield_now().await;
     }
     drop(other_end);
     link
 }
 
-async fn verified_by(route: RouteInfo) -> SidePath {
+async fn verified_by(route: impl Into<Route>) -> SidePath {
     SidePath {
         link: Some(link(route).await),
         ..verified()
@@ -389,15 +389,18 @@ async fn by_strength() -> Vec<(Independence, SidePath)> {
     ]
 }
 
-fn primary() -> Option<Route> {
-    Some(route("eth0", 1, None).into())
+fn primary() -> PathReport {
+    PathReport {
+        route: Some(route("eth0", 1, None).into()),
+        ..PathReport::unknown(PathRole::Primary)
+    }
 }
 
 #[tokio::test]
 async fn the_weakest_side_path_says_how_independent_a_connection_is() {
     let settings = settings(Policy::Require);
     let evaluation = ClientEvaluation {
-        route: primary(),
+        report: primary(),
         ..evaluation(&settings)
     };
     assert_eq!(evaluation.independence(&[]), Independence::Unknown);
@@ -428,7 +431,7 @@ async fn independence_is_demanded_only_where_the_settings_say_so() {
                 ..settings(Policy::Require)
             };
             let evaluation = ClientEvaluation {
-                route: primary(),
+                report: primary(),
                 ..evaluation(&settings)
             };
             let Evaluated { outcome, side } = evaluation.evaluate(&results(&sides));
@@ -445,7 +448,7 @@ async fn independence_is_demanded_only_where_the_settings_say_so() {
 async fn the_verdict_reports_each_path_with_its_interface_and_result() {
     let settings = settings(Policy::Observe);
     let evaluation = ClientEvaluation {
-        route: primary(),
+        report: primary(),
         ..evaluation(&settings)
     };
     let sides = [
@@ -465,7 +468,7 @@ async fn the_verdict_reports_each_path_with_its_interface_and_result() {
     let roles: Vec<_> = paths.iter().map(|path| path.role).collect();
     let side = PathRole::Side;
     assert_eq!(roles, [PathRole::Primary, side, side, side, side]);
-    let interfaces: Vec<_> = paths.iter().map(|path| path.interface.as_deref()).collect();
+    let interfaces: Vec<_> = paths.iter().map(|path| path.interface()).collect();
     assert_eq!(interfaces, [Some("eth0"), Some("wwan0"), None, None, None]);
     let results: Vec<_> = paths.iter().map(|path| path.result).collect();
     assert_eq!(
@@ -478,15 +481,46 @@ async fn the_verdict_reports_each_path_with_its_interface_and_result() {
             Some("pending")
         ]
     );
-    let independence: Vec<_> = paths.iter().map(|path| path.independence).collect();
+    let independence: Vec<_> = paths.iter().map(|path| path.independence()).collect();
     assert_eq!(
         independence[..2],
         [None, Some(Independence::DifferentInterface)]
     );
     assert_eq!(independence[2..], [Some(Independence::Unknown); 3]);
-    assert_eq!(decided.verdict.independence, Independence::Unknown);
+    assert_eq!(decided.verdict.independence(), Independence::Unknown);
     assert_eq!(paths[1].peer, Some(([192, 0, 2, 9], 443).into()));
     assert!(paths.iter().all(|path| !path.reused));
+}
+
+#[tokio::test]
+async fn routes_are_looked_up_once_and_only_when_the_verdict_is_read() {
+    let lookups = Arc::new(AtomicUsize::new(0));
+    let lazy = |interface: &'static str, source| {
+        let lookups = Arc::clone(&lookups);
+        Route::lazy(move || {
+            lookups.fetch_add(1, Ordering::Relaxed);
+            route(interface, source, None)
+        })
+    };
+    let settings = settings(Policy::Require);
+    let evaluation = ClientEvaluation {
+        report: PathReport {
+            route: Some(lazy("eth0", 1)),
+            ..PathReport::unknown(PathRole::Primary)
+        },
+        ..evaluation(&settings)
+    };
+    let sides = results(&[verified_by(lazy("wwan0", 2)).await]);
+    let allowed = evaluation
+        .apply_policy(evaluation.evaluate(&sides), &PrimaryTls::default(), &sides)
+        .expect("a verified connection");
+    assert_eq!(lookups.load(Ordering::Relaxed), 0);
+    let verdict = allowed.verdict;
+    for _ in 0..2 {
+        assert_eq!(verdict.independence(), Independence::DifferentInterface);
+        assert_eq!(verdict.clone().paths[1].interface(), Some("wwan0"));
+        assert_eq!(lookups.load(Ordering::Relaxed), 2);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::path::{DialError, Dialed, Route};
+use crate::path::{DialError, Dialed};
 use crate::proto::binding::Association;
 use crate::proto::client::Peer;
 use crate::proto::frame::{Frame, FrameReader, GREETING};
@@ -35,14 +35,8 @@ pub(crate) struct SideConnection {
 struct Shared {
     peer: AtomicU8,
     users: AtomicUsize,
-    info: OnceLock<SideInfo>,
-}
-
-/// What is known of a side connection once it is connected.
-#[derive(Clone, Debug)]
-pub(crate) struct SideInfo {
-    pub(crate) report: PathReport,
-    pub(crate) route: Route,
+    /// Known once it is connected.
+    report: OnceLock<PathReport>,
 }
 
 /// One verification's end of a side connection. Dropping it gives its place up.
@@ -86,7 +80,7 @@ impl SideConnection {
         let shared = Arc::new(Shared {
             peer: AtomicU8::new(Peer::Dialling as u8),
             users: AtomicUsize::new(0),
-            info: OnceLock::new(),
+            report: OnceLock::new(),
         });
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let task = Task {
@@ -146,8 +140,9 @@ impl SideLink {
         self.connection.shared.peer()
     }
 
-    pub(crate) fn info(&self) -> Option<&SideInfo> {
-        self.connection.shared.info.get()
+    /// The path of the connection, once it is connected.
+    pub(crate) fn report(&self) -> Option<&PathReport> {
+        self.connection.shared.report.get()
     }
 
     /// Queues a frame. A connection that does not take it has as good as ended.
@@ -203,18 +198,12 @@ impl Task {
         };
         tracing::debug!(via = %dialed.via, peer = ?dialed.peer, "side path connected");
         let report = PathReport::dialed(PathRole::Side, &dialed);
-        let (mut stream, route) = (dialed.stream, dialed.route);
-        let _ = self.shared.info.set(SideInfo {
-            report,
-            route: route.clone(),
-        });
+        let _ = self.shared.report.set(report);
+        let mut stream = dialed.stream;
         self.shared.set_peer(Peer::Connected);
         self.outgoing.extend_from_slice(&GREETING);
         let ending = match self.send_waiting(&mut stream).await {
-            Ok(()) => {
-                route.resolve();
-                self.exchange(stream).await
-            }
+            Ok(()) => self.exchange(stream).await,
             Err(_) => SideEvent::Ended,
         };
         self.end(&ending);

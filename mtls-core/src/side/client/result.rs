@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::path::{DialError, Route};
+use crate::path::DialError;
 use crate::proto::client::SideProof;
 use crate::verdict::resumption::ResumptionProof;
 use crate::verdict::{PathReport, Reason};
@@ -12,9 +12,8 @@ use crate::verdict::{PathReport, Reason};
 /// What one side path contributes to a verdict.
 pub(crate) struct SideResult {
     pub(crate) outcome: SideOutcome,
-    /// Without the path's interface, independence and result, which the evaluation adds.
+    /// Without the independence and the result, which the evaluation adds.
     pub(crate) report: PathReport,
-    pub(crate) route: Option<Route>,
     pub(crate) dial_error: Option<Arc<DialError>>,
     /// The certificates that were presented on the side path; the side protocol presents none.
     pub(crate) chain: Vec<CertificateDer<'static>>,

@@ -14,9 +14,10 @@ use super::connection::{SideEvent, SideLink};
 use super::pool::Pool;
 use super::result::{SideOutcome, SideResult};
 use crate::error::Error;
-use crate::path::{Dial, DialError, Dialed, Endpoint, Route};
-use crate::proto::binding::{Association, Nonce, SideSecrets};
+use crate::path::{Dial, DialError, Dialed, Endpoint};
+use crate::proto::binding::{Association, Nonce};
 use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
+use crate::tls::client::ClientSecrets;
 use crate::tls::io;
 use crate::verdict::{PathReport, PathRole, Reason, Times};
 
@@ -38,7 +39,6 @@ pub(crate) struct Verification<'a, D> {
 pub(crate) struct Primary<IO> {
     pub(crate) stream: IO,
     pub(crate) report: PathReport,
-    pub(crate) route: Option<Route>,
 }
 
 impl<IO> From<Dialed<IO>> for Primary<IO> {
@@ -46,7 +46,6 @@ impl<IO> From<Dialed<IO>> for Primary<IO> {
         Self {
             report: PathReport::dialed(PathRole::Primary, &dialed),
             stream: dialed.stream,
-            route: Some(dialed.route),
         }
     }
 }
@@ -122,30 +121,18 @@ impl<'a, D: Dial> Verification<'a, D> {
     }
 
     /// Runs the handshake on the primary path, which is connected, within its time limit. The
-    /// deadline of the side paths counts from here, where the ClientHello leaves. The route of the
-    /// primary path is looked up while the server works.
+    /// deadline of the side paths counts from here, where the ClientHello leaves.
     ///
     /// # Errors
     /// That of the handshake, or [`Error::TimedOut`].
-    pub(crate) async fn handshake<T, F>(
-        &mut self,
-        handshake: Pin<&mut F>,
-        route: Option<&Route>,
-    ) -> Result<T, Error>
+    pub(crate) async fn handshake<T, F>(&mut self, handshake: Pin<&mut F>) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         self.times.connected = Some(self.started.elapsed());
         self.set_deadline(Instant::now() + self.settings.deadline);
-        let mut timed = pin!(timeout(self.settings.handshake_limit(), handshake));
-        let early = poll_once(timed.as_mut()).await;
-        if let Some(route) = route {
-            route.resolve();
-        }
-        let timed = match early {
-            Poll::Ready(timed) => timed,
-            Poll::Pending => self.during(timed).await?,
-        };
+        let timed = pin!(timeout(self.settings.handshake_limit(), handshake));
+        let timed = self.during(timed).await?;
         let complete = timed.map_err(|_| self.settings.handshake_timed_out())??;
         self.times.tls = Some(self.started.elapsed());
         Ok(complete)
@@ -155,7 +142,7 @@ impl<'a, D: Dial> Verification<'a, D> {
     /// is nothing to wait for where the handshake could not be read: `complete` is `None`.
     pub(crate) async fn conclude(
         &mut self,
-        complete: Option<(TlsVersion, &SideSecrets)>,
+        complete: Option<(TlsVersion, &ClientSecrets)>,
     ) -> Result<(), Error> {
         if let Some((version, secrets)) = complete {
             self.poll_pending().await?;
@@ -211,7 +198,7 @@ impl<'a, D: Dial> Verification<'a, D> {
     async fn wait_until_resolved(
         &mut self,
         version: TlsVersion,
-        secrets: &SideSecrets,
+        secrets: &ClientSecrets,
     ) -> Result<(), Error> {
         for path in &mut self.paths {
             path.verifier
@@ -272,9 +259,9 @@ impl<'a, D: Dial> Verification<'a, D> {
 impl From<&SidePath> for SideResult {
     fn from(side: &SidePath) -> Self {
         let link = side.link.as_ref();
-        let info = link.and_then(|link| link.info());
-        let mut report = match info {
-            Some(info) => info.report.clone(),
+        let known = link.and_then(|link| link.report());
+        let mut report = match known {
+            Some(report) => report.clone(),
             None => {
                 let mut report = PathReport::unknown(PathRole::Side);
                 report.via = side.dial_error.as_ref().map(|error| error.via.clone());
@@ -289,7 +276,6 @@ impl From<&SidePath> for SideResult {
                 ClientOutcome::Pending => SideOutcome::Pending,
             },
             report,
-            route: info.map(|info| info.route.clone()),
             dial_error: side.dial_error.clone(),
             chain: Vec::new(),
         }
@@ -341,7 +327,7 @@ impl SidePath {
         Ok(())
     }
 
-    fn check(&mut self, secrets: &SideSecrets) {
+    fn check(&mut self, secrets: &ClientSecrets) {
         if let Some(check) = self.verifier.poll_check() {
             match secrets.values(check.binding, &check.context) {
                 Some(values) => self.verifier.handle_values(&values),
