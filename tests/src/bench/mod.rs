@@ -1,126 +1,106 @@
-//! What verification costs on the loopback: plain tokio-rustls against multipath, in one run.
+//! `mtls-lab bench`: the costs of multipath TLS on loopback, compared with plain TLS and with other
+//! programs, as one table.
 //!
-//! Each end has a thread and a current-thread runtime of its own, as two machines of one core
-//! would. The kinds take turns in small batches, and a ratio is the median of the ratios of the
-//! batches of one round, so that whatever else the machine does falls on all of them alike. Every
-//! connection is a full handshake that is followed by one request and one answer; latency is that
-//! of the connect alone. CPU is that of the whole process: of both ends, the kernel's part
-//! included.
+//! Client, server and relays have a thread and a current-thread runtime each, like hosts of one
+//! core. All benchmarks use [the same method](crate::rounds). A ratio is that of two medians, with
+//! its 95 % confidence interval.
 
-mod clients;
+mod connections;
+mod figure;
 mod http;
-mod measure;
-mod progress;
+mod instructions;
+mod latency;
+mod memory;
 mod relay;
-mod report;
-mod samples;
-mod server;
+mod startup;
+mod verifications;
+mod worker;
 
-use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::io::{self, Write};
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
-use mtls_certs::Pki;
-use mtls_core::path::Path;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use self::clients::Clients;
-pub use self::http::HttpArgs;
-use self::measure::Plan;
-pub use self::relay::RelayArgs;
-use self::report::Report;
-use self::server::Server;
+use self::figure::{Figure, Quantity, Subject};
+use crate::Result;
+use crate::prng::Prng;
+use crate::progress::Progress;
+use crate::rounds::{Rounds, Subjects};
 
-/// What goes wrong in a benchmark.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// Measure connection set-up and throughput on loopback, plain TLS against multipath TLS.
+/// Measure the costs of multipath TLS, and compare them with plain TLS and with other programs.
 ///
-/// Use a release build: `cargo run --release -p mtls-lab -- bench`.
+/// Use a release build: `cargo run --release -p mtls-lab -- bench`. Benchmarks that need a missing
+/// program or permission are skipped with a note.
 #[derive(Args, Clone, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
-    /// Another benchmark.
-    #[command(subcommand)]
-    pub other: Option<OtherBench>,
-    /// Number of connections of each kind, one at a time and then several at a time
-    #[arg(long, default_value = "2000")]
-    pub connections: NonZeroU32,
-    /// Number of connections that are set up at a time in the second part
-    #[arg(long, default_value = "16")]
-    pub concurrency: NonZeroU32,
-    /// Number of rounds; each measures every kind
+    /// Benchmarks to run [default: all]
+    #[arg(value_enum)]
+    pub benchmarks: Vec<Benchmark>,
+    /// Number of rounds; each measures every subject
     #[arg(long, default_value = "20")]
     pub rounds: NonZeroU32,
-    /// MiB to send over one connection, for each kind and round
-    #[arg(long, default_value = "128")]
-    pub megabytes: NonZeroU32,
-    /// Path of the side connection
-    ///
-    /// A source address costs extra if many closed connections of that address are in TIME_WAIT:
-    /// the kernel then searches for a free port.
-    #[arg(long, default_value = "direct", value_name = "SPEC")]
-    pub side: Path,
+    /// Measure only subjects whose name contains TEXT, to profile one of them
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub only: String,
+    /// Seed for the order of subjects in each round
+    #[arg(long, value_name = "NUMBER", default_value = "1")]
+    pub seed: u64,
+    /// Directory with the programs mtls-client and mtls-server [default: that of mtls-lab]
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
 }
 
-/// Other benchmarks.
-#[derive(Clone, Debug, Subcommand)]
+/// A benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
-pub enum OtherBench {
-    /// Measure the relays against HAProxy in TCP mode, socat and no relay.
-    Relay(RelayArgs),
-    /// Measure requests per second and latency of mtls-server's HTTP, against plain axum.
-    Http(HttpArgs),
+pub enum Benchmark {
+    /// Connection setup, CPU time and throughput, against plain TLS
+    Connections,
+    /// Verifications over one pooled side connection
+    Verifications,
+    /// Memory of pending handshakes, silent connections and side connections
+    Memory,
+    /// Start of the programs, against curl, and their size
+    Startup,
+    /// Relays, against HAProxy in TCP mode and socat
+    Relay,
+    /// Requests to mtls-server, against plain axum
+    Http,
+    /// Connection setup over two emulated links with a round-trip time of 0.2 ms
+    Latency,
+    /// Instructions of a handshake and of mtls-client get, counted by valgrind
+    Instructions,
 }
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    /// tokio-rustls at both ends.
-    Plain,
-    /// Multipath with a side connection for each connection.
-    Fresh,
-    /// Multipath with one side connection that is kept.
-    Pooled,
+/// All figures.
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    rounds: u32,
+    seed: u64,
+    processors: usize,
+    release_build: bool,
+    figures: &'a [Figure],
 }
 
-impl Kind {
-    const ALL: [Self; 3] = [Self::Plain, Self::Fresh, Self::Pooled];
-}
-
-/// Runs the benchmark and prints its report.
+/// Runs the benchmarks and prints their figures.
 #[must_use]
 pub fn run(args: &BenchArgs) -> ExitCode {
-    match &args.other {
-        Some(OtherBench::Relay(args)) => return relay::run(args),
-        Some(OtherBench::Http(args)) => return http::run(args),
-        None => {}
-    }
-    show(args.json, measured(args))
-}
-
-/// What a benchmark found.
-trait Findings: Serialize {
-    /// Writes them as a table, for people.
-    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()>;
-}
-
-impl Findings for Report {
-    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()> {
-        self.table(out, bold)
-    }
-}
-
-fn show(json: bool, measured: Result<impl Findings, Error>) -> ExitCode {
     if cfg!(debug_assertions) {
-        let _ = writeln!(io::stderr(), "note: this is no release build");
+        note("this is not a release build");
     }
-    match measured.and_then(|findings| Ok(print(json, &findings)?)) {
+    match measure(args).and_then(|figures| Ok(print(args, &figures)?)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: the benchmark failed: {error}");
@@ -129,23 +109,76 @@ fn show(json: bool, measured: Result<impl Findings, Error>) -> ExitCode {
     }
 }
 
-fn print(json: bool, findings: &impl Findings) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match json {
-        true => writeln!(out, "{}", serde_json::to_string(findings)?),
-        false => findings.tell(&mut out, io::stdout().is_terminal()),
+fn measure(args: &BenchArgs) -> Result<Vec<Figure>> {
+    let selected = match args.benchmarks.as_slice() {
+        [] => Benchmark::value_variants(),
+        some => some,
+    };
+    let mut figures = Vec::new();
+    for benchmark in selected {
+        figures.extend(match benchmark {
+            Benchmark::Connections => connections::run(args)?,
+            Benchmark::Verifications => verifications::run(args)?,
+            Benchmark::Memory => memory::run()?,
+            Benchmark::Startup => startup::run(args)?,
+            Benchmark::Relay => relay::run(args)?,
+            Benchmark::Http => http::run(args)?,
+            Benchmark::Latency => latency::run(args)?,
+            Benchmark::Instructions => instructions::run(args)?,
+        });
     }
+    Ok(figures)
 }
 
-fn measured(args: &BenchArgs) -> Result<Report, Error> {
-    let pki = Pki::new(&["localhost", "127.0.0.1"])?;
-    let server = Server::start(&pki)?;
-    let clients = Clients::new(&pki, server.addresses(), &args.side)?;
-    let plan = Plan::new(args);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    // In a task, as in a program with many connections: what runs as the runtime's root is woken by
-    // a system call, even from its own thread.
-    runtime.block_on(runtime.spawn(async move { plan.run(&clients).await }))?
+fn print(args: &BenchArgs, figures: &[Figure]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if !args.json {
+        return figure::table(&mut out, figures);
+    }
+    let report = Report {
+        schema: 2,
+        rounds: args.rounds.get(),
+        seed: args.seed,
+        processors: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        release_build: !cfg!(debug_assertions),
+        figures,
+    };
+    writeln!(out, "{}", serde_json::to_string(&report)?)
+}
+
+/// Subjects that are compared in some quantities; the first is the peer of the others.
+trait Comparison<const N: usize>: Subjects<Sample = [f64; N]> {
+    const BENCHMARK: &'static str;
+    const WARM_UP: u32 = 1;
+    const QUANTITIES: [Quantity; N];
+
+    fn subjects(&self) -> Vec<Subject<N>>;
+}
+
+/// Measures a comparison in rounds.
+async fn compare<const N: usize, C: Comparison<N>>(
+    comparison: &C,
+    args: &BenchArgs,
+) -> Result<Vec<Figure>> {
+    let rounds = Rounds {
+        warm_up: C::WARM_UP,
+        counted: args.rounds.get(),
+    };
+    let subjects = comparison.subjects();
+    let selected = (0..subjects.len()).filter(|&index| subjects[index].name.contains(&args.only));
+    let selected: Vec<usize> = selected.collect();
+    let progress = Progress::new(C::BENCHMARK, rounds.measurements(selected.len()));
+    let prng = &mut Prng::new(args.seed);
+    let measured = rounds.run(comparison, &selected, prng, &progress).await?;
+    Ok(figure::compare(
+        C::BENCHMARK,
+        &C::QUANTITIES,
+        &subjects,
+        &measured,
+    ))
+}
+
+/// To standard error; a closed one is no reason to stop.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "note: {text}");
 }

@@ -9,7 +9,7 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
-use super::measure::Taken;
+use super::measure::Results;
 use super::report::{self, Row};
 use super::series::Series;
 use super::settings::LatencyArgs;
@@ -31,7 +31,11 @@ const FONTS: [&str; 5] = [
 const POINTS: usize = 400;
 
 /// Draws a chart of each setting; says what it has written, for the end of a list.
-pub(super) fn draw_all(args: &LatencyArgs, taken: &[Taken], all: &[Vec<Row>]) -> Result<String> {
+pub(super) fn draw_all(
+    args: &LatencyArgs,
+    results: &[Results],
+    all: &[Vec<Row>],
+) -> Result<String> {
     let Some(font) = font(args)? else {
         return Ok(" (no charts: no TrueType font was found; name one with --font FILE)".into());
     };
@@ -39,14 +43,14 @@ pub(super) fn draw_all(args: &LatencyArgs, taken: &[Taken], all: &[Vec<Row>]) ->
     register_font(FONT, FontStyle::Normal, font.leak())
         .map_err(|_| "the font is not one that can be read: name another with --font FILE")?;
     let mut written = String::new();
-    for (taken, rows) in taken.iter().zip(all) {
-        let name = file_name(taken);
+    for (results, rows) in results.iter().zip(all) {
+        let name = file_name(results);
         let (svg, png) = (format!("{name}.svg"), format!("{name}.png"));
         let path = args.out.join(&svg);
         draw(
             SVGBackend::new(&path, SIZE).into_drawing_area(),
             1,
-            taken,
+            results,
             rows,
         )?;
         let path = args.out.join(&png);
@@ -54,7 +58,7 @@ pub(super) fn draw_all(args: &LatencyArgs, taken: &[Taken], all: &[Vec<Row>]) ->
         draw(
             BitMapBackend::new(&path, size).into_drawing_area(),
             PNG_SCALE,
-            taken,
+            results,
             rows,
         )?;
         written.push_str(&format!(", {svg}, {png}"));
@@ -62,9 +66,9 @@ pub(super) fn draw_all(args: &LatencyArgs, taken: &[Taken], all: &[Vec<Row>]) ->
     Ok(written)
 }
 
-fn file_name(taken: &Taken) -> String {
-    let setting = &taken.setting;
-    match taken.measured[0].is_empty() {
+fn file_name(results: &Results) -> String {
+    let setting = &results.setting;
+    match results.measured[0].is_empty() {
         true => "latency-loopback".to_owned(),
         false => format!(
             "latency-{}ms-x{}",
@@ -99,7 +103,7 @@ fn any_font(folder: &Path, depth: u32) -> Option<PathBuf> {
     })
 }
 
-fn draw<DB>(area: DrawingArea<DB, Shift>, scale: u32, taken: &Taken, rows: &[Row]) -> Result
+fn draw<DB>(area: DrawingArea<DB, Shift>, scale: u32, results: &Results, rows: &[Row]) -> Result
 where
     DB: DrawingBackend,
     DB::ErrorType: Send + Sync + 'static,
@@ -108,7 +112,7 @@ where
     area.fill(&WHITE)?;
     let title = format!(
         "Time until the application may send: {}",
-        report::title(taken)
+        report::title(results)
     );
     let area = area.margin((6.0 * scale) as u32, 0, 0, 0);
     let area = area.titled(&title, (FONT, 17.0 * scale))?;

@@ -1,4 +1,4 @@
-//! The client's end: one client of each series.
+//! The clients: one of each series.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
+use super::echo::{request, request_noise};
+use super::network::{End, Network};
 use super::noise::NoiseStream;
-use super::place::{End, Place};
 use super::series::Series;
 use super::server::{Addresses, Running};
-use super::talk::{ask, ask_noise};
 use crate::{Result, raw_keys, tls};
 
-/// More than any round trip here: no verification fails for its time.
+/// Longer than any round trip here, so that no verification times out.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Longer than any round of the measurement.
 const POOLED: Duration = Duration::from_secs(3_600);
@@ -80,7 +80,7 @@ impl Clients {
         })
     }
 
-    /// Connects, asks once, and closes: the time until the application might send.
+    /// Connects, sends a request, and closes. Returns the time until the application may send.
     pub(super) async fn set_up(&self, series: Series) -> Result<Duration> {
         let Addresses {
             tcp,
@@ -97,7 +97,7 @@ impl Clients {
             Series::NoiseNn => {
                 let mut stream = NoiseStream::initiate(dial(noise).await?).await?;
                 let time = started.elapsed();
-                ask_noise(&mut stream).await?;
+                request_noise(&mut stream).await?;
                 Ok(time)
             }
             Series::Tls => finish(started, self.tls(&self.tls, tls).await?).await,
@@ -121,10 +121,13 @@ impl Clients {
     }
 }
 
-/// Starts the relay in front of a client: whoever connects to it comes out at `target`.
-pub(super) async fn start_relay(place: &Place, target: SocketAddr) -> Result<Running<SocketAddr>> {
-    let side = place.side()?;
-    Running::start(place, End::Client, move || async move {
+/// Starts the relay in front of a client, which relays to `target`.
+pub(super) async fn start_relay(
+    network: &Network,
+    target: SocketAddr,
+) -> Result<Running<SocketAddr>> {
+    let side = network.side()?;
+    Running::start(network, End::Client, move || async move {
         let relay = ClientRelay::builder(&tls::provider(), Policy::Require)
             .side(side)
             .side_idle_timeout(POOLED)
@@ -165,7 +168,7 @@ async fn verified(
         return Err("a connection was not verified".into());
     }
     let mut stream = stream;
-    ask(&mut stream).await?;
+    request(&mut stream).await?;
     Ok(time)
 }
 
@@ -174,6 +177,6 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let time = started.elapsed();
-    ask(&mut stream).await?;
+    request(&mut stream).await?;
     Ok(time)
 }

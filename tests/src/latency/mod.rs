@@ -1,41 +1,39 @@
-//! The time until an application may send: one way to connect beside the other, over links of
-//! known round trips, in one run.
+//! `mtls-lab latency`: the time until an application may send, by several protocols, over links of
+//! known round-trip times.
 //!
 //! Client and server are threads in namespaces of their own with two [emulated
-//! links](crate::link) between them. Every round connects once by each [`Series`], in an order of
-//! chance, and waits after each until nothing moves any more: so what else the machine does falls
-//! on all of them alike, and processor time and bytes belong to one connection. Each connection
-//! asks a question and gets its answer, which counts for the bytes but not for the time.
+//! links](crate::link) between them. Every [round](crate::rounds) connects once by each [`Series`],
+//! and waits after each until the network is idle, so that CPU time and bytes belong to one
+//! connection. Each connection sends a request and gets a response, which count for the bytes but
+//! not for the time.
 //!
-//! Without root there are no namespaces: then all of it runs on the loopback, which shows what the
-//! processors do, and the round trips are those of the simulation in virtual time.
+//! Without root there are no namespaces: then everything runs on loopback, which shows CPU times,
+//! and the round trips are counted in a simulation in virtual time.
 
 mod chart;
 mod clients;
+mod echo;
 mod measure;
-mod meter;
+mod network;
 mod noise;
-mod place;
 pub mod report;
 mod series;
 mod server;
 mod settings;
 mod simulated;
-pub mod stats;
-mod talk;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use tokio::runtime::Builder;
 
-use self::place::Place;
+use self::network::Network;
 use self::report::Row;
 use crate::{Result, netns};
 
-pub use measure::{Sample, Setting, Taken};
-pub use series::Series;
+pub use measure::{Costs, Results, Sample, Setting};
+pub use series::{ROUND_TRIP_OF_LIMITS, Series};
 pub use settings::LatencyArgs;
 pub use simulated::RoundTrips;
 
@@ -45,7 +43,7 @@ pub fn run(args: &LatencyArgs) -> ExitCode {
     match measured(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: the measurement failed: {error}"));
+            print_error(&format!("error: the measurement failed: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -53,61 +51,63 @@ pub fn run(args: &LatencyArgs) -> ExitCode {
 
 fn measured(args: &LatencyArgs) -> Result {
     if cfg!(debug_assertions) {
-        say("note: this is no release build");
+        print_error("note: this is no release build");
     }
-    // Before the long part: what cannot be written is known at once.
+    // Before the long part, to report an error at once.
     fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
     let missing = match args.loopback {
         true => Some("--loopback".to_owned()),
         false => netns::unavailable(),
     };
     if let Some(reason) = &missing {
-        say(&format!(
+        print_error(&format!(
             "note: no emulated links ({reason}): the loopback shows processor time, the \
              simulation the round trips"
         ));
     }
-    let taken = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(take(args, missing.is_none()))?;
-    write_all(args, &taken)
+    let results = match missing {
+        None => over_links(args.settings(), args.seed)?,
+        Some(_) => {
+            let setting = vec![args.loopback_setting()];
+            block_on(measure::run(&Network::Loopback, setting, args.seed))?
+        }
+    };
+    write_all(args, &results)
 }
 
-async fn take(args: &LatencyArgs, links: bool) -> Result<Vec<Taken>> {
-    let (place, settings) = match links {
-        true => (Place::emulated(args.seed).await?, args.settings()),
-        false => (Place::Loopback, vec![args.loopback_setting()]),
-    };
-    let connections: u64 = settings
-        .iter()
-        .map(|setting| u64::from(setting.samples))
-        .sum();
-    let bar = ProgressBar::new(connections * Series::ALL.len() as u64);
-    bar.set_style(ProgressStyle::with_template(
-        "{wide_bar} {pos}/{len} connections, {eta} left",
-    )?);
-    measure::run(&place, settings, args.seed, bar).await
+/// Measures settings over two emulated links.
+pub(crate) fn over_links(settings: Vec<Setting>, seed: u64) -> Result<Vec<Results>> {
+    block_on(async {
+        let network = Network::emulated(seed).await?;
+        measure::run(&network, settings, seed).await
+    })
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
 }
 
 /// The tables to standard output and to `latency.md`, the CSV files, and a chart of each setting.
-fn write_all(args: &LatencyArgs, taken: &[Taken]) -> Result {
-    let all: Vec<Vec<Row>> = taken
+fn write_all(args: &LatencyArgs, results: &[Results]) -> Result {
+    let all: Vec<Vec<Row>> = results
         .iter()
-        .map(|taken| report::rows(taken, args.seed))
+        .map(|results| report::rows(results, args.seed))
         .collect();
-    let text = text(taken, &all);
+    let text = text(results, &all);
     let mut out = anstream::stdout().lock();
     out.write_all(text.as_bytes())?;
     fs::write(args.out.join("latency.md"), head(args) + &text)?;
     let file = |name: &str| File::create(args.out.join(name)).map(BufWriter::new);
     let mut samples = file("samples.csv")?;
-    report::write_samples(&mut samples, taken)?;
+    report::write_samples(&mut samples, results)?;
     samples.flush()?;
     let mut summary = file("summary.csv")?;
-    report::write_summary(&mut summary, taken, &all)?;
+    report::write_summary(&mut summary, results, &all)?;
     summary.flush()?;
-    let drawn = chart::draw_all(args, taken, &all)?;
+    let drawn = chart::draw_all(args, results, &all)?;
     writeln!(
         out,
         "\nwritten to {}: latency.md, samples.csv, summary.csv{drawn}",
@@ -116,7 +116,7 @@ fn write_all(args: &LatencyArgs, taken: &[Taken]) -> Result {
     Ok(())
 }
 
-/// How the tables were made, for those who read them elsewhere.
+/// The command and the conditions of the measurement.
 fn head(args: &LatencyArgs) -> String {
     let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let build = if cfg!(debug_assertions) {
@@ -134,20 +134,20 @@ fn head(args: &LatencyArgs) -> String {
     )
 }
 
-fn text(taken: &[Taken], all: &[Vec<Row>]) -> String {
+fn text(results: &[Results], all: &[Vec<Row>]) -> String {
     let mut text = String::new();
-    for (taken, rows) in taken.iter().zip(all) {
-        let simulated = RoundTrips::count(taken.setting.side_ratio);
-        text.push_str(&format!("**{}**", report::title(taken)));
+    for (results, rows) in results.iter().zip(all) {
+        let simulated = RoundTrips::count(results.setting.side_ratio);
+        text.push_str(&format!("**{}**", report::title(results)));
         text.push_str(&format!(
             ", {} connections of each\n\n",
-            taken.setting.samples
+            results.setting.samples
         ));
-        if let Some(measured) = report::measured(taken) {
+        if let Some(measured) = report::measured(results) {
             text.push_str(&format!("{measured}\n\n"));
         }
         text.push_str(&report::table(rows, &simulated));
-        if let Some(opened) = taken.fast_opens {
+        if let Some(opened) = results.fast_opens {
             text.push_str(&format!(
                 "\nSYNs with data that the server took: {opened}\n"
             ));
@@ -157,7 +157,7 @@ fn text(taken: &[Taken], all: &[Vec<Row>]) -> String {
     text
 }
 
-/// To standard error, whose end nobody minds.
-fn say(text: &str) {
+/// To standard error; a closed one is no reason to stop.
+fn print_error(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }

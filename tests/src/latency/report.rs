@@ -1,12 +1,12 @@
-//! What was measured, as a table for people and as CSV for programs.
+//! The results, as a table in Markdown and as CSV.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::measure::{Sample, Taken};
+use super::measure::{Costs, Results};
 use super::series::Series;
 use super::simulated::RoundTrips;
-use super::stats::{Ratio, Sorted};
+use crate::stats::{Ratio, Sorted};
 
 /// One series at one setting.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Row {
     pub times: Sorted,
     /// The ratio to the series' baseline.
     pub ratio: Ratio,
-    /// The ratio that is aimed at.
+    /// The ratio that the project aims at.
     pub aim: Option<f64>,
     /// Medians of the client's and the server's processor time, in microseconds.
     pub cpu: [Option<f64>; 2],
@@ -29,42 +29,41 @@ pub struct Row {
 
 /// The rows of one setting, in the order of [`Series::ALL`].
 #[must_use]
-pub fn rows(taken: &Taken, seed: u64) -> Vec<Row> {
-    let of = |series: Series| -> Vec<&Sample> {
-        let samples = taken.samples.iter();
-        samples.filter(|sample| sample.series == series).collect()
-    };
-    let times = |series: Series| Sorted::new(of(series).iter().map(|s| s.time.as_secs_f64() * 1e3));
+pub fn rows(results: &Results, seed: u64) -> Vec<Row> {
     let row = |series: Series| {
-        let samples = of(series);
-        let median = |value: &dyn Fn(&Sample) -> f64| {
-            Sorted::new(samples.iter().map(|sample| value(sample))).median()
+        let samples = results
+            .samples
+            .iter()
+            .filter(|sample| sample.series == series);
+        let costs: Vec<&Costs> = samples.map(|sample| &sample.costs).collect();
+        let median = |value: &dyn Fn(&Costs) -> f64| {
+            Sorted::new(costs.iter().map(|costs| value(costs))).median()
         };
         let micros =
             |time: Option<std::time::Duration>| time.map_or(f64::NAN, |t| t.as_secs_f64() * 1e6);
         let known = |value: f64| Some(value).filter(|value| !value.is_nan());
-        let own = times(series);
+        let own = results.times(series);
         Row {
             series,
-            ratio: Ratio::of(&own, &times(series.baseline()), seed),
-            aim: series.aim(taken.setting.round_trip, taken.setting.side_ratio),
+            ratio: Ratio::of(&own, &results.times(series.baseline()), seed),
+            aim: series.aim(results.setting.round_trip, results.setting.side_ratio),
             times: own,
             cpu: [
-                known(median(&|sample| micros(sample.client_cpu))),
-                known(median(&|sample| micros(sample.server_cpu))),
+                known(median(&|costs| micros(costs.client_cpu))),
+                known(median(&|costs| micros(costs.server_cpu))),
             ],
-            packets: [0, 1].map(|link| median(&|sample| sample.packets[link] as f64)),
-            bytes: [0, 1].map(|link| median(&|sample| sample.bytes[link] as f64)),
+            packets: [0, 1].map(|link| median(&|costs| costs.packets[link] as f64)),
+            bytes: [0, 1].map(|link| median(&|costs| costs.bytes[link] as f64)),
         }
     };
     Series::ALL.into_iter().map(row).collect()
 }
 
-/// What a setting is called, in titles.
+/// The title of a setting.
 #[must_use]
-pub fn title(taken: &Taken) -> String {
-    let setting = &taken.setting;
-    if taken.measured[0].is_empty() {
+pub fn title(results: &Results) -> String {
+    let setting = &results.setting;
+    if results.measured[0].is_empty() {
         return "loopback, no emulated link".to_owned();
     }
     let round_trip = setting.round_trip.as_secs_f64() * 1e3;
@@ -74,10 +73,10 @@ pub fn title(taken: &Taken) -> String {
     )
 }
 
-/// What the links really took, in words.
+/// Describes the measured round-trip times of the links.
 #[must_use]
-pub fn measured(taken: &Taken) -> Option<String> {
-    let [primary, side] = &taken.measured;
+pub fn measured(results: &Results) -> Option<String> {
+    let [primary, side] = &results.measured;
     if primary.is_empty() {
         return None;
     }
@@ -185,18 +184,19 @@ fn line(row: &Row, round_trips: &RoundTrips) -> Vec<String> {
 /// One line for each sample.
 ///
 /// # Errors
-/// What the writer says.
-pub fn write_samples(out: &mut impl Write, taken: &[Taken]) -> io::Result<()> {
+/// Errors of the writer.
+pub fn write_samples(out: &mut impl Write, results: &[Results]) -> io::Result<()> {
     writeln!(
         out,
         "round_trip_ms,side_ratio,round,turn,series,time_ms,client_cpu_us,server_cpu_us,\
          primary_packets,side_packets,primary_bytes,side_bytes"
     )?;
-    for Taken {
+    for Results {
         setting, samples, ..
-    } in taken
+    } in results
     {
         for sample in samples {
+            let costs = &sample.costs;
             let micros = |time: Option<std::time::Duration>| {
                 time.map_or(String::new(), |time| {
                     format!("{:.1}", time.as_secs_f64() * 1e6)
@@ -210,13 +210,13 @@ pub fn write_samples(out: &mut impl Write, taken: &[Taken]) -> io::Result<()> {
                 sample.round,
                 sample.turn,
                 sample.series.key(),
-                sample.time.as_secs_f64() * 1e3,
-                micros(sample.client_cpu),
-                micros(sample.server_cpu),
-                sample.packets[0],
-                sample.packets[1],
-                sample.bytes[0],
-                sample.bytes[1],
+                costs.time.as_secs_f64() * 1e3,
+                micros(costs.client_cpu),
+                micros(costs.server_cpu),
+                costs.packets[0],
+                costs.packets[1],
+                costs.bytes[0],
+                costs.bytes[1],
             )?;
         }
     }
@@ -226,8 +226,12 @@ pub fn write_samples(out: &mut impl Write, taken: &[Taken]) -> io::Result<()> {
 /// One line for each series and setting.
 ///
 /// # Errors
-/// What the writer says.
-pub fn write_summary(out: &mut impl Write, taken: &[Taken], all: &[Vec<Row>]) -> io::Result<()> {
+/// Errors of the writer.
+pub fn write_summary(
+    out: &mut impl Write,
+    results: &[Results],
+    all: &[Vec<Row>],
+) -> io::Result<()> {
     writeln!(
         out,
         "round_trip_ms,side_ratio,measured_primary_ms,measured_side_ms,series,samples,median_ms,\
@@ -241,13 +245,13 @@ pub fn write_summary(out: &mut impl Write, taken: &[Taken], all: &[Vec<Row>]) ->
             format!("{value:.6}")
         }
     };
-    for (taken, rows) in taken.iter().zip(all) {
+    for (results, rows) in results.iter().zip(all) {
         for row in rows {
             let fields = [
-                (taken.setting.round_trip.as_secs_f64() * 1e3).to_string(),
-                taken.setting.side_ratio.to_string(),
-                number(taken.measured[0].median()),
-                number(taken.measured[1].median()),
+                (results.setting.round_trip.as_secs_f64() * 1e3).to_string(),
+                results.setting.side_ratio.to_string(),
+                number(results.measured[0].median()),
+                number(results.measured[1].median()),
                 row.series.key().to_owned(),
                 row.times.len().to_string(),
                 number(row.times.median()),
@@ -277,10 +281,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::latency::Setting;
+    use crate::latency::{Sample, Setting};
 
     /// Two rounds in which every series takes as many milliseconds as its place says.
-    fn taken() -> Taken {
+    fn results() -> Results {
         let samples = (0..2).flat_map(|round| {
             Series::ALL
                 .into_iter()
@@ -289,14 +293,16 @@ mod tests {
                     round,
                     turn,
                     series,
-                    time: Duration::from_millis(1 + turn as u64),
-                    client_cpu: Some(Duration::from_micros(500)),
-                    server_cpu: None,
-                    packets: [10, 5],
-                    bytes: [4_000, 400],
+                    costs: Costs {
+                        time: Duration::from_millis(1 + turn as u64),
+                        client_cpu: Some(Duration::from_micros(500)),
+                        server_cpu: None,
+                        packets: [10, 5],
+                        bytes: [4_000, 400],
+                    },
                 })
         });
-        Taken {
+        Results {
             setting: Setting {
                 round_trip: Duration::from_micros(200),
                 side_ratio: 1.0,
@@ -318,7 +324,7 @@ mod tests {
 
     #[test]
     fn samples_are_one_line_each_with_a_field_for_each_name() {
-        let lines = csv(|out| write_samples(out, &[taken()]));
+        let lines = csv(|out| write_samples(out, &[results()]));
         assert_eq!(lines.len(), 1 + 2 * Series::ALL.len());
         assert!(lines.iter().all(|line| line.len() == lines[0].len()));
         let third = "0.2,1,0,2,tls13,3.000000,500.0,,10,5,4000,400";
@@ -327,9 +333,9 @@ mod tests {
 
     #[test]
     fn a_summary_has_a_line_for_each_series_and_no_number_that_is_none() {
-        let taken = taken();
-        let all = rows(&taken, 1);
-        let lines = csv(|out| write_summary(out, &[taken], &[all]));
+        let results = results();
+        let all = rows(&results, 1);
+        let lines = csv(|out| write_summary(out, &[results], &[all]));
         assert_eq!(lines.len(), 1 + Series::ALL.len());
         assert!(lines.iter().all(|line| line.len() == lines[0].len()));
         let field = |name: &str, line: usize| {
@@ -350,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_table_says_which_aims_are_reached() {
-        let table = table(&rows(&taken(), 1), &RoundTrips::default());
+        let table = table(&rows(&results(), 1), &RoundTrips::default());
         let line = |name: &str| {
             let start = format!("| {name} ");
             table

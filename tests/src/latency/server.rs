@@ -1,4 +1,4 @@
-//! The server's end: one thread with all listeners, and one with the relay.
+//! The server: one thread with all listeners, and one with the relay.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-use super::meter::Meter;
+use super::echo::{respond, respond_noise};
+use super::network::{End, Network};
 use super::noise::NoiseStream;
-use super::place::{End, Place};
-use super::talk::{answer, answer_noise};
+use crate::meter::Meter;
 use crate::netns::Inside;
 use crate::{Result, raw_keys, tls};
 
-/// Where the listeners are.
+/// The addresses of the listeners.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addresses {
     pub(super) tcp: SocketAddr,
@@ -40,9 +40,9 @@ pub(super) struct Running<T> {
 }
 
 impl<T: Send + 'static> Running<T> {
-    /// Starts a host at one end: `set_up` says what is to be known of it, and what it does.
+    /// Starts a thread at one end: `set_up` returns its public data and the work to do.
     pub(super) async fn start<S, W>(
-        place: &Place,
+        network: &Network,
         end: End,
         set_up: impl FnOnce() -> S + Send + 'static,
     ) -> Result<Self>
@@ -52,7 +52,7 @@ impl<T: Send + 'static> Running<T> {
     {
         let (ready, is_ready) = oneshot::channel();
         let (stop, stops) = oneshot::channel::<()>();
-        let thread = place.spawn(end, move || async move {
+        let thread = network.spawn(end, move || async move {
             let (about, work) = set_up().await?;
             let _ = ready.send((about, Meter::here()));
             tokio::select! {
@@ -83,13 +83,13 @@ impl<T: Send + 'static> Running<T> {
 }
 
 /// Starts everything that listens, but for the relay.
-pub(super) async fn start(place: &Place, pki: &Pki) -> Result<Running<Addresses>> {
-    let ip = place.server();
+pub(super) async fn start(network: &Network, pki: &Pki) -> Result<Running<Addresses>> {
+    let ip = network.server();
     let tls = Arc::new(tls::server_config(&pki.server, tls::provider())?);
     // SMKEX's servers have keys of Ed25519, too.
     let ed25519 = Authority::with_algorithm("raw key", KeyAlgorithm::Ed25519)?;
     let raw_key = Arc::new(raw_keys::server_config(&ed25519.issue(&[ip.to_string()])?)?);
-    Running::start(place, End::Server, move || async move {
+    Running::start(network, End::Server, move || async move {
         let multipath = MultipathAcceptor::builder(Arc::clone(&tls), Policy::Require).build()?;
         let smkex = SmkexServer::new(tls::provider()).acceptor()?.build()?;
         let listeners = Listeners::bind(ip).await?;
@@ -97,9 +97,9 @@ pub(super) async fn start(place: &Place, pki: &Pki) -> Result<Running<Addresses>
         let [tcp, noise, tls_at, raw_key_at, smkex_at, multipath_at] = listeners.0;
         Ok((addresses, async move {
             tokio::join!(
-                each(tcp, answer),
+                each(tcp, respond),
                 each(noise, |tcp| async {
-                    answer_noise(NoiseStream::respond(tcp).await?).await
+                    respond_noise(NoiseStream::respond(tcp).await?).await
                 }),
                 serve_tls(tls_at, tls),
                 serve_tls(raw_key_at, raw_key),
@@ -112,9 +112,12 @@ pub(super) async fn start(place: &Place, pki: &Pki) -> Result<Running<Addresses>
 }
 
 /// Starts the relay in front of the listener of plain TLS.
-pub(super) async fn start_relay(place: &Place, target: SocketAddr) -> Result<Running<SocketAddr>> {
-    let ip = place.server();
-    Running::start(place, End::Server, move || async move {
+pub(super) async fn start_relay(
+    network: &Network,
+    target: SocketAddr,
+) -> Result<Running<SocketAddr>> {
+    let ip = network.server();
+    Running::start(network, End::Server, move || async move {
         let relay = ServerRelay::builder(&tls::provider(), Endpoint::from(target), Policy::Require)
             .build()?;
         let listener = TcpListener::bind((ip, 0)).await?;
@@ -177,7 +180,7 @@ async fn serve_tls(listener: TcpListener, config: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(config);
     each(listener, |tcp| {
         let accepting = acceptor.accept(tcp);
-        async { answer(accepting.await?).await }
+        async { respond(accepting.await?).await }
     })
     .await;
 }
@@ -186,6 +189,6 @@ async fn serve_multipath(listener: TcpListener, acceptor: MultipathAcceptor) {
     let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
     loop {
         let (stream, _) = listener.accept().await;
-        tokio::spawn(answer(stream));
+        tokio::spawn(respond(stream));
     }
 }

@@ -1,4 +1,4 @@
-//! The client: plain TLS, HTTP/1.1, and nothing that the measurement does not need.
+//! A minimal client: HTTP/1.1 over plain TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,18 +12,26 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Content, Error, HttpArgs, Kind, Mode};
-use crate::tls;
+use super::{Content, Mode};
+use crate::bench::worker::micros;
+use crate::stats::Sorted;
+use crate::{Result, tls};
 
-/// One batch: everything in microseconds, but for the rate.
+/// Requests of a batch over connections that are kept alive.
+const REQUESTS: usize = 4_000;
+/// Requests of a batch over a new connection each.
+const CONNECTIONS: usize = 304;
+/// Clients at a time.
+const CONCURRENCY: usize = 8;
+
+/// The result of one batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
+pub(super) struct Batch {
     pub(super) requests_per_second: f64,
-    pub(super) p50_us: f64,
     pub(super) p99_us: f64,
 }
 
-/// Asks either server.
+/// A client of both servers.
 #[derive(Clone)]
 pub(super) struct Client {
     addresses: [SocketAddr; 2],
@@ -31,7 +39,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(pki: &Pki, addresses: [SocketAddr; 2]) -> Result<Self, Error> {
+    pub(super) fn new(pki: &Pki, addresses: [SocketAddr; 2]) -> Result<Self> {
         let mut config = tls::client_config(&[&pki.ca])?;
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Self {
@@ -40,34 +48,28 @@ impl Client {
         })
     }
 
-    /// Some requests, by several clients at a time.
+    /// Sends requests to one server, from several clients at a time.
     pub(super) async fn batch(
         &self,
-        kind: Kind,
+        server: usize,
         (content, mode): (Content, Mode),
-        args: &HttpArgs,
-    ) -> Result<Sample, Error> {
-        let total = match mode {
-            Mode::KeepAlive => args.requests,
-            Mode::NewConnection => args.connections,
-        };
-        let each = total.get().div_ceil(args.concurrency.get());
-        let mut clients = JoinSet::new();
-        let mut talks = Vec::new();
-        for _ in 0..args.concurrency.get() {
-            // Connections that are kept are there before the clock starts.
-            talks.push(match mode {
-                Mode::KeepAlive => Some(self.connect(kind).await?),
+    ) -> Result<Batch> {
+        let mut connections = Vec::new();
+        for _ in 0..CONCURRENCY {
+            // Connections that are kept alive are open before the clock starts.
+            connections.push(match mode {
+                Mode::KeepAlive => Some(self.connect(server).await?),
                 Mode::NewConnection => None,
             });
         }
+        let mut clients = JoinSet::new();
         let started = Instant::now();
-        for talk in talks {
+        for connection in connections {
             let client = self.clone();
             clients.spawn(async move {
-                match talk {
-                    Some(talk) => talk.ask_again(content, each).await,
-                    None => client.ask_anew(kind, content, each).await,
+                match connection {
+                    Some(connection) => connection.repeat(content).await,
+                    None => client.reconnect(server, content).await,
                 }
             });
         }
@@ -75,33 +77,29 @@ impl Client {
         while let Some(done) = clients.join_next().await {
             times.extend(done??);
         }
-        let seconds = started.elapsed().as_secs_f64();
-        times.sort_by(f64::total_cmp);
-        let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
-        Ok(Sample {
-            requests_per_second: times.len() as f64 / seconds,
-            p50_us: at(0.5),
-            p99_us: at(0.99),
+        Ok(Batch {
+            requests_per_second: times.len() as f64 / started.elapsed().as_secs_f64(),
+            p99_us: Sorted::new(times).quantile(0.99),
         })
     }
 
-    async fn ask_anew(&self, kind: Kind, content: Content, count: u32) -> Result<Vec<f64>, Error> {
-        let mut times = Vec::with_capacity(count as usize);
-        for _ in 0..count {
+    /// Sends each request over a new connection.
+    async fn reconnect(&self, server: usize, content: Content) -> Result<Vec<f64>> {
+        let mut times = Vec::with_capacity(CONNECTIONS / CONCURRENCY);
+        for _ in 0..CONNECTIONS / CONCURRENCY {
             let started = Instant::now();
-            let mut talk = self.connect(kind).await?;
-            talk.ask(content).await?;
-            times.push(micros(started));
+            self.connect(server).await?.request(content).await?;
+            times.push(micros(started.elapsed()));
         }
         Ok(times)
     }
 
-    async fn connect(&self, kind: Kind) -> Result<Talk, Error> {
-        let address = self.addresses[kind as usize];
+    async fn connect(&self, server: usize) -> Result<Connection> {
+        let address = self.addresses[server];
         let tcp = TcpStream::connect(address).await?;
         tcp.set_nodelay(true)?;
         let name = ServerName::from(address.ip());
-        Ok(Talk {
+        Ok(Connection {
             stream: self.tls.connect(name, tcp).await?,
             received: Vec::with_capacity(64 * 1024),
         })
@@ -109,24 +107,25 @@ impl Client {
 }
 
 /// A connection.
-struct Talk {
+struct Connection {
     stream: TlsStream<TcpStream>,
     received: Vec<u8>,
 }
 
-impl Talk {
-    async fn ask_again(mut self, content: Content, count: u32) -> Result<Vec<f64>, Error> {
-        let mut times = Vec::with_capacity(count as usize);
-        for _ in 0..count {
+impl Connection {
+    /// Sends all requests over this connection.
+    async fn repeat(mut self, content: Content) -> Result<Vec<f64>> {
+        let mut times = Vec::with_capacity(REQUESTS / CONCURRENCY);
+        for _ in 0..REQUESTS / CONCURRENCY {
             let started = Instant::now();
-            self.ask(content).await?;
-            times.push(micros(started));
+            self.request(content).await?;
+            times.push(micros(started.elapsed()));
         }
         Ok(times)
     }
 
-    /// Sends a request and reads the whole answer.
-    async fn ask(&mut self, content: Content) -> Result<(), Error> {
+    /// Sends a request and reads the whole response.
+    async fn request(&mut self, content: Content) -> Result {
         let path = content.path();
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await?;
@@ -136,7 +135,7 @@ impl Talk {
             if self.stream.read_buf(&mut self.received).await? == 0 {
                 return Err("the server closed early".into());
             }
-            if let Some(length) = answer_length(&self.received)?
+            if let Some(length) = response_length(&self.received)?
                 && self.received.len() >= length
             {
                 return Ok(());
@@ -145,26 +144,22 @@ impl Talk {
     }
 }
 
-/// How long an answer is, when its head is there.
-fn answer_length(received: &[u8]) -> Result<Option<usize>, Error> {
+/// The length of a response, once its head is complete.
+fn response_length(received: &[u8]) -> Result<Option<usize>> {
     let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
     let head = std::str::from_utf8(&received[..end])?;
     if !head.starts_with("HTTP/1.1 200 ") {
-        return Err(format!("unexpected answer: {head}").into());
+        return Err(format!("unexpected response: {head}").into());
     }
     let length = head
         .lines()
         .filter_map(|line| line.split_once(": "))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .ok_or("an answer without a length")?
+        .ok_or("a response without a length")?
         .1;
     Ok(Some(end + 4 + length.parse::<usize>()?))
-}
-
-fn micros(started: Instant) -> f64 {
-    started.elapsed().as_secs_f64() * 1e6
 }
 
 #[cfg(test)]
@@ -172,11 +167,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_ends_where_its_length_says() {
+    fn a_response_ends_where_its_length_says() {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
-        assert_eq!(answer_length(head).expect("a head"), Some(head.len() + 5));
-        assert_eq!(answer_length(&head[..20]).expect("no head yet"), None);
-        assert!(answer_length(b"HTTP/1.1 404 x\r\nContent-Length: 5\r\n\r\n").is_err());
-        assert!(answer_length(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert_eq!(response_length(head).expect("a head"), Some(head.len() + 5));
+        assert_eq!(response_length(&head[..20]).expect("no head yet"), None);
+        assert!(response_length(b"HTTP/1.1 404 x\r\nContent-Length: 5\r\n\r\n").is_err());
+        assert!(response_length(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 }

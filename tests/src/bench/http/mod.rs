@@ -1,69 +1,30 @@
-//! What HTTP costs on this project's server: requests per second and their latency, against plain
-//! axum on tokio-rustls, in one run.
+//! The HTTP server of this project, against plain axum on tokio-rustls.
 //!
-//! Each end has a thread and a current-thread runtime of its own. The client is the same for both
-//! servers: plain TLS 1.3 and HTTP/1.1, so no connection is verified. Servers take turns in short
-//! batches; a ratio is the median of the ratios of the batches of one round.
+//! The client is the same for both servers: plain TLS 1.3 and HTTP/1.1, so no connection is
+//! verified.
 
 mod client;
-mod report;
 mod server;
 
-use std::io::{self, StdoutLock};
-use std::num::NonZeroU32;
-use std::process::ExitCode;
-
-use clap::Args;
 use mtls_certs::Pki;
-use serde::Serialize;
 
-use self::client::{Client, Sample};
-use self::report::{Report, Row};
-use self::server::Servers;
-use super::{Error, Findings};
+use self::client::Client;
+pub(super) use self::server::Servers;
+use super::figure::{Figure, Limit, Quantity, Subject};
+use super::worker::run_client;
+use super::{BenchArgs, Comparison};
+use crate::Result;
+use crate::rounds::Subjects;
 
-/// Measure requests per second and latency of mtls-server's HTTP, against plain axum
-///
-/// Use a release build: `cargo run --release -p mtls-lab -- bench http`.
-#[derive(Args, Clone, Debug)]
-pub struct HttpArgs {
-    /// Number of requests in each batch over connections that are kept alive
-    #[arg(long, default_value = "4000")]
-    pub requests: NonZeroU32,
-    /// Number of requests in each batch over a new connection each, with a full handshake
-    #[arg(long, default_value = "300")]
-    pub connections: NonZeroU32,
-    /// Number of clients at a time
-    #[arg(long, default_value = "8")]
-    pub concurrency: NonZeroU32,
-    /// Number of rounds; each measures everything on both servers
-    #[arg(long, default_value = "20")]
-    pub rounds: NonZeroU32,
-    /// Size of the served file in bytes
-    #[arg(long, default_value = "4096", value_name = "BYTES")]
-    pub file_size: NonZeroU32,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    pub json: bool,
-}
+/// Size of the served file in bytes.
+const FILE_SIZE: usize = 4096;
 
-/// Whose server it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    /// axum and hyper on tokio-rustls.
-    Plain,
-    /// `mtls_server::Server`, under the policy `prefer`.
-    Multipath,
-}
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+/// The requested resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     /// `hello`, by the same axum router at both servers.
     Small,
-    /// A file: by `ServeDir`, and by what `serve` makes of it.
+    /// A file: by `ServeDir`, and by the handler of `serve`.
     File,
 }
 
@@ -76,15 +37,14 @@ impl Content {
     }
 }
 
-/// How it is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// The use of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     KeepAlive,
+    /// A connection with a full handshake for each request.
     NewConnection,
 }
 
-/// Everything that is measured.
 const CASES: [(Content, Mode); 4] = [
     (Content::Small, Mode::KeepAlive),
     (Content::File, Mode::KeepAlive),
@@ -92,54 +52,63 @@ const CASES: [(Content, Mode); 4] = [
     (Content::File, Mode::NewConnection),
 ];
 
-/// Runs the benchmark and prints its report.
-#[must_use]
-pub(super) fn run(args: &HttpArgs) -> ExitCode {
-    super::show(args.json, measured(args))
-}
-
-impl Findings for Report {
-    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()> {
-        self.table(out, bold)
-    }
-}
-
-fn measured(args: &HttpArgs) -> Result<Report, Error> {
+pub(super) fn run(args: &BenchArgs) -> Result<Vec<Figure>> {
     let pki = Pki::new(&["localhost", "127.0.0.1"])?;
-    let servers = Servers::start(&pki, args.file_size.get() as usize)?;
-    let client = Client::new(&pki, servers.addresses())?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(measure(args, &client))
+    let servers = Servers::start(&pki, FILE_SIZE)?;
+    let requests = Requests(Client::new(&pki, servers.addresses())?);
+    let args = args.clone();
+    run_client(async move { super::compare(&requests, &args).await })
 }
 
-async fn measure(args: &HttpArgs, client: &Client) -> Result<Report, Error> {
-    let mut samples: Vec<[Vec<Sample>; 2]> = CASES.map(|_| Default::default()).into();
-    // The first round warms up.
-    for round in 0..=args.rounds.get() {
-        for (case, samples) in CASES.iter().zip(&mut samples) {
-            // Nobody is always the first.
-            let order = match round % 2 {
-                0 => [Kind::Plain, Kind::Multipath],
-                _ => [Kind::Multipath, Kind::Plain],
-            };
-            for kind in order {
-                let sample = client.batch(kind, *case, args).await?;
-                if round > 0 {
-                    samples[kind as usize].push(sample);
-                }
-            }
-        }
+struct Requests(Client);
+
+impl Comparison<8> for Requests {
+    const BENCHMARK: &'static str = "http";
+
+    const QUANTITIES: [Quantity; 8] = [
+        rate("requests for a small body, keep-alive"),
+        p99("p99 of a small body, keep-alive"),
+        rate("requests for a file, keep-alive"),
+        p99("p99 of a file, keep-alive"),
+        rate("requests for a small body, new connections"),
+        p99("p99 of a small body, new connections"),
+        rate("requests for a file, new connections"),
+        p99("p99 of a file, new connections"),
+    ];
+
+    fn subjects(&self) -> Vec<Subject<8>> {
+        let mut limits = [None; 8];
+        limits[0] = Some(Limit::RatioAtLeast(0.97));
+        vec![
+            Subject {
+                name: "axum",
+                limits: [None; 8],
+            },
+            Subject {
+                name: "mtls-server",
+                limits,
+            },
+        ]
     }
-    let rows = CASES.iter().zip(&samples);
-    Ok(Report {
-        schema: 1,
-        rounds: args.rounds.get(),
-        concurrency: args.concurrency.get(),
-        file_size: args.file_size.get(),
-        rows: rows
-            .map(|(case, samples)| Row::new(*case, samples))
-            .collect(),
-    })
+}
+
+const fn rate(name: &'static str) -> Quantity {
+    Quantity { name, unit: "1/s" }
+}
+
+const fn p99(name: &'static str) -> Quantity {
+    Quantity { name, unit: "µs" }
+}
+
+impl Subjects for Requests {
+    type Sample = [f64; 8];
+
+    async fn measure(&self, subject: usize) -> Result<[f64; 8]> {
+        let mut sample = [f64::NAN; 8];
+        for (case, pair) in CASES.into_iter().zip(sample.chunks_exact_mut(2)) {
+            let batch = self.0.batch(subject, case).await?;
+            pair.copy_from_slice(&[batch.requests_per_second, batch.p99_us]);
+        }
+        Ok(sample)
+    }
 }

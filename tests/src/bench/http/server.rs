@@ -1,8 +1,7 @@
-//! Both servers, in a thread of their own.
+//! Both servers, in one thread.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::sync::{Arc, mpsc};
 
 use axum::Router;
 use axum::routing::get;
@@ -15,83 +14,65 @@ use mtls_server::{Files, FilesOptions, HttpLimits, Identity, Server, ServerOptio
 use rustls::ServerConfig;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tower_http::services::ServeDir;
 
-use super::Error;
-use crate::tls;
+use crate::bench::worker::{Worker, bind};
+use crate::{Result, tls};
 
 /// Two servers; they end when this is dropped.
-pub(super) struct Servers {
+pub(in crate::bench) struct Servers {
     addresses: [SocketAddr; 2],
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
     _dir: TempDir,
 }
 
 impl Servers {
-    pub(super) fn start(pki: &Pki, file_size: usize) -> Result<Self, Error> {
+    pub(in crate::bench) fn start(pki: &Pki, file_size: usize) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         std::fs::write(dir.path().join("file.bin"), vec![0x5a; file_size])?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let identity = Identity::new(pki.server.chain_der(), pki.server.key_der())?;
         let mut options = ServerOptions::new(identity, Policy::Prefer);
         options.listen = vec![([127, 0, 0, 1], 0).into()];
         let small = Router::new().route("/small", get(async || "hello"));
         let files = Files::new(dir.path(), FilesOptions::default())?;
-        let router = small.clone().fallback_service(files);
-        let site = Site::new(router, &HttpLimits::default());
-        let multipath = runtime.block_on(Server::bind(options, site))?;
-        let plain = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
-        let addresses = [plain.local_addr()?, multipath.local_addr()];
+        let site = Site::new(
+            small.clone().fallback_service(files),
+            &HttpLimits::default(),
+        );
         let mut config = tls::server_config(&pki.server, tls::provider())?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let router = small.fallback_service(ServeDir::new(dir.path()));
-        let (stop, stopped) = oneshot::channel();
-        let serve = async move {
+        let plain = bind()?;
+        let plain_address = plain.local_addr()?;
+        let (bound, address) = mpsc::channel();
+        let worker = Worker::start("servers", move || async move {
+            let multipath = Server::bind(options, site).await?;
+            bound.send(multipath.local_addr())?;
             tokio::select! {
-                () = serve_plain(plain, config, router) => {}
-                _ = multipath.run(std::future::pending()) => {}
-                _ = stopped => {}
+                done = serve_plain(plain, config, router) => done,
+                _ = multipath.run(std::future::pending()) => Ok(()),
             }
-        };
-        let thread = std::thread::Builder::new()
-            .name("servers".into())
-            .spawn(move || runtime.block_on(serve))?;
+        })?;
         Ok(Self {
-            addresses,
-            stop: Some(stop),
-            thread: Some(thread),
+            addresses: [plain_address, address.recv()?],
+            _worker: worker,
             _dir: dir,
         })
     }
 
     /// The plain one first.
-    pub(super) fn addresses(&self) -> [SocketAddr; 2] {
+    pub(in crate::bench) fn addresses(&self) -> [SocketAddr; 2] {
         self.addresses
     }
 }
 
-impl Drop for Servers {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of a server has shown itself at the client.
-            let _ = thread.join();
-        }
-    }
-}
-
 /// As in axum's own example of a server on tokio-rustls.
-async fn serve_plain(listener: TcpListener, config: ServerConfig, router: Router) {
+async fn serve_plain(listener: StdTcpListener, config: ServerConfig, router: Router) -> Result {
+    let listener = TcpListener::from_std(listener)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     loop {
-        let Ok((tcp, _)) = listener.accept().await else {
-            continue;
-        };
+        let (tcp, _) = listener.accept().await?;
         let (acceptor, router) = (acceptor.clone(), router.clone());
         tokio::spawn(async move {
             tcp.set_nodelay(true)?;

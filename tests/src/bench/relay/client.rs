@@ -1,4 +1,4 @@
-//! The client's end: one for each kind.
+//! The clients: one for each kind.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::super::server::CHUNK;
+use super::Kind;
 use super::middle::Middles;
 use super::server::{DOWNLOAD, ECHO, READY};
-use super::{Error, Kind};
-use crate::tls;
+use crate::bench::connections::CHUNK;
+use crate::{Result, tls};
 
-/// The size of a question, and of its answer.
+/// The size of a message in both directions.
 const MESSAGE: usize = 1024;
 
 /// One client for each kind.
@@ -30,7 +30,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(pki: &Pki, middles: &Middles) -> Result<Self, Error> {
+    pub(super) fn new(pki: &Pki, middles: &Middles) -> Result<Self> {
         let config = Arc::new(tls::client_config(&[&pki.ca])?);
         let verified = MultipathConnector::builder(Arc::clone(&config), Policy::Require)
             .side(Path::system())
@@ -46,13 +46,13 @@ impl Clients {
         })
     }
 
-    /// Connects, and leaves TLS behind; the time that the handshake took.
-    pub(super) async fn set_up(&self, kind: Kind) -> Result<(TcpStream, Duration), Error> {
+    /// Connects, and continues without TLS. Returns the time of the handshake.
+    pub(super) async fn set_up(&self, kind: Kind) -> Result<(TcpStream, Duration)> {
         let (_, address) = self
             .addresses
             .iter()
             .find(|(is, _)| *is == kind)
-            .ok_or("a kind that is not there")?;
+            .ok_or("this kind is not available")?;
         let started = Instant::now();
         let tls = match kind {
             Kind::PassthroughVerified => {
@@ -73,8 +73,8 @@ impl Clients {
         }
     }
 
-    /// Fetches so many bytes; the time that it took.
-    pub(super) async fn download(&self, kind: Kind, bytes: u64) -> Result<Duration, Error> {
+    /// Downloads so many bytes. Returns the time.
+    pub(super) async fn download(&self, kind: Kind, bytes: u64) -> Result<Duration> {
         let (mut tcp, _) = self.set_up(kind).await?;
         let mut chunk = vec![0; CHUNK];
         let started = Instant::now();
@@ -89,8 +89,8 @@ impl Clients {
         Ok(started.elapsed())
     }
 
-    /// Asks so often, and waits for each answer; the time that it took.
-    pub(super) async fn ask(&self, kind: Kind, times: u32) -> Result<Duration, Error> {
+    /// Sends so many messages one after the other, each echoed by the server. Returns the time.
+    pub(super) async fn echo(&self, kind: Kind, times: u32) -> Result<Duration> {
         let (mut tcp, _) = self.set_up(kind).await?;
         let mut message = vec![0x5a; MESSAGE];
         tcp.write_all(&request(ECHO, MESSAGE as u64)).await?;

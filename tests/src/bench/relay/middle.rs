@@ -1,10 +1,8 @@
-//! What stands between client and server.
+//! The relays between client and server.
 
 use std::fs;
-use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,15 +12,17 @@ use mtls_core::{ListenerLimits, Policy};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::TcpListener;
 
+use super::Kind;
 use super::server::Addresses;
-use super::worker::{Worker, bind};
-use super::{Error, Kind};
-use crate::{child, tls};
+use crate::bench::note;
+use crate::bench::worker::{Worker, bind};
+use crate::meter::Meter;
+use crate::{Result, child, tls};
 
-/// How long another program may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time in which another program must listen.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Everything that can be measured on this machine; it ends when this is dropped.
+/// All relays that are available on this machine; they end when this is dropped.
 pub(super) struct Middles {
     middles: Vec<Middle>,
     _workers: Vec<Worker>,
@@ -34,20 +34,20 @@ pub(super) struct Middles {
 pub(super) struct Middle {
     pub(super) kind: Kind,
     pub(super) address: SocketAddr,
-    /// Where the kernel says what its thread has used.
-    usage: Option<PathBuf>,
+    /// Its thread, where it has only one.
+    meter: Option<Meter>,
 }
 
 /// A process of another program, and those that it forked.
 struct Program(Child);
 
 impl Middles {
-    pub(super) fn start(server: Addresses) -> Result<Self, Error> {
+    pub(super) fn start(server: Addresses) -> Result<Self> {
         let mut middles = Self {
             middles: vec![Middle {
                 kind: Kind::None,
                 address: server.plain,
-                usage: None,
+                meter: None,
             }],
             _workers: Vec::new(),
             _programs: Vec::new(),
@@ -65,7 +65,7 @@ impl Middles {
         self.middles.iter()
     }
 
-    fn haproxy(&mut self, to: SocketAddr) -> Result<(), Error> {
+    fn haproxy(&mut self, to: SocketAddr) -> Result {
         let (plain, splice) = (free_port()?, free_port()?);
         let config = format!(
             "global\n nbthread 1\n maxconn 4000\n\
@@ -83,7 +83,7 @@ impl Middles {
         started
     }
 
-    fn socat(&mut self, to: SocketAddr) -> Result<(), Error> {
+    fn socat(&mut self, to: SocketAddr) -> Result {
         let port = free_port()?;
         let mut command = child::tied("socat");
         command.args(["-b", "65536"]);
@@ -97,22 +97,22 @@ impl Middles {
         // Its children do the work, and end.
         self.middles.iter_mut().for_each(|middle| {
             if middle.kind == Kind::Socat {
-                middle.usage = None;
+                middle.meter = None;
             }
         });
         Ok(())
     }
 
-    /// Starts another program, and waits until it listens. Says so when it is not installed.
+    /// Starts another program, and waits until it listens. Prints a note when it is not installed.
     fn program(
         &mut self,
         name: &str,
         mut command: Command,
         serves: &[(Kind, SocketAddr)],
-    ) -> Result<(), Error> {
+    ) -> Result {
         for needed in [name, "setpriv"] {
             if !child::is_installed(needed) {
-                let _ = writeln!(io::stderr(), "left out: {needed} is not installed");
+                note(&format!("{name} is skipped: {needed} is not installed"));
                 return Ok(());
             }
         }
@@ -129,14 +129,14 @@ impl Middles {
             self.middles.push(Middle {
                 kind,
                 address,
-                usage: Some(format!("/proc/{id}/task/{id}/schedstat").into()),
+                meter: Meter::of_process(id),
             });
         }
         self._programs.push(program);
         Ok(())
     }
 
-    fn passthrough(&mut self, kind: Kind, to: SocketAddr) -> Result<(), Error> {
+    fn passthrough(&mut self, kind: Kind, to: SocketAddr) -> Result {
         let pipes = if kind == Kind::PassthroughCopying {
             0
         } else {
@@ -154,7 +154,7 @@ impl Middles {
         })
     }
 
-    fn proxy(&mut self, to: SocketAddr) -> Result<(), Error> {
+    fn proxy(&mut self, to: SocketAddr) -> Result {
         let relay = ClientRelay::builder(&tls::provider(), Policy::Require)
             .side(Path::system())
             .build()?;
@@ -168,19 +168,18 @@ impl Middles {
         })
     }
 
-    fn worker<F, T>(&mut self, kind: Kind, serve: F) -> Result<(), Error>
+    fn worker<F, T>(&mut self, kind: Kind, serve: F) -> Result
     where
         F: FnOnce(StdTcpListener) -> T + Send + 'static,
-        T: Future<Output = Result<(), Error>>,
+        T: Future<Output = Result>,
     {
         let listener = bind()?;
         let address = listener.local_addr()?;
         let worker = Worker::start(kind.name(), move || serve(listener))?;
-        let task = worker.id().as_raw_nonzero();
         self.middles.push(Middle {
             kind,
             address,
-            usage: Some(format!("/proc/self/task/{task}/schedstat").into()),
+            meter: Some(worker.meter()),
         });
         self._workers.push(worker);
         Ok(())
@@ -188,22 +187,20 @@ impl Middles {
 }
 
 impl Middle {
-    /// What its thread has used of a processor, where that can be told.
+    /// The CPU time of its thread, where it is known.
     pub(super) fn cpu_time(&self) -> Option<Duration> {
-        let text = fs::read_to_string(self.usage.as_ref()?).ok()?;
-        let nanos = text.split_whitespace().next()?.parse().ok()?;
-        Some(Duration::from_nanos(nanos))
+        self.meter?.read()
     }
 }
 
 impl Program {
-    fn wait_for(&mut self, name: &str, address: SocketAddr) -> Result<(), Error> {
+    fn wait_for(&mut self, name: &str, address: SocketAddr) -> Result {
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
             if let Some(status) = self.0.try_wait()? {
                 return Err(format!("{name} ended: {status}").into());
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > MAX_WAIT {
                 return Err(format!("{name} does not listen on {address}").into());
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -215,15 +212,14 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if let Some(group) = Pid::from_raw(self.0.id().cast_signed()) {
-            // Gone already is as good.
+            // It may have ended already.
             let _ = kill_process_group(group, Signal::TERM);
         }
         let _ = self.0.wait();
     }
 }
 
-/// An address for another program. Somebody else may take the port first: then that program says
-/// so.
-fn free_port() -> Result<SocketAddr, Error> {
+/// A free address for another program. If another process takes the port first, that program fails.
+fn free_port() -> Result<SocketAddr> {
     Ok(StdTcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }

@@ -1,76 +1,54 @@
-//! What a relay costs: the proxy and the passthrough against HAProxy in TCP mode, socat, and no
-//! relay at all.
+//! The relays, against HAProxy in TCP mode, socat and no relay.
 //!
-//! Client, server and each relay have a thread of their own. All set a TLS 1.3 connection up, so
-//! that there is something to verify, and then send bytes in the clear over the same connection:
-//! a relay cannot tell, and what is measured is the relay and not the ciphers of the two ends. The
-//! kinds take turns in every round, and a ratio is the median of the ratios of the rounds.
+//! Each connection starts with a TLS 1.3 handshake, so that there is one to verify, and continues
+//! with bytes in the clear. A relay cannot tell the difference, so the benchmark measures the relay
+//! and not the ciphers of the two ends.
 
 mod client;
-mod measure;
 mod middle;
-mod report;
-mod samples;
 mod server;
-mod worker;
 
-use std::io::{self, StdoutLock};
-use std::num::NonZeroU32;
-use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::Args;
 use mtls_certs::Pki;
-use serde::Serialize;
+use tokio::time::sleep;
 
 use self::client::Clients;
-use self::measure::Plan;
-use self::middle::Middles;
-use self::report::Report;
+use self::middle::{Middle, Middles};
 use self::server::Server;
-use super::{Error, Findings};
+use super::figure::{Figure, Limit, Quantity, Subject};
+use super::worker::{micros, run_client};
+use super::{BenchArgs, Comparison};
+use crate::Result;
+use crate::rounds::Subjects;
+use crate::stats::Sorted;
 
-/// Measure the relays on loopback, against HAProxy in TCP mode, socat and no relay.
-///
-/// Use a release build: `cargo run --release -p mtls-lab -- bench relay`. Programs that are not
-/// installed are skipped.
-#[derive(Args, Clone, Debug)]
-pub struct RelayArgs {
-    /// Number of rounds; each measures every kind
-    #[arg(long, default_value = "20")]
-    pub rounds: NonZeroU32,
-    /// Number of connections that are set up one at a time in each round, for the latency
-    #[arg(long, default_value = "40")]
-    pub connections: NonZeroU32,
-    /// MiB to send from the server to the client in each round
-    #[arg(long, default_value = "256")]
-    pub megabytes: NonZeroU32,
-    /// Number of request-response pairs of 1 KiB in each round, one at a time
-    #[arg(long, default_value = "1000")]
-    pub messages: NonZeroU32,
-    /// Print one JSON object instead of the table
-    #[arg(long)]
-    pub json: bool,
-}
+/// Connections in each round, one at a time.
+const CONNECTIONS: usize = 40;
+/// Sent from the server to the client in each round.
+const MEGABYTES: u32 = 256;
+/// Messages of 1 KiB in each round, one at a time.
+const MESSAGES: u32 = 1_000;
+/// Time for the last closes of a measurement.
+const CLOSING: Duration = Duration::from_millis(10);
 
-/// What stands between client and server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// The relay between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Nothing.
     None,
-    /// HAProxy with `mode tcp`, as it comes.
+    /// With `mode tcp`.
     Haproxy,
     /// The same with `option splice-auto`.
     HaproxySplice,
-    /// socat with a buffer of 64 KiB; it forks for each connection.
+    /// With a buffer of 64 KiB; it forks for each connection.
     Socat,
-    /// The passthrough for a client that knows nothing of it, without pipes.
+    /// The passthrough for a client without multipath support, without pipes.
     PassthroughCopying,
-    /// The passthrough for a client that knows nothing of it.
+    /// The passthrough for a client without multipath support.
     Passthrough,
-    /// The passthrough for a client of the library that insists, side connection kept.
+    /// The passthrough for a client of the library that requires verification; pooled.
     PassthroughVerified,
-    /// The relay of `mtls-client proxy`, which insists, side connection kept.
+    /// The relay of `mtls-client proxy`, which requires verification; pooled.
     ProxyVerified,
 }
 
@@ -89,26 +67,85 @@ impl Kind {
     }
 }
 
-/// Runs the benchmark and prints its report.
-#[must_use]
-pub(super) fn run(args: &RelayArgs) -> ExitCode {
-    super::show(args.json, measured(args))
-}
-
-impl Findings for Report {
-    fn tell(&self, out: &mut StdoutLock<'_>, bold: bool) -> io::Result<()> {
-        self.table(out, bold)
-    }
-}
-
-fn measured(args: &RelayArgs) -> Result<Report, Error> {
+pub(super) fn run(args: &BenchArgs) -> Result<Vec<Figure>> {
     let pki = Pki::new(&["localhost", "127.0.0.1"])?;
     let server = Server::start(&pki)?;
     let middles = Middles::start(server.addresses())?;
     let clients = Clients::new(&pki, &middles)?;
-    let plan = Plan::new(args, &middles);
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(plan.run(&clients))
+    let mut relays: Vec<Middle> = middles.all().cloned().collect();
+    // HAProxy is the peer of the others, where it is installed.
+    relays.sort_by_key(|relay| relay.kind != Kind::Haproxy);
+    let relays = Relays { clients, relays };
+    let args = args.clone();
+    run_client(async move { super::compare(&relays, &args).await })
+}
+
+struct Relays {
+    clients: Clients,
+    relays: Vec<Middle>,
+}
+
+impl Comparison<4> for Relays {
+    const BENCHMARK: &'static str = "relay";
+
+    const QUANTITIES: [Quantity; 4] = [
+        Quantity {
+            name: "setup through a relay",
+            unit: "µs",
+        },
+        Quantity {
+            name: "throughput of a relay",
+            unit: "MiB/s",
+        },
+        Quantity {
+            name: "1 KiB round trips through a relay",
+            unit: "1/s",
+        },
+        Quantity {
+            name: "CPU of a relay",
+            unit: "ms/GiB",
+        },
+    ];
+
+    fn subjects(&self) -> Vec<Subject<4>> {
+        let limits = |kind| match kind {
+            Kind::Passthrough | Kind::PassthroughVerified | Kind::ProxyVerified => {
+                [None, Some(Limit::RatioAtLeast(1.0)), None, None]
+            }
+            _ => [None; 4],
+        };
+        let subject = |relay: &Middle| Subject {
+            name: relay.kind.name(),
+            limits: limits(relay.kind),
+        };
+        self.relays.iter().map(subject).collect()
+    }
+}
+
+impl Subjects for Relays {
+    type Sample = [f64; 4];
+
+    async fn measure(&self, subject: usize) -> Result<[f64; 4]> {
+        let (relay, clients) = (&self.relays[subject], &self.clients);
+        let mut times = Vec::with_capacity(CONNECTIONS);
+        for _ in 0..CONNECTIONS {
+            let (_, time) = clients.set_up(relay.kind).await?;
+            times.push(micros(time));
+        }
+        sleep(CLOSING).await;
+
+        let before = relay.cpu_time();
+        let time = clients.download(relay.kind, u64::from(MEGABYTES) << 20);
+        let throughput = f64::from(MEGABYTES) / time.await?.as_secs_f64();
+        let used = relay.cpu_time().zip(before);
+        let cpu = used.map_or(f64::NAN, |(after, before)| {
+            micros(after.saturating_sub(before)) / 1e3 * 1024.0 / f64::from(MEGABYTES)
+        });
+        sleep(CLOSING).await;
+
+        let time = clients.echo(relay.kind, MESSAGES).await?;
+        sleep(CLOSING).await;
+        let messages = f64::from(MESSAGES) / time.as_secs_f64();
+        Ok([Sorted::new(times).median(), throughput, messages, cpu])
+    }
 }

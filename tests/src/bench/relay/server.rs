@@ -1,4 +1,4 @@
-//! The server's end: TLS handshakes, and then bytes in the clear.
+//! The server: TLS handshakes, and then bytes in the clear.
 
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;
@@ -10,15 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::super::server::CHUNK;
-use super::Error;
-use super::worker::{Worker, bind};
-use crate::tls;
+use crate::bench::connections::CHUNK;
+use crate::bench::worker::{Worker, bind};
+use crate::{Result, tls};
 
-/// What the server says when it has left TLS behind.
+/// The server's first byte after TLS.
 pub(super) const READY: u8 = b'R';
 
-/// What a client asks for: one byte, and a number of bytes.
+/// A request: one of these bytes, and a number of bytes.
 pub(super) const DOWNLOAD: u8 = b'D';
 pub(super) const ECHO: u8 = b'E';
 
@@ -28,7 +27,7 @@ pub(super) struct Server {
     _worker: Worker,
 }
 
-/// Where the listeners are.
+/// The addresses of the listeners.
 #[derive(Clone, Copy)]
 pub(super) struct Addresses {
     /// tokio-rustls.
@@ -38,7 +37,7 @@ pub(super) struct Addresses {
 }
 
 impl Server {
-    pub(super) fn start(pki: &Pki) -> Result<Self, Error> {
+    pub(super) fn start(pki: &Pki) -> Result<Self> {
         let config = Arc::new(tls::server_config(&pki.server, tls::provider())?);
         let acceptor = MultipathAcceptor::builder(Arc::clone(&config), Policy::Require).build()?;
         let (plain, multipath) = (bind()?, bind()?);
@@ -63,7 +62,7 @@ impl Server {
     }
 }
 
-async fn serve_plain(listener: StdTcpListener, config: Arc<ServerConfig>) -> Result<(), Error> {
+async fn serve_plain(listener: StdTcpListener, config: Arc<ServerConfig>) -> Result {
     let listener = TcpListener::from_std(listener)?;
     let acceptor = TlsAcceptor::from(config);
     loop {
@@ -71,24 +70,21 @@ async fn serve_plain(listener: StdTcpListener, config: Arc<ServerConfig>) -> Res
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             tcp.set_nodelay(true)?;
-            answer(acceptor.accept(tcp).await?.into_inner().0).await
+            respond(acceptor.accept(tcp).await?.into_inner().0).await
         });
     }
 }
 
-async fn serve_multipath(
-    listener: StdTcpListener,
-    acceptor: MultipathAcceptor,
-) -> Result<(), Error> {
+async fn serve_multipath(listener: StdTcpListener, acceptor: MultipathAcceptor) -> Result {
     let listener = TcpListener::from_std(listener)?;
     let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
     loop {
         let (stream, _) = listener.accept().await;
-        tokio::spawn(answer(stream.into_inner().into_inner().0));
+        tokio::spawn(respond(stream.into_inner().into_inner().0));
     }
 }
 
-async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
+async fn respond(mut tcp: TcpStream) -> std::io::Result<()> {
     tcp.write_u8(READY).await?;
     while let Ok(wanted) = tcp.read_u8().await {
         let size = tcp.read_u64().await?;
@@ -111,7 +107,7 @@ async fn send(tcp: &mut TcpStream, bytes: u64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Answers messages of this size with themselves until the client closes.
+/// Echoes messages of this size until the client closes.
 async fn echo(tcp: &mut TcpStream, size: u64) -> std::io::Result<()> {
     let mut message = vec![0; size.min(CHUNK as u64) as usize];
     while tcp.read_exact(&mut message).await.is_ok() {

@@ -1,16 +1,18 @@
-//! Quantiles, and how sure a ratio of medians is.
+//! Quantiles, and confidence intervals of ratios of medians.
+
+use serde::Serialize;
 
 use crate::prng::Prng;
 
-/// How often samples are drawn anew to see how far a ratio moves.
+/// Number of resamplings for the interval of a ratio.
 const RESAMPLES: usize = 400;
 
-/// Samples in their order, none of them NaN.
+/// Sorted samples, none of them NaN.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sorted(Vec<f64>);
 
 impl Sorted {
-    /// Sorts; what is no number is left out.
+    /// Sorts the samples and drops those that are no number.
     #[must_use]
     pub fn new(samples: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = samples.into_iter().filter(|s| !s.is_nan()).collect();
@@ -18,7 +20,7 @@ impl Sorted {
         Self(sorted)
     }
 
-    /// How many there are.
+    /// Number of samples.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -61,9 +63,9 @@ impl Sorted {
     }
 }
 
-/// A ratio of two medians, and the middle 95 % of what it is when the samples are drawn anew
+/// A ratio of two medians, and its 95 % confidence interval
 /// (percentile bootstrap).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
     /// The ratio.
     pub value: f64,

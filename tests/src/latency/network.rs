@@ -1,4 +1,4 @@
-//! Where it is measured: over two emulated links between namespaces, or on the loopback.
+//! The network of a measurement: two emulated links between namespaces, or loopback.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,51 +8,51 @@ use std::time::Duration;
 use mtls_core::path::Path;
 use tokio::time::sleep;
 
-use super::stats::Sorted;
 use crate::Result;
 use crate::link::{Carried, Link, TwoLinks};
 use crate::netns::{INTERFACES, Inside, SERVER, spawn_here};
+use crate::stats::Sorted;
 
-/// How long nothing may have moved for everybody to be done.
-const CALM: Duration = Duration::from_millis(1);
-/// How often in a row.
-const CALM_TIMES: u32 = 2;
-/// After so many looks it is calm enough.
+/// Interval between two looks at the links.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// Number of looks in a row without traffic after which the network is idle.
+const IDLE_LOOKS: u32 = 2;
+/// Upper limit of the number of looks.
 const MAX_LOOKS: u32 = 5_000;
 /// Round trips that one measurement of a link takes.
 const PROBES: usize = 200;
 /// Fewer where they take long.
 const PROBE_TIME: Duration = Duration::from_secs(2);
 
-/// The two ends, and what is between them.
+/// The network between the two ends.
 #[derive(Clone)]
-pub(super) enum Place {
+pub(super) enum Network {
     /// Namespaces and emulated links.
     Links(Arc<TwoLinks>),
     /// This host's own loopback.
     Loopback,
 }
 
-/// Where a thread runs.
+/// The end that a thread belongs to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
     Client,
     Server,
 }
 
-/// What was carried, in IP packets and bytes: on the primary link and on the side link.
+/// Traffic in IP packets and bytes: on the primary link and on the side link.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Wire {
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
 }
 
-impl Place {
+impl Network {
     /// Two links whose delays are set later.
     pub(super) async fn emulated(seed: u64) -> Result<Self> {
         let links = TwoLinks::new([Link::default(); 2], seed).await?;
         for namespace in [&links.client, &links.server] {
-            // What one connection has learnt of a link is no help to the next one.
+            // A connection must not use metrics that an earlier one has stored.
             namespace.sysctl("net.ipv4.tcp_no_metrics_save=1")?;
             namespace.sysctl("net.ipv4.tcp_tw_reuse=1")?;
         }
@@ -95,7 +95,7 @@ impl Place {
         }
     }
 
-    /// Gives the links these round trips; what they measure then, in milliseconds.
+    /// Sets the round-trip times of the links. Returns the measured times in milliseconds.
     pub(super) async fn set(&self, round_trips: [Duration; 2]) -> Result<[Sorted; 2]> {
         let mut measured = [Sorted::default(), Sorted::default()];
         let Self::Links(links) = self else {
@@ -111,7 +111,7 @@ impl Place {
         Ok(measured)
     }
 
-    /// What has been carried so far; nothing is known of the loopback.
+    /// The traffic so far; zero on loopback.
     pub(super) fn wire(&self) -> Wire {
         let mut wire = Wire::default();
         if let Self::Links(links) = self {
@@ -125,21 +125,21 @@ impl Place {
         wire
     }
 
-    /// Until nothing is on its way any more and nobody sends anything.
-    pub(super) async fn calm(&self) {
+    /// Waits until no packet is in flight and no end sends any more.
+    pub(super) async fn wait_until_idle(&self) {
         let Self::Links(links) = self else {
-            return sleep(CALM * CALM_TIMES).await;
+            return sleep(LOOK_INTERVAL * IDLE_LOOKS).await;
         };
-        let (mut calm, mut last) = (0, self.wire());
+        let (mut idle, mut last) = (0, self.wire());
         for _ in 0..MAX_LOOKS {
-            sleep(CALM).await;
+            sleep(LOOK_INTERVAL).await;
             let now = self.wire();
-            calm = if links.travelling() == 0 && now == last {
-                calm + 1
+            idle = if links.travelling() == 0 && now == last {
+                idle + 1
             } else {
                 0
             };
-            if calm >= CALM_TIMES {
+            if idle >= IDLE_LOOKS {
                 return;
             }
             last = now;

@@ -1,4 +1,4 @@
-//! The client's end: one of each kind.
+//! The clients: one of each kind.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,12 +11,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::Kind;
 use super::server::{Addresses, CHUNK, HEAD};
-use super::{Error, Kind};
-use crate::tls;
+use crate::{Result, tls};
 
-/// One client of each kind; a clone is the same clients.
-#[derive(Clone)]
+/// One client of each kind.
 pub(super) struct Clients {
     addresses: Addresses,
     plain: TlsConnector,
@@ -26,11 +25,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(pki: &Pki, addresses: Addresses, side: &Path) -> Result<Self, Error> {
+    pub(super) fn new(pki: &Pki, addresses: Addresses) -> Result<Self> {
         let config = Arc::new(tls::client_config(&[&pki.ca])?);
         let multipath = || {
             MultipathConnector::builder(Arc::clone(&config), Policy::Require)
-                .side(side.clone())
+                .side(Path::system())
                 .tickets(0)
         };
         Ok(Self {
@@ -42,8 +41,8 @@ impl Clients {
         })
     }
 
-    /// Connects, asks once and closes; the time that the connect took.
-    pub(super) async fn set_up(&self, kind: Kind) -> Result<Duration, Error> {
+    /// Connects, sends a request and closes. Returns the time of the connect.
+    pub(super) async fn set_up(&self, kind: Kind) -> Result<Duration> {
         let started = Instant::now();
         match kind {
             Kind::Plain => {
@@ -61,8 +60,8 @@ impl Clients {
         }
     }
 
-    /// Sends so many bytes over one connection; the time that it took, the answer included.
-    pub(super) async fn send(&self, kind: Kind, bytes: u64) -> Result<Duration, Error> {
+    /// Sends so many bytes over one connection. Returns the time until the response.
+    pub(super) async fn send(&self, kind: Kind, bytes: u64) -> Result<Duration> {
         match kind {
             Kind::Plain => send(self.plain().await?, bytes).await,
             Kind::Fresh => send(self.fresh.connect(&self.target()).await?, bytes).await,
@@ -70,7 +69,7 @@ impl Clients {
         }
     }
 
-    async fn plain(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+    async fn plain(&self) -> Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let tcp = TcpStream::connect(self.addresses.plain).await?;
         tcp.set_nodelay(true)?;
         Ok(self.plain.connect(self.name.clone(), tcp).await?)
@@ -81,25 +80,22 @@ impl Clients {
     }
 }
 
-async fn finish<S>(started: Instant, mut stream: S) -> Result<Duration, Error>
+async fn finish<S>(started: Instant, mut stream: S) -> Result<Duration>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let time = started.elapsed();
-    ask(&mut stream, 0).await?;
+    request(&mut stream, 0).await?;
     Ok(time)
 }
 
-async fn send<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
-    bytes: u64,
-) -> Result<Duration, Error> {
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: u64) -> Result<Duration> {
     let started = Instant::now();
-    ask(&mut stream, bytes).await?;
+    request(&mut stream, bytes).await?;
     Ok(started.elapsed())
 }
 
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: u64) -> Result<(), Error> {
+async fn request<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: u64) -> Result {
     let head = bytes.to_be_bytes();
     stream.write_all(&head).await?;
     let chunk = vec![0x5a; if bytes == 0 { 0 } else { CHUNK }];
@@ -110,10 +106,10 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: u64) -> R
         left -= now;
     }
     stream.flush().await?;
-    let mut answer = [0; HEAD];
-    stream.read_exact(&mut answer).await?;
-    match answer == head {
+    let mut response = [0; HEAD];
+    stream.read_exact(&mut response).await?;
+    match response == head {
         true => Ok(()),
-        false => Err("the server gave another answer than was asked for".into()),
+        false => Err("the server sent another response than expected".into()),
     }
 }

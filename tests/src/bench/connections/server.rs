@@ -1,33 +1,30 @@
-//! The server's end, in a thread of its own.
+//! The server, with a listener for plain and one for multipath TLS.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use mtls_certs::Pki;
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-use super::Error;
-use crate::tls;
+use crate::bench::worker::{Worker, bind};
+use crate::{Result, tls};
 
-/// The size of a request's head and of an answer, in bytes.
+/// The size of a request's head and of a response, in bytes.
 pub(super) const HEAD: usize = 8;
 /// The size of the buffers for bulk data, in bytes.
-pub(super) const CHUNK: usize = 64 * 1024;
+pub(in crate::bench) const CHUNK: usize = 64 * 1024;
 
 /// Two listeners; they end when this is dropped.
 pub(super) struct Server {
     addresses: Addresses,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _worker: Worker,
 }
 
-/// Where the listeners are.
+/// The addresses of the listeners.
 #[derive(Clone, Copy)]
 pub(super) struct Addresses {
     pub(super) plain: SocketAddr,
@@ -35,31 +32,23 @@ pub(super) struct Addresses {
 }
 
 impl Server {
-    pub(super) fn start(pki: &Pki) -> Result<Self, Error> {
+    pub(super) fn start(pki: &Pki) -> Result<Self> {
         let config = Arc::new(tls::server_config(&pki.server, tls::provider())?);
         let acceptor = MultipathAcceptor::builder(Arc::clone(&config), Policy::Require).build()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let bind = || runtime.block_on(TcpListener::bind(("127.0.0.1", 0)));
         let (plain, multipath) = (bind()?, bind()?);
         let addresses = Addresses {
             plain: plain.local_addr()?,
             multipath: multipath.local_addr()?,
         };
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("server".into())
-            .spawn(move || {
-                runtime.spawn(serve_plain(plain, config));
-                runtime.spawn(serve_multipath(multipath, acceptor));
-                // The sender is dropped.
-                let _ = runtime.block_on(stopped);
-            })?;
+        let worker = Worker::start("server", move || async move {
+            tokio::select! {
+                done = serve_plain(plain, config) => done,
+                done = serve_multipath(multipath, acceptor) => done,
+            }
+        })?;
         Ok(Self {
             addresses,
-            stop: Some(stop),
-            thread: Some(thread),
+            _worker: worker,
         })
     }
 
@@ -68,44 +57,34 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the server has shown itself at the clients.
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn serve_plain(listener: TcpListener, config: Arc<ServerConfig>) {
+async fn serve_plain(listener: StdTcpListener, config: Arc<ServerConfig>) -> Result {
+    let listener = TcpListener::from_std(listener)?;
     let acceptor = TlsAcceptor::from(config);
     loop {
-        let Ok((tcp, _)) = listener.accept().await else {
-            continue;
-        };
+        let (tcp, _) = listener.accept().await?;
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             tcp.set_nodelay(true)?;
-            answer(acceptor.accept(tcp).await?).await
+            respond(acceptor.accept(tcp).await?).await
         });
     }
 }
 
-async fn serve_multipath(listener: TcpListener, acceptor: MultipathAcceptor) {
+async fn serve_multipath(listener: StdTcpListener, acceptor: MultipathAcceptor) -> Result {
+    let listener = TcpListener::from_std(listener)?;
     let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
     loop {
         let (stream, _) = listener.accept().await;
-        tokio::spawn(answer(stream));
+        tokio::spawn(respond(stream));
     }
 }
 
-/// A request is a number of bytes, and these bytes; the answer is the number.
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> std::io::Result<()> {
+/// A request is a number of bytes, and these bytes; the response is the number.
+async fn respond<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> std::io::Result<()> {
     let mut head = [0; HEAD];
     loop {
         if stream.read_exact(&mut head).await.is_err() {
-            // The client is done.
+            // The client has closed.
             return Ok(());
         }
         let mut left = u64::from_be_bytes(head);
