@@ -1,5 +1,7 @@
 //! Plain HTTP through the proxy: long heads, and responses before the end of an upload.
 
+use std::net::SocketAddr;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -62,21 +64,41 @@ async fn heads_of_plain_http_are_bounded_in_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_before_the_end_of_the_upload_reaches_the_client() {
-    if !has("curl") {
-        return;
-    }
     let mut lab = Lab::new();
     let site = lab
         .listen(|mut stream| async move {
-            read_head(&mut stream).await;
-            let response = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nbig\n";
-            let _ = stream.write_all(response).await;
-            // As RFC 9112, section 9.6, wants it.
+            reject(&mut stream).await;
+            // Closes as RFC 9112, section 9.6, recommends.
             let _ = stream.shutdown().await;
             let mut discarded = vec![0; 1 << 16];
             while let Ok(1..) = stream.read(&mut discarded).await {}
         })
         .await;
+    assert_rejected(&lab, site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_reaches_the_client_although_the_target_resets_the_connection_after_it() {
+    let mut lab = Lab::new();
+    // A socket that closes with unread data resets the connection.
+    let site = lab
+        .listen(|mut stream| async move { reject(&mut stream).await })
+        .await;
+    assert_rejected(&lab, site).await;
+}
+
+/// Responds before the end of the upload.
+async fn reject(stream: &mut TcpStream) {
+    read_head(stream).await;
+    let response = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nbig\n";
+    let _ = stream.write_all(response).await;
+}
+
+/// Uploads a large file through the proxy to a site that rejects it.
+async fn assert_rejected(lab: &Lab, site: SocketAddr) {
+    if !has("curl") {
+        return;
+    }
     let proxy = Running::with(&[]).await;
     let (file, url) = (lab.path("large"), format!("http://{site}/up"));
     let large = std::fs::File::create(&file).expect("a file");

@@ -57,6 +57,8 @@ enum FlowState {
     /// The sender has closed: so must we, after the last byte.
     Closing,
     Closed,
+    /// The receiver has broken its connection.
+    Refused,
 }
 
 impl Flow {
@@ -135,8 +137,29 @@ impl Flow {
         Poll::Ready(flushed.map_err(|_| Broken::Receiver))
     }
 
-    /// Moves what can be moved. Ready when the sender has closed and the receiver knows.
+    /// Moves what can be moved. Ready when the sender has closed and the receiver knows, and when
+    /// either end has broken its connection; a receiver that has stays so.
     pub(in crate::relay) fn poll<A, B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut A,
+        to: &mut B,
+        counter: &AtomicU64,
+        pipes: &Pipes,
+    ) -> Poll<Result<(), Broken>>
+    where
+        A: AsyncRead + Unpin + 'static,
+        B: AsyncWrite + Unpin + 'static,
+    {
+        let moved = self.poll_moving(cx, from, to, counter, pipes);
+        if let Poll::Ready(Err(Broken::Receiver)) = moved {
+            self.state = FlowState::Refused;
+            self.buffered = Buffered::Empty;
+        }
+        moved
+    }
+
+    fn poll_moving<A, B>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut A,
@@ -162,6 +185,9 @@ impl Flow {
                     self.state = FlowState::Closed;
                 }
                 (Buffered::Empty, FlowState::Closed) => return Poll::Ready(Ok(())),
+                (Buffered::Empty, FlowState::Refused) => {
+                    return Poll::Ready(Err(Broken::Receiver));
+                }
             }
         }
         cx.waker().wake_by_ref();

@@ -138,14 +138,16 @@ impl Pump {
         } = context;
         let to_server = &mut self.to_server;
         let to_server = to_server.poll(cx, client, server, &counters.to_server, pipes);
-        if let Poll::Ready(Err(broken)) = to_server {
-            return Poll::Ready(broken.end(Role::Client));
-        }
         let to_client = &mut self.to_client;
         let to_client = to_client.poll(cx, server, client, &counters.to_client, pipes);
         match (to_server, to_client) {
-            (_, Poll::Ready(Err(broken))) => Poll::Ready(broken.end(Role::Server)),
-            (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(PumpEnd::Closed),
+            (Poll::Ready(Err(Broken::Sender)), _) => Poll::Ready(Broken::Sender.end(Role::Client)),
+            (_, Poll::Ready(Err(Broken::Sender))) => Poll::Ready(Broken::Sender.end(Role::Server)),
+            // An end that accepts no more data may have sent some before, such as a response to a
+            // request that it has not read to the end (RFC 9112, section 9.6): this comes first.
+            (Poll::Ready(Err(broken)), Poll::Ready(_)) => Poll::Ready(broken.end(Role::Client)),
+            (Poll::Ready(_), Poll::Ready(Err(broken))) => Poll::Ready(broken.end(Role::Server)),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(PumpEnd::Closed),
             _ => Poll::Pending,
         }
     }

@@ -311,6 +311,33 @@ async fn receivers_that_never_read_hold_the_pipes_and_others_still_pass() {
 }
 
 #[tokio::test]
+async fn data_that_an_end_sends_before_its_reset_is_delivered_although_it_accepts_none() {
+    for unread in [1, 1 << 20] {
+        let (mut client, mut client_end) = duplex(1 << 20);
+        let (mut server_end, mut server) = tcp_pair().await;
+        client.write_all(&vec![7; unread]).await.expect("a pipe");
+        let response = b"HTTP/1.1 413 Content Too Large\r\n\r\n";
+        server.write_all(response).await.expect("a connection");
+        abort(&server);
+        drop(server);
+        let counters = Counters::default();
+        let pipes = Pipes::new(8);
+        let context = PumpContext {
+            counters: &counters,
+            pipes: &pipes,
+            idle: HOUR,
+        };
+        let pump = Pump::new(Vec::new(), Vec::new());
+        let end = pump.run(&mut client_end, &mut server_end, context).await;
+        assert_eq!(end, PumpEnd::Broken { by: Role::Server });
+        drop(client_end);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).await.expect("a pipe");
+        assert_eq!(received, response, "{unread}");
+    }
+}
+
+#[tokio::test]
 async fn reset_by_either_end_resets_the_other() {
     for (limit, by) in [
         (0, Role::Client),
