@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy};
+use mtls_core::{
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener,
+    Policy,
+};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,9 +38,8 @@ async fn main() -> Result<(), Error> {
     let served = tokio::spawn(greet(listener));
 
     let client = client_config(&pki, roots)?;
-    let connector = MultipathConnector::builder(Arc::new(client), Policy::Require)
-        .side(Path::source("127.0.0.2".parse()?)?)
-        .build()?;
+    let settings = ClientSettings::new(Policy::Require).side(Path::source("127.0.0.2".parse()?)?);
+    let connector = MultipathConnector::builder(Arc::new(client), settings).build()?;
     let mut stream = connector.connect(&to).await?;
     let mut greeting = String::new();
     stream.read_to_string(&mut greeting).await?;

@@ -16,7 +16,9 @@ use mtls_core::axum::MultipathConnectInfo;
 use mtls_core::hyper_client::MultipathHttpsConnector;
 use mtls_core::path::Path;
 use mtls_core::tower::RequireVerified;
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
+use mtls_core::{
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream,
+};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -108,8 +110,9 @@ async fn main() -> Result<(), Error> {
         .with_no_client_auth();
     let https = MultipathHttpsConnector::builder()
         .with_tls_config(client)
-        .with_policy(Policy::Require)
-        .side(Path::source("127.0.0.2".parse()?)?)
+        .with_settings(
+            ClientSettings::new(Policy::Require).side(Path::source("127.0.0.2".parse()?)?),
+        )
         .https_only()
         .enable_http2()
         .build()?;

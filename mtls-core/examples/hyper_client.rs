@@ -13,10 +13,10 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use mtls_core::Policy;
 use mtls_core::VerdictHandle;
 use mtls_core::hyper_client::MultipathHttpsConnector;
 use mtls_core::path::Path;
+use mtls_core::{ClientSettings, Policy};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -39,8 +39,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `Path::interface("wwan0")?` or `Path::socks5(proxy)`.
     let https = MultipathHttpsConnector::builder()
         .with_tls_config(config)
-        .with_policy(Policy::Require)
-        .side(Path::source("127.0.0.2".parse()?)?)
+        .with_settings(
+            ClientSettings::new(Policy::Require).side(Path::source("127.0.0.2".parse()?)?),
+        )
         .https_only()
         .enable_all_versions()
         .build()?;

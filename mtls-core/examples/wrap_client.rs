@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{MultipathConnector, Policy};
+use mtls_core::{ClientSettings, MultipathConnector, Policy};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -37,9 +37,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     //
     // Both loopback addresses are on one interface, so this shows the steps and not two paths: on
     // a machine with two, say `Path::interface("wwan0")?` or `Path::socks5(proxy)`.
-    let connector = MultipathConnector::builder(Arc::new(config), Policy::Require)
-        .side(Path::source("127.0.0.2".parse()?)?)
-        .build()?;
+    let settings = ClientSettings::new(Policy::Require).side(Path::source("127.0.0.2".parse()?)?);
+    let connector = MultipathConnector::builder(Arc::new(config), settings).build()?;
     let mut stream = connector.connect(&to).await?;
 
     let verdict = stream.verdict();

@@ -13,6 +13,7 @@ use crate::proto::error::FrameError;
 use crate::registry::RegisterError;
 use crate::tls_message::tls_error_message;
 use crate::verdict::evidence::Evidence;
+use crate::verdict::policy::Policy;
 use crate::verdict::resumption::ResumptionFailure;
 use crate::verdict::{Reason, Verdict};
 
@@ -83,7 +84,9 @@ pub enum ApiMisuse {
     NoBinding,
     /// A TLS configuration with application protocols, where the builder sets them.
     AlpnAlreadySet,
-    /// Session tickets, where there is no resumption.
+    /// A policy other than [`Policy::Require`] with [`smkex`](crate::smkex).
+    SmkexPolicy(Policy),
+    /// Session tickets with [`smkex`](crate::smkex), which resumes no sessions.
     SmkexTickets,
     /// A method other than the side protocol, where there is no resumption.
     SmkexMethod,
@@ -224,6 +227,11 @@ impl fmt::Display for ApiMisuse {
             Self::AlpnAlreadySet => f.write_str(
                 "the TLS configuration names application protocols (ALPN): leave them to \
                  `enable_http1` and `enable_http2`",
+            ),
+            Self::SmkexPolicy(policy) => write!(
+                f,
+                "SMKEX allows no policy `{policy}`: only the verification authenticates the server; \
+                 set `require`"
             ),
             Self::SmkexTickets => {
                 f.write_str("SMKEX resumes no sessions: leave `tickets` away, or give it 0")

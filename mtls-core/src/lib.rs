@@ -17,7 +17,8 @@
 //! use mtls_core::path::{Endpoint, Path};
 //! use mtls_core::proto::binding::Binding;
 //! use mtls_core::{
-//!     ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy,
+//!     ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener,
+//!     Policy,
 //! };
 //! use rustls::{ClientConfig, RootCertStore, ServerConfig};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -53,10 +54,10 @@
 //! });
 //!
 //! // A client with two paths: as the system routes, and from another address of this host.
-//! let connector = MultipathConnector::builder(Arc::new(client_config), Policy::Require)
+//! let settings = ClientSettings::new(Policy::Require)
 //!     .primary(Path::system())
-//!     .side(Path::source("127.0.0.2".parse()?)?)
-//!     .build()?;
+//!     .side(Path::source("127.0.0.2".parse()?)?);
+//! let connector = MultipathConnector::builder(Arc::new(client_config), settings).build()?;
 //! let mut stream = connector.connect(&Endpoint::from(address)).await?;
 //!
 //! let verdict = stream.verdict();
@@ -191,7 +192,11 @@ pub use connector::{ConnectorBuilder, MultipathConnector};
 #[cfg(feature = "tokio")]
 pub use error::{ApiMisuse, Error, InvalidMessage, NotSmkex, TimedOut, Unverified};
 #[cfg(feature = "tokio")]
+pub use side::client::settings::ClientSettings;
+#[cfg(feature = "tokio")]
 pub use side::server::connection::SideConnection;
+#[cfg(feature = "tokio")]
+pub use side::server::settings::SideServiceSettings;
 #[cfg(feature = "tokio")]
 pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
 #[cfg(feature = "tokio")]

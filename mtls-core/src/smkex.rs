@@ -38,7 +38,7 @@
 //!
 //! use mtls_core::path::{Endpoint, Path};
 //! use mtls_core::smkex::{SmkexClient, SmkexServer};
-//! use mtls_core::{ListenerLimits, MultipathListener};
+//! use mtls_core::{ClientSettings, ListenerLimits, MultipathListener, Policy};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //! use tokio::net::TcpListener;
 //!
@@ -47,7 +47,7 @@
 //! let tcp = TcpListener::bind("127.0.0.1:0").await?;
 //! let address = tcp.local_addr()?;
 //! let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-//! let acceptor = SmkexServer::new(Arc::clone(&provider)).acceptor()?.build()?;
+//! let acceptor = SmkexServer::new(Arc::clone(&provider)).acceptor(Policy::Require)?.build()?;
 //! let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
 //! let server = tokio::spawn(async move {
 //!     let (mut stream, _peer) = listener.accept().await;
@@ -55,10 +55,8 @@
 //!     stream.shutdown().await
 //! });
 //!
-//! let connector = SmkexClient::new(provider)
-//!     .connector()?
-//!     .side(Path::source("127.0.0.2".parse()?)?)
-//!     .build()?;
+//! let settings = ClientSettings::new(Policy::Require).side(Path::source("127.0.0.2".parse()?)?);
+//! let connector = SmkexClient::new(provider).connector(settings)?.build()?;
 //! let mut stream = connector.connect(&Endpoint::from(address)).await?;
 //! assert_eq!(stream.verdict().outcome.as_str(), "verified");
 //! let mut greeting = String::new();
@@ -69,14 +67,17 @@
 //! # }
 //! ```
 //!
-//! The builders are those of multipath TLS, and take their other settings: paths, side endpoints,
-//! deadlines, bounds. None of them takes a policy:
+//! The settings and builders are those of multipath TLS. A policy other than
+//! [`Require`](crate::Policy::Require) is an error:
 //!
-//! ```compile_fail,E0599
-//! # use mtls_core::Policy;
-//! # use mtls_core::smkex::SmkexClient;
-//! # fn wrap(provider: std::sync::Arc<rustls::crypto::CryptoProvider>) -> Result<(), mtls_core::Error> {
-//! SmkexClient::new(provider).connector()?.policy(Policy::Observe);
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use mtls_core::smkex::SmkexServer;
+//! use mtls_core::{ApiMisuse, Error, Policy};
+//!
+//! let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+//! let refused = SmkexServer::new(provider).acceptor(Policy::Observe);
+//! assert!(matches!(refused, Err(Error::ApiMisuse(ApiMisuse::SmkexPolicy(_)))));
 //! # Ok(())
 //! # }
 //! ```
@@ -91,8 +92,10 @@ use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use crate::acceptor::{AcceptorBuilder, MultipathAcceptor};
 use crate::connector::{ConnectorBuilder, MultipathConnector};
-use crate::error::Error;
-use crate::path::Path;
+use crate::error::{ApiMisuse, Error};
+use crate::path::Dial;
+use crate::side::client::settings::ClientSettings;
+use crate::side::server::settings::SideServiceSettings;
 use crate::tls::raw_key::{AnyRawKey, ephemeral_key};
 use crate::verdict::policy::Policy;
 
@@ -134,12 +137,16 @@ impl SmkexClient {
         self
     }
 
-    /// A connector's builder: add side paths, and build. Its policy is
-    /// [`Require`](crate::Policy::Require), and it refuses to resume sessions.
+    /// Starts the builder of a connector that resumes no sessions.
     ///
     /// # Errors
-    /// [`Error::Tls`] for a provider without TLS 1.3.
-    pub fn connector(self) -> Result<ConnectorBuilder<Path>, Error> {
+    /// [`Error::ApiMisuse`] for a policy other than [`Policy::Require`], [`Error::Tls`] for a provider
+    /// without TLS 1.3.
+    pub fn connector<D: Dial>(
+        self,
+        settings: ClientSettings<D>,
+    ) -> Result<ConnectorBuilder<D>, Error> {
+        check_policy(settings.policy)?;
         let verifier = AnyRawKey(self.provider.signature_verification_algorithms);
         let mut config = ClientConfig::builder_with_provider(self.provider)
             .with_protocol_versions(TLS13_ONLY)?
@@ -148,7 +155,7 @@ impl SmkexClient {
             .with_no_client_auth();
         config.alpn_protocols = self.protocols;
         config.resumption = Resumption::disabled();
-        Ok(MultipathConnector::builder(Arc::new(config), Policy::Require).smkex())
+        Ok(MultipathConnector::builder(Arc::new(config), settings).smkex())
     }
 }
 
@@ -168,13 +175,18 @@ impl SmkexServer {
         self
     }
 
-    /// An acceptor's builder, with a key that was made just now. Its policy is
-    /// [`Require`](crate::Policy::Require): the application sees no connection that is not
-    /// confirmed.
+    /// Starts the builder of an acceptor with a fresh key. The application sees confirmed connections
+    /// only.
     ///
     /// # Errors
-    /// [`Error::Tls`] for a provider without TLS 1.3, without Ed25519 or without randomness.
-    pub fn acceptor(self) -> Result<AcceptorBuilder, Error> {
+    /// [`Error::ApiMisuse`] for a policy other than [`Policy::Require`], [`Error::Tls`] for a provider
+    /// without TLS 1.3, without Ed25519 or without randomness.
+    pub fn acceptor(
+        self,
+        settings: impl Into<SideServiceSettings>,
+    ) -> Result<AcceptorBuilder, Error> {
+        let settings = settings.into();
+        check_policy(settings.policy)?;
         let key = Arc::new(ephemeral_key(&self.provider)?);
         let mut config = ServerConfig::builder_with_provider(self.provider)
             .with_protocol_versions(TLS13_ONLY)?
@@ -183,7 +195,7 @@ impl SmkexServer {
         config.alpn_protocols = self.protocols;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(MultipathAcceptor::builder(Arc::new(config), Policy::Require).smkex())
+        Ok(MultipathAcceptor::builder(Arc::new(config), settings).smkex())
     }
 }
 
@@ -196,6 +208,14 @@ impl fmt::Debug for SmkexClient {
 impl fmt::Debug for SmkexServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SmkexServer").finish_non_exhaustive()
+    }
+}
+
+/// Without certificates, nothing but the verification authenticates the server.
+fn check_policy(policy: Policy) -> Result<(), ApiMisuse> {
+    match policy {
+        Policy::Require => Ok(()),
+        Policy::Prefer | Policy::Observe => Err(ApiMisuse::SmkexPolicy(policy)),
     }
 }
 

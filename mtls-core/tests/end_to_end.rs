@@ -6,7 +6,10 @@ use std::sync::Arc;
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::proto::binding::Binding;
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy};
+use mtls_core::{
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener,
+    Policy,
+};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -60,9 +63,10 @@ async fn both_ends_verify_and_share_a_channel_binding() {
         .build()
         .expect("an acceptor");
     let address = echo(acceptor).await;
-    let connector = MultipathConnector::builder(client, Policy::Require)
+    let settings = ClientSettings::new(Policy::Require)
         .side(Path::system())
-        .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path"))
+        .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path"));
+    let connector = MultipathConnector::builder(client, settings)
         .build()
         .expect("a connector");
     for round in 0..3 {

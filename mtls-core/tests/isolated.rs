@@ -10,7 +10,7 @@ use mtls_core::registry::{
     ConfirmedSide, LookupReply, LookupRequester, PendingRegistry, RegisterError, Registration,
     RegistryKey, ServiceId,
 };
-use mtls_core::{Error, MultipathAcceptor, Policy};
+use mtls_core::{Error, MultipathAcceptor, Policy, SideServiceSettings};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsConnector;
@@ -59,8 +59,8 @@ async fn handshake(policy: Policy, refusal: RegisterError) -> (bool, Option<Erro
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let acceptor = MultipathAcceptor::builder(Arc::new(server), policy)
-        .registry(Arc::new(Refusing(refusal)))
+    let settings = SideServiceSettings::new(policy).registry(Arc::new(Refusing(refusal)));
+    let acceptor = MultipathAcceptor::builder(Arc::new(server), settings)
         .build()
         .expect("an acceptor");
     let (near, far) = tokio::io::duplex(1 << 16);

@@ -9,8 +9,9 @@ use mtls_core::path::{Endpoint, Path};
 use mtls_core::proto::binding::Binding;
 use mtls_core::smkex::{SmkexClient, SmkexServer};
 use mtls_core::{
-    Accepted, ApiMisuse, ConnectorBuilder, Error, ListenerLimits, MultipathAcceptor,
-    MultipathConnector, MultipathListener, NotSmkex, Policy,
+    Accepted, ApiMisuse, ClientSettings, ConnectorBuilder, Error, ListenerLimits,
+    MultipathAcceptor, MultipathConnector, MultipathListener, NotSmkex, Policy,
+    SideServiceSettings,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
@@ -25,12 +26,16 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn client() -> ConnectorBuilder<Path> {
+fn client() -> ConnectorBuilder {
+    client_with(|settings| settings)
+}
+
+fn client_with(tune: impl FnOnce(ClientSettings) -> ClientSettings) -> ConnectorBuilder {
+    let side = Path::source("127.0.0.2".parse().expect("an address")).expect("a path");
+    let settings = ClientSettings::new(Policy::Require).side(side);
     SmkexClient::new(provider())
-        .connector()
+        .connector(tune(settings.deadline(Duration::from_secs(10))))
         .expect("a connector")
-        .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path"))
-        .deadline(Duration::from_secs(10))
 }
 
 /// Serves, and tells each client its channel binding and its verdict.
@@ -57,7 +62,7 @@ async fn serve(acceptor: MultipathAcceptor) -> SocketAddr {
 
 async fn smkex_server() -> SocketAddr {
     let acceptor = SmkexServer::new(provider())
-        .acceptor()
+        .acceptor(Policy::Require)
         .expect("an acceptor");
     serve(acceptor.build().expect("settings that can be")).await
 }
@@ -88,7 +93,9 @@ async fn accept_one(acceptor: MultipathAcceptor) -> (SocketAddr, JoinHandle<Stri
 async fn both_ends_verify_without_a_certificate() {
     let address = smkex_server().await;
     for binding in [Binding::Exporter, Binding::Hello] {
-        let connector = client().bindings(binding).build().expect("a connector");
+        let connector = client_with(|settings| settings.bindings(binding))
+            .build()
+            .expect("a connector");
         assert_eq!(connector.policy(), Policy::Require);
         for reused in [false, true] {
             let mut stream = connector
@@ -113,13 +120,12 @@ async fn both_ends_verify_without_a_certificate() {
 #[tokio::test]
 async fn application_protocols_are_agreed_on() {
     let server = SmkexServer::new(provider()).alpn(&[b"h2", b"http/1.1"]);
-    let acceptor = server.acceptor().expect("an acceptor");
+    let acceptor = server.acceptor(Policy::Require).expect("an acceptor");
     let address = serve(acceptor.build().expect("settings that can be")).await;
     let connector = SmkexClient::new(provider())
         .alpn(&[b"http/1.1"])
-        .connector()
+        .connector(ClientSettings::new(Policy::Require).side(Path::system()))
         .expect("a connector")
-        .side(Path::system())
         .build()
         .expect("settings that can be");
     let stream = connector.connect(&Endpoint::from(address)).await;
@@ -133,7 +139,9 @@ async fn a_side_path_that_fails_is_refused_and_never_forgiven() {
     let closed = TcpListener::bind("127.0.0.3:0").await.expect("a port");
     let nobody = Endpoint::from(closed.local_addr().expect("an address"));
     drop(closed);
-    let connector = client().side_endpoint(nobody).build().expect("a connector");
+    let connector = client_with(|settings| settings.side_endpoint(nobody))
+        .build()
+        .expect("a connector");
     let refused = connector.connect(&Endpoint::from(address)).await;
     assert!(
         matches!(&refused, Err(Error::Unverified(why)) if why.reason.as_str() == "side-unreachable"),
@@ -151,16 +159,33 @@ async fn tickets_cannot_be_turned_on() {
     assert!(client().tickets(0).build().is_ok());
 }
 
+#[test]
+fn a_policy_other_than_require_is_refused_at_both_ends() {
+    for policy in [Policy::Prefer, Policy::Observe] {
+        let settings = ClientSettings::new(policy).side(Path::system());
+        let connector = SmkexClient::new(provider()).connector(settings);
+        let acceptor = SmkexServer::new(provider()).acceptor(policy);
+        for refused in [connector.err(), acceptor.err()] {
+            assert!(
+                matches!(
+                    refused,
+                    Some(Error::ApiMisuse(ApiMisuse::SmkexPolicy(named))) if named == policy
+                ),
+                "{refused:?}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_never_gives_out_a_connection_without_a_side() {
     let acceptor = SmkexServer::new(provider())
-        .acceptor()
+        .acceptor(SideServiceSettings::new(Policy::Require).deadline(Duration::from_millis(50)))
         .expect("an acceptor");
-    let acceptor = acceptor.deadline(Duration::from_millis(50));
     let (address, said) = accept_one(acceptor.build().expect("settings that can be")).await;
     // A client whose side connections end elsewhere.
     let other = smkex_server().await;
-    let connector = client().side_endpoint(other.into()).build();
+    let connector = client_with(|settings| settings.side_endpoint(other.into())).build();
     let connector = connector.expect("settings that can be");
     let refused = connector.connect(&Endpoint::from(address)).await;
     assert!(
@@ -177,7 +202,7 @@ async fn a_server_never_gives_out_a_connection_without_a_side() {
 #[tokio::test]
 async fn an_interception_is_evidence_of_the_raw_key() {
     let (address, other) = (smkex_server().await, smkex_server().await);
-    let connector = client().side_endpoint(other.into()).build();
+    let connector = client_with(|settings| settings.side_endpoint(other.into())).build();
     let refused = connector
         .expect("settings that can be")
         .connect(&Endpoint::from(address))
@@ -230,13 +255,15 @@ async fn a_client_that_wants_a_certificate_is_told_apart_at_both_ends() {
     let pki = Pki::new(&["127.0.0.1"]).expect("a pki");
     let (config, _) = certificates(&pki);
     let acceptor = SmkexServer::new(provider())
-        .acceptor()
+        .acceptor(Policy::Require)
         .expect("an acceptor");
     let (address, said) = accept_one(acceptor.build().expect("settings that can be")).await;
-    let connector = MultipathConnector::builder(config, Policy::Observe)
-        .side(Path::system())
-        .build()
-        .expect("a connector");
+    let connector = MultipathConnector::builder(
+        config,
+        ClientSettings::new(Policy::Observe).side(Path::system()),
+    )
+    .build()
+    .expect("a connector");
     let error = connector
         .connect(&Endpoint::from(address))
         .await

@@ -4,7 +4,7 @@ mod common;
 
 use common::{HUNG, Site, get, read_head, send_get, verdict_of};
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{ClientStream, Error, MultipathConnector, Policy};
+use mtls_core::{ClientSettings, ClientStream, Error, MultipathConnector, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -56,8 +56,8 @@ async fn every_listener_takes_tls_and_side_connections() {
         .parse()
         .expect("an address");
     for (primary, side) in [(first, second), (second, first)] {
-        let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
-            .side(Path::system())
+        let settings = ClientSettings::new(Policy::Require).side(Path::system());
+        let connector = MultipathConnector::builder(site.client_config(), settings)
             .build()
             .expect("a connector");
         // The certificate is for 127.0.0.1 and `localhost`.
@@ -85,9 +85,10 @@ async fn a_side_listener_answers_sides_and_no_tls() {
     ]);
     for _ in 0..2 {
         let side = server.next_side_address();
-        let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+        let settings = ClientSettings::new(Policy::Require)
             .side(Path::system())
-            .side_endpoint(Endpoint::from(side))
+            .side_endpoint(Endpoint::from(side));
+        let connector = MultipathConnector::builder(site.client_config(), settings)
             .build()
             .expect("a connector");
         let mut stream = connector
@@ -108,9 +109,10 @@ async fn the_verdict_is_that_of_the_moment_of_the_response() {
     let site = Site::new();
     let server = site.serve(&["--policy", "prefer"]);
     let second = Path::source("127.0.0.2".parse().expect("an address")).expect("a path");
-    let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+    let settings = ClientSettings::new(Policy::Require)
         .side(Path::system())
-        .side(second)
+        .side(second);
+    let connector = MultipathConnector::builder(site.client_config(), settings)
         .build()
         .expect("a connector");
     let mut stream = connector

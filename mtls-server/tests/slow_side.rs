@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Running, Site, binary, get, read_head, verdict_of};
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{MultipathConnector, Policy};
+use mtls_core::{ClientSettings, MultipathConnector, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,9 +57,10 @@ async fn delayed(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Re
 
 /// The first response to a new client that requires verification.
 async fn first_response(site: &Site, server: SocketAddr, side: SocketAddr) -> String {
-    let connector = MultipathConnector::builder(site.client_config(), Policy::Require)
+    let settings = ClientSettings::new(Policy::Require)
         .side(Path::system())
-        .side_endpoint(Endpoint::from(side))
+        .side_endpoint(Endpoint::from(side));
+    let connector = MultipathConnector::builder(site.client_config(), settings)
         .build()
         .expect("a connector");
     let stream = connector.connect(&Endpoint::from(server)).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mtls_core::registry::{MemoryRegistry, MemoryRegistryLimits};
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{
-    AcceptorBuilder, ListenerLimits, MultipathAcceptor, MultipathListener, Policy, Verdict,
+    ListenerLimits, MultipathAcceptor, MultipathListener, Policy, SideServiceSettings, Verdict,
     VerdictHandle,
 };
 use rustls::ServerConfig;
@@ -23,7 +23,7 @@ use crate::{Result, tls};
 /// The longest request that the server reads, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
 
-type Tune = dyn FnOnce(AcceptorBuilder) -> AcceptorBuilder + Send;
+type Tune = dyn FnOnce(SideServiceSettings) -> SideServiceSettings + Send;
 
 /// The protocol that a server runs beside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Setup {
             tls: None,
             registry: MemoryRegistryLimits::default(),
             listener: ListenerLimits::default(),
-            tune: Box::new(|builder| builder),
+            tune: Box::new(|settings| settings),
         }
     }
 
@@ -91,11 +91,11 @@ impl Setup {
         self
     }
 
-    /// Other settings of the acceptor.
+    /// Changes the settings of the acceptor.
     #[must_use]
     pub fn tune(
         mut self,
-        tune: impl FnOnce(AcceptorBuilder) -> AcceptorBuilder + Send + 'static,
+        tune: impl FnOnce(SideServiceSettings) -> SideServiceSettings + Send + 'static,
     ) -> Self {
         self.tune = Box::new(tune);
         self
@@ -145,10 +145,22 @@ impl Server {
         let registry = MemoryRegistry::new(setup.registry);
         let seen = Arc::new(Seen::default());
         let tls = Arc::new(tls);
+        let settings = |policy| {
+            let settings = SideServiceSettings::new(policy)
+                .deadline(std::time::Duration::from_secs(10))
+                .registry(Arc::new(registry.clone()));
+            (setup.tune)(settings)
+        };
         let builder = match setup.speaks {
             Speaks::Nothing => None,
-            Speaks::Multipath(policy) => Some(MultipathAcceptor::builder(Arc::clone(&tls), policy)),
-            Speaks::Smkex => Some(SmkexServer::new(tls::provider()).acceptor()?),
+            Speaks::Multipath(policy) => Some(MultipathAcceptor::builder(
+                Arc::clone(&tls),
+                settings(policy),
+            )),
+            Speaks::Smkex => {
+                let settings = settings(Policy::Require);
+                Some(SmkexServer::new(tls::provider()).acceptor(settings)?)
+            }
         };
         let (address, running) = match builder {
             None => {
@@ -156,10 +168,7 @@ impl Server {
                 (listening.address, Running::Plain(listening))
             }
             Some(builder) => {
-                let builder = builder
-                    .deadline(std::time::Duration::from_secs(10))
-                    .registry(Arc::new(registry.clone()));
-                let acceptor = (setup.tune)(builder).build()?;
+                let acceptor = builder.build()?;
                 let tcp = TcpListener::bind(address).await?;
                 let address = tcp.local_addr()?;
                 let listener = MultipathListener::new(acceptor, tcp, setup.listener);

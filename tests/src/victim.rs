@@ -8,7 +8,9 @@ use std::time::Duration;
 use mtls_core::path::{Endpoint, Host, HostName, Path};
 use mtls_core::relay::ClientRelay;
 use mtls_core::smkex::SmkexClient;
-use mtls_core::{ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy};
+use mtls_core::{
+    ClientSettings, ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy,
+};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -118,15 +120,7 @@ impl Victim {
     /// # Errors
     /// When the settings are invalid.
     pub fn relay(&self, policy: Policy) -> Result<ClientRelay> {
-        let (sides, endpoint) = self.sides();
-        let mut builder = ClientRelay::builder(&tls::provider(), policy)
-            .primary(lead(self.primary_path.clone(), self.primary))
-            .side_endpoint(endpoint)
-            .deadline(PATIENCE);
-        for side in sides {
-            builder = builder.side(side);
-        }
-        Ok(builder.build()?)
+        Ok(ClientRelay::builder(&tls::provider(), self.settings(policy)).build()?)
     }
 
     /// The side paths, and their endpoint.
@@ -144,24 +138,33 @@ impl Victim {
         (led.collect(), Endpoint::new(self.target().host, port))
     }
 
-    /// A connector over this client's paths, with patience for a machine under load.
-    ///
-    /// # Errors
-    /// When a source address cannot be one.
-    pub fn connector(&self, policy: Policy) -> Result<ConnectorBuilder<Path>> {
+    /// Settings with this client's paths, and time limits for a machine under load.
+    pub fn settings(&self, policy: Policy) -> ClientSettings {
         let (sides, endpoint) = self.sides();
-        let builder = match self.smkex {
-            true => SmkexClient::new(tls::provider()).connector()?,
-            false => MultipathConnector::builder(Arc::clone(&self.config), policy),
-        };
-        let mut builder = builder
+        let settings = ClientSettings::new(policy)
             .primary(lead(self.primary_path.clone(), self.primary))
             .side_endpoint(endpoint)
             .deadline(PATIENCE);
-        for side in sides {
-            builder = builder.side(side);
-        }
-        Ok(builder)
+        sides.into_iter().fold(settings, ClientSettings::side)
+    }
+
+    /// A connector with these settings.
+    ///
+    /// # Errors
+    /// When a client of SMKEX gets another policy than `Require`.
+    pub fn connector_with(&self, settings: ClientSettings) -> Result<ConnectorBuilder> {
+        Ok(match self.smkex {
+            true => SmkexClient::new(tls::provider()).connector(settings)?,
+            false => MultipathConnector::builder(Arc::clone(&self.config), settings),
+        })
+    }
+
+    /// A connector over this client's paths.
+    ///
+    /// # Errors
+    /// As [`connector_with`](Self::connector_with).
+    pub fn connector(&self, policy: Policy) -> Result<ConnectorBuilder> {
+        self.connector_with(self.settings(policy))
     }
 
     /// Connects over all paths, with a connector of its own.
@@ -182,9 +185,10 @@ impl Victim {
     pub async fn outcome_with(
         &self,
         policy: Policy,
-        tune: impl FnOnce(ConnectorBuilder<Path>) -> ConnectorBuilder<Path>,
+        tune: impl FnOnce(ClientSettings) -> ClientSettings,
     ) -> Result<String> {
-        let connector = tune(self.connector(policy)?).build()?;
+        let settings = tune(self.settings(policy));
+        let connector = self.connector_with(settings)?.build()?;
         Ok(describe(&connector.connect(&self.target()).await))
     }
 
@@ -193,7 +197,7 @@ impl Victim {
     /// # Errors
     /// As [`connector`](Self::connector).
     pub async fn outcome(&self, policy: Policy) -> Result<String> {
-        self.outcome_with(policy, |builder| builder).await
+        self.outcome_with(policy, |settings| settings).await
     }
 
     /// Connects as plain tokio-rustls does.

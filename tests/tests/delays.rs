@@ -28,9 +28,9 @@ async fn outcomes(
     let fooled = world.victim(&server)?.primary_to(twin.address());
     let victim = fooled.clone().primary_to(mitm.address());
     let outcome = |policy| {
-        victim.outcome_with(policy, |builder| match deadline {
-            Some(deadline) => builder.deadline(deadline),
-            None => builder,
+        victim.outcome_with(policy, |settings| match deadline {
+            Some(deadline) => settings.deadline(deadline),
+            None => settings,
         })
     };
     let (page, require, prefer) = tokio::join!(
@@ -45,7 +45,7 @@ async fn outcomes(
 }
 
 fn impatient() -> Setup {
-    Setup::new(Policy::Observe).tune(|builder| builder.early_wait(Duration::from_millis(100)))
+    Setup::new(Policy::Observe).tune(|settings| settings.early_wait(Duration::from_millis(100)))
 }
 
 const TOO_LATE: &str =

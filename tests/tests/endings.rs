@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use mtls_core::registry::{MemoryRegistry, MemoryRegistryLimits};
-use mtls_core::{Accepted, AcceptorBuilder, MultipathAcceptor, Policy};
+use mtls_core::{Accepted, MultipathAcceptor, Policy, SideServiceSettings};
 use mtls_lab::{Result, Server, Setup, Victim, World, eventually, fetch};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -20,8 +20,8 @@ fn forgetful(policy: Policy) -> Setup {
         .tune(patient)
 }
 
-fn patient(builder: AcceptorBuilder) -> AcceptorBuilder {
-    builder.deadline(Duration::from_secs(3))
+fn patient(settings: SideServiceSettings) -> SideServiceSettings {
+    settings.deadline(Duration::from_secs(3))
 }
 
 /// Polls a future so often and drops it then. `None` where it was not done.
@@ -77,9 +77,9 @@ async fn client_that_closes_at_once_is_verified_at_the_server() -> Result {
 #[tokio::test]
 async fn client_dropped_at_every_await_leaves_nothing_at_the_server() -> Result {
     let world = World::new()?;
-    let setup = forgetful(Policy::Require).tune(|builder| {
+    let setup = forgetful(Policy::Require).tune(|settings| {
         // A place that leaked would keep the last client from verifying.
-        patient(builder).max_side_connections_per_peer(2)
+        patient(settings).max_side_connections_per_peer(2)
     });
     let server = world.serve(setup).await?;
     let victim = world.victim(&server)?;
@@ -105,12 +105,12 @@ async fn dropped_connections_leave_a_shared_connector_fit() -> Result {
     let world = World::new()?;
     let server = world.serve(forgetful(Policy::Require)).await?;
     let victim = world.victim(&server)?;
-    let connector = victim
-        .connector(Policy::Require)?
-        // A user that leaked would take the place.
+    let settings = victim.settings(Policy::Require);
+    // A user that leaked would take the place.
+    let settings = settings
         .max_verifications_per_side_connection(1)
-        .max_side_connections(1)
-        .build()?;
+        .max_side_connections(1);
+    let connector = victim.connector_with(settings)?.build()?;
     let target = victim.target();
     fetch(connector.connect(&target).await?).await?;
     for polls in 1..12 {
@@ -134,11 +134,13 @@ impl ByHand {
         let mut limits = MemoryRegistryLimits::default();
         limits.tombstone = Duration::from_millis(50);
         let registry = MemoryRegistry::new(limits);
-        let acceptor =
-            MultipathAcceptor::builder(Arc::new(world.server_config()?), Policy::Require)
+        let acceptor = MultipathAcceptor::builder(
+            Arc::new(world.server_config()?),
+            SideServiceSettings::new(Policy::Require)
                 .registry(Arc::new(registry.clone()))
-                .max_side_connections(1)
-                .build()?;
+                .max_side_connections(1),
+        )
+        .build()?;
         let listener = TcpListener::bind(SocketAddr::new(world.ip(1), 0)).await?;
         let address = listener.local_addr()?;
         let by_hand = Self {
@@ -204,7 +206,7 @@ async fn server_dropped_at_every_await_leaves_nothing() -> Result {
         polls += 1;
         // The client sees the end of its connections, or waits for a while without result.
         let deadline = Duration::from_millis(1_000);
-        let client = victim.outcome_with(Policy::Require, |builder| builder.deadline(deadline));
+        let client = victim.outcome_with(Policy::Require, |settings| settings.deadline(deadline));
         let (served, _) = tokio::join!(by_hand.serve(polls), client);
         eventually("no handshake and no wait is left", || {
             (by_hand.registry.handshakes(), by_hand.registry.waits()) == (0, 0)

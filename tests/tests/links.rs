@@ -93,10 +93,13 @@ async fn verification_survives_a_slow_and_lossy_side_path() -> Result {
     let client = links.client.spawn(move || async move {
         // Retransmissions take their time; that they are enough is what is shown.
         let connector = victim
-            .connector(Policy::Require)?
-            .deadline(Duration::from_secs(60))
-            .handshake_timeout(Duration::from_secs(60))
-            .side_idle_timeout(Duration::ZERO)
+            .connector_with(
+                victim
+                    .settings(Policy::Require)
+                    .deadline(Duration::from_secs(60))
+                    .handshake_timeout(Duration::from_secs(60))
+                    .side_idle_timeout(Duration::ZERO),
+            )?
             .build()?;
         for _ in 0..10 {
             let stream = connector.connect(&victim.target()).await?;

@@ -50,7 +50,10 @@ impl Scene {
 
     async fn is_refused(&self, policy: Policy, binding: Binding) -> Result<Box<Evidence>> {
         let before = self.server.bytes();
-        let connector = self.victim.connector(policy)?.bindings(binding).build()?;
+        let connector = self
+            .victim
+            .connector_with(self.victim.settings(policy).bindings(binding))?
+            .build()?;
         let refused = connector.connect(&self.victim.target()).await;
         let Err(Error::Interception(evidence)) = refused else {
             return Err(format!("{policy} {binding}: not refused: {refused:?}").into());

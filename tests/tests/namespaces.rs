@@ -26,8 +26,7 @@ fn client(world: &World) -> Result<Victim> {
 /// The honest page comes over two interfaces.
 async fn fetch_verified(client: Victim) -> Result {
     let connector = client
-        .connector(Policy::Require)?
-        .require_independent(true)
+        .connector_with(client.settings(Policy::Require).require_independent(true))?
         .build()?;
     let stream = connector.connect(&client.target()).await?;
     let verdict = stream.verdict();

@@ -23,8 +23,7 @@ async fn attackers_on_every_path_who_talk_are_not_found() -> Result {
         .side_to(side.address());
     for binding in [Binding::Exporter, Binding::Hello] {
         let connector = victim
-            .connector(Policy::Require)?
-            .bindings(binding)
+            .connector_with(victim.settings(Policy::Require).bindings(binding))?
             .build()?;
         let stream = connector.connect(&victim.target()).await?;
         assert!(matches!(stream.verdict().outcome, Outcome::Verified(_)));

@@ -12,7 +12,7 @@ const ALL: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::Observe];
 const SHORT: Duration = Duration::from_millis(500);
 
 async fn impatient(world: &World, policy: Policy) -> Result<Server> {
-    let setup = Setup::new(policy).tune(|builder| builder.deadline(SHORT));
+    let setup = Setup::new(policy).tune(|settings| settings.deadline(SHORT));
     world.serve(setup).await
 }
 
@@ -152,7 +152,7 @@ async fn paths_that_are_not_independent_are_refused_where_that_is_demanded() -> 
         (Policy::Observe, "unverified: not-independent"),
     ] {
         let outcome = victim
-            .outcome_with(policy, |builder| builder.require_independent(true))
+            .outcome_with(policy, |settings| settings.require_independent(true))
             .await?;
         assert_eq!(outcome, expected);
     }

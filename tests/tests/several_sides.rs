@@ -36,7 +36,7 @@ async fn one_bad(
 
 async fn outcome(victim: &Victim, policy: Policy) -> Result<String> {
     victim
-        .outcome_with(policy, |builder| builder.deadline(SHORT))
+        .outcome_with(policy, |settings| settings.deadline(SHORT))
         .await
 }
 
@@ -46,8 +46,7 @@ async fn three_good_side_paths_verify_at_both_ends() -> Result {
     let (victim, _watched) = one_bad(&world, &server, SideAttack::Watch).await?;
     for binding in [Binding::Exporter, Binding::Hello] {
         let connector = victim
-            .connector(Policy::Require)?
-            .bindings(binding)
+            .connector_with(victim.settings(Policy::Require).bindings(binding))?
             .build()?;
         let stream = connector.connect(&victim.target()).await?;
         assert_eq!(

@@ -52,8 +52,9 @@ async fn side_connection_is_kept_and_reused() -> Result {
 #[tokio::test]
 async fn side_connection_is_not_kept_when_the_idle_timeout_is_zero() -> Result {
     let scene = Scene::new(SideAttack::Watch).await?;
-    let builder = scene.victim.connector(Policy::Require)?;
-    let connector = builder.side_idle_timeout(Duration::ZERO).build()?;
+    let settings = scene.victim.settings(Policy::Require);
+    let settings = settings.side_idle_timeout(Duration::ZERO);
+    let connector = scene.victim.connector_with(settings)?.build()?;
     for _ in 0..3 {
         assert!(!scene.reuses(&connector).await?);
     }

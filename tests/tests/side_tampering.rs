@@ -55,7 +55,7 @@ impl Scene {
         let outcome = match may_fall_silent {
             true => {
                 victim
-                    .outcome_with(Policy::Require, |builder| builder.deadline(SHORT))
+                    .outcome_with(Policy::Require, |settings| settings.deadline(SHORT))
                     .await?
             }
             false => victim.outcome(Policy::Require).await?,
@@ -67,7 +67,7 @@ impl Scene {
     async fn outcome(&self, attack: SideAttack) -> Result<String> {
         let (victim, _side) = self.victim(77, attack).await?;
         victim
-            .outcome_with(Policy::Prefer, |builder| builder.deadline(SHORT))
+            .outcome_with(Policy::Prefer, |settings| settings.deadline(SHORT))
             .await
     }
 }
@@ -188,8 +188,8 @@ async fn binding_that_was_not_offered_is_refused() -> Result {
     });
     let (victim, _side) = scene.victim(77, attack).await?;
     let outcome = victim
-        .outcome_with(Policy::Require, |builder| {
-            builder.bindings(Binding::Exporter)
+        .outcome_with(Policy::Require, |settings| {
+            settings.bindings(Binding::Exporter)
         })
         .await?;
     assert_eq!(outcome, "refused: side-misbehaved");

@@ -54,7 +54,9 @@ impl Scene {
         assert_eq!(outcome(&victim, Policy::Require).await?, refused);
         mitm.captured().expect_no_plaintext().await?;
         // The price of `Prefer`: an attacker on both paths can prevent the verification.
-        let connector = victim.connector(Policy::Prefer)?.deadline(SHORT).build()?;
+        let connector = victim
+            .connector_with(victim.settings(Policy::Prefer).deadline(SHORT))?
+            .build()?;
         let stream = connector.connect(&victim.target()).await?;
         assert_eq!(stream.verdict().outcome.reason(), Some(reason));
         mtls_lab::fetch(stream).await?;
@@ -97,7 +99,7 @@ impl Scene {
 
 async fn outcome(victim: &Victim, policy: Policy) -> Result<String> {
     victim
-        .outcome_with(policy, |builder| builder.deadline(SHORT))
+        .outcome_with(policy, |settings| settings.deadline(SHORT))
         .await
 }
 

@@ -37,7 +37,7 @@ async fn a_man_in_the_middle_with_any_key_gets_no_byte() -> Result {
         let victim = victim.clone().primary_to(mitm.address());
         for binding in [Binding::Exporter, Binding::Hello] {
             let outcome = victim
-                .outcome_with(Policy::Require, |builder| builder.bindings(binding))
+                .outcome_with(Policy::Require, |settings| settings.bindings(binding))
                 .await?;
             assert_eq!(
                 outcome, "refused: unknown-handshake",

@@ -15,8 +15,7 @@ const BINDINGS: [Binding; 2] = [Binding::Exporter, Binding::Hello];
 /// Fetches the page under `Require`, with this binding.
 async fn verified(victim: &Victim, binding: Binding) -> Result<Verdict> {
     let connector = victim
-        .connector(Policy::Require)?
-        .bindings(binding)
+        .connector_with(victim.settings(Policy::Require).bindings(binding))?
         .build()?;
     let stream = connector.connect(&victim.target()).await?;
     let verdict = stream.verdict();
@@ -97,8 +96,7 @@ async fn resumed_connection_is_verified_like_any_other() -> Result {
     let victim = world.victim(&server)?;
     for binding in BINDINGS {
         let connector = victim
-            .connector(Policy::Require)?
-            .bindings(binding)
+            .connector_with(victim.settings(Policy::Require).bindings(binding))?
             .build()?;
         for expected in ["full", "resumed", "resumed"] {
             let stream = connector.connect(&victim.target()).await?;

@@ -255,7 +255,8 @@ fn the_slowest_of_several_side_paths_counts() {
 fn the_hello_binding_takes_as_long_as_the_exporter_binding() {
     for (p, s) in [(20, 20), (20, 40), (40, 20)] {
         let outcome = lab(p, s).run(|client| async move {
-            let builder = client.connector(Policy::Require).bindings(Binding::Hello);
+            let builder =
+                client.connector_with(client.settings(Policy::Require).bindings(Binding::Hello));
             let (stream, time) = verified(&built(builder), &client).await;
             assert_eq!(stream.verdict().binding(), Some(Binding::Hello));
             time
@@ -335,7 +336,8 @@ fn swallowed(policy: Policy, pooled: bool) -> (Result<&'static str, Error>, Dura
         ..lab(20, 10)
     };
     let outcome = lab.run(move |client| async move {
-        let connector = built(client.connector(policy).deadline(ms(DEADLINE)));
+        let connector =
+            built(client.connector_with(client.settings(policy).deadline(ms(DEADLINE))));
         if pooled {
             verified(&connector, &client).await;
         }
@@ -379,7 +381,8 @@ fn a_silent_interceptor_does_not_stretch_the_deadline() {
         ..lab(20, 10)
     };
     let outcome = lab.run(|client| async move {
-        let connector = built(client.connector(Policy::Require).deadline(ms(DEADLINE)));
+        let connector =
+            built(client.connector_with(client.settings(Policy::Require).deadline(ms(DEADLINE))));
         let (result, time) = timed(connector.connect(&client.target())).await;
         (result.expect_err("nothing to connect to"), time)
     });

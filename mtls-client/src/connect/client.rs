@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use mtls_core::path::{Endpoint, Path};
+use mtls_core::path::Endpoint;
 use mtls_core::smkex::SmkexClient;
-use mtls_core::{ClientStream, ConnectorBuilder, Error, MultipathConnector};
+use mtls_core::{ClientSettings, ClientStream, ConnectorBuilder, Error, MultipathConnector};
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -53,11 +53,13 @@ impl<'a> Client<'a> {
     ) -> Result<Self, Failure> {
         let authentication = Authentication::new(settings, protocols)?;
         let build = |side_endpoint: Option<&Endpoint>| {
-            let builder = side_endpoint.into_iter().cloned().fold(
-                connector(settings, &authentication)?,
-                ConnectorBuilder::side_endpoint,
-            );
-            builder.build()
+            let client = settings
+                .paths
+                .client_settings(&settings.verify, settings.times.connect_timeout)
+                .bindings(settings.tls.bindings());
+            let endpoint = side_endpoint.into_iter().cloned();
+            let client = endpoint.fold(client, ClientSettings::side_endpoint);
+            authentication.connector(client)?.build()
         };
         let build =
             |side_endpoint| build(side_endpoint).map_err(|error| Failure::usage("settings", error));
@@ -119,36 +121,17 @@ impl Authentication {
         })
     }
 
-    fn connector(&self, settings: &Settings) -> Result<ConnectorBuilder<Path>, Error> {
+    fn connector(&self, settings: ClientSettings) -> Result<ConnectorBuilder, Error> {
         match self {
             Self::Certificate(config) => {
-                let config = Arc::clone(config);
-                Ok(MultipathConnector::builder(config, settings.verify.policy))
+                Ok(MultipathConnector::builder(Arc::clone(config), settings))
             }
             Self::AnyRawKey(protocols) => {
                 let protocols: Vec<_> = protocols.iter().map(Vec::as_slice).collect();
                 SmkexClient::new(roots::provider())
                     .alpn(&protocols)
-                    .connector()
+                    .connector(settings)
             }
         }
     }
-}
-
-fn connector(
-    settings: &Settings,
-    authentication: &Authentication,
-) -> Result<ConnectorBuilder<Path>, Error> {
-    let builder = authentication
-        .connector(settings)?
-        .primary(settings.paths.primary.clone())
-        .bindings(settings.tls.bindings())
-        .require_independent(settings.verify.require_independent)
-        .deadline(settings.verify.deadline);
-    let sides = settings.paths.sides.iter().cloned();
-    let builder = sides.fold(builder, ConnectorBuilder::side);
-    Ok(match settings.times.connect_timeout {
-        Some(timeout) => builder.handshake_timeout(timeout),
-        None => builder,
-    })
 }

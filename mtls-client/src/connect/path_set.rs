@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use mtls_core::ClientSettings;
 use mtls_core::path::{Endpoint, Path};
 
 use super::nameservers::Nameservers;
 use crate::args::resolve::ResolveOverride;
-use crate::args::{PathArgs, TlsArgs};
+use crate::args::{PathArgs, TlsArgs, VerifyArgs};
 use crate::failure::Failure;
 
 /// The paths of connections, with `--resolve`, `--dns` and `--connect-timeout` applied.
@@ -26,6 +27,22 @@ pub(crate) struct PathOptions {
 }
 
 impl PathSet {
+    /// Converts to the library's settings, without the side endpoint.
+    pub(crate) fn client_settings(
+        &self,
+        verify: &VerifyArgs,
+        connect_timeout: Option<Duration>,
+    ) -> ClientSettings {
+        let settings = ClientSettings::new(verify.policy)
+            .primary(self.primary.clone())
+            .require_independent(verify.require_independent)
+            .deadline(verify.deadline);
+        let sides = self.sides.iter().cloned();
+        let settings = sides.fold(settings, ClientSettings::side);
+        let timeout = connect_timeout.into_iter();
+        timeout.fold(settings, ClientSettings::handshake_timeout)
+    }
+
     /// The paths of the command line; without `--side`, one side path that is `direct`.
     ///
     /// # Errors

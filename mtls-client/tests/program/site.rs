@@ -133,7 +133,7 @@ impl Lab {
     pub(crate) async fn smkex_site(&mut self) -> SocketAddr {
         let acceptor = SmkexServer::new(Arc::new(aws_lc_rs::default_provider()))
             .alpn(BOTH)
-            .acceptor();
+            .acceptor(Policy::Require);
         let acceptor = acceptor.and_then(|builder| builder.build());
         let primary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = primary.local_addr().expect("an address");

@@ -1,85 +1,65 @@
-//! The settings of an acceptor.
+//! The builder of an acceptor.
 
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use rustls::ServerConfig;
 
-use super::{Inner, MultipathAcceptor, Settings};
-use crate::error::{Error, non_zero_durations};
+use super::{Inner, MultipathAcceptor};
+use crate::error::Error;
 use crate::proto::binding::Bindings;
-use crate::side::server::service::{SideServiceBuilder, side_service_setters};
+use crate::side::server::service::SideService;
+use crate::side::server::settings::SideServiceSettings;
 use crate::tls::authentication::Authentication;
 use crate::tls::server::TlsSettings;
-use crate::verdict::policy::Policy;
 
 /// Builds a [`MultipathAcceptor`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use mtls_core::{Error, MultipathAcceptor, Policy, SideServiceSettings};
+/// use rustls::ServerConfig;
+///
+/// fn acceptor(config: Arc<ServerConfig>) -> Result<MultipathAcceptor, Error> {
+///     let settings = SideServiceSettings::new(Policy::Require).deadline(Duration::from_secs(2));
+///     MultipathAcceptor::builder(config, settings).build()
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct AcceptorBuilder {
     config: Arc<ServerConfig>,
-    settings: Settings,
-    side: SideServiceBuilder,
+    settings: SideServiceSettings,
+    authentication: Authentication,
 }
 
 impl AcceptorBuilder {
-    pub(super) fn new(config: Arc<ServerConfig>, policy: Policy) -> Self {
+    pub(super) fn new(config: Arc<ServerConfig>, settings: SideServiceSettings) -> Self {
         Self {
             config,
-            settings: Settings {
-                policy,
-                deadline: Duration::from_secs(3),
-                handshake_timeout: Duration::from_secs(10),
-                authentication: Authentication::Certificate,
-            },
-            side: SideServiceBuilder::default(),
+            settings,
+            authentication: Authentication::Certificate,
         }
     }
 
-    /// Without certificates: errors say what the client lacks.
+    /// An acceptor without certificates: its errors name clients that do not speak SMKEX.
     pub(crate) fn smkex(mut self) -> Self {
-        self.settings.authentication = Authentication::SideProtocol;
+        self.authentication = Authentication::SideProtocol;
         self
     }
-
-    /// The bindings that this end has to offer (`docs/protocol.md`, section 4). Default: both.
-    pub fn bindings(mut self, bindings: impl Into<Bindings>) -> Self {
-        self.side.settings.limits.bindings = bindings.into();
-        self
-    }
-
-    /// How long the application may be held back for a Confirm, counted from the ClientHello
-    /// (`docs/protocol.md`, section 7). Default: 3 s.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.settings.deadline = deadline;
-        self
-    }
-
-    /// How long a client may take for its ClientHello, and then for the rest of the handshake.
-    /// Default: 10 s.
-    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.handshake_timeout = timeout;
-        self
-    }
-
-    side_service_setters!();
 
     /// Builds the acceptor.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be: a duration or a bound of zero, or no
-    /// binding that is known.
+    /// [`Error::ApiMisuse`] for invalid settings: a duration or a limit of zero, or no known binding.
     pub fn build(self) -> Result<MultipathAcceptor, Error> {
-        non_zero_durations(&[
-            ("deadline", self.settings.deadline),
-            ("handshake_timeout", self.settings.handshake_timeout),
-        ])?;
         let tls = TlsSettings::new(&self.config);
-        let sides = self.side.build(tls.random())?;
+        let sides = SideService::new(self.settings, Bindings::ALL, tls.random())?;
         Ok(MultipathAcceptor {
             inner: Arc::new(Inner {
                 tls: RwLock::new(Arc::new(tls)),
-                settings: self.settings,
+                authentication: self.authentication,
                 sides: Arc::new(sides),
             }),
         })

@@ -142,7 +142,7 @@ where
             }
             (FirstMessage::Tls(hello), ListenerKind::TlsAndSide) => {
                 drop(silent);
-                let max_wait = acceptor.inner.settings.handshake_timeout;
+                let max_wait = acceptor.inner.sides.settings.handshake_timeout;
                 let _permit = self
                     .limiter
                     .acquire_permit(max_wait)

@@ -6,7 +6,6 @@ mod listener;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,12 +17,12 @@ use crate::observer::Event;
 use crate::proto::frame::GREETING;
 use crate::side::server::connection::SideConnection;
 use crate::side::server::service::SideService;
+use crate::side::server::settings::SideServiceSettings;
 use crate::stream::ServerStream;
 use crate::tls::authentication::Authentication;
 use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
 use crate::tls::server::{ReadHello, TlsSettings};
 use crate::verdict::Times;
-use crate::verdict::policy::Policy;
 
 pub use builder::AcceptorBuilder;
 pub use listener::MultipathListener;
@@ -116,23 +115,14 @@ pub struct MultipathAcceptor {
 
 struct Inner {
     tls: RwLock<Arc<TlsSettings>>,
-    settings: Settings,
-    sides: Arc<SideService>,
-}
-
-/// What an acceptor was told.
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    policy: Policy,
-    deadline: Duration,
-    handshake_timeout: Duration,
     authentication: Authentication,
+    sides: Arc<SideService>,
 }
 
 /// What a client turned out to want.
 #[derive(Debug)]
 pub enum Accepted<IO> {
-    /// A TLS connection. Under [`Policy::Prefer`] its verdict may still be undecided.
+    /// A TLS connection. Under [`Policy::Prefer`](crate::Policy::Prefer) its verdict may still be undecided.
     Stream(Box<ServerStream<IO>>),
     /// A side connection: [`SideConnection::run`] it in a task.
     Side(SideConnection<IO>),
@@ -147,7 +137,6 @@ enum FirstMessage<IO> {
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
-            .field("settings", &self.settings)
             .field("sides", &self.sides)
             .finish_non_exhaustive()
     }
@@ -161,10 +150,13 @@ impl Inner {
 }
 
 impl MultipathAcceptor {
-    /// Wraps a TLS configuration. The policy has no default: say what the application insists on
-    /// (`docs/protocol.md`, section 6.2).
-    pub fn builder(config: Arc<ServerConfig>, policy: Policy) -> AcceptorBuilder {
-        AcceptorBuilder::new(config, policy)
+    /// Starts a builder of an acceptor that wraps a TLS configuration. A mere [`Policy`](crate::Policy) is enough for
+    /// the settings; it has no default (`docs/protocol.md`, section 6.2).
+    pub fn builder(
+        config: Arc<ServerConfig>,
+        settings: impl Into<SideServiceSettings>,
+    ) -> AcceptorBuilder {
+        AcceptorBuilder::new(config, settings.into())
     }
 
     /// Takes another TLS configuration for all handshakes that begin from now on, here and in all
@@ -176,7 +168,7 @@ impl MultipathAcceptor {
     /// [`Error::ApiMisuse`] for an acceptor of [`smkex`](crate::smkex), which has no certificate to
     /// renew.
     pub fn replace_config(&self, config: &Arc<ServerConfig>) -> Result<(), Error> {
-        if self.inner.settings.authentication == Authentication::SideProtocol {
+        if self.inner.authentication == Authentication::SideProtocol {
             return Err(ApiMisuse::SmkexConfig.into());
         }
         let settings = Arc::new(TlsSettings::new(config));
@@ -191,7 +183,7 @@ impl MultipathAcceptor {
 
     /// Takes a connection from `peer`: TLS, or a side connection, by its first byte
     /// (`docs/protocol.md`, section 2). TLS is complete when this returns. Under
-    /// [`Policy::Require`] the connection is confirmed as well; under [`Policy::Prefer`] the stream
+    /// [`Policy::Require`] the connection is confirmed as well; under [`Policy::Prefer`](crate::Policy::Prefer) the stream
     /// holds the client's first bytes back until its verdict is decided
     /// ([`ServerStream`]). Dropping the future gives the connection up.
     ///
@@ -241,7 +233,7 @@ impl MultipathAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        timeout(self.inner.settings.handshake_timeout, open(io))
+        timeout(self.inner.sides.settings.handshake_timeout, open(io))
             .await
             .unwrap_or(Err(Error::TimedOut(TimedOut::ClientHello)))
             .inspect_err(|error| self.notify(&Event::Failed(error)))
@@ -279,8 +271,7 @@ impl MultipathAcceptor {
         let handshake = async {
             let tls = inner.tls();
             let flight = tls.first_flight(hello).await;
-            let mut flight =
-                flight.map_err(|error| inner.settings.authentication.server_error(error))?;
+            let mut flight = flight.map_err(|error| inner.authentication.server_error(error))?;
             let association = flight.association;
             let registration = match (association, flight.registers.take()) {
                 (Some(association), Some(keys)) => inner.sides.register(association, keys).await?,
@@ -292,24 +283,19 @@ impl MultipathAcceptor {
             Ok::<_, Error>((tls, association, registration))
         };
         let (tls, association, registration) =
-            timeout_at(started + inner.settings.handshake_timeout, handshake)
+            timeout_at(started + inner.sides.settings.handshake_timeout, handshake)
                 .await
                 .map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
         times.tls = Some(started.elapsed());
         ServerEvaluation {
-            policy: inner.settings.policy,
-            deadline: inner.settings.deadline,
+            policy: inner.sides.settings.policy,
+            deadline: inner.sides.settings.deadline,
             started,
             peer,
             association,
             times,
         }
-        .into_stream(
-            tls,
-            inner.settings.authentication,
-            registration,
-            &inner.sides,
-        )
+        .into_stream(tls, inner.authentication, registration, &inner.sides)
         .await
     }
 }

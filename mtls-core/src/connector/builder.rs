@@ -1,52 +1,65 @@
-//! The settings of a connector.
+//! The builder of a connector.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ClientConfig;
 
 use super::{Inner, MultipathConnector};
 use crate::error::{ApiMisuse, Error};
-use crate::path::Dial;
+use crate::path::{Dial, Path};
 use crate::proto::binding::Bindings;
-use crate::side::client::config::{ClientPathsBuilder, client_paths_setters};
+use crate::side::client::settings::{ClientPaths, ClientSettings};
 use crate::tls::authentication::Authentication;
 use crate::tls::client::TlsSettings;
 use crate::verdict::method::Method;
-use crate::verdict::policy::Policy;
 
-/// The most servers whose tickets a connector remembers.
+/// The most servers whose tickets a connector stores.
 const MAX_TICKET_SERVERS: usize = 1 << 16;
 
-/// Builds a [`MultipathConnector`]. A side path has to be [added](Self::side); all else has a
-/// default.
+/// Builds a [`MultipathConnector`].
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use mtls_core::{ClientSettings, MultipathConnector, Policy};
+/// use rustls::ClientConfig;
+///
+/// // Resumes no session.
+/// fn connector(config: Arc<ClientConfig>) -> Result<MultipathConnector, Box<dyn std::error::Error>> {
+///     let settings = ClientSettings::new(Policy::Require).side("if:wwan0".parse()?);
+///     Ok(MultipathConnector::builder(config, settings).tickets(0).build()?)
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
-pub struct ConnectorBuilder<D> {
+pub struct ConnectorBuilder<D = Path> {
     config: Arc<ClientConfig>,
-    paths: ClientPathsBuilder<D>,
+    settings: ClientSettings<D>,
+    authentication: Authentication,
     tickets: usize,
     method: Method,
 }
 
 impl<D: Dial> ConnectorBuilder<D> {
-    pub(super) fn new(config: Arc<ClientConfig>, policy: Policy, primary: D) -> Self {
+    pub(super) fn new(config: Arc<ClientConfig>, settings: ClientSettings<D>) -> Self {
         Self {
             config,
-            paths: ClientPathsBuilder::new(policy, Bindings::ALL, primary),
+            settings,
+            authentication: Authentication::Certificate,
             tickets: 256,
             method: Method::Side,
         }
     }
 
-    /// Without certificates: there is no resumption then, and errors say what the server lacks.
+    /// A connector without certificates: it resumes nothing, and its errors name servers that do not
+    /// speak SMKEX.
     pub(crate) fn smkex(mut self) -> Self {
-        self.paths.settings.authentication = Authentication::SideProtocol;
+        self.authentication = Authentication::SideProtocol;
         self.tickets = 0;
         self
     }
 
-    /// The application protocols on offer, in the order of preference.
+    /// Sets the application protocols to offer, in the order of preference.
     #[cfg(feature = "hyper-client")]
     pub(crate) fn alpn(mut self, protocols: &[&[u8]]) -> Result<Self, Error> {
         let config = Arc::make_mut(&mut self.config);
@@ -57,48 +70,20 @@ impl<D: Dial> ConnectorBuilder<D> {
         Ok(self)
     }
 
-    /// Dials another way: every path of the connector, as a simulated network does. Sides that
-    /// were added before are dropped.
-    pub fn primary_with<E: Dial>(self, primary: E) -> ConnectorBuilder<E> {
-        ConnectorBuilder {
-            config: self.config,
-            paths: self.paths.primary_with(primary),
-            tickets: self.tickets,
-            method: self.method,
-        }
-    }
-
-    client_paths_setters!();
-
-    /// How connections are verified. Default: [`Method::Side`].
+    /// Sets the method of verification. Default: [`Method::Side`].
     ///
     /// With [`Method::Resumption`] every primary handshake is a full one: the session tickets of
-    /// the server serve the verification, and are not remembered. With [`Method::Auto`] only
+    /// the server serve the verification, and are not stored. With [`Method::Auto`] only
     /// connections that were verified by the side protocol are resumed later.
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
         self
     }
 
-    /// The bindings on offer. Default: both, of which the server chooses the exporter where it
-    /// can; offer [`Binding::Exporter`](crate::proto::binding::Binding::Exporter) alone to demand
-    /// it (`docs/protocol.md`, section 4).
-    pub fn bindings(mut self, bindings: impl Into<Bindings>) -> Self {
-        self.paths.settings.bindings = bindings.into();
-        self
-    }
-
-    /// How long the TLS handshake may take. Default: 10 s.
-    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.paths.settings.handshake_timeout = timeout;
-        self
-    }
-
-    /// How many servers' tickets the connector remembers, up to 65,536, since
-    /// rustls takes the memory at once; 0 turns resumption off. Default: 256.
-    /// The store of the wrapped configuration is not used (`docs/protocol.md`, section 8.1).
+    /// Sets the number of servers whose session tickets the connector stores, at most 65,536; rustls
+    /// allocates the memory at once. Zero turns resumption off. Default: 256.
     ///
-    /// rustls sets memory for that many aside at once.
+    /// The ticket store of the wrapped configuration is not used (`docs/protocol.md`, section 8.1).
     pub fn tickets(mut self, servers: usize) -> Self {
         self.tickets = servers.min(MAX_TICKET_SERVERS);
         self
@@ -107,11 +92,11 @@ impl<D: Dial> ConnectorBuilder<D> {
     /// Builds the connector.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be: no side path, no binding that is known, a
-    /// duration of zero (but for [`side_idle_timeout`](Self::side_idle_timeout)), no place on a
-    /// side connection, or tickets or another method with [`smkex`](crate::smkex).
+    /// [`Error::ApiMisuse`] for invalid settings: no side path, no known binding, a duration of zero
+    /// (except [`side_idle_timeout`](ClientSettings::side_idle_timeout)), no verification on a side
+    /// connection, or tickets or another method with [`smkex`](crate::smkex).
     pub fn build(self) -> Result<MultipathConnector<D>, Error> {
-        if self.paths.settings.authentication == Authentication::SideProtocol {
+        if self.authentication == Authentication::SideProtocol {
             if self.tickets > 0 {
                 return Err(ApiMisuse::SmkexTickets.into());
             }
@@ -124,11 +109,12 @@ impl<D: Dial> ConnectorBuilder<D> {
             Method::Resumption => 0,
             Method::Side | Method::Auto => self.tickets,
         };
+        let paths = ClientPaths::new(self.settings, Bindings::ALL, self.authentication)?;
         Ok(MultipathConnector {
             inner: Arc::new(Inner {
                 tls: TlsSettings::new(&self.config, tickets, self.method != Method::Side),
                 method: self.method,
-                paths: self.paths.build()?,
+                paths,
             }),
         })
     }

@@ -18,8 +18,8 @@ use crate::evaluate::client::ClientEvaluation;
 use crate::path::{Dial, DialError, Dialed, Endpoint, Host, Path};
 use crate::proto::client::SideFailure;
 use crate::resumption::{Connected, Redial, Resumption, SideDials};
-use crate::side::client::config::ClientPaths;
 use crate::side::client::result::{SideOutcome, SideResult};
+use crate::side::client::settings::{ClientPaths, ClientSettings};
 use crate::side::client::verification::{Primary, SideShared, Verification, poll_once};
 use crate::stream::ClientStream;
 use crate::tls::client::{self as tls, TlsSettings};
@@ -41,9 +41,8 @@ pub use builder::ConnectorBuilder;
 /// -let connector = TlsConnector::from(config);
 /// -let tcp = TcpStream::connect(("example.org", 443)).await?;
 /// -let tls = connector.connect("example.org".try_into()?, tcp).await?;
-/// +let connector = MultipathConnector::builder(config, Policy::Require)
-/// +    .side("socks5h://192.0.2.1:1080".parse()?)
-/// +    .build()?;
+/// +let settings = ClientSettings::new(Policy::Require).side("socks5h://192.0.2.1:1080".parse()?);
+/// +let connector = MultipathConnector::builder(config, settings).build()?;
 /// +let tls = connector.connect(&"example.org:443".parse()?).await?.into_inner();
 /// ```
 ///
@@ -53,7 +52,7 @@ pub use builder::ConnectorBuilder;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use mtls_core::{MultipathConnector, Policy};
+/// use mtls_core::{ClientSettings, MultipathConnector, Policy};
 /// use rustls::ClientConfig;
 /// use tokio::net::TcpStream;
 /// use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -67,16 +66,14 @@ pub use builder::ConnectorBuilder;
 /// }
 ///
 /// async fn after(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
-///     let connector = MultipathConnector::builder(config, Policy::Require)
-///         .side("socks5h://192.0.2.1:1080".parse()?)
-///         .build()?;
+///     let settings = ClientSettings::new(Policy::Require).side("socks5h://192.0.2.1:1080".parse()?);
+///     let connector = MultipathConnector::builder(config, settings).build()?;
 ///     Ok(connector.connect(&"example.org:443".parse()?).await?.into_inner())
 /// }
 ///
 /// async fn over_my_stream(config: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, Error> {
-///     let connector = MultipathConnector::builder(config, Policy::Require)
-///         .side("if:wwan0".parse()?)
-///         .build()?;
+///     let settings = ClientSettings::new(Policy::Require).side("if:wwan0".parse()?);
+///     let connector = MultipathConnector::builder(config, settings).build()?;
 ///     let tcp = TcpStream::connect(("example.org", 443)).await?;
 ///     tcp.set_nodelay(true)?;
 ///     let side = "example.org:443".parse()?;
@@ -126,22 +123,19 @@ impl<D: Dial> Redial<D::Stream> for PrimaryDial<'_, D> {
 impl<D> std::fmt::Debug for Inner<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
-            .field("settings", &self.paths.settings)
-            .field("side_endpoint", &self.paths.side_endpoint)
+            .field("policy", &self.paths.settings.policy)
+            .field("side_endpoint", &self.paths.settings.side_endpoint)
             .field("method", &self.method)
             .finish_non_exhaustive()
     }
 }
 
-impl MultipathConnector<Path> {
-    /// Wraps a TLS configuration. The policy has no default: say what the application insists on
-    /// (`docs/protocol.md`, section 6.1).
-    pub fn builder(config: Arc<ClientConfig>, policy: Policy) -> ConnectorBuilder<Path> {
-        ConnectorBuilder::new(config, policy, Path::system())
-    }
-}
-
 impl<D: Dial> MultipathConnector<D> {
+    /// Starts a builder of a connector that wraps a TLS configuration.
+    pub fn builder(config: Arc<ClientConfig>, settings: ClientSettings<D>) -> ConnectorBuilder<D> {
+        ConnectorBuilder::new(config, settings)
+    }
+
     /// Connects to `to` over the primary path, with TLS for that very host, and verifies the
     /// connection over every side path. No application byte can be sent before the verdict.
     /// Dropping the future gives everything up; side connections may stay for later.
@@ -156,9 +150,10 @@ impl<D: Dial> MultipathConnector<D> {
     /// Outside a tokio runtime with its I/O and time drivers.
     pub async fn connect(&self, to: &Endpoint) -> Result<ClientStream<D::Stream>, Error> {
         let name = server_name(&to.host)?;
-        let side = self.inner.paths.side_endpoint.as_ref().unwrap_or(to);
+        let settings = &self.inner.paths.settings;
+        let side = settings.side_endpoint.as_ref().unwrap_or(to);
         let primary = PrimaryDial {
-            path: &self.inner.paths.primary,
+            path: &settings.primary,
             to,
         };
         let dial = primary.redial();
@@ -230,12 +225,12 @@ impl<D: Dial> MultipathConnector<D> {
 
     /// The path of the TLS connection.
     pub fn primary(&self) -> &D {
-        &self.inner.paths.primary
+        &self.inner.paths.settings.primary
     }
 
     /// Where the side verifier listens; `None` where that is the server's own host and port.
     pub fn side_endpoint(&self) -> Option<&Endpoint> {
-        self.inner.paths.side_endpoint.as_ref()
+        self.inner.paths.settings.side_endpoint.as_ref()
     }
 }
 
@@ -259,15 +254,16 @@ impl<D: Dial> Inner<D> {
         let hello = self.tls.client_hello(request.name.clone())?;
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
-        let settings = &self.paths.settings;
-        let mut shared = SideShared::new(&self.paths, self.tls.random(), request.side_endpoint);
+        let paths = &self.paths;
+        let policy = paths.settings.policy;
+        let mut shared = SideShared::new(paths, self.tls.random(), request.side_endpoint);
         let mut dials = SideDials::default();
         if self.method == Method::Resumption {
             shared = shared.without_sides();
-            let all = 0..self.paths.sides.len();
-            dials = SideDials::start(&self.paths.sides, all, request.side_endpoint);
+            let sides = &paths.settings.sides;
+            dials = SideDials::start(sides, 0..sides.len(), request.side_endpoint);
         }
-        let mut verification = Verification::start(shared, settings, association, started)?;
+        let mut verification = Verification::start(shared, policy, association, started)?;
         let primary: Primary<IO> = match early {
             Poll::Ready(dialed) => dialed?,
             Poll::Pending => {
@@ -282,7 +278,7 @@ impl<D: Dial> Inner<D> {
             verification
                 .handshake(handshake)
                 .await
-                .map_err(|error| settings.authentication.client_error(error))?
+                .map_err(|error| paths.authentication.client_error(error))?
         };
         let version = tls::version(complete.tls.get_ref().1);
         verification
@@ -304,13 +300,14 @@ impl<D: Dial> Inner<D> {
             times.verdict = Some(started.elapsed());
         }
         ClientEvaluation {
-            settings,
+            policy,
+            require_independent: paths.settings.require_independent,
             target,
             association: Some(connected.association),
             report: connected.report,
             times,
         }
-        .into_stream(connected.complete, &results)
+        .into_stream(connected.complete, paths.authentication, &results)
     }
 
     /// Dials the side paths on which the server sent no greeting.
@@ -319,7 +316,7 @@ impl<D: Dial> Inner<D> {
             result.outcome == SideOutcome::Failed(Reason::Side(SideFailure::NoGreeting))
         };
         let indices = (0..results.len()).filter(|&index| ungreeted(&results[index]));
-        SideDials::start(&self.paths.sides, indices, to)
+        SideDials::start(&self.paths.settings.sides, indices, to)
     }
 
     fn resumption<'a, IO>(
@@ -331,7 +328,7 @@ impl<D: Dial> Inner<D> {
         let connected = times.connected.unwrap_or_default();
         Resumption {
             tls: &self.tls,
-            sides: &self.paths.sides,
+            sides: &self.paths.settings.sides,
             name: &request.name,
             side_endpoint: request.side_endpoint,
             redial: request.redial,

@@ -8,9 +8,9 @@ use crate::error::{Error, Unverified};
 use crate::path::Independence;
 use crate::proto::binding::Association;
 use crate::proto::client::SideFailure;
-use crate::side::client::config::Settings;
 use crate::side::client::result::{SideOutcome, SideResult};
 use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
+use crate::tls::authentication::Authentication;
 use crate::tls::client::Complete;
 use crate::verdict::evidence::{Evidence, EvidenceReason};
 use crate::verdict::method::Method;
@@ -21,7 +21,8 @@ use crate::verdict::{
 
 /// Everything beside the TLS connection and the side paths that a verdict is made of.
 pub(crate) struct ClientEvaluation<'a> {
-    pub(crate) settings: &'a Settings,
+    pub(crate) policy: Policy,
+    pub(crate) require_independent: bool,
     pub(crate) target: &'a (dyn Display + Sync),
     pub(crate) association: Option<Association>,
     pub(crate) report: PathReport,
@@ -54,11 +55,12 @@ impl ClientEvaluation<'_> {
     pub(crate) fn into_stream<IO>(
         self,
         complete: Complete<IO>,
+        authentication: Authentication,
         sides: &[SideResult],
     ) -> Result<ClientStream<IO>, Error> {
         let (_, connection) = complete.tls.get_ref();
         let primary = PrimaryTls {
-            report: TlsReport::of(connection, self.settings.authentication.server_key()),
+            report: TlsReport::of(connection, authentication.server_key()),
             chain: connection.peer_certificates().unwrap_or_default(),
         };
         let allowed = self.apply_policy(self.evaluate(sides), &primary, sides)?;
@@ -97,7 +99,7 @@ impl ClientEvaluation<'_> {
                 tracing::warn!(%reason, target = %self.target, "interception detected");
                 let reason = EvidenceReason::Interception(*reason);
                 let found = self.evidence(reason, chains, verdict.clone());
-                if self.settings.policy != Policy::Observe {
+                if self.policy != Policy::Observe {
                     return Err(Error::Interception(found));
                 }
                 evidence = Some(found);
@@ -152,8 +154,7 @@ impl ClientEvaluation<'_> {
                 side: Some(index),
             },
             (None, Some(_))
-                if self.settings.require_independent
-                    && !self.independence(sides).is_independent() =>
+                if self.require_independent && !self.independence(sides).is_independent() =>
             {
                 Evaluated {
                     outcome: Outcome::Unverified(Reason::NotIndependent),
@@ -173,7 +174,7 @@ impl ClientEvaluation<'_> {
     }
 
     fn refuses(&self, reason: Reason) -> bool {
-        match (self.settings.policy, reason) {
+        match (self.policy, reason) {
             // Whatever the policy (`docs/protocol.md`, section 8.2).
             (_, Reason::EarlyData) => true,
             (Policy::Observe, _) => false,

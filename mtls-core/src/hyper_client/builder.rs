@@ -9,21 +9,21 @@ use super::stream::HTTP_2;
 use crate::connector::{ConnectorBuilder, MultipathConnector};
 use crate::error::Error;
 use crate::path::{Dial, Path};
-use crate::verdict::policy::Policy;
+use crate::side::client::settings::ClientSettings;
 
 const HTTP_1: &[u8] = b"http/1.1";
 
-/// Builds a [`MultipathHttpsConnector`] step by step: the TLS configuration, the policy and the
-/// side paths, the schemes, the protocols, and where the primary stream comes from.
+/// Builds a [`MultipathHttpsConnector`] step by step: the TLS configuration, the settings, the
+/// schemes, the protocols, and the source of the primary stream.
 ///
 /// ```
 /// use http_body_util::Empty;
 /// use hyper::body::Bytes;
 /// use hyper_util::client::legacy::Client;
 /// use hyper_util::rt::TokioExecutor;
-/// use mtls_core::Policy;
 /// use mtls_core::hyper_client::MultipathHttpsConnectorBuilder;
 /// use mtls_core::path::Path;
+/// use mtls_core::{ClientSettings, Policy};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -33,8 +33,7 @@ const HTTP_1: &[u8] = b"http/1.1";
 /// #     .with_no_client_auth();
 /// let https = MultipathHttpsConnectorBuilder::new()
 ///     .with_tls_config(config)
-///     .with_policy(Policy::Require)
-///     .side(Path::source("192.0.2.7".parse()?)?)
+///     .with_settings(ClientSettings::new(Policy::Require).side(Path::source("192.0.2.7".parse()?)?))
 ///     .https_only()
 ///     .enable_all_versions()
 ///     .build()?;
@@ -51,13 +50,13 @@ pub struct MultipathHttpsConnectorBuilder<State>(State);
 #[derive(Debug)]
 pub struct WantsTlsConfig(());
 
-/// A builder that lacks a policy.
+/// A builder that lacks the settings.
 #[derive(Debug)]
-pub struct WantsPolicy {
+pub struct WantsSettings {
     config: Arc<ClientConfig>,
 }
 
-/// A builder that takes side paths, and lacks the schemes.
+/// A builder that lacks the schemes.
 #[derive(Debug)]
 pub struct WantsSchemes<D = Path> {
     multipath: ConnectorBuilder<D>,
@@ -98,13 +97,13 @@ impl MultipathHttpsConnectorBuilder<WantsTlsConfig> {
     pub fn with_tls_config(
         self,
         config: impl Into<Arc<ClientConfig>>,
-    ) -> MultipathHttpsConnectorBuilder<WantsPolicy> {
-        MultipathHttpsConnectorBuilder(WantsPolicy {
+    ) -> MultipathHttpsConnectorBuilder<WantsSettings> {
+        MultipathHttpsConnectorBuilder(WantsSettings {
             config: config.into(),
         })
     }
 
-    /// Takes the settings of a whole connector: paths, side endpoint, deadline and all. Its TLS
+    /// Takes the builder of a connector, with its TLS configuration and its settings. The
     /// configuration must not name application protocols (ALPN): later steps do.
     pub fn with_connector<D: Dial>(
         self,
@@ -120,22 +119,19 @@ impl Default for MultipathHttpsConnectorBuilder<WantsTlsConfig> {
     }
 }
 
-impl MultipathHttpsConnectorBuilder<WantsPolicy> {
-    /// What the client insists on, for every connection that it makes.
-    pub fn with_policy(self, policy: Policy) -> MultipathHttpsConnectorBuilder<WantsSchemes> {
+impl MultipathHttpsConnectorBuilder<WantsSettings> {
+    /// Sets the policy, the paths and the limits of all connections.
+    pub fn with_settings<D: Dial>(
+        self,
+        settings: ClientSettings<D>,
+    ) -> MultipathHttpsConnectorBuilder<WantsSchemes<D>> {
         MultipathHttpsConnectorBuilder(WantsSchemes {
-            multipath: MultipathConnector::builder(self.0.config, policy),
+            multipath: MultipathConnector::builder(self.0.config, settings),
         })
     }
 }
 
 impl<D: Dial> MultipathHttpsConnectorBuilder<WantsSchemes<D>> {
-    /// Adds a side path; there must be one, and all of them must verify.
-    pub fn side(mut self, path: D) -> Self {
-        self.0.multipath = self.0.multipath.side(path);
-        self
-    }
-
     /// Refuses any URI but `https`.
     pub fn https_only(self) -> MultipathHttpsConnectorBuilder<WantsProtocols1<D>> {
         self.schemes(Schemes::HttpsOnly)

@@ -10,8 +10,8 @@ mod handover;
 mod stream;
 
 pub use builder::{
-    MultipathHttpsConnectorBuilder, WantsPolicy, WantsProtocols1, WantsProtocols2, WantsProtocols3,
-    WantsSchemes, WantsTlsConfig,
+    MultipathHttpsConnectorBuilder, WantsProtocols1, WantsProtocols2, WantsProtocols3,
+    WantsSchemes, WantsSettings, WantsTlsConfig,
 };
 pub use connector::{MultipathHttpsConnector, OwnPrimary};
 pub use stream::MultipathHttpsStream;

@@ -104,6 +104,11 @@ impl Bindings {
         self.0 & binding as u8 != 0
     }
 
+    /// The bindings that are in both sets.
+    pub(crate) fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The strongest binding that is in both sets.
     pub fn strongest_common(self, other: Self) -> Option<Binding> {
         [Binding::Exporter, Binding::Hello]

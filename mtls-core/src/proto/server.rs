@@ -236,7 +236,7 @@ impl ServerVerifier {
         let OpenRequest {
             nonce_c, offered, ..
         } = *request;
-        let available = Bindings(secrets.bindings().0 & self.limits.bindings.0);
+        let available = secrets.bindings().intersection(self.limits.bindings);
         let binding = offered
             .strongest_common(available)
             .ok_or(RejectCode::NoCommonBinding)?;

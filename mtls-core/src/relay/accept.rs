@@ -52,7 +52,7 @@ impl<D: Dial> ServerRelay<D> {
     where
         IO: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let opened = timeout(self.inner.settings.handshake_timeout, open(&mut io));
+        let opened = timeout(self.inner.sides.settings.handshake_timeout, open(&mut io));
         let opened = opened
             .await
             .unwrap_or(Err(Error::TimedOut(TimedOut::ClientHello)))

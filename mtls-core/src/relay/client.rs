@@ -10,8 +10,8 @@ use super::pump::{DEFAULT_PIPES, Pipes};
 use crate::error::{Error, non_zero_durations};
 use crate::path::{Dial, Path};
 use crate::proto::binding::Binding;
-use crate::side::client::config::{ClientPaths, ClientPathsBuilder, client_paths_setters};
-use crate::verdict::policy::Policy;
+use crate::side::client::settings::{ClientPaths, ClientSettings};
+use crate::tls::authentication::Authentication;
 
 /// Verifies the TLS connections of clients that know nothing of it, with the hello binding.
 ///
@@ -41,75 +41,71 @@ impl<D> Clone for ClientRelay<D> {
 impl<D> fmt::Debug for ClientRelay<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientRelay")
-            .field("settings", &self.inner.paths.settings)
-            .field("side_endpoint", &self.inner.paths.side_endpoint)
+            .field("policy", &self.inner.paths.settings.policy)
+            .field("side_endpoint", &self.inner.paths.settings.side_endpoint)
             .finish_non_exhaustive()
     }
 }
 
-impl ClientRelay<Path> {
-    /// Starts a builder of a relay for clients. The relay takes its random numbers from `provider`,
-    /// and needs no other cryptography of it. The policy has no default; a tunnel can have one of
-    /// its own.
-    pub fn builder(provider: &CryptoProvider, policy: Policy) -> ClientRelayBuilder<Path> {
-        ClientRelayBuilder::new(provider.secure_random, policy, Path::system())
+impl<D: Dial> ClientRelay<D> {
+    /// Starts a builder of a relay for clients. The relay takes random numbers from `provider`, and
+    /// uses nothing else of it. A tunnel can have another policy than that of the settings.
+    pub fn builder(
+        provider: &CryptoProvider,
+        settings: ClientSettings<D>,
+    ) -> ClientRelayBuilder<D> {
+        ClientRelayBuilder {
+            random: provider.secure_random,
+            settings,
+            idle: Duration::from_secs(3600),
+            pipes: DEFAULT_PIPES,
+        }
     }
 }
 
 /// Builds a [`ClientRelay`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mtls_core::relay::ClientRelay;
+/// use mtls_core::{ClientSettings, Policy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let provider = rustls::crypto::aws_lc_rs::default_provider();
+/// let settings = ClientSettings::new(Policy::Require).side("socks5h://192.0.2.1:1080".parse()?);
+/// let relay = ClientRelay::builder(&provider, settings)
+///     .tunnel_idle_timeout(Duration::from_secs(600))
+///     .build()?;
+/// let tunnel = relay.tunnel("example.org:443".parse()?);
+/// # let _ = tunnel;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use]
-pub struct ClientRelayBuilder<D> {
+pub struct ClientRelayBuilder<D = Path> {
     random: &'static dyn SecureRandom,
-    paths: ClientPathsBuilder<D>,
+    settings: ClientSettings<D>,
     idle: Duration,
     pipes: usize,
 }
 
 impl<D: Dial> ClientRelayBuilder<D> {
-    fn new(random: &'static dyn SecureRandom, policy: Policy, primary: D) -> Self {
-        Self {
-            random,
-            paths: ClientPathsBuilder::new(policy, Binding::Hello, primary),
-            idle: Duration::from_secs(3600),
-            pipes: DEFAULT_PIPES,
-        }
-    }
-
-    /// Dials another way: every path of the relay, as a simulated network does. Sides that were
-    /// added before are dropped.
-    pub fn primary_with<E: Dial>(self, primary: E) -> ClientRelayBuilder<E> {
-        ClientRelayBuilder {
-            random: self.random,
-            paths: self.paths.primary_with(primary),
-            idle: self.idle,
-            pipes: self.pipes,
-        }
-    }
-
-    client_paths_setters!();
-
-    /// How long the client may take for its ClientHello, and then the server for its ServerHello.
-    /// Default: 10 s.
-    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.paths.settings.handshake_timeout = timeout;
-        self
-    }
-
-    /// How long a tunnel in which neither end sends anything stays open, at least; at most twice
-    /// as long. Default: 1 h.
+    /// Sets the idle timeout of a tunnel: one in which neither end sends anything for this time closes
+    /// before twice this time. Default: 1 h.
     pub fn tunnel_idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
     }
 
-    /// How many pipes there may be, for bytes that pass through the kernel. Default: 256.
+    /// Sets the number of pipes for bytes that pass through the kernel. Zero: all bytes are copied.
+    /// Default: 256.
     ///
-    /// On Linux, bulk data goes from socket to socket by way of a pipe and not through this
-    /// process (`splice(2)`), where both are TCP. A direction has a pipe only while its receiver
-    /// has not taken all that was read, so that is how many slow receivers can have one; a pipe
-    /// holds at most 256 KiB, and takes two file descriptors. What finds no pipe is copied, 64 KiB
-    /// at a time. Zero: everything is copied.
+    /// Bulk data between two TCP sockets passes through a pipe instead of this process
+    /// (`splice(2)`). A direction has a pipe only while its receiver has not taken all bytes that
+    /// were read, so this limits the slow receivers with a pipe. A pipe holds at most 256 KiB, and
+    /// takes two file descriptors. Directions without a pipe copy, 64 KiB at a time.
     pub fn max_pipes(mut self, pipes: usize) -> Self {
         self.pipes = pipes;
         self
@@ -118,12 +114,14 @@ impl<D: Dial> ClientRelayBuilder<D> {
     /// Builds the relay.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for invalid settings: no side path, or a duration or limit of zero.
     pub fn build(self) -> Result<ClientRelay<D>, Error> {
         non_zero_durations(&[("tunnel_idle_timeout", self.idle)])?;
+        let supported = Binding::Hello.into();
+        let paths = ClientPaths::new(self.settings, supported, Authentication::Certificate)?;
         Ok(ClientRelay {
             inner: Arc::new(Inner {
-                paths: self.paths.build()?,
+                paths,
                 idle: self.idle,
                 pipes: Pipes::new(self.pipes),
                 random: self.random,

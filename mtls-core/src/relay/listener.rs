@@ -147,7 +147,7 @@ where
                 drop(silent);
                 let _open = OpenTunnel::count(&self.tunnels);
                 let _watch = (self.observer)(tunnel.monitor(), peer);
-                let max_wait = self.relay.inner.settings.handshake_timeout;
+                let max_wait = self.relay.inner.sides.settings.handshake_timeout;
                 let permit = match self.limiter.acquire_permit(max_wait).await {
                     Ok(permit) => permit,
                     Err(busy) => {

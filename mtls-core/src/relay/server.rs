@@ -12,8 +12,8 @@ use super::pump::{DEFAULT_PIPES, Pipes};
 use crate::error::{ApiMisuse, Error, non_zero_durations};
 use crate::path::{Dial, Endpoint, Path};
 use crate::proto::binding::Binding;
-use crate::side::server::service::{SideService, SideServiceBuilder, side_service_setters};
-use crate::verdict::policy::Policy;
+use crate::side::server::service::SideService;
+use crate::side::server::settings::SideServiceSettings;
 
 /// Answers the verifications of a TLS 1.3 server that knows nothing of them, with the hello
 /// binding.
@@ -28,8 +28,9 @@ pub struct ServerRelay<D = Path> {
 pub(super) struct Inner<D> {
     pub(super) target: Endpoint,
     pub(super) path: D,
-    pub(super) settings: Settings,
     pub(super) sides: Arc<SideService>,
+    pub(super) idle: Duration,
+    max_tunnels: usize,
     pub(super) pipes: Pipes,
     pub(super) preamble: Option<Preamble>,
     pub(super) tunnels: Arc<Semaphore>,
@@ -48,16 +49,6 @@ pub struct ClientAddresses {
     pub local: Option<SocketAddr>,
 }
 
-/// What a relay was told.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settings {
-    pub(super) policy: Policy,
-    pub(super) deadline: Duration,
-    pub(super) handshake_timeout: Duration,
-    pub(super) idle: Duration,
-    pub(super) tunnels: usize,
-}
-
 impl<D> Clone for ServerRelay<D> {
     fn clone(&self) -> Self {
         Self {
@@ -70,41 +61,67 @@ impl<D> fmt::Debug for ServerRelay<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerRelay")
             .field("target", &self.inner.target)
-            .field("settings", &self.inner.settings)
             .field("sides", &self.inner.sides)
             .finish_non_exhaustive()
     }
 }
 
 impl ServerRelay<Path> {
-    /// Starts a builder of a relay to `target`. The relay takes its random numbers from
-    /// `provider`, and needs no other cryptography of it. The policy has no default.
+    /// Starts a builder of a relay to `target`. The relay takes random numbers from `provider`, and
+    /// uses nothing else of it. A mere [`Policy`](crate::Policy) is enough for the settings.
     pub fn builder(
         provider: &CryptoProvider,
         target: Endpoint,
-        policy: Policy,
+        settings: impl Into<SideServiceSettings>,
     ) -> ServerRelayBuilder<Path> {
-        ServerRelayBuilder::new(provider.secure_random, target, policy, Path::system())
+        ServerRelayBuilder {
+            random: provider.secure_random,
+            target,
+            path: Path::system(),
+            settings: settings.into(),
+            idle: Duration::from_secs(3600),
+            max_tunnels: 65_536,
+            pipes: DEFAULT_PIPES,
+            preamble: None,
+        }
     }
 }
 
 impl<D: Dial> ServerRelay<D> {
     /// How many tunnels are open.
     pub fn tunnels(&self) -> usize {
-        self.inner.settings.tunnels - self.inner.tunnels.available_permits()
+        self.inner.max_tunnels - self.inner.tunnels.available_permits()
     }
 }
 
 /// Builds a [`ServerRelay`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mtls_core::relay::ServerRelay;
+/// use mtls_core::{Policy, SideServiceSettings};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let provider = rustls::crypto::aws_lc_rs::default_provider();
+/// let settings = SideServiceSettings::new(Policy::Prefer).deadline(Duration::from_secs(2));
+/// let relay = ServerRelay::builder(&provider, "192.0.2.7:443".parse()?, settings)
+///     .max_tunnels(1000)
+///     .build()?;
+/// # let _ = relay;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use]
-pub struct ServerRelayBuilder<D> {
+pub struct ServerRelayBuilder<D = Path> {
     random: &'static dyn SecureRandom,
     target: Endpoint,
     path: D,
-    settings: Settings,
+    settings: SideServiceSettings,
+    idle: Duration,
+    max_tunnels: usize,
     pipes: usize,
     preamble: Option<Preamble>,
-    side: SideServiceBuilder,
 }
 
 impl<D> fmt::Debug for ServerRelayBuilder<D> {
@@ -117,68 +134,35 @@ impl<D> fmt::Debug for ServerRelayBuilder<D> {
 }
 
 impl<D: Dial> ServerRelayBuilder<D> {
-    fn new(random: &'static dyn SecureRandom, target: Endpoint, policy: Policy, path: D) -> Self {
-        let mut side = SideServiceBuilder::default();
-        side.settings.limits.bindings = Binding::Hello.into();
-        Self {
-            random,
-            target,
-            path,
-            settings: Settings {
-                policy,
-                deadline: Duration::from_secs(3),
-                handshake_timeout: Duration::from_secs(10),
-                idle: Duration::from_secs(3600),
-                tunnels: 65_536,
-            },
-            pipes: DEFAULT_PIPES,
-            preamble: None,
-            side,
-        }
-    }
-
-    /// Dials the target another way, as a simulated network does.
+    /// Sets the path to the target. Default: the system's route.
     pub fn path<E: Dial>(self, path: E) -> ServerRelayBuilder<E> {
         ServerRelayBuilder {
             random: self.random,
             target: self.target,
             path,
             settings: self.settings,
+            idle: self.idle,
+            max_tunnels: self.max_tunnels,
             pipes: self.pipes,
             preamble: self.preamble,
-            side: self.side,
         }
     }
 
-    /// How long a client's bytes may be held back for a Confirm, counted from the ClientHello.
-    /// Default: 3 s.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.settings.deadline = deadline;
-        self
-    }
-
-    /// How long a client may take for its ClientHello, and then for everything up to its first
-    /// bytes after the ServerHello. Default: 10 s.
-    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.handshake_timeout = timeout;
-        self
-    }
-
-    /// How long a tunnel in which neither end sends anything stays open, at least; at most twice
-    /// as long. Default: 1 h.
+    /// Sets the idle timeout of a tunnel: one in which neither end sends anything for this time closes
+    /// before twice this time. Default: 1 h.
     pub fn tunnel_idle_timeout(mut self, idle: Duration) -> Self {
-        self.settings.idle = idle;
+        self.idle = idle;
         self
     }
 
-    /// How many tunnels may be open; one more is refused. Default: 65,536.
+    /// Sets the number of open tunnels; one more is refused. Default: 65,536.
     pub fn max_tunnels(mut self, tunnels: usize) -> Self {
-        self.settings.tunnels = tunnels;
+        self.max_tunnels = tunnels;
         self
     }
 
-    /// What to write to the target ahead of each client's bytes, for a target that wants to be told
-    /// who the client is: a PROXY protocol header, say. Default: nothing.
+    /// Sets the bytes to write to the target before each client's bytes, such as a PROXY protocol
+    /// header with the client's address. Default: none.
     pub fn preamble(
         mut self,
         preamble: impl Fn(ClientAddresses) -> Vec<u8> + Send + Sync + 'static,
@@ -187,39 +171,34 @@ impl<D: Dial> ServerRelayBuilder<D> {
         self
     }
 
-    /// How many pipes there may be, for bytes that pass through the kernel; see
+    /// Sets the number of pipes for bytes that pass through the kernel; see
     /// [`ClientRelayBuilder::max_pipes`](super::ClientRelayBuilder::max_pipes). Default: 256.
     pub fn max_pipes(mut self, pipes: usize) -> Self {
         self.pipes = pipes;
         self
     }
 
-    side_service_setters!();
-
     /// Builds the relay.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
-    pub fn build(mut self) -> Result<ServerRelay<D>, Error> {
-        non_zero_durations(&[
-            ("deadline", self.settings.deadline),
-            ("handshake_timeout", self.settings.handshake_timeout),
-            ("tunnel_idle_timeout", self.settings.idle),
-        ])?;
-        if self.settings.tunnels == 0 {
+    /// [`Error::ApiMisuse`] for invalid settings: a duration or a limit of zero.
+    pub fn build(self) -> Result<ServerRelay<D>, Error> {
+        non_zero_durations(&[("tunnel_idle_timeout", self.idle)])?;
+        if self.max_tunnels == 0 {
             return Err(ApiMisuse::ZeroLimit("max_tunnels").into());
         }
-        self.settings.tunnels = self.settings.tunnels.min(Semaphore::MAX_PERMITS);
-        let sides = self.side.build(self.random)?;
+        let max_tunnels = self.max_tunnels.min(Semaphore::MAX_PERMITS);
+        let sides = SideService::new(self.settings, Binding::Hello.into(), self.random)?;
         Ok(ServerRelay {
             inner: Arc::new(Inner {
                 target: self.target,
                 path: self.path,
-                settings: self.settings,
                 sides: Arc::new(sides),
+                idle: self.idle,
+                max_tunnels,
                 pipes: Pipes::new(self.pipes),
                 preamble: self.preamble,
-                tunnels: Arc::new(Semaphore::new(self.settings.tunnels)),
+                tunnels: Arc::new(Semaphore::new(max_tunnels)),
             }),
         })
     }

@@ -60,7 +60,7 @@ where
     ) -> Self {
         let inner = &relay.inner;
         Self {
-            monitor: TunnelMonitor::new(inner.target.clone(), inner.settings.policy),
+            monitor: TunnelMonitor::new(inner.target.clone(), inner.sides.settings.policy),
             relay,
             client,
             peer,
@@ -118,7 +118,7 @@ where
                 let context = PumpContext {
                     counters: monitor.counters(),
                     pipes: &relay.inner.pipes,
-                    idle: relay.inner.settings.idle,
+                    idle: relay.inner.idle,
                 };
                 let end = pump.run(&mut client, &mut server, context).await;
                 monitor.pumped(end)
@@ -215,11 +215,11 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
     }
 
     fn handshake_end(&self) -> Instant {
-        self.started + self.inner.settings.handshake_timeout
+        self.started + self.inner.sides.settings.handshake_timeout
     }
 
     fn evaluation(&self, times: Times) -> ServerEvaluation {
-        let settings = &self.inner.settings;
+        let settings = &self.inner.sides.settings;
         ServerEvaluation {
             policy: settings.policy,
             deadline: settings.deadline,
@@ -302,7 +302,7 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
                 handshake.map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
                 drop(permit);
                 // A tunnel that is silent for too long is left to the pump.
-                let idle = self.inner.settings.idle;
+                let idle = self.inner.idle;
                 if let Ok(first) = timeout(idle, gated.first_bytes(registration.confirmed())).await
                 {
                     first?;

@@ -21,7 +21,6 @@ use crate::evaluate::client::{ClientEvaluation, Evaluated, PrimaryTls};
 use crate::path::{Dial, Endpoint};
 use crate::proto::binding::{Association, SideSecret};
 use crate::proto::client::TlsVersion;
-use crate::side::client::config::Settings;
 use crate::side::client::result::SideResult;
 use crate::side::client::verification::{Primary, SideShared, Verification};
 use crate::stream::VerdictHandle;
@@ -35,7 +34,7 @@ use crate::verdict::{Outcome, PathReport, Reason, Times};
 pub struct Tunnel<D: Dial> {
     relay: ClientRelay<D>,
     target: Endpoint,
-    settings: Settings,
+    policy: Policy,
     primary: Option<Primary<D::Stream>>,
     received: Vec<u8>,
     exempt: bool,
@@ -57,19 +56,19 @@ impl<D: Dial> fmt::Debug for Tunnel<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tunnel")
             .field("target", &self.target)
-            .field("settings", &self.settings)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }
 
 impl<D: Dial> Tunnel<D> {
     fn new(relay: ClientRelay<D>, target: Endpoint) -> Self {
-        let settings = relay.inner.paths.settings;
+        let policy = relay.inner.paths.settings.policy;
         Self {
-            monitor: TunnelMonitor::new(target.clone(), settings.policy),
+            monitor: TunnelMonitor::new(target.clone(), policy),
             relay,
             target,
-            settings,
+            policy,
             primary: None,
             received: Vec::new(),
             exempt: false,
@@ -80,7 +79,7 @@ impl<D: Dial> Tunnel<D> {
     /// Holds this tunnel to another policy than the relay's. Monitors that were given out before
     /// watch nothing any more.
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.settings.policy = policy;
+        self.policy = policy;
         self.monitor = TunnelMonitor::new(self.target.clone(), policy);
         self
     }
@@ -120,7 +119,14 @@ impl<D: Dial> Tunnel<D> {
     /// [`Error::Dial`].
     pub async fn dial(&mut self) -> Result<(), Error> {
         if self.primary.is_none() {
-            let dialed = self.relay.inner.paths.primary.dial(&self.target).await;
+            let dialed = self
+                .relay
+                .inner
+                .paths
+                .settings
+                .primary
+                .dial(&self.target)
+                .await;
             let dialed = dialed.map_err(|error| {
                 tracing::debug!(target = %self.target, %error, "target not reached");
                 self.monitor.failed(Error::Dial(Box::new(error.clone())));
@@ -144,8 +150,8 @@ impl<D: Dial> Tunnel<D> {
     /// Holds this tunnel to a stricter policy; one that is not stricter changes nothing. For what
     /// is known of the target only after [`dial`](Self::dial).
     pub fn restrict_to(&mut self, policy: Policy) {
-        if policy.is_stricter_than(self.settings.policy) {
-            self.settings.policy = policy;
+        if policy.is_stricter_than(self.policy) {
+            self.policy = policy;
             self.monitor.set_policy(policy);
         }
     }
@@ -161,7 +167,7 @@ impl<D: Dial> Tunnel<D> {
         let Self {
             relay,
             target,
-            settings,
+            policy,
             primary,
             received,
             exempt,
@@ -171,7 +177,7 @@ impl<D: Dial> Tunnel<D> {
         let setup = TunnelSetup {
             inner: &relay.inner,
             target: &target,
-            settings,
+            policy,
             by_name: by_name.as_deref(),
             monitor: &monitor,
         };
@@ -203,7 +209,7 @@ impl<D: Dial> Tunnel<D> {
 struct TunnelSetup<'a, D: Dial> {
     inner: &'a Inner<D>,
     target: &'a Endpoint,
-    settings: Settings,
+    policy: Policy,
     by_name: Option<&'a PolicyByName>,
     monitor: &'a TunnelMonitor,
 }
@@ -223,7 +229,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
     ) -> Result<AllowedTunnel<D::Stream>, Error> {
         let primary = match primary {
             Some(primary) => primary,
-            None => dial(&self.inner.paths.primary, self.target).await?,
+            None => dial(&self.inner.paths.settings.primary, self.target).await?,
         };
         Ok(AllowedTunnel {
             server: primary.stream,
@@ -244,7 +250,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
         let dial = maybe_done(async {
             match primary {
                 Some(primary) => Ok(primary),
-                None => dial(&self.inner.paths.primary, self.target).await,
+                None => dial(&self.inner.paths.settings.primary, self.target).await,
             }
         });
         let mut dial = pin!(dial);
@@ -283,7 +289,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
         F: Future<Output = Result<Primary<D::Stream>, Error>>,
     {
         let mut first = pin!(timeout(
-            self.settings.handshake_timeout,
+            self.inner.paths.settings.handshake_timeout,
             FirstBytes::read(client, received)
         ));
         let first = poll_fn(|cx| {
@@ -303,13 +309,15 @@ impl<D: Dial> TunnelSetup<'_, D> {
 
     /// The same, held to the stricter policy where this server name has one.
     fn for_name(&self, name: Option<&str>) -> Self {
-        let mut settings = self.settings;
         let named = name.and_then(|name| self.by_name?(name));
-        if let Some(policy) = named.filter(|named| named.is_stricter_than(settings.policy)) {
-            settings.policy = policy;
+        let stricter = named.filter(|named| named.is_stricter_than(self.policy));
+        if let Some(policy) = stricter {
             self.monitor.set_policy(policy);
         }
-        Self { settings, ..*self }
+        Self {
+            policy: stricter.unwrap_or(self.policy),
+            ..*self
+        }
     }
 
     async fn verify<C, F>(
@@ -327,9 +335,10 @@ impl<D: Dial> TunnelSetup<'_, D> {
         let server_name = hello.tap.server_name();
         self.monitor.verifying(Some(association), server_name);
         let inner = self.inner;
-        let endpoint = inner.paths.side_endpoint.as_ref().unwrap_or(self.target);
+        let endpoint = inner.paths.settings.side_endpoint.as_ref();
+        let endpoint = endpoint.unwrap_or(self.target);
         let shared = SideShared::new(&inner.paths, inner.random, endpoint);
-        let mut verification = Verification::start(shared, &self.settings, association, started)?;
+        let mut verification = Verification::start(shared, self.policy, association, started)?;
         verification.during(dial.as_mut()).await?;
         let mut primary = take_output(dial)?;
         let counters = self.monitor.counters();
@@ -361,7 +370,8 @@ impl<D: Dial> TunnelSetup<'_, D> {
         association: Option<Association>,
     ) -> ClientEvaluation<'b> {
         ClientEvaluation {
-            settings: &self.settings,
+            policy: self.policy,
+            require_independent: self.inner.paths.settings.require_independent,
             target: self.target,
             association,
             report: PathReport::clone(&primary.report),

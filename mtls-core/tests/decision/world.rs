@@ -9,8 +9,8 @@ use mtls_core::observer::{Event, Observer};
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::proto::frame::{FrameBody, FrameReader};
 use mtls_core::{
-    ClientStream, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy,
-    ServerStream,
+    ClientSettings, ClientStream, ListenerLimits, MultipathAcceptor, MultipathConnector,
+    MultipathListener, Policy, ServerStream, SideServiceSettings,
 };
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,9 +61,10 @@ impl World {
     pub(crate) async fn new(deadline: Duration) -> Self {
         let pki = Pki::new(&["localhost", "127.0.0.1"]).expect("a pki");
         let counted = Arc::new(Counted::default());
-        let acceptor = MultipathAcceptor::builder(server_config(&pki), Policy::Prefer)
+        let settings = SideServiceSettings::new(Policy::Prefer)
             .deadline(deadline)
-            .observer(Arc::clone(&counted) as Arc<dyn Observer>)
+            .observer(Arc::clone(&counted) as Arc<dyn Observer>);
+        let acceptor = MultipathAcceptor::builder(server_config(&pki), settings)
             .build()
             .expect("an acceptor");
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -77,9 +78,10 @@ impl World {
 
     /// A client whose side path is `side`.
     pub(crate) fn connector(&self, side: SocketAddr, policy: Policy) -> MultipathConnector {
-        MultipathConnector::builder(Arc::clone(&self.client), policy)
+        let settings = ClientSettings::new(policy)
             .side(Path::system())
-            .side_endpoint(Endpoint::from(side))
+            .side_endpoint(Endpoint::from(side));
+        MultipathConnector::builder(Arc::clone(&self.client), settings)
             .build()
             .expect("a connector")
     }

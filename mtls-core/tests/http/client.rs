@@ -16,7 +16,9 @@ use hyper_util::rt::TokioExecutor;
 use mtls_core::hyper_client::{MultipathHttpsConnector, MultipathHttpsConnectorBuilder};
 use mtls_core::path::{Endpoint, Independence, Path};
 use mtls_core::proto::binding::Binding;
-use mtls_core::{ApiMisuse, Error, MultipathConnector, Outcome, Policy, Verdict, VerdictHandle};
+use mtls_core::{
+    ApiMisuse, ClientSettings, Error, MultipathConnector, Outcome, Policy, Verdict, VerdictHandle,
+};
 
 use crate::support::*;
 
@@ -190,9 +192,10 @@ async fn man_in_the_middle_is_refused_under_prefer() {
         }
     });
     let real = multipath_server(&pki, Policy::Prefer, &["http/1.1"], routes()).await;
-    let multipath = MultipathConnector::builder(Arc::new(client_config(&pki)), Policy::Prefer)
+    let settings = ClientSettings::new(Policy::Prefer)
         .side(Path::system())
         .side_endpoint(Endpoint::from(real));
+    let multipath = MultipathConnector::builder(Arc::new(client_config(&pki)), settings);
     let https = MultipathHttpsConnectorBuilder::new()
         .with_connector(multipath)
         .https_only()
@@ -270,8 +273,7 @@ fn alpn_of_the_caller_is_refused() {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let built = MultipathHttpsConnectorBuilder::new()
         .with_tls_config(config)
-        .with_policy(Policy::Require)
-        .side(Path::system())
+        .with_settings(ClientSettings::new(Policy::Require).side(Path::system()))
         .https_only()
         .enable_http1()
         .build();

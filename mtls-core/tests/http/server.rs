@@ -8,7 +8,9 @@ use axum::Router;
 use axum::routing::get;
 use http::Uri;
 use mtls_core::axum::MultipathConnectInfo;
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+use mtls_core::{
+    ListenerLimits, MultipathAcceptor, MultipathListener, Policy, SideServiceSettings,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot};
@@ -41,8 +43,9 @@ async fn honest_client_is_served_while_a_thousand_are_silent() {
     let tcp = socket.listen(4_096).expect("to listen");
     let address = tcp.local_addr().expect("an address");
     // Long enough that no silent client is sent away during the test.
-    let acceptor = MultipathAcceptor::builder(server_config(&pki.server, &["h2"]), Policy::Require)
-        .handshake_timeout(Duration::from_secs(3_600))
+    let settings =
+        SideServiceSettings::new(Policy::Require).handshake_timeout(Duration::from_secs(3_600));
+    let acceptor = MultipathAcceptor::builder(server_config(&pki.server, &["h2"]), settings)
         .build()
         .expect("an acceptor");
     let listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());

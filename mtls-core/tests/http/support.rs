@@ -17,7 +17,7 @@ use mtls_certs::Pki;
 use mtls_core::axum::MultipathConnectInfo;
 use mtls_core::hyper_client::{MultipathHttpsConnectorBuilder, WantsProtocols1, WantsSchemes};
 use mtls_core::path::Path;
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+use mtls_core::{ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -59,8 +59,10 @@ pub(crate) fn server_config(leaf: &mtls_certs::Leaf, protocols: &[&str]) -> Arc<
 pub(crate) fn schemes(pki: &Pki, policy: Policy) -> MultipathHttpsConnectorBuilder<WantsSchemes> {
     MultipathHttpsConnectorBuilder::new()
         .with_tls_config(client_config(pki))
-        .with_policy(policy)
-        .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path"))
+        .with_settings(
+            ClientSettings::new(policy)
+                .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path")),
+        )
 }
 
 pub(crate) fn https(pki: &Pki, policy: Policy) -> MultipathHttpsConnectorBuilder<WantsProtocols1> {

@@ -2,7 +2,7 @@
 
 use mtls_core::path::Path;
 use mtls_core::relay::{TunnelEnd, TunnelStage};
-use mtls_core::{Error, Policy};
+use mtls_core::{ClientSettings, Error, Policy};
 use rustls::crypto::aws_lc_rs::kx_group::SECP256R1;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -47,11 +47,13 @@ async fn attacker_gets_no_application_byte_through_a_client_relay() {
     for policy in [Policy::Require, Policy::Prefer] {
         let world = World::new();
         let mut scene = scene(&world).await;
-        let relay = client_relay(policy)
-            .primary(path_to(scene.attacker))
-            .side(path_to(scene.server))
-            .build()
-            .expect("a relay");
+        let relay = client_relay(
+            ClientSettings::new(policy)
+                .primary(path_to(scene.attacker))
+                .side(path_to(scene.server)),
+        )
+        .build()
+        .expect("a relay");
         let (tcp, report) = begin(&relay, target(scene.server)).await;
         shake_hands(&world.client, tcp)
             .await
@@ -76,11 +78,13 @@ async fn attacker_who_asks_for_a_second_hello_gets_no_application_byte() {
         ..Choice::default()
     });
     let mut scene = scene(&world).await;
-    let relay = client_relay(Policy::Require)
-        .primary(path_to(scene.attacker))
-        .side(path_to(scene.server))
-        .build()
-        .expect("a relay");
+    let relay = client_relay(
+        ClientSettings::new(Policy::Require)
+            .primary(path_to(scene.attacker))
+            .side(path_to(scene.server)),
+    )
+    .build()
+    .expect("a relay");
     let (tcp, report) = begin(&relay, target(scene.server)).await;
     shake_hands(&world.client, tcp)
         .await
@@ -96,11 +100,13 @@ async fn attacker_who_asks_for_a_second_hello_gets_no_application_byte() {
 async fn observing_relay_reports_the_attacker_and_passes() {
     let world = World::new();
     let mut scene = scene(&world).await;
-    let relay = client_relay(Policy::Observe)
-        .primary(path_to(scene.attacker))
-        .side(path_to(scene.server))
-        .build()
-        .expect("a relay");
+    let relay = client_relay(
+        ClientSettings::new(Policy::Observe)
+            .primary(path_to(scene.attacker))
+            .side(path_to(scene.server)),
+    )
+    .build()
+    .expect("a relay");
     let (tcp, report) = begin(&relay, target(scene.server)).await;
     let mut stream = shake_hands(&world.client, tcp).await.expect("a handshake");
     assert_eq!(ask(&mut stream).await.expect("an answer"), QUESTION);
@@ -122,11 +128,13 @@ async fn attacker_before_a_passthrough_is_told_apart_too() {
     let tcp = bind([127, 0, 0, 3], passthrough.port()).await;
     let attacker = address(&tcp);
     let mut stolen = plain_server(&world.rogue, tcp).await;
-    let relay = client_relay(Policy::Prefer)
-        .primary(path_to(attacker))
-        .side(path_to(passthrough))
-        .build()
-        .expect("a relay");
+    let relay = client_relay(
+        ClientSettings::new(Policy::Prefer)
+            .primary(path_to(attacker))
+            .side(path_to(passthrough)),
+    )
+    .build()
+    .expect("a relay");
     let (mut tcp, report) = begin(&relay, target(passthrough)).await;
     let handshake = shake_hands(&world.client, &mut tcp).await;
     handshake.expect_err("nothing of the server's");
@@ -143,11 +151,13 @@ async fn side_path_that_leads_elsewhere_refuses() {
     let world = World::new();
     let (server, _) = library_server(&world.server, Policy::Prefer).await;
     let (other, _) = library_server(&world.server, Policy::Prefer).await;
-    let relay = client_relay(Policy::Prefer)
-        .side(Path::system())
-        .side_endpoint(other.into())
-        .build()
-        .expect("a relay");
+    let relay = client_relay(
+        ClientSettings::new(Policy::Prefer)
+            .side(Path::system())
+            .side_endpoint(other.into()),
+    )
+    .build()
+    .expect("a relay");
     let (tcp, report) = begin(&relay, target(server)).await;
     shake_hands(&world.client, tcp).await.expect_err("refused");
     let error = report.await.expect("a report").error.expect("an error");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mtls_core::path::Path;
 use mtls_core::proto::binding::Binding;
 use mtls_core::relay::{ServerRelay, TunnelEnd, TunnelStage};
-use mtls_core::{MultipathConnector, Policy};
+use mtls_core::{ClientSettings, MultipathConnector, Policy};
 use rustls::crypto::aws_lc_rs::{self, kx_group::SECP256R1};
 use tokio::io::AsyncWriteExt;
 
@@ -15,11 +15,13 @@ use crate::world::*;
 async fn client_relay_verifies_against_a_library_server() {
     let world = World::new();
     let (server, mut verdicts) = library_server(&world.server, Policy::Require).await;
-    let relay = client_relay(Policy::Require)
-        .side(Path::system())
-        .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path"))
-        .build()
-        .expect("a relay");
+    let relay = client_relay(
+        ClientSettings::new(Policy::Require)
+            .side(Path::system())
+            .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path")),
+    )
+    .build()
+    .expect("a relay");
     for round in 0..3 {
         let (tcp, report) = begin(&relay, target(server)).await;
         let mut stream = shake_hands(&world.client, tcp).await.expect("a handshake");
@@ -47,9 +49,10 @@ async fn library_client_verifies_against_a_server_relay() {
     let plain = address(&tcp);
     let _counts = plain_server(&world.server, tcp).await;
     let (relay, mut monitors) = passthrough(server_relay(plain, Policy::Require)).await;
-    let connector = MultipathConnector::builder(Arc::clone(&world.client), Policy::Require)
+    let settings = ClientSettings::new(Policy::Require)
         .primary(path_to(relay))
-        .side(path_to(relay))
+        .side(path_to(relay));
+    let connector = MultipathConnector::builder(Arc::clone(&world.client), settings)
         .build()
         .expect("a connector");
     let mut stream = connector
@@ -71,10 +74,11 @@ async fn exporter_alone_has_nothing_in_common_with_a_relay() {
     let plain = address(&tcp);
     let mut counts = plain_server(&world.server, tcp).await;
     let (relay, _monitors) = passthrough(server_relay(plain, Policy::Prefer)).await;
-    let connector = MultipathConnector::builder(Arc::clone(&world.client), Policy::Require)
+    let settings = ClientSettings::new(Policy::Require)
         .primary(path_to(relay))
         .side(path_to(relay))
-        .bindings(Binding::Exporter)
+        .bindings(Binding::Exporter);
+    let connector = MultipathConnector::builder(Arc::clone(&world.client), settings)
         .build()
         .expect("a connector");
     let error = connector.connect(&target(relay)).await.expect_err("none");
@@ -105,8 +109,7 @@ async fn both_relays(world: &World, policy: Policy) {
     let plain = address(&tcp);
     let mut counts = plain_server(&world.server, tcp).await;
     let (passthrough, mut monitors) = passthrough(server_relay(plain, policy)).await;
-    let relay = client_relay(policy)
-        .side(Path::system())
+    let relay = client_relay(ClientSettings::new(policy).side(Path::system()))
         .build()
         .expect("a relay");
     let (tcp, report) = begin(&relay, target(passthrough)).await;
@@ -143,11 +146,12 @@ async fn hellos_split_at_every_byte_verify_through_both_relays() {
         .build()
         .expect("a relay");
         let (passthrough, mut monitors) = passthrough(server_relay).await;
-        let relay = client_relay(Policy::Require)
-            .primary_with(Dribbling(Path::system()))
-            .side(Dribbling(Path::system()))
-            .build()
-            .expect("a relay");
+        let relay = client_relay(
+            ClientSettings::with_primary(Policy::Require, Dribbling(Path::system()))
+                .side(Dribbling(Path::system())),
+        )
+        .build()
+        .expect("a relay");
         let (client, relayed) = tcp_pair().await;
         let tunnel = relay.tunnel(target(passthrough));
         let report = tokio::spawn(tunnel.run(Dribble(relayed)));

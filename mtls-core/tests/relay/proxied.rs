@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
-use mtls_core::Policy;
 use mtls_core::path::Path;
 use mtls_core::relay::{ClientRelay, TunnelEnd, TunnelStage};
+use mtls_core::{ClientSettings, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::*;
 
 fn relay(policy: Policy) -> ClientRelay {
-    client_relay(policy)
-        .side(Path::system())
+    client_relay(ClientSettings::new(policy).side(Path::system()))
         .build()
         .expect("a relay")
 }

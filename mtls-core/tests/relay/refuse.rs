@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::relay::{ServerRelay, TunnelEnd, TunnelReport, TunnelStage};
-use mtls_core::{Error, Outcome, Policy, TimedOut};
+use mtls_core::{ClientSettings, Error, Outcome, Policy, SideServiceSettings, TimedOut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -28,11 +28,13 @@ async fn through(
     to: SocketAddr,
     side: Option<SocketAddr>,
 ) -> (std::io::Result<Vec<u8>>, TunnelReport) {
-    let mut relay = client_relay(policy).side(Path::system()).deadline(SOON);
+    let mut settings = ClientSettings::new(policy)
+        .side(Path::system())
+        .deadline(SOON);
     if let Some(side) = side {
-        relay = relay.side_endpoint(Endpoint::from(side));
+        settings = settings.side_endpoint(Endpoint::from(side));
     }
-    let relay = relay.build().expect("a relay");
+    let relay = client_relay(settings).build().expect("a relay");
     let (tcp, report) = begin(&relay, target(to)).await;
     let answer = match shake_hands(&world.client, tcp).await {
         Ok(mut stream) => ask(&mut stream).await,
@@ -121,8 +123,7 @@ async fn early_data_is_refused_under_every_policy_by_both_relays() {
     let hello = early_data_hello();
     for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
         let (to, _) = raw_target().await;
-        let relay = client_relay(policy)
-            .side(Path::system())
+        let relay = client_relay(ClientSettings::new(policy).side(Path::system()))
             .build()
             .expect("a relay");
         let (mut tcp, report) = begin(&relay, to.into()).await;
@@ -160,8 +161,7 @@ fn early_data_hello() -> Vec<u8> {
 async fn what_is_not_tls_passes_unless_verification_is_required() {
     for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
         let (to, mut got) = raw_target().await;
-        let relay = client_relay(policy)
-            .side(Path::system())
+        let relay = client_relay(ClientSettings::new(policy).side(Path::system()))
             .build()
             .expect("a relay");
         let (tcp, report) = begin(&relay, to.into()).await;
@@ -220,8 +220,7 @@ async fn resets_are_relayed_as_resets() {
             socket.set_linger(Some(Duration::ZERO)).expect("a socket");
         }
     });
-    let relay = client_relay(Policy::Observe)
-        .side(Path::system())
+    let relay = client_relay(ClientSettings::new(Policy::Observe).side(Path::system()))
         .build()
         .expect("a relay");
     let (mut tcp, report) = begin(&relay, to.into()).await;
@@ -319,12 +318,12 @@ async fn requiring_passthrough_gives_its_target_nothing_of_a_client_without_side
     let plain = address(&tcp);
     let mut counts = plain_server(&world.server, tcp).await;
     for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
+        let settings = SideServiceSettings::new(policy).deadline(SOON);
         let relay = ServerRelay::builder(
             &rustls::crypto::aws_lc_rs::default_provider(),
             plain.into(),
-            policy,
+            settings,
         )
-        .deadline(SOON)
         .build()
         .expect("a relay");
         let (passthrough, mut monitors) = passthrough(relay).await;
@@ -371,8 +370,7 @@ async fn older_tls_passes_a_passthrough_unless_it_requires() {
 #[tokio::test]
 async fn target_that_cannot_be_reached_is_told_before_the_tunnel_begins() {
     let closed = address(&bind([127, 0, 0, 1], 0).await);
-    let relay = client_relay(Policy::Prefer)
-        .side(Path::system())
+    let relay = client_relay(ClientSettings::new(Policy::Prefer).side(Path::system()))
         .build()
         .expect("a relay");
     let error = relay.tunnel(closed.into()).dial().await.expect_err("none");

@@ -12,7 +12,9 @@ use mtls_core::path::{Dial, DialError, Dialed, Endpoint, HostName, Path};
 use mtls_core::relay::{
     ClientRelay, ClientRelayBuilder, RelayListener, ServerRelay, TunnelMonitor, TunnelReport,
 };
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, Verdict};
+use mtls_core::{
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy, Verdict,
+};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -192,8 +194,8 @@ pub(crate) fn server_relay(to: SocketAddr, policy: Policy) -> ServerRelay {
         .expect("a relay")
 }
 
-pub(crate) fn client_relay(policy: Policy) -> ClientRelayBuilder<Path> {
-    ClientRelay::builder(&aws_lc_rs::default_provider(), policy)
+pub(crate) fn client_relay<D: Dial>(settings: ClientSettings<D>) -> ClientRelayBuilder<D> {
+    ClientRelay::builder(&aws_lc_rs::default_provider(), settings)
 }
 
 /// A client's end of a tunnel that has begun, and its coming report.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mtls_core::proto::client::SideFailure;
 use mtls_core::{
@@ -12,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::outcomes::reason;
 use crate::tickets::stateless;
-use crate::world::{PAGE, Site, To, World, ask, builder, refused, target};
+use crate::world::{PAGE, Site, To, World, ask, builder, builder_with, refused, settings, target};
 
 /// A server that speaks the side protocol.
 async fn multipath(world: &World) -> SocketAddr {
@@ -108,10 +109,9 @@ async fn a_server_that_once_greeted_does_not_fall_back_to_resumption_while_its_s
     let primary = To::one(greets);
     // An attacker on the side path keeps the greeting back the second time.
     let side = To::each(&[greets, silent.address, silent.address]);
-    let connector = builder(world.client_config(), Policy::Require, &primary, &side);
-    let connector = connector
+    let settings = settings(Policy::Require, &primary, &side).side_idle_timeout(Duration::ZERO);
+    let connector = builder_with(world.client_config(), settings)
         .method(Method::Auto)
-        .side_idle_timeout(std::time::Duration::ZERO)
         .build()
         .expect("a connector");
     let mut first = connector

@@ -7,8 +7,8 @@ use std::time::Duration;
 use mtls_core::path::Path;
 use mtls_core::smkex::SmkexClient;
 use mtls_core::{
-    ApiMisuse, Error, Method, Outcome, Policy, Reason, ResumptionDirection, ResumptionFailure,
-    Verdict,
+    ApiMisuse, ClientSettings, Error, Method, Outcome, Policy, Reason, ResumptionDirection,
+    ResumptionFailure, Verdict,
 };
 use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt;
@@ -17,7 +17,9 @@ use tokio::net::TcpListener;
 use crate::tickets::{
     Sometimes, TicketKey, stateless, ticket_key, useless, with_key, without_tickets,
 };
-use crate::world::{Site, To, World, builder, connect, refused, server_config, target, verdict};
+use crate::world::{
+    Site, To, World, builder_with, connect, refused, server_config, settings, target, verdict,
+};
 
 pub(crate) fn reason(verdict: &Verdict) -> Option<ResumptionFailure> {
     match verdict.outcome {
@@ -241,14 +243,9 @@ async fn a_silent_side_endpoint_is_refused_at_the_deadline() {
     let site = Site::start(world.genuine()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let side = To::one(listener.local_addr().expect("an address"));
-    let builder = builder(
-        world.client_config(),
-        Policy::Prefer,
-        &To::one(site.address),
-        &side,
-    );
-    let connector = builder
-        .deadline(Duration::from_secs(2))
+    let settings = settings(Policy::Prefer, &To::one(site.address), &side);
+    let settings = settings.deadline(Duration::from_secs(2));
+    let connector = builder_with(world.client_config(), settings)
         .build()
         .expect("a connector");
     let refused = refused(connector.connect(&target()).await.expect_err("an error"));
@@ -263,9 +260,8 @@ fn smkex_has_no_sessions_to_resume() {
     for method in [Method::Resumption, Method::Auto] {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let built = SmkexClient::new(provider)
-            .connector()
+            .connector(ClientSettings::new(Policy::Require).side(Path::system()))
             .expect("a builder")
-            .side(Path::system())
             .method(method)
             .build();
         let misuse = built.expect_err("an error");

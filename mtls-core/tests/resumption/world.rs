@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 use mtls_certs::{Leaf, Pki};
 use mtls_core::path::{Dial, DialError, DialFailure, Dialed, Endpoint, PathKind, RouteInfo};
 use mtls_core::{
-    ClientStream, ConnectorBuilder, Error, Method, MultipathConnector, Policy, Unverified, Verdict,
+    ClientSettings, ClientStream, ConnectorBuilder, Error, Method, MultipathConnector, Policy,
+    Unverified, Verdict,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
@@ -233,12 +234,21 @@ pub(crate) fn builder(
     primary: &To,
     side: &To,
 ) -> ConnectorBuilder<To> {
-    MultipathConnector::builder(Arc::new(config), policy)
-        .primary_with(primary.clone())
+    builder_with(config, settings(policy, primary, side))
+}
+
+pub(crate) fn settings(policy: Policy, primary: &To, side: &To) -> ClientSettings<To> {
+    ClientSettings::with_primary(policy, primary.clone())
         .side(side.clone())
-        .method(Method::Resumption)
         .deadline(Duration::from_secs(30))
         .handshake_timeout(Duration::from_secs(30))
+}
+
+pub(crate) fn builder_with(
+    config: ClientConfig,
+    settings: ClientSettings<To>,
+) -> ConnectorBuilder<To> {
+    MultipathConnector::builder(Arc::new(config), settings).method(Method::Resumption)
 }
 
 pub(crate) async fn connect(

@@ -12,7 +12,7 @@ use mtls_core::observer::Observer;
 use mtls_core::path::{Dial, Endpoint, Host, Path};
 use mtls_core::registry::PendingRegistry;
 use mtls_core::relay::{RelayListener, ServerRelay};
-use mtls_core::{ListenerLimits, Policy};
+use mtls_core::{ListenerLimits, Policy, SideServiceSettings};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -88,16 +88,16 @@ impl PassthroughOptions {
 impl PassthroughOptions {
     fn relay(&self) -> Result<ServerRelay, Error> {
         let limits = &self.limits;
-        let mut relay = ServerRelay::builder(&provider(), self.target.clone(), self.policy)
-            .deadline(limits.deadline)
-            .tunnel_idle_timeout(limits.idle_timeout)
-            .max_tunnels(limits.tunnels);
+        let mut settings = SideServiceSettings::new(self.policy).deadline(limits.deadline);
         if let Some(observer) = &self.observer {
-            relay = relay.observer(Arc::clone(observer));
+            settings = settings.observer(Arc::clone(observer));
         }
         if let Some(registry) = &self.registry {
-            relay = relay.registry(Arc::clone(registry));
+            settings = settings.registry(Arc::clone(registry));
         }
+        let mut relay = ServerRelay::builder(&provider(), self.target.clone(), settings)
+            .tunnel_idle_timeout(limits.idle_timeout)
+            .max_tunnels(limits.tunnels);
         if self.send_proxy {
             relay = relay.preamble(proxy_protocol::header);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mtls_core::observer::Observer;
 use mtls_core::registry::PendingRegistry;
 use mtls_core::smkex::SmkexServer;
-use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy};
+use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, SideServiceSettings};
 
 use crate::error::Error;
 use crate::tls::{ALPN, ServerTls, provider};
@@ -29,12 +29,19 @@ pub enum Authentication {
 }
 
 impl Authentication {
-    fn acceptor(&self) -> Result<AcceptorBuilder, Error> {
+    fn policy(&self) -> Policy {
+        match self {
+            Self::Certificates { policy, .. } => *policy,
+            Self::Smkex => Policy::Require,
+        }
+    }
+
+    fn acceptor(&self, settings: SideServiceSettings) -> Result<AcceptorBuilder, Error> {
         Ok(match self {
-            Self::Certificates { tls, policy } => {
-                MultipathAcceptor::builder(tls.config()?, *policy)
-            }
-            Self::Smkex => SmkexServer::new(provider()).alpn(&ALPN).acceptor()?,
+            Self::Certificates { tls, .. } => MultipathAcceptor::builder(tls.config()?, settings),
+            Self::Smkex => SmkexServer::new(provider())
+                .alpn(&ALPN)
+                .acceptor(settings)?,
         })
     }
 }
@@ -81,14 +88,14 @@ impl ServerOptions {
     }
 
     pub(super) fn acceptor(&self) -> Result<MultipathAcceptor, Error> {
-        let mut builder = self.authentication.acceptor()?;
+        let mut settings = SideServiceSettings::new(self.authentication.policy());
         if let Some(observer) = &self.observer {
-            builder = builder.observer(Arc::clone(observer));
+            settings = settings.observer(Arc::clone(observer));
         }
         if let Some(registry) = &self.registry {
-            builder = builder.registry(Arc::clone(registry));
+            settings = settings.registry(Arc::clone(registry));
         }
-        Ok(builder.build()?)
+        Ok(self.authentication.acceptor(settings)?.build()?)
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use mtls_certs::{Leaf, Pki};
 use mtls_core::path::{Endpoint, Path as NetworkPath};
-use mtls_core::{ClientStream, MultipathConnector, Policy};
+use mtls_core::{ClientSettings, ClientStream, MultipathConnector, Policy};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
@@ -109,12 +109,15 @@ pub(crate) fn client_config(pki: &Pki, identity: Option<&Leaf>) -> Arc<ClientCon
 
 /// The same, which insists on verification, with one side path.
 pub(crate) fn connector(pki: &Pki, identity: Option<&Leaf>) -> MultipathConnector {
-    MultipathConnector::builder(client_config(pki, identity), Policy::Require)
-        .side(NetworkPath::system())
-        .deadline(HUNG)
-        .handshake_timeout(HUNG)
-        .build()
-        .expect("a connector")
+    MultipathConnector::builder(
+        client_config(pki, identity),
+        ClientSettings::new(Policy::Require)
+            .side(NetworkPath::system())
+            .deadline(HUNG)
+            .handshake_timeout(HUNG),
+    )
+    .build()
+    .expect("a connector")
 }
 
 pub(crate) fn binary() -> Command {

@@ -1,7 +1,7 @@
 //! Unmodified servers behind it, and clients of every kind in front.
 
-use mtls_core::Policy;
 use mtls_core::proto::binding::Binding;
+use mtls_core::{ClientSettings, Policy};
 use tokio::task::spawn_blocking;
 
 use crate::common::{Site, get, text, tool};
@@ -49,11 +49,14 @@ async fn side_connections_are_answered_on_a_listener_of_their_own() {
     let options = ["--policy", "require", "--side-listen", "127.0.0.2:0"];
     let mut through = passthrough(nginx.address, &options);
     let side = through.next_side_address();
-    let connector = mtls_core::MultipathConnector::builder(site.client_config(), Policy::Require)
-        .side(mtls_core::path::Path::system())
-        .side_endpoint(side.into())
-        .build()
-        .expect("a connector");
+    let connector = mtls_core::MultipathConnector::builder(
+        site.client_config(),
+        ClientSettings::new(Policy::Require)
+            .side(mtls_core::path::Path::system())
+            .side_endpoint(side.into()),
+    )
+    .build()
+    .expect("a connector");
     let stream = connector.connect(&through.address.into()).await;
     let verdict = stream.expect("a verified stream").verdict();
     assert_eq!(verdict.binding(), Some(Binding::Hello));

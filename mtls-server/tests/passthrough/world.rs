@@ -10,7 +10,7 @@ use std::time::Duration;
 use mtls_core::path::{Endpoint, HostName, Path};
 use mtls_core::proto::binding::Binding;
 use mtls_core::relay::{ClientRelay, TunnelReport};
-use mtls_core::{Error, MultipathConnector, Policy};
+use mtls_core::{ClientSettings, Error, MultipathConnector, Policy};
 use rustls::crypto::aws_lc_rs;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -154,8 +154,8 @@ impl Drop for LocalProxy {
 
 /// Verifies by the hello binding, whatever the client is.
 pub(crate) async fn local_proxy(to: SocketAddr) -> LocalProxy {
-    let relay = ClientRelay::builder(&aws_lc_rs::default_provider(), Policy::Require)
-        .side(Path::system())
+    let settings = ClientSettings::new(Policy::Require).side(Path::system());
+    let relay = ClientRelay::builder(&aws_lc_rs::default_provider(), settings)
         .build()
         .expect("a relay");
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
@@ -184,9 +184,10 @@ pub(crate) fn connector(site: &Site) -> MultipathConnector {
 
 /// One that insists on the stronger binding too.
 pub(crate) fn exporter_connector(site: &Site) -> MultipathConnector {
-    MultipathConnector::builder(site.client_config(), Policy::Require)
+    let settings = ClientSettings::new(Policy::Require)
         .side(Path::system())
-        .bindings(Binding::Exporter)
+        .bindings(Binding::Exporter);
+    MultipathConnector::builder(site.client_config(), settings)
         .build()
         .expect("a connector")
 }
@@ -201,9 +202,10 @@ pub(crate) fn misled_connector(
         let host = HostName::new("localhost").expect("a name");
         Path::system().resolve(host, server.port(), to.ip())
     };
-    let connector = MultipathConnector::builder(config, Policy::Require)
+    let settings = ClientSettings::new(Policy::Require)
         .primary(path(attacker))
-        .side(path(server))
+        .side(path(server));
+    let connector = MultipathConnector::builder(config, settings)
         .build()
         .expect("a connector");
     let target = format!("localhost:{}", server.port());

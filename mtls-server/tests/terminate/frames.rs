@@ -7,7 +7,7 @@ use h2::SendStream;
 use hyper::body::Bytes;
 use hyper::{Method, Request, Response};
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{ClientStream, MultipathConnector, Policy};
+use mtls_core::{ClientSettings, ClientStream, MultipathConnector, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -75,9 +75,10 @@ async fn short_frames_of_a_target_reach_a_slow_client_whole() {
 async fn connect_h2(site: &Site, address: std::net::SocketAddr) -> ClientStream<TcpStream> {
     let mut config = (*site.client_config()).clone();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let connector = MultipathConnector::builder(Arc::new(config), Policy::Observe)
+    let settings = ClientSettings::new(Policy::Observe)
         .side(Path::system())
-        .handshake_timeout(HUNG)
+        .handshake_timeout(HUNG);
+    let connector = MultipathConnector::builder(Arc::new(config), settings)
         .build()
         .expect("a connector");
     let endpoint = Endpoint::from(address);

@@ -1,8 +1,8 @@
 //! A gRPC call through `terminate`.
 
-use mtls_core::Policy;
 use mtls_core::hyper_client::MultipathHttpsConnector;
 use mtls_core::path::Path;
+use mtls_core::{ClientSettings, Policy};
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Endpoint, Server};
@@ -41,8 +41,7 @@ async fn a_grpc_call_reaches_its_server_with_the_verdict() {
     let server = site.terminate(&target, &["--policy", "require"]);
     let https = MultipathHttpsConnector::builder()
         .with_tls_config(rustls::ClientConfig::clone(&site.client_config()))
-        .with_policy(Policy::Require)
-        .side(Path::system())
+        .with_settings(ClientSettings::new(Policy::Require).side(Path::system()))
         .https_only()
         .enable_http2()
         .build()

@@ -10,7 +10,8 @@ use mtls_core::path::{Dial, Endpoint, Path};
 use mtls_core::relay::{ClientRelay, RelayListener, ServerRelay};
 use mtls_core::smkex::{SmkexClient, SmkexServer};
 use mtls_core::{
-    ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy, Verdict,
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy,
+    Verdict,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -38,15 +39,14 @@ async fn main() -> Result<()> {
     let server = Arc::new(server.with_single_cert(vec![signed.cert.der().clone()], key)?);
 
     let acceptor = MultipathAcceptor::builder(Arc::clone(&server), Policy::Require).build()?;
-    let connector = MultipathConnector::builder(Arc::clone(&client), Policy::Require);
-    let connector = connector.side(other_address()?).build()?;
+    let settings = ClientSettings::new(Policy::Require).side(other_address()?);
+    let connector = MultipathConnector::builder(Arc::clone(&client), settings.clone()).build()?;
     greet("certificates", connector, serve(acceptor).await?).await?;
 
     let acceptor = SmkexServer::new(Arc::clone(&provider))
-        .acceptor()?
+        .acceptor(Policy::Require)?
         .build()?;
-    let connector = SmkexClient::new(Arc::clone(&provider)).connector()?;
-    let connector = connector.side(other_address()?).build()?;
+    let connector = SmkexClient::new(Arc::clone(&provider)).connector(settings)?.build()?;
     greet("SMKEX", connector, serve(acceptor).await?).await?;
 
     relays(&provider, client, server).await?;
@@ -112,7 +112,8 @@ async fn relays(
     let mut listener = RelayListener::new(relay, ListenerLimits::default(), |_, _| ());
     listener.add(front);
 
-    let relay = ClientRelay::builder(provider, Policy::Require).side(other_address()?);
+    let settings = ClientSettings::new(Policy::Require).side(other_address()?);
+    let relay = ClientRelay::builder(provider, settings);
     let tunnel = relay.build()?.tunnel(Endpoint::from(address));
     let (near, far) = tokio::io::duplex(64 * 1024);
     let relayed = tokio::spawn(tunnel.run(far));

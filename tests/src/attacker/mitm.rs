@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::path::Endpoint;
-use mtls_core::{Accepted, MultipathAcceptor, MultipathConnector, Policy};
+use mtls_core::{Accepted, ClientSettings, MultipathAcceptor, MultipathConnector, Policy};
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
@@ -342,9 +342,8 @@ impl Attack {
             return Ok(Box::new(stream));
         }
         let side = Endpoint::from(self.plan.server);
-        let connector = MultipathConnector::builder(config, Policy::Require)
-            .side(mtls_core::path::Path::system())
-            .build()?;
+        let settings = ClientSettings::new(Policy::Require).side(mtls_core::path::Path::system());
+        let connector = MultipathConnector::builder(config, settings).build()?;
         Ok(Box::new(connector.connect_stream(name, tcp, &side).await?))
     }
 

@@ -14,7 +14,9 @@ use mtls_core::proto::binding::{Association, Bindings, HelloHash, SideSecret, Si
 use mtls_core::proto::frame::{Frame, FrameBody, GREETING};
 use mtls_core::proto::server::HandshakeKeys;
 use mtls_core::registry::{MemoryRegistry, PendingRegistry, Registration, RegistryKey, ServiceId};
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+use mtls_core::{
+    ListenerLimits, MultipathAcceptor, MultipathListener, Policy, SideServiceSettings,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
@@ -153,9 +155,9 @@ fn wait_until_accepted(streams: &[TcpStream]) -> Result {
 fn serve() -> Result<(Worker, SocketAddr)> {
     let pki = Pki::new(&["localhost"])?;
     let config = Arc::new(tls::server_config(&pki.server, tls::provider())?);
-    let acceptor = MultipathAcceptor::builder(config, Policy::Require)
-        .max_side_connections_per_peer(2 * CONNECTIONS)
-        .build()?;
+    let settings =
+        SideServiceSettings::new(Policy::Require).max_side_connections_per_peer(2 * CONNECTIONS);
+    let acceptor = MultipathAcceptor::builder(config, settings).build()?;
     let listener = bind()?;
     let address = listener.local_addr()?;
     let worker = Worker::start("server", move || async move {

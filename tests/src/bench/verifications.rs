@@ -12,7 +12,7 @@ use mtls_core::proto::client::{ClientOutcome, ClientVerifier, Peer, TlsVersion};
 use mtls_core::proto::frame::{Frame, FrameReader, GREETING};
 use mtls_core::proto::server::HandshakeKeys;
 use mtls_core::registry::{MemoryRegistry, PendingRegistry, Registration, RegistryKey, ServiceId};
-use mtls_core::{MultipathAcceptor, Policy};
+use mtls_core::{MultipathAcceptor, Policy, SideServiceSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -63,9 +63,8 @@ pub(super) fn run(args: &BenchArgs) -> Result<Vec<Figure>> {
 fn serve(registry: &MemoryRegistry) -> Result<(Worker, SocketAddr)> {
     let pki = Pki::new(&["localhost"])?;
     let config = Arc::new(tls::server_config(&pki.server, tls::provider())?);
-    let acceptor = MultipathAcceptor::builder(config, Policy::Require)
-        .registry(Arc::new(registry.clone()))
-        .build()?;
+    let settings = SideServiceSettings::new(Policy::Require).registry(Arc::new(registry.clone()));
+    let acceptor = MultipathAcceptor::builder(config, settings).build()?;
     let listener = bind()?;
     let address = listener.local_addr()?;
     let worker = Worker::start("server", move || async move {

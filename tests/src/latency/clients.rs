@@ -8,7 +8,7 @@ use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::relay::ClientRelay;
 use mtls_core::smkex::SmkexClient;
-use mtls_core::{MultipathConnector, Policy};
+use mtls_core::{ClientSettings, MultipathConnector, Policy};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -49,21 +49,21 @@ impl Clients {
         relay: SocketAddr,
     ) -> Result<Self> {
         let config = Arc::new(tls::client_config(&[&pki.ca])?);
-        let multipath = |side: Path, idle| {
-            MultipathConnector::builder(Arc::clone(&config), Policy::Require)
+        let settings = |side: Path, idle| {
+            ClientSettings::new(Policy::Require)
                 .side(side)
                 .side_idle_timeout(idle)
                 .deadline(DEADLINE)
                 .handshake_timeout(DEADLINE)
+        };
+        let multipath = |side, idle| {
+            MultipathConnector::builder(Arc::clone(&config), settings(side, idle))
                 .tickets(0)
                 .build()
         };
         let smkex = |idle| {
-            let builder = SmkexClient::new(tls::provider())
-                .connector()?
-                .side(side.clone());
-            let builder = builder.deadline(DEADLINE).handshake_timeout(DEADLINE);
-            builder.side_idle_timeout(idle).build()
+            let client = SmkexClient::new(tls::provider());
+            client.connector(settings(side.clone(), idle))?.build()
         };
         Ok(Self {
             name: ServerName::from(addresses.tls.ip()),
@@ -128,12 +128,12 @@ pub(super) async fn start_relay(
 ) -> Result<Running<SocketAddr>> {
     let side = network.side()?;
     Running::start(network, End::Client, move || async move {
-        let relay = ClientRelay::builder(&tls::provider(), Policy::Require)
+        let settings = ClientSettings::new(Policy::Require)
             .side(side)
             .side_idle_timeout(POOLED)
             .deadline(DEADLINE)
-            .handshake_timeout(DEADLINE)
-            .build()?;
+            .handshake_timeout(DEADLINE);
+        let relay = ClientRelay::builder(&tls::provider(), settings).build()?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         Ok((address, async move {

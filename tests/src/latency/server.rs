@@ -91,7 +91,9 @@ pub(super) async fn start(network: &Network, pki: &Pki) -> Result<Running<Addres
     let raw_key = Arc::new(raw_keys::server_config(&ed25519.issue(&[ip.to_string()])?)?);
     Running::start(network, End::Server, move || async move {
         let multipath = MultipathAcceptor::builder(Arc::clone(&tls), Policy::Require).build()?;
-        let smkex = SmkexServer::new(tls::provider()).acceptor()?.build()?;
+        let smkex = SmkexServer::new(tls::provider())
+            .acceptor(Policy::Require)?
+            .build()?;
         let listeners = Listeners::bind(ip).await?;
         let addresses = listeners.addresses()?;
         let [tcp, noise, tls_at, raw_key_at, smkex_at, multipath_at] = listeners.0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mtls_core::path::Endpoint;
 use mtls_core::proto::binding::{Binding, Bindings};
 use mtls_core::relay::{RelayListener, ServerRelay};
-use mtls_core::{Error, ListenerLimits, Policy};
+use mtls_core::{Error, ListenerLimits, Policy, SideServiceSettings};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -47,7 +47,7 @@ impl Site {
         let world = World::new()?;
         let raw = || raw_keys::server_config(&world.pki.server);
         let multipath = |bindings: Bindings| {
-            Setup::new(Policy::Require).tune(move |builder| builder.bindings(bindings))
+            Setup::new(Policy::Require).tune(move |settings| settings.bindings(bindings))
         };
         let setup = match protocol {
             Protocol::Unauthenticated => Setup::plain().tls(raw()?),
@@ -142,7 +142,7 @@ impl Site {
     }
 
     async fn connect(&self, victim: &Victim, bindings: Bindings) -> Result<FetchOutcome> {
-        let builder = victim.connector(Policy::Require)?.bindings(bindings);
+        let builder = victim.connector_with(victim.settings(Policy::Require).bindings(bindings))?;
         Ok(match builder.build()?.connect(&victim.target()).await {
             Ok(stream) => FetchOutcome::of(fetch(stream).await),
             Err(error) => FetchOutcome::from_error(&error),
@@ -171,13 +171,9 @@ impl Site {
 
 /// A relay in front of the server, which does not support multipath TLS.
 async fn relay(world: &World, server: &Server) -> Result<(SocketAddr, RelayListener)> {
-    let relay = ServerRelay::builder(
-        &provider(),
-        Endpoint::from(server.address()),
-        Policy::Require,
-    )
-    .deadline(PATIENCE)
-    .build()?;
+    let settings = SideServiceSettings::new(Policy::Require).deadline(PATIENCE);
+    let relay =
+        ServerRelay::builder(&provider(), Endpoint::from(server.address()), settings).build()?;
     let tcp = TcpListener::bind(SocketAddr::new(world.ip(RELAY), 0)).await?;
     let front = tcp.local_addr()?;
     let mut listener = RelayListener::new(relay, ListenerLimits::default(), |_, _| {});

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use mtls_certs::Pki;
 use mtls_core::path::{Dial, Endpoint, Host, HostName};
-use mtls_core::{ConnectorBuilder, MultipathConnector, Policy};
+use mtls_core::{ClientSettings, ConnectorBuilder, MultipathConnector, Policy};
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -224,14 +224,23 @@ impl Lab {
 }
 
 impl Client {
-    /// A connector over all paths of the network.
-    pub fn connector(&self, policy: Policy) -> ConnectorBuilder<SimPath> {
-        let builder = MultipathConnector::builder(Arc::clone(&self.config), policy)
-            .primary_with(self.primary.clone());
+    /// Settings with all paths of the network.
+    pub fn settings(&self, policy: Policy) -> ClientSettings<SimPath> {
+        let settings = ClientSettings::with_primary(policy, self.primary.clone());
         self.sides
             .iter()
             .cloned()
-            .fold(builder, |b, side| b.side(side))
+            .fold(settings, ClientSettings::side)
+    }
+
+    /// A connector over all paths of the network.
+    pub fn connector(&self, policy: Policy) -> ConnectorBuilder<SimPath> {
+        self.connector_with(self.settings(policy))
+    }
+
+    /// A connector with these settings.
+    pub fn connector_with(&self, settings: ClientSettings<SimPath>) -> ConnectorBuilder<SimPath> {
+        MultipathConnector::builder(Arc::clone(&self.config), settings)
     }
 
     /// The path of the TLS connection.

@@ -283,14 +283,14 @@ fn optional_shared<T: Serialize, S: serde::Serializer>(
 #[cfg(test)]
 mod tests {
     use mtls_core::path::{Endpoint, Path};
-    use mtls_core::{Policy, relay::ClientRelay};
+    use mtls_core::{ClientSettings, Policy, relay::ClientRelay};
 
     use super::*;
     use crate::connect::roots;
 
     fn monitor() -> TunnelMonitor {
-        let relay = ClientRelay::builder(&roots::provider(), Policy::Prefer)
-            .side(Path::system())
+        let settings = ClientSettings::new(Policy::Prefer).side(Path::system());
+        let relay = ClientRelay::builder(&roots::provider(), settings)
             .build()
             .expect("a relay");
         let target: Endpoint = "a.test:443".parse().expect("an endpoint");

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mtls_core::ClientSettings;
 use mtls_core::path::{Endpoint, Host, Path};
 use mtls_core::relay::ClientRelay;
 use serde::Serialize;
@@ -104,20 +105,11 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 fn relay(args: &Args, paths: &PathSet) -> Result<ClientRelay, Failure> {
-    let mut builder = ClientRelay::builder(&roots::provider(), args.verify.policy)
-        .primary(paths.primary.clone())
-        .require_independent(args.verify.require_independent)
-        .deadline(args.verify.deadline)
-        .tunnel_idle_timeout(args.idle_timeout);
-    for side in &paths.sides {
-        builder = builder.side(side.clone());
-    }
-    if let Some(endpoint) = &paths.side_endpoint {
-        builder = builder.side_endpoint(endpoint.clone());
-    }
-    if let Some(limit) = args.connect_timeout {
-        builder = builder.handshake_timeout(limit);
-    }
+    let settings = paths.client_settings(&args.verify, args.connect_timeout);
+    let endpoint = paths.side_endpoint.iter().cloned();
+    let settings = endpoint.fold(settings, ClientSettings::side_endpoint);
+    let builder =
+        ClientRelay::builder(&roots::provider(), settings).tunnel_idle_timeout(args.idle_timeout);
     let built = builder.build();
     built.map_err(|error| Failure::usage("settings", error))
 }

@@ -19,7 +19,6 @@ use crate::proto::error::SideMisbehaved;
 use crate::proto::frame::{Frame, FrameBody, RejectCode};
 use crate::side::client::connection::{SideConnection, SideLink};
 use crate::side::client::verification::SidePath;
-use crate::tls::authentication::Authentication;
 use crate::verdict::PathRole;
 
 const WRONG_VALUE: SideFailure = SideFailure::Interception(InterceptionReason::WrongValue);
@@ -41,20 +40,10 @@ fn association() -> Association {
     Association([3; 16])
 }
 
-fn settings(policy: Policy) -> Settings {
-    Settings {
-        policy,
-        bindings: Bindings::ALL,
-        require_independent: false,
-        deadline: Duration::from_secs(3),
-        handshake_timeout: Duration::from_secs(10),
-        authentication: Authentication::Certificate,
-    }
-}
-
-fn evaluation(settings: &Settings) -> ClientEvaluation<'_> {
+fn evaluation(policy: Policy) -> ClientEvaluation<'static> {
     ClientEvaluation {
-        settings,
+        policy,
+        require_independent: false,
         target: &"example.org:443",
         association: Some(association()),
         report: PathReport::unknown(PathRole::Primary),
@@ -142,8 +131,7 @@ fn failed(failure: SideFailure) -> SidePath {
 }
 
 fn found(sides: &[SidePath]) -> (Outcome, Option<usize>) {
-    let settings = settings(Policy::Require);
-    let Evaluated { outcome, side } = evaluation(&settings).evaluate(&results(sides));
+    let Evaluated { outcome, side } = evaluation(Policy::Require).evaluate(&results(sides));
     (outcome, side)
 }
 
@@ -233,14 +221,13 @@ fn of_equally_bad_failures_the_first_counts() {
 
 /// The decision of a policy about one outcome: `Ok` with the evidence's presence, or the error.
 fn decided(policy: Policy, outcome: Outcome) -> Result<bool, Error> {
-    let settings = settings(policy);
     let finding = Evaluated {
         outcome,
         side: Some(1),
     };
     let sides = [verified(), failed(SideFailure::Unreachable)];
     let decided =
-        evaluation(&settings).apply_policy(finding, &PrimaryTls::default(), &results(&sides))?;
+        evaluation(policy).apply_policy(finding, &PrimaryTls::default(), &results(&sides))?;
     Ok(decided.evidence.is_some())
 }
 
@@ -310,11 +297,10 @@ fn dial_error() -> Arc<DialError> {
 
 #[test]
 fn the_refusal_carries_what_came_of_dialling_the_path_to_blame() {
-    let settings = settings(Policy::Require);
     let mut unreachable = failed(SideFailure::Unreachable);
     unreachable.dial_error = Some(dial_error());
     let sides = [verified(), unreachable];
-    let evaluation = evaluation(&settings);
+    let evaluation = evaluation(Policy::Require);
     let refused = evaluation.apply_policy(
         evaluation.evaluate(&results(&sides)),
         &PrimaryTls::default(),
@@ -398,10 +384,9 @@ fn primary() -> PathReport {
 
 #[tokio::test]
 async fn the_weakest_side_path_says_how_independent_a_connection_is() {
-    let settings = settings(Policy::Require);
     let evaluation = ClientEvaluation {
         report: primary(),
-        ..evaluation(&settings)
+        ..evaluation(Policy::Require)
     };
     assert_eq!(evaluation.independence(&[]), Independence::Unknown);
     let strength = by_strength().await.len();
@@ -426,13 +411,10 @@ async fn independence_is_demanded_only_where_the_settings_say_so() {
     for (independence, side) in by_strength().await {
         let sides = [side];
         for require_independent in [true, false] {
-            let settings = Settings {
-                require_independent,
-                ..settings(Policy::Require)
-            };
             let evaluation = ClientEvaluation {
                 report: primary(),
-                ..evaluation(&settings)
+                require_independent,
+                ..evaluation(Policy::Require)
             };
             let Evaluated { outcome, side } = evaluation.evaluate(&results(&sides));
             assert_eq!(side, None);
@@ -446,10 +428,9 @@ async fn independence_is_demanded_only_where_the_settings_say_so() {
 
 #[tokio::test]
 async fn the_verdict_reports_each_path_with_its_interface_and_result() {
-    let settings = settings(Policy::Observe);
     let evaluation = ClientEvaluation {
         report: primary(),
-        ..evaluation(&settings)
+        ..evaluation(Policy::Observe)
     };
     let sides = [
         verified_by(route("wwan0", 2, None)).await,
@@ -502,13 +483,12 @@ async fn routes_are_looked_up_once_and_only_when_the_verdict_is_read() {
             route(interface, source, None)
         })
     };
-    let settings = settings(Policy::Require);
     let evaluation = ClientEvaluation {
         report: PathReport {
             route: Some(lazy("eth0", 1)),
             ..PathReport::unknown(PathRole::Primary)
         },
-        ..evaluation(&settings)
+        ..evaluation(Policy::Require)
     };
     let sides = results(&[verified_by(lazy("wwan0", 2)).await]);
     let allowed = evaluation
@@ -525,11 +505,10 @@ async fn routes_are_looked_up_once_and_only_when_the_verdict_is_read() {
 
 #[tokio::test]
 async fn a_side_connection_that_was_there_before_is_reported_as_reused() {
-    let settings = settings(Policy::Require);
     let mut reused = verified_by(route("wwan0", 2, None)).await;
     if let Some(link) = &mut reused.link {
         link.reused = true;
     }
-    let report = evaluation(&settings).side_report(&SideResult::from(&reused));
+    let report = evaluation(Policy::Require).side_report(&SideResult::from(&reused));
     assert!(report.reused);
 }

@@ -19,6 +19,7 @@ pub(crate) struct Pool {
 /// The connections of each side path and endpoint.
 type Kept = HashMap<(usize, Endpoint), Vec<SideConnection>>;
 
+/// Limits of a [`Pool`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolSettings {
     /// How long a side connection stays open without a verification; zero: one is not reused.

@@ -9,16 +9,16 @@ use rustls::crypto::SecureRandom;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::config::{ClientPaths, Settings};
 use super::connection::{SideEvent, SideLink};
-use super::pool::Pool;
 use super::result::{SideOutcome, SideResult};
+use super::settings::ClientPaths;
 use crate::error::Error;
 use crate::path::{Dial, DialError, Dialed, Endpoint};
 use crate::proto::binding::{Association, Nonce};
 use crate::proto::client::{ClientOutcome, ClientVerifier, SideFailure, TlsVersion};
 use crate::tls::client::ClientSecrets;
 use crate::tls::io;
+use crate::verdict::policy::Policy;
 use crate::verdict::{PathReport, PathRole, Reason, Times};
 
 /// The verification of one connection over all side paths, and when its steps were complete.
@@ -28,7 +28,7 @@ use crate::verdict::{PathReport, PathRole, Reason, Times};
 /// [`conclude`](Self::conclude).
 pub(crate) struct Verification<'a, D> {
     shared: SideShared<'a, D>,
-    settings: Settings,
+    policy: Policy,
     started: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     pub(crate) paths: Vec<SidePath>,
@@ -50,12 +50,11 @@ impl<IO> From<Dialed<IO>> for Primary<IO> {
     }
 }
 
-/// What the side paths of one connection have in common.
-#[derive(Clone, Copy)]
+/// The parts that all side paths of one connection share.
 pub(crate) struct SideShared<'a, D> {
-    pool: &'a Pool,
+    paths: &'a ClientPaths<D>,
     random: &'static dyn SecureRandom,
-    dials: &'a [D],
+    sides: &'a [D],
     endpoint: &'a Endpoint,
 }
 
@@ -67,16 +66,16 @@ impl<'a, D> SideShared<'a, D> {
         endpoint: &'a Endpoint,
     ) -> Self {
         Self {
-            pool: &paths.pool,
+            paths,
             random,
-            dials: &paths.sides,
+            sides: &paths.settings.sides,
             endpoint,
         }
     }
 
     /// For a connection that is not verified by the side protocol.
     pub(crate) fn without_sides(self) -> Self {
-        Self { dials: &[], ..self }
+        Self { sides: &[], ..self }
     }
 
     fn nonce(&self) -> Result<Nonce, Error> {
@@ -95,15 +94,16 @@ impl<'a, D: Dial> Verification<'a, D> {
     /// Sends an Open over every side path at once. Times count from `started`.
     pub(crate) fn start(
         shared: SideShared<'a, D>,
-        settings: &Settings,
+        policy: Policy,
         association: Association,
         started: Instant,
     ) -> Result<Self, Error> {
-        let mut paths = Vec::with_capacity(shared.dials.len());
-        for (index, dial) in shared.dials.iter().enumerate() {
+        let ClientPaths { settings, pool, .. } = shared.paths;
+        let mut paths = Vec::with_capacity(shared.sides.len());
+        for (index, dial) in shared.sides.iter().enumerate() {
             let mut path = SidePath {
                 verifier: ClientVerifier::new(association, settings.bindings),
-                link: shared.pool.link(index, dial, shared.endpoint, association),
+                link: pool.link(index, dial, shared.endpoint, association),
                 dial_error: None,
             };
             path.verifier.handle_link(shared.nonce()?);
@@ -112,7 +112,7 @@ impl<'a, D: Dial> Verification<'a, D> {
         }
         Ok(Self {
             shared,
-            settings: *settings,
+            policy,
             started,
             timer: None,
             paths,
@@ -130,10 +130,11 @@ impl<'a, D: Dial> Verification<'a, D> {
         F: Future<Output = Result<T, Error>>,
     {
         self.times.connected = Some(self.started.elapsed());
-        self.set_deadline(Instant::now() + self.settings.deadline);
-        let timed = pin!(timeout(self.settings.handshake_limit(), handshake));
+        let paths = self.shared.paths;
+        self.set_deadline(Instant::now() + paths.settings.deadline);
+        let timed = pin!(timeout(paths.handshake_limit(self.policy), handshake));
         let timed = self.during(timed).await?;
-        let complete = timed.map_err(|_| self.settings.handshake_timed_out())??;
+        let complete = timed.map_err(|_| paths.handshake_timed_out(self.policy))??;
         self.times.tls = Some(self.started.elapsed());
         Ok(complete)
     }
@@ -317,9 +318,12 @@ impl SidePath {
                 }
             }
             if self.verifier.wants_connection() {
-                let dial = &shared.dials[index];
+                let dial = &shared.sides[index];
                 let association = self.verifier.association();
-                self.link = shared.pool.fresh(index, dial, shared.endpoint, association);
+                self.link = shared
+                    .paths
+                    .pool
+                    .fresh(index, dial, shared.endpoint, association);
                 self.verifier.handle_link(shared.nonce()?);
             }
             self.transmit();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{MultipathConnector, Policy};
+use mtls_core::{ClientSettings, MultipathConnector, Policy};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -27,15 +27,16 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(pki: &Pki, addresses: Addresses) -> Result<Self> {
         let config = Arc::new(tls::client_config(&[&pki.ca])?);
-        let multipath = || {
-            MultipathConnector::builder(Arc::clone(&config), Policy::Require)
-                .side(Path::system())
+        let settings = ClientSettings::new(Policy::Require).side(Path::system());
+        let multipath = |settings| {
+            MultipathConnector::builder(Arc::clone(&config), settings)
                 .tickets(0)
+                .build()
         };
         Ok(Self {
             addresses,
-            fresh: multipath().side_idle_timeout(Duration::ZERO).build()?,
-            pooled: multipath().build()?,
+            fresh: multipath(settings.clone().side_idle_timeout(Duration::ZERO))?,
+            pooled: multipath(settings)?,
             name: ServerName::from(addresses.plain.ip()),
             plain: TlsConnector::from(config),
         })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{MultipathConnector, Policy};
+use mtls_core::{ClientSettings, MultipathConnector, Policy};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,8 +32,8 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(pki: &Pki, middles: &Middles) -> Result<Self> {
         let config = Arc::new(tls::client_config(&[&pki.ca])?);
-        let verified = MultipathConnector::builder(Arc::clone(&config), Policy::Require)
-            .side(Path::system())
+        let settings = ClientSettings::new(Policy::Require).side(Path::system());
+        let verified = MultipathConnector::builder(Arc::clone(&config), settings)
             .tickets(0)
             .build()?;
         let addresses: Vec<_> = middles.all().map(|m| (m.kind, m.address)).collect();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::relay::{ClientRelay, RelayListener, ServerRelay};
-use mtls_core::{ListenerLimits, Policy};
+use mtls_core::{ClientSettings, ListenerLimits, Policy};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::TcpListener;
 
@@ -155,9 +155,8 @@ impl Middles {
     }
 
     fn proxy(&mut self, to: SocketAddr) -> Result {
-        let relay = ClientRelay::builder(&tls::provider(), Policy::Require)
-            .side(Path::system())
-            .build()?;
+        let settings = ClientSettings::new(Policy::Require).side(Path::system());
+        let relay = ClientRelay::builder(&tls::provider(), settings).build()?;
         self.worker(Kind::ProxyVerified, move |listener| async move {
             let listener = TcpListener::from_std(listener)?;
             loop {

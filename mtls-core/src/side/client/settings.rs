@@ -1,0 +1,212 @@
+//! Settings of a client: its policy, its paths, and the limits of its verifications.
+
+use std::time::Duration;
+
+use super::pool::{Pool, PoolSettings};
+use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
+use crate::path::{Dial, Endpoint, Path};
+use crate::proto::binding::Bindings;
+use crate::tls::authentication::Authentication;
+use crate::verdict::policy::Policy;
+
+/// Settings of a client, for [`MultipathConnector::builder`](crate::MultipathConnector::builder) and
+/// `relay::ClientRelay::builder`.
+///
+/// A client needs at least one [side path](Self::side); everything else has a default. Clone the
+/// settings to give the same ones to a connector and a relay.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mtls_core::path::Path;
+/// use mtls_core::{ClientSettings, Policy};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let settings = ClientSettings::new(Policy::Require)
+///     .primary(Path::system())
+///     .side(Path::interface("wwan0")?)
+///     .side("socks5h://192.0.2.1:1080".parse()?)
+///     .require_independent(true)
+///     .deadline(Duration::from_secs(2));
+/// # let _ = settings;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+#[non_exhaustive]
+pub struct ClientSettings<D = Path> {
+    pub(crate) policy: Policy,
+    pub(crate) primary: D,
+    pub(crate) sides: Vec<D>,
+    pub(crate) side_endpoint: Option<Endpoint>,
+    pub(crate) bindings: Bindings,
+    pub(crate) require_independent: bool,
+    pub(crate) deadline: Duration,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) pool: PoolSettings,
+}
+
+impl ClientSettings<Path> {
+    /// Settings with the system's route as the primary path, and no side path yet. The policy has no
+    /// default (`docs/protocol.md`, section 6.1).
+    pub fn new(policy: Policy) -> Self {
+        Self::with_primary(policy, Path::system())
+    }
+}
+
+impl<D> ClientSettings<D> {
+    /// Settings whose paths are dialled by a [`Dial`] of another type than [`Path`], such as a
+    /// simulated network's.
+    pub fn with_primary(policy: Policy, primary: D) -> Self {
+        Self {
+            policy,
+            primary,
+            sides: Vec::new(),
+            side_endpoint: None,
+            bindings: Bindings::ALL,
+            require_independent: false,
+            deadline: Duration::from_secs(3),
+            handshake_timeout: Duration::from_secs(10),
+            pool: PoolSettings {
+                idle: Duration::from_secs(60),
+                users: 64,
+                connections: 256,
+            },
+        }
+    }
+
+    /// Sets the path of the TLS connection. Default: the system's route.
+    pub fn primary(mut self, path: D) -> Self {
+        self.primary = path;
+        self
+    }
+
+    /// Adds a side path. All side paths must verify (`docs/protocol.md`, section 6.3).
+    pub fn side(mut self, path: D) -> Self {
+        self.sides.push(path);
+        self
+    }
+
+    /// Sets the address of the side verifier. Default: the host and port of each server.
+    pub fn side_endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.side_endpoint = Some(endpoint);
+        self
+    }
+
+    /// Sets the bindings to offer (`docs/protocol.md`, section 4). Offer
+    /// [`Binding::Exporter`](crate::proto::binding::Binding::Exporter) alone to demand it; a relay
+    /// supports [`Binding::Hello`](crate::proto::binding::Binding::Hello) only. Default: both; the
+    /// server chooses the exporter where it can.
+    pub fn bindings(mut self, bindings: impl Into<Bindings>) -> Self {
+        self.bindings = bindings.into();
+        self
+    }
+
+    /// Demands that every side path is
+    /// [independent](crate::path::Independence::is_independent) of the primary path. A connection
+    /// over other paths is not verified; [`Policy::Require`] and [`Policy::Prefer`] refuse it.
+    /// Default: off; the verdict reports the independence.
+    pub fn require_independent(mut self, required: bool) -> Self {
+        self.require_independent = required;
+        self
+    }
+
+    /// Sets the time limit of a verification, counted from the departure of the ClientHello
+    /// (`docs/protocol.md`, section 7). Under [`Policy::Require`] it limits the TLS handshake too.
+    /// Default: 3 s.
+    ///
+    /// It is a security parameter: a longer deadline gives attackers on different paths more time to
+    /// exchange messages.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets the time limit of the TLS handshake. A relay applies it to the client's ClientHello, and
+    /// then to the server's ServerHello. Default: 10 s.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a side connection without a verification stays open for later connections.
+    /// Zero: no side connection is reused. Default: 60 s.
+    pub fn side_idle_timeout(mut self, idle: Duration) -> Self {
+        self.pool.idle = idle;
+        self
+    }
+
+    /// Sets the number of side connections that stay open for later connections. A side connection
+    /// beyond it serves one connection only. Default: 256.
+    pub fn max_side_connections(mut self, connections: usize) -> Self {
+        self.pool.connections = connections;
+        self
+    }
+
+    /// Sets the number of verifications that share one side connection at a time. One more opens
+    /// another side connection. Default: 64.
+    pub fn max_verifications_per_side_connection(mut self, verifications: usize) -> Self {
+        self.pool.users = verifications;
+        self
+    }
+}
+
+/// Checked settings of a client, with its pool of side connections.
+pub(crate) struct ClientPaths<D> {
+    pub(crate) settings: ClientSettings<D>,
+    pub(crate) authentication: Authentication,
+    pub(crate) pool: Pool,
+}
+
+impl<D: Dial> ClientPaths<D> {
+    /// Checks settings for a transport that supports these bindings.
+    pub(crate) fn new(
+        mut settings: ClientSettings<D>,
+        supported: Bindings,
+        authentication: Authentication,
+    ) -> Result<Self, ApiMisuse> {
+        if settings.sides.is_empty() {
+            return Err(ApiMisuse::NoSidePath);
+        }
+        settings.bindings = settings.bindings.intersection(supported);
+        if settings.bindings.strongest_common(Bindings::ALL).is_none() {
+            return Err(ApiMisuse::NoBinding);
+        }
+        non_zero_durations(&[
+            ("deadline", settings.deadline),
+            ("handshake_timeout", settings.handshake_timeout),
+        ])?;
+        if settings.pool.users == 0 {
+            return Err(ApiMisuse::ZeroLimit(
+                "max_verifications_per_side_connection",
+            ));
+        }
+        Ok(Self {
+            pool: Pool::new(settings.pool),
+            settings,
+            authentication,
+        })
+    }
+}
+
+impl<D> ClientPaths<D> {
+    /// The time limit of the handshake under this policy, from the departure of the ClientHello.
+    pub(crate) fn handshake_limit(&self, policy: Policy) -> Duration {
+        let settings = &self.settings;
+        match policy {
+            // Nothing can verify after the deadline, so there is nothing to wait for.
+            Policy::Require => settings.handshake_timeout.min(settings.deadline),
+            Policy::Prefer | Policy::Observe => settings.handshake_timeout,
+        }
+    }
+
+    /// The error of a handshake that took longer.
+    pub(crate) fn handshake_timed_out(&self, policy: Policy) -> Error {
+        let by_deadline = self.handshake_limit(policy) < self.settings.handshake_timeout;
+        Error::TimedOut(match by_deadline {
+            true => TimedOut::Deadline,
+            false => TimedOut::Handshake,
+        })
+    }
+}
