@@ -1,4 +1,4 @@
-//! What can go wrong before a server serves.
+//! Errors of a server before and while it serves.
 
 use std::fmt;
 use std::io;
@@ -12,22 +12,22 @@ use rustix::io::Errno;
 
 use crate::target::TargetError;
 
-/// Why a server did not start, or did not end in peace.
+/// The reason why a server did not start, or was interrupted.
 ///
-/// Each message says what was expected, what came, and what to do.
+/// Each message names the failed action, the cause, and the remedy.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// What should be served is not there or cannot be looked at.
+    /// The directory to serve is missing or unreadable.
     Directory {
-        /// The path as given.
+        /// The path.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// What should be served is no directory.
+    /// The path to serve is no directory.
     NotADirectory(PathBuf),
-    /// The private key lies in the directory that would be served.
+    /// The private key is in the directory to serve.
     KeyIsServed {
         /// The key.
         key: PathBuf,
@@ -41,6 +41,8 @@ pub enum Error {
         /// The file and its problem.
         source: PemError,
     },
+    /// A certificate or key file that cannot be read again while the server runs.
+    NotReloadable(PathBuf),
     /// A certificate and a key cannot be used together.
     KeyPair {
         /// The certificate and the key, if they were read from files.
@@ -50,50 +52,50 @@ pub enum Error {
     },
     /// rustls cannot be set up.
     Tls(rustls::Error),
-    /// rustls does not take the authorities of `--client-ca`.
+    /// rustls refuses the authorities of `--client-ca`.
     ClientCa {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// rustls does not take the authorities of `--target-ca`.
+    /// rustls refuses the authorities of `--target-ca`.
     TargetCa {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// There are authorities for a target that has no certificate.
+    /// `--target-ca` with a target that has no certificate.
     UnusedTargetCa,
     /// This system has no list of authorities.
     NoSystemRoots,
     /// The target cannot be used.
     Target(TargetError),
-    /// Certificates for `--dev` could not be made.
+    /// Certificates for `--dev` could not be created.
     Certificates(mtls_certs::Error),
     /// The CA of `--dev` could not be written.
     WriteCa {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
     /// Completions or manual pages could not be written.
     Write {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// An address cannot be listened on.
+    /// An address cannot be bound.
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// Two addresses that cannot be listened on at the same time.
+    /// Two addresses that cannot be bound at the same time.
     SameAddress(SocketAddr, SocketAddr),
     /// There is no address to listen on.
     NoListener,
@@ -103,18 +105,18 @@ pub enum Error {
     StatusInTheOpen(SocketAddr),
     /// `--smkex` with another policy than `require`.
     SmkexPolicy(Policy),
-    /// A bound of zero.
+    /// A limit of zero.
     ZeroLimit(&'static str),
     /// The library refused the settings.
     Multipath(Box<mtls_core::Error>),
-    /// The runtime or the signal handlers could not be set up.
+    /// The runtime or the signal handlers could not be created.
     Runtime(io::Error),
     /// A second signal came while connections were still open.
     Interrupted,
 }
 
 impl Error {
-    /// 2 for options that are wrong, as clap has it; else 1.
+    /// The exit status: 2 for invalid options, as clap's, and otherwise 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::StatusInTheOpen(_) | Self::SmkexPolicy(_) => ExitCode::from(2),
@@ -145,8 +147,13 @@ impl fmt::Display for Error {
                 PemProblem::Read(_) => write!(f, "cannot read the {what} {source}"),
                 _ => write!(f, "cannot use the {what} {source}"),
             },
+            Self::NotReloadable(path) => write!(
+                f,
+                "cannot reload {}: it is not a regular file; restart the server, or store it in a file",
+                path.display()
+            ),
             Self::KeyPair { files, source } => write_key_pair(f, files.as_ref(), source),
-            Self::Tls(error) => write!(f, "cannot set TLS up: {}", tls_error_message(error)),
+            Self::Tls(error) => write!(f, "cannot set up TLS: {}", tls_error_message(error)),
             Self::ClientCa { path, reason } => {
                 write!(f, "cannot use the client CA {}: {reason}", path.display())
             }
@@ -154,15 +161,15 @@ impl fmt::Display for Error {
                 write!(f, "cannot use the target CA {}: {reason}", path.display())
             }
             Self::UnusedTargetCa => f.write_str(
-                "--target-ca is for https targets, and this one has no certificate: leave it out, \
-                 or name a target of https://",
+                "cannot use --target-ca: the target has no certificate; omit it, or name a target of \
+                 https://",
             ),
             Self::NoSystemRoots => f.write_str(
-                "this system has no list of authorities to check the target's certificate with: \
+                "cannot check the target's certificate: this system has no list of authorities; \
                  install one (ca-certificates), or name the target's authority with --target-ca",
             ),
             Self::Target(error) => error.fmt(f),
-            Self::Certificates(error) => write!(f, "cannot make certificates: {error}"),
+            Self::Certificates(error) => write!(f, "cannot create certificates: {error}"),
             Self::WriteCa { path, source } => {
                 write!(f, "cannot write the CA to {}: {source}", path.display())
             }
@@ -174,27 +181,28 @@ impl fmt::Display for Error {
             Self::Listen { address, source } => write_listen(f, *address, source),
             Self::SameAddress(one, other) => write!(
                 f,
-                "cannot listen on both {one} and {other}: one includes the other; leave one out"
+                "cannot listen on both {one} and {other}: one includes the other; omit one"
             ),
-            Self::NoListener => f.write_str("no address to listen on: give at least one"),
+            Self::NoListener => f.write_str("cannot listen: there is no address; give at least one"),
             Self::TargetIsSelf(address) => write!(
                 f,
-                "the target {address} is where the passthrough itself listens; name the server that \
-                 is behind it"
+                "cannot relay to {address}: the passthrough itself listens there; name the server \
+                 behind it"
             ),
             Self::StatusInTheOpen(address) => write!(
                 f,
-                "--status {address} is open to others: take a loopback address, or say --unsafe-status"
+                "cannot serve --status on {address}: other hosts could read it; use a loopback address, \
+                 or add --unsafe-status"
             ),
             Self::SmkexPolicy(policy) => write!(
                 f,
-                "--smkex: without certificates the policy is `require` and cannot be `{policy}`: \
-                 leave --policy away"
+                "cannot use --smkex with --policy {policy}: without certificates the policy is \
+                 `require`; omit --policy"
             ),
             Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
             Self::Multipath(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
-            Self::Interrupted => f.write_str("a second signal came: open connections were cut off"),
+            Self::Interrupted => f.write_str("a second signal arrived: open connections were cut off"),
         }
     }
 }
@@ -233,12 +241,12 @@ fn write_listen(
     match source.kind() {
         io::ErrorKind::AddrInUse => write!(
             f,
-            "cannot listen on {address}: it is in use already; stop what uses it, or choose another \
-             port"
+            "cannot listen on {address}: it is in use already; stop the program that uses it, or \
+             choose another port"
         ),
         io::ErrorKind::AddrNotAvailable => write!(
             f,
-            "cannot listen on {address}: this machine does not have that address"
+            "cannot listen on {address}: this machine does not have that address; choose another one"
         ),
         io::ErrorKind::PermissionDenied => write!(
             f,
@@ -246,7 +254,7 @@ fn write_listen(
         ),
         _ if source.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => write!(
             f,
-            "cannot listen on {address}: this machine has no IPv6; leave the address out"
+            "cannot listen on {address}: this machine has no IPv6; omit the address"
         ),
         _ => write!(f, "cannot listen on {address}: {source}"),
     }

@@ -1,4 +1,4 @@
-//! What requests are passed on to.
+//! The target of forwarded requests.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,17 +9,17 @@ use hyper::Uri;
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use rustls::pki_types::ServerName;
 
-/// What requests are passed on to: `http://HOST:PORT`, `h2c://HOST:PORT` (HTTP/2 without TLS),
+/// The target of forwarded requests: `http://HOST:PORT`, `h2c://HOST:PORT` (HTTP/2 without TLS),
 /// `https://HOST:PORT`, or `unix:PATH` (HTTP/1.1 over a socket in the file system).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     text: String,
     pub(crate) via: Via,
-    /// Host and port; a name of no meaning for a socket in the file system.
+    /// Host and port; without meaning for a socket in the file system.
     authority: Authority,
 }
 
-/// How a target is reached.
+/// The way to a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
     Tcp { http2: bool },
@@ -27,22 +27,22 @@ pub(crate) enum Via {
     Unix(PathBuf),
 }
 
-/// Why something is no [`Target`].
+/// The reason why a text is no [`Target`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// Not one of the schemes.
+    /// Unknown scheme.
     Scheme(String),
-    /// There is more than a host and a port.
+    /// More than a host and a port.
     NotOnlyHost(String),
-    /// The host or the port cannot be understood.
+    /// Malformed host or port.
     Host(String),
-    /// No TLS, and perhaps not on this machine.
+    /// Plaintext to what may be another machine.
     Plaintext(String),
 }
 
 impl Target {
-    /// Makes sure that what is passed on without TLS stays on this machine.
+    /// Checks that plaintext stays on this machine.
     ///
     /// # Errors
     /// [`TargetError::Plaintext`].
@@ -53,7 +53,7 @@ impl Target {
         }
     }
 
-    /// Is there a certificate to check?
+    /// Whether the target has a certificate to check.
     pub(crate) fn needs_roots(&self) -> bool {
         matches!(self.via, Via::Tls(_))
     }
@@ -68,7 +68,7 @@ impl Target {
         }
     }
 
-    /// A name that may only stand for this machine (RFC 6761, section 6.3).
+    /// Whether the host is a name of this machine (RFC 6761, section 6.3).
     pub(crate) fn is_localhost(&self) -> bool {
         let host = self.host().to_ascii_lowercase();
         host == "localhost" || host.ends_with(".localhost")
@@ -78,7 +78,7 @@ impl Target {
         self.via == Via::Tcp { http2: true }
     }
 
-    /// The URI of a request for `path` there, as the client of hyper wants it.
+    /// The URI of a request for `path`, as the client of hyper expects it.
     pub(crate) fn uri(&self, path: Option<&PathAndQuery>) -> Option<Uri> {
         let path = path.cloned();
         Uri::builder()
@@ -122,7 +122,7 @@ impl FromStr for Target {
             "https" => 443,
             _ => return Err(TargetError::Scheme(text.to_owned())),
         };
-        // `Authority` takes any digits for a port, and none at all.
+        // `Authority` accepts any digits as a port, and none at all.
         let port = match host[authority.host().len()..].strip_prefix(':') {
             Some(port) => port.parse::<u16>().map_err(|_| bad_host())?,
             None => default_port,
@@ -154,19 +154,22 @@ impl fmt::Display for TargetError {
         match self {
             Self::Scheme(text) => write!(
                 f,
-                "`{text}` is no target: expected http://HOST:PORT, h2c://HOST:PORT, \
+                "cannot use the target `{text}`: unknown scheme; use http://HOST:PORT, h2c://HOST:PORT, \
                  https://HOST:PORT or unix:PATH"
             ),
             Self::NotOnlyHost(text) => write!(
                 f,
-                "`{text}` holds more than a host and a port: the client's path is passed on as it \
-                 is; leave the rest out"
+                "cannot use the target `{text}`: it has more than a host and a port; omit the rest, the \
+                 client's path is forwarded unchanged"
             ),
-            Self::Host(text) => write!(f, "`{text}` has no host or port that can be understood"),
+            Self::Host(text) => write!(
+                f,
+                "cannot use the target `{text}`: malformed host or port; use HOST:PORT"
+            ),
             Self::Plaintext(text) => write!(
                 f,
-                "the target {text} is not on this machine, and what goes there is not encrypted: \
-                 use https://, or --unsafe-target if the network between is yours"
+                "cannot use the target {text}: it may be another machine, and the connection would not be \
+                 encrypted; use https://, or --unsafe-target if the network between is trusted"
             ),
         }
     }
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_passed_on_as_it_is() {
+    fn a_path_is_forwarded_unchanged() {
         let path = PathAndQuery::from_static("/a%2fb?c=d");
         for (text, uri) in [
             ("http://127.0.0.1:3000", "http://127.0.0.1:3000/a%2fb?c=d"),
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_refused_with_the_reason() {
+    fn an_invalid_target_is_refused_with_the_reason() {
         let scheme = |text: &str| TargetError::Scheme(text.to_owned());
         for text in ["", "127.0.0.1:3000", "ftp://x", "//x", "HTTP//x"] {
             assert_eq!(text.parse::<Target>(), Err(scheme(text)), "{text}");

@@ -99,3 +99,31 @@ fn manager_that_is_gone_is_no_reason_to_stop() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().0.code(), Some(0));
 }
+
+#[test]
+fn a_service_manager_that_does_not_read_delays_neither_the_start_nor_the_end() {
+    let site = Site::new();
+    let path = site.root.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let filler = UnixDatagram::unbound().expect("a socket");
+    filler.set_nonblocking(true).expect("an option");
+    while filler.send_to(b"full", &path).is_ok() {}
+    let (manager, server) = Manager::start_on(socket, path.as_os_str(), &site, None);
+    server.signal(Signal::TERM);
+    let (status, lines) = server.wait();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+    assert_eq!(manager.told(), "full");
+}
+
+#[test]
+fn a_service_manager_that_reads_late_still_gets_the_first_message() {
+    let site = Site::new();
+    let path = site.root.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let filler = UnixDatagram::unbound().expect("a socket");
+    filler.set_nonblocking(true).expect("an option");
+    while filler.send_to(b"full", &path).is_ok() {}
+    let (manager, _server) = Manager::start_on(socket, path.as_os_str(), &site, None);
+    let first = std::iter::repeat_with(|| manager.told()).find(|message| message != "full");
+    assert_eq!(first.as_deref(), Some("READY=1\n"));
+}

@@ -1,8 +1,12 @@
-//! Clients that know nothing of multipath TLS: curl and OpenSSL.
+//! Clients without multipath TLS: curl and OpenSSL, and raw HTTP/1.1.
 
 mod common;
 
-use common::{Site, curl, text, tool, verdict_of};
+use std::time::Duration;
+
+use common::{HUNG, Site, curl, read_head, text, tool, verdict_of};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 const UNVERIFIED: &str = "unverified; reason=no-side-connection";
 
@@ -131,4 +135,69 @@ fn require_serves_no_plain_client_and_observe_does() {
         return;
     };
     assert_eq!(verdict_of(&text(&output.stdout)), UNVERIFIED);
+}
+
+/// Writes a part of a request stream, and reads until so many responses with the file have come.
+async fn exchange<S>(stream: &mut S, parts: &[&str], responses: usize) -> String
+where
+    S: AsyncReadExt + AsyncWriteExt + Unpin,
+{
+    let mut received = Vec::new();
+    for part in parts {
+        stream.write_all(part.as_bytes()).await.expect("to write");
+        stream.flush().await.expect("to write");
+        // Another TLS record: the server reads it on its own.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let whole = async {
+        while text(&received).matches("\r\n\r\na file").count() < responses {
+            let read = stream.read_buf(&mut received).await.expect("to read");
+            assert_ne!(read, 0, "ended: {}", text(&received));
+        }
+    };
+    timeout(HUNG, whole).await.expect("all responses");
+    text(&received)
+}
+
+/// hyper has another limit, 100 fields, until a head has more.
+#[tokio::test]
+async fn a_head_with_many_fields_is_served_at_any_place_of_a_connection() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let mut stream = site.connect(server.address).await;
+    let start = "GET /sub/file.txt HTTP/1.1\r\nhost: localhost\r\n";
+    let short = format!("{start}\r\n");
+    let fields = |count| {
+        (0..count)
+            .map(|n| format!("x-{n}: y\r\n"))
+            .collect::<String>()
+    };
+    let long = |count| format!("{start}{}\r\n", fields(count));
+
+    exchange(&mut stream, &[&short], 1).await;
+    // The number of fields exceeds the limit in the second part of the head.
+    let head = long(300);
+    let (first, second) = head.split_at(head.len() / 5);
+    exchange(&mut stream, &[first, second], 1).await;
+    exchange(&mut stream, &[&short], 1).await;
+
+    // Behind another request, in one write, and after requests at the limit.
+    let mut stream = site.connect(server.address).await;
+    exchange(&mut stream, &[&long(99), &long(98)], 2).await;
+    let pipelined = format!("{short}{short}{}{short}", long(2_000));
+    let received = exchange(&mut stream, &[&pipelined, &short], 5).await;
+    assert_eq!(received.matches("HTTP/1.1 200 OK").count(), 5, "{received}");
+}
+
+#[tokio::test]
+async fn a_head_above_the_limit_gets_431_with_many_fields_too() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let mut stream = site.connect(server.address).await;
+    let fields: String = (0..3_000).map(|n| format!("x-{n}: yyyyyyyy\r\n")).collect();
+    let head = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{fields}\r\n");
+    stream.write_all(head.as_bytes()).await.expect("to write");
+    stream.flush().await.expect("to write");
+    let (response, _) = read_head(&mut stream).await;
+    assert!(response.starts_with("HTTP/1.1 431"), "{response}");
 }

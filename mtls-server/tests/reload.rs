@@ -186,3 +186,25 @@ async fn only_clients_of_the_client_ca_are_served() {
     let served = served.expect("an end").expect("a page");
     assert!(served.contains("<p>the index"));
 }
+
+#[tokio::test]
+async fn a_fifo_in_the_place_of_the_key_is_refused_and_later_reloads_work() {
+    let site = Site::new();
+    let mut server = site.serve(&[]);
+    let key = site.pem("server.key");
+    let kept = fs::read(&key).expect("the key");
+    fs::remove_file(&key).expect("to remove");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &key, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a FIFO");
+    server.signal(Signal::HUP);
+    let line = server.wait_for("SIGHUP: nothing was reloaded");
+    assert!(line.contains("it is not a regular file"), "{line}");
+    assert!(line.contains("server.key"), "{line}");
+
+    fs::remove_file(&key).expect("to remove");
+    fs::write(&key, kept).expect("to write");
+    server.signal(Signal::HUP);
+    server.wait_for("SIGHUP: new connections get the certificate");
+    assert!(serves(&site.pki, server.address).await);
+}

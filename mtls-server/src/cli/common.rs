@@ -1,4 +1,4 @@
-//! Arguments that several commands share.
+//! Arguments of several commands.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -32,7 +32,7 @@ pub struct ListenArgs {
     pub side_listen: Vec<SocketAddr>,
 }
 
-/// The policy, as typed.
+/// The policy.
 #[derive(Debug, clap::Args)]
 pub struct PolicyArgs {
     /// Action for connections that are not verified: require, prefer or observe
@@ -40,7 +40,7 @@ pub struct PolicyArgs {
     pub policy: Policy,
 }
 
-/// The identity of the server, as typed.
+/// The identity of the server.
 #[derive(Debug, clap::Args)]
 pub struct IdentityArgs {
     /// Certificate chain in PEM form, the server's own certificate first
@@ -82,7 +82,7 @@ pub struct IdentityArgs {
     pub smkex: bool,
 }
 
-/// The status page, as typed.
+/// The status page.
 #[derive(Debug, clap::Args)]
 pub struct StatusArgs {
     /// Serve /status, /metrics, /healthz and /readyz over plain HTTP at this address
@@ -94,7 +94,7 @@ pub struct StatusArgs {
     pub unsafe_status: bool,
 }
 
-/// The limits of every service, as typed.
+/// The limits of every service.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
@@ -107,7 +107,7 @@ pub struct LimitArgs {
     pub shutdown_timeout: Duration,
 }
 
-/// The limits of HTTP, as typed.
+/// The limits of HTTP.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct HttpArgs {
@@ -136,7 +136,7 @@ pub struct HttpArgs {
 }
 
 impl ListenArgs {
-    /// All addresses of a command, in the order in which it binds them.
+    /// The addresses of a command, in the order in which it binds them.
     pub(super) fn addresses(&self, status: &StatusArgs) -> Vec<SocketAddr> {
         let listen = self.listen.iter().chain(&self.side_listen);
         status.status.iter().chain(listen).copied().collect()

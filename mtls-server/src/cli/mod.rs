@@ -19,7 +19,7 @@ use mtls_core::pem::redact;
 use mtls_manual::{CompletionsArgs, ManArgs};
 
 use crate::error::Error;
-use crate::service::{finish_log, say, start_log};
+use crate::service::{core_dumps, finish_log, print_line, start_log};
 
 pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
@@ -156,9 +156,10 @@ impl Command {
 /// They have been written to standard error.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     start_log(cli.verbose);
+    core_dumps::disable();
     let result = run_command(cli.command);
     if let Err(failure) = &result {
-        say(format_args!("{}", redact(&failure.to_string())));
+        print_line(format_args!("{}", redact(&failure.to_string())));
     }
     finish_log();
     result

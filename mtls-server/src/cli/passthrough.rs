@@ -13,7 +13,7 @@ use super::common::{ListenArgs, PolicyArgs, StatusArgs};
 use super::time::{duration, positive};
 use crate::error::Error;
 use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
-use crate::service::{Monitor, Program, open_files, say};
+use crate::service::{Monitor, Program, open_files, print_line};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -29,10 +29,10 @@ Examples:
 Exit status: 0 stopped by a signal and drained, 1 failed (the message says why), 2 wrong command
 line.";
 
-/// The options of `passthrough`, as typed.
+/// The options of `passthrough`.
 #[derive(Debug, clap::Args)]
 pub struct PassthroughArgs {
-    /// Where to listen.
+    /// The listen addresses.
     #[command(flatten)]
     pub listen: ListenArgs,
 
@@ -62,7 +62,7 @@ pub struct PassthroughArgs {
     pub limits: TunnelArgs,
 }
 
-/// The limits of tunnels, as typed.
+/// The limits of tunnels.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct TunnelArgs {
@@ -105,12 +105,12 @@ impl PassthroughArgs {
         self.listen.addresses(&self.status)
     }
 
-    /// Lets the status page show the passthrough.
+    /// Connects the status page to the passthrough.
     fn show(&self, passthrough: &Passthrough, monitor: &Monitor) {
         let watch = passthrough.watch();
-        monitor.in_front_of(watch.clone());
+        monitor.set_backend(watch.clone());
         monitor.count_open(move || watch.open());
-        monitor.about(json!({
+        monitor.describe(json!({
             "does": format!("passing through to {}", self.target),
             "policy": self.policy.policy,
             "listen": passthrough.local_addrs(),
@@ -133,19 +133,19 @@ impl PassthroughArgs {
 
     fn announce(&self, passthrough: &Passthrough) {
         for address in passthrough.local_addrs() {
-            say(format_args!(
+            print_line(format_args!(
                 "passing through to {} on {address} (policy {})",
                 self.target, self.policy.policy
             ));
         }
         for address in passthrough.side_addrs() {
-            say(format_args!("side connections too on {address}"));
+            print_line(format_args!("side connections too on {address}"));
         }
     }
 }
 
 impl TunnelArgs {
-    /// What they mean.
+    /// The limits.
     pub fn limits(&self) -> TunnelLimits {
         TunnelLimits {
             tunnels: self.max_tunnels.get(),

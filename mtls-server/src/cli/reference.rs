@@ -44,7 +44,7 @@ fn print(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes());
     match written.and_then(|()| stdout.flush()) {
-        // A reader that leaves early (`| head`) has what it wants.
+        // A reader that closes early (`| head`) is no error.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Write {
             path: Path::new("standard output").to_owned(),
             source: error,

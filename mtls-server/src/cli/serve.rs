@@ -8,7 +8,7 @@ use super::tls_server::TlsServerArgs;
 use crate::error::Error;
 use crate::web::{Files, FilesOptions};
 
-/// The options of `serve`, as typed.
+/// The options of `serve`.
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
     /// Directory to serve; index.html is the page of a directory
@@ -37,7 +37,7 @@ pub struct ServeArgs {
     )]
     pub file_threads: u16,
 
-    /// Arguments that every command that terminates TLS has.
+    /// The options of all commands that terminate TLS.
     #[command(flatten)]
     pub server: TlsServerArgs,
 }
@@ -45,8 +45,8 @@ pub struct ServeArgs {
 impl ServeArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let files = self.files()?;
-        let does = format!("serving {}", self.dir.display());
-        self.server.serve(&does, files, |_| {}).await
+        let activity = format!("serving {}", self.dir.display());
+        self.server.serve(&activity, files, |_| {}).await
     }
 
     /// The errors that can be found without serving.
@@ -65,7 +65,7 @@ impl ServeArgs {
         };
         let files = Files::new(&self.dir, options)?;
         let identity = &self.server.identity;
-        // The file of the certificate may hold the key too.
+        // The file of the certificate may contain the key too.
         let with_key = |file: &&PathBuf| mtls_core::pem::private_key(file).is_ok();
         for key in identity
             .key

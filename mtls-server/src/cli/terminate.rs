@@ -32,7 +32,7 @@ Examples:
 The target receives the verdict in the request field Multipath-Verdict, and the client's address in
 X-Forwarded-For and Forwarded. Values of these fields from clients are dropped.";
 
-/// The options of `terminate`, as typed.
+/// The options of `terminate`.
 #[derive(Debug, clap::Args)]
 pub struct TerminateArgs {
     /// Target of the requests: http://HOST:PORT, h2c://HOST:PORT (HTTP/2 without TLS),
@@ -56,12 +56,12 @@ pub struct TerminateArgs {
     #[command(flatten)]
     pub target_limits: TargetArgs,
 
-    /// Arguments that every command that terminates TLS has.
+    /// The options of all commands that terminate TLS.
     #[command(flatten)]
     pub server: TlsServerArgs,
 }
 
-/// The limits of requests to a target, as typed.
+/// The limits of requests to a target.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct TargetArgs {
@@ -81,14 +81,16 @@ pub struct TargetArgs {
 impl TerminateArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let terminate = self.terminate()?;
-        let does = format!("passing requests to {}", self.target);
+        let activity = format!("passing requests to {}", self.target);
         let interval = self.health_interval;
         let observe = |program: &mut Program| {
             program.background(terminate.clone().watch(interval));
             let health = Arc::clone(terminate.health());
-            program.monitor().in_front_of(TargetBackend(health));
+            program.monitor().set_backend(TargetBackend(health));
         };
-        self.server.serve(&does, terminate.clone(), observe).await
+        self.server
+            .serve(&activity, terminate.clone(), observe)
+            .await
     }
 
     /// The errors that can be found without serving.

@@ -1,10 +1,10 @@
-//! Times on the command line.
+//! Durations on the command line.
 
 use std::time::Duration;
 
 const NOT_A_DURATION: &str = "expected a time such as 10s, 250ms or 5m";
 
-/// A time of more than zero.
+/// A duration above zero.
 pub(super) fn positive(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("must be longer than zero".to_owned()),

@@ -13,18 +13,18 @@ use tower_service::Service;
 
 use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
 use crate::error::Error;
-use crate::service::{Monitor, Program, Server, ServerOptions, notify, open_files, say};
+use crate::service::{Monitor, Program, Server, ServerOptions, notify, open_files, print_line};
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
 use crate::web::{BoxError, RequestBody, Site};
 
-/// Sockets of a connection: its own, the watch for the client's end, and one to a target.
+/// Sockets of a connection: its own, a second one to detect a disconnect, and one to a target.
 const SOCKETS: u64 = 3;
 
-/// The options of a server that ends TLS, as typed.
+/// The options of a server that terminates TLS.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("policy", |arg| arg.default_value_if("smkex", "true", "require")))]
 pub struct TlsServerArgs {
-    /// Where to listen.
+    /// The listen addresses.
     #[command(flatten)]
     pub listen: ListenArgs,
 
@@ -71,8 +71,8 @@ impl TlsServerArgs {
         let connections = self.limits.max_connections.get();
         open_files::allow(connections, SOCKETS, "--max-connections");
         self.status.open(&mut program)?;
-        let source = self.identity.source(&self.listen)?;
-        let options = self.options(&source, program.monitor())?;
+        let mut source = self.identity.source(&self.listen)?;
+        let options = self.options(&mut source, program.monitor())?;
         let site = Site::new(service, &self.http.limits());
         let server = Server::bind(options, site).await?;
         self.show(activity, &server, program.monitor());
@@ -80,12 +80,16 @@ impl TlsServerArgs {
         if self.status.status.is_some() {
             observe(&mut program);
         }
-        // For as long as its CA's file is to stay.
-        let _dev = source.keep(server.acceptor(), server.local_addr(), &mut program)?;
+        // The file of its CA exists until this is dropped.
+        let _dev = source.maintain(server.acceptor(), server.local_addr(), &mut program)?;
         program.run(|shutdown| server.run(shutdown)).await
     }
 
-    fn options(&self, source: &TlsSource, monitor: &Arc<Monitor>) -> Result<ServerOptions, Error> {
+    fn options(
+        &self,
+        source: &mut TlsSource,
+        monitor: &Arc<Monitor>,
+    ) -> Result<ServerOptions, Error> {
         Ok(ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
@@ -96,11 +100,11 @@ impl TlsServerArgs {
         })
     }
 
-    /// Lets the status page show the server.
+    /// Connects the status page to the server.
     fn show<S>(&self, activity: &str, server: &Server<S>, monitor: &Monitor) {
         let open = server.open_connections();
         monitor.count_open(move || open.count());
-        monitor.about(json!({
+        monitor.describe(json!({
             "does": activity,
             "policy": self.policy.policy,
             "listen": server.local_addrs(),
@@ -111,12 +115,12 @@ impl TlsServerArgs {
     fn announce<S>(&self, activity: &str, server: &Server<S>) {
         let policy = self.policy.policy;
         for address in server.local_addrs() {
-            say(format_args!(
+            print_line(format_args!(
                 "{activity} on https://{address}/ (policy {policy})"
             ));
         }
         for address in server.side_addrs() {
-            say(format_args!("side connections too on {address}"));
+            print_line(format_args!("side connections too on {address}"));
         }
     }
 
@@ -143,7 +147,7 @@ impl TlsServerArgs {
     }
 }
 
-/// Where a server's TLS comes from.
+/// The source of a server's certificates.
 enum TlsSource {
     Files(Box<Reloader>),
     Dev(Box<DevIdentity>, Option<ClientCa>),
@@ -151,7 +155,7 @@ enum TlsSource {
 }
 
 impl TlsSource {
-    fn options(&self, policy: Policy, monitor: &Monitor) -> Result<ServerOptions, Error> {
+    fn options(&mut self, policy: Policy, monitor: &Monitor) -> Result<ServerOptions, Error> {
         let tls = match self {
             Self::Files(reloader) => reloader.load()?,
             Self::Dev(dev, client_ca) => ServerTls {
@@ -160,12 +164,12 @@ impl TlsSource {
             },
             Self::Smkex => return Ok(ServerOptions::smkex()),
         };
-        monitor.certificate_ends(tls.identity.not_after());
+        monitor.set_certificate_end(tls.identity.not_after());
         Ok(ServerOptions::new(tls, policy))
     }
 
-    /// Keeps what was read from files up to date; says how to trust what was made for this run.
-    fn keep(
+    /// Reloads files when they change, and prints a client command for certificates of this run.
+    fn maintain(
         self,
         acceptor: &MultipathAcceptor,
         address: SocketAddr,
@@ -175,14 +179,15 @@ impl TlsSource {
             Self::Files(reloader) => {
                 let (acceptor, hangup) = (acceptor.clone(), program.hangup());
                 let monitor = Arc::clone(program.monitor());
-                let done = move |cause, reloaded: Reloaded| note_reload(&monitor, cause, &reloaded);
+                let done =
+                    move |cause, reloaded: Reloaded| report_reload(&monitor, cause, &reloaded);
                 let spawned = reloader.spawn(acceptor, hangup, done);
                 spawned.map_err(Error::Runtime)?;
                 None
             }
             Self::Smkex => {
                 let url = client_url(address);
-                say(format_args!(
+                print_line(format_args!(
                     "no certificate, any client verifies over its side paths (SMKEX); try:\n  \
                      mtls-client get --smkex {url}"
                 ));
@@ -190,7 +195,7 @@ impl TlsSource {
             }
             Self::Dev(dev, _) => {
                 let command = client_command(address, dev.ca_file());
-                say(format_args!(
+                print_line(format_args!(
                     "certificates for this run only; try:\n  {command}"
                 ));
                 Some(dev)
@@ -231,24 +236,24 @@ impl IdentityArgs {
     }
 }
 
-fn note_reload(monitor: &Monitor, cause: Cause, reloaded: &Reloaded) {
-    if cause == Cause::Asked {
+fn report_reload(monitor: &Monitor, cause: Cause, reloaded: &Reloaded) {
+    if cause == Cause::Signal {
         notify::ready();
     }
-    monitor.reloaded(matches!(reloaded, Reloaded::Fresh(_)));
+    monitor.count_reload(matches!(reloaded, Reloaded::Fresh(_)));
     let why = match cause {
-        Cause::Asked => "SIGHUP",
+        Cause::Signal => "SIGHUP",
         Cause::Changed => "the files have changed",
     };
     match reloaded {
         Reloaded::Fresh(tls) => {
-            monitor.certificate_ends(tls.identity.not_after());
-            say(format_args!(
+            monitor.set_certificate_end(tls.identity.not_after());
+            print_line(format_args!(
                 "{why}: new connections get the certificate that ends {}",
                 tls.identity.ends()
             ));
         }
-        Reloaded::Kept(error) => say(format_args!(
+        Reloaded::Kept(error) => print_line(format_args!(
             "{why}: nothing was reloaded, the certificate from before stays in use: {error}"
         )),
     }

@@ -1,4 +1,4 @@
-//! A relay in front of any TLS 1.3 server: it answers verifications for it, and holds no key.
+//! A relay to any TLS 1.3 server, which answers verifications for it and holds no key.
 
 mod proxy_protocol;
 mod tally;
@@ -23,53 +23,53 @@ use crate::error::Error;
 use crate::service::{Backend, Drained, Health, Sockets, Stop, TargetHealth};
 use crate::tls::provider;
 
-/// What a target that is down means for clients.
-const DOWN: &str = "side connections are answered, and clients turned away";
+/// The consequence for clients while the target is down.
+const DOWN: &str = "side connections are answered, and clients refused";
 
-/// How to stand in front of a server.
+/// Settings of a [`Passthrough`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PassthroughOptions {
-    /// The server.
+    /// The TLS server.
     pub target: Endpoint,
-    /// What to do with connections that are not verified.
+    /// The action for connections that are not verified.
     pub policy: Policy,
-    /// Where to listen for TLS and side connections. Default: 127.0.0.1, port 8443.
+    /// Listen addresses for TLS and side connections. Default: 127.0.0.1, port 8443.
     pub listen: Vec<SocketAddr>,
-    /// Where to listen for side connections only. Default: nowhere.
+    /// Listen addresses for side connections only. Default: none.
     pub side_listen: Vec<SocketAddr>,
-    /// Tell the target who its clients are, with a PROXY protocol header, version 2. The target
-    /// must expect it. Default: no.
+    /// Send the client's address to the target in a PROXY protocol header, version 2. The target must
+    /// expect it. Default: no.
     pub send_proxy: bool,
-    /// How often to see whether the target takes connections. Default: 5 s.
+    /// The interval of checks whether the target accepts connections. Default: 5 s.
     pub health_interval: Duration,
-    /// The bounds.
+    /// The limits.
     pub limits: TunnelLimits,
-    /// Who is told what happens. Default: nobody.
+    /// The observer of events. Default: none.
     pub observer: Option<Arc<dyn Observer>>,
-    /// Where handshakes wait for their side connections. Default: a registry of its own.
+    /// The registry of pending handshakes. Default: its own.
     pub registry: Option<Arc<dyn PendingRegistry>>,
 }
 
-/// The bounds of a passthrough.
+/// The limits of a passthrough.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TunnelLimits {
-    /// Tunnels at a time; one more is refused. Default: 65,536.
+    /// Maximum number of tunnels at a time; one more is refused. Default: 65,536.
     pub tunnels: usize,
-    /// How long a tunnel in which neither end sends anything stays open, at least; at most twice
-    /// as long. Default: 1 h.
+    /// The shortest lifetime of a tunnel without a byte in either direction; at most twice as long.
+    /// Default: 1 h.
     pub idle_timeout: Duration,
-    /// How long a client's bytes may be held back for its confirmation. Default: 3 s.
+    /// Maximum time to hold back a client's bytes for its confirmation. Default: 3 s.
     pub deadline: Duration,
-    /// How long open tunnels may go on when the passthrough stops. Default: 10 s.
+    /// Grace period for open tunnels when the passthrough stops. Default: 10 s.
     pub shutdown_timeout: Duration,
-    /// Silent connections, and handshakes under way.
+    /// Limits of silent connections and pending handshakes.
     pub handshakes: ListenerLimits,
 }
 
 impl PassthroughOptions {
-    /// The defaults of everything that has one.
+    /// Uses the defaults of all other settings.
     pub fn new(target: Endpoint, policy: Policy) -> Self {
         Self {
             target,
@@ -117,7 +117,7 @@ impl Default for TunnelLimits {
     }
 }
 
-/// A passthrough whose sockets are bound. Dropping it ends everything at once.
+/// A passthrough with bound sockets. Dropping it ends all tunnels.
 #[derive(Debug)]
 pub struct Passthrough {
     relay: ServerRelay,
@@ -133,10 +133,10 @@ pub struct Passthrough {
 
 impl Passthrough {
     /// Checks the options and binds every socket. Clients can connect from now on, and are served
-    /// once [`run`](Self::run) is called. The target need not be there yet.
+    /// once [`run`](Self::run) is called. The target may be down.
     ///
     /// # Errors
-    /// Everything that can be wrong with [`PassthroughOptions`]; then no socket stays bound.
+    /// Invalid [`PassthroughOptions`]; then no socket stays bound.
     pub async fn bind(options: PassthroughOptions) -> Result<Self, Error> {
         let limits = options.limits;
         if options.listen.is_empty() {
@@ -183,7 +183,7 @@ impl Passthrough {
         self.side_sockets.addresses()
     }
 
-    /// What is known of it while it runs, and afterwards.
+    /// A handle to its state while it runs, and afterwards.
     pub fn watch(&self) -> PassthroughWatch {
         PassthroughWatch {
             health: Arc::clone(&self.health),
@@ -191,8 +191,8 @@ impl Passthrough {
         }
     }
 
-    /// Relays until `shutdown` is ready. Then the sockets are closed, and tunnels that are open may
-    /// end within [`TunnelLimits::shutdown_timeout`], as may the side connections that verify them.
+    /// Relays until `shutdown` is ready. Then it closes the sockets, and open tunnels may end
+    /// within [`TunnelLimits::shutdown_timeout`], as may the side connections that verify them.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let (tally, health) = (Arc::clone(&self.tally), Arc::clone(&self.health));
         let observer = move |monitor, peer| tally.tunnel(monitor, peer, &health);
@@ -214,7 +214,7 @@ impl Passthrough {
     }
 }
 
-/// Looks at a [`Passthrough`] from outside; clones look at the same one.
+/// A handle to the state of a [`Passthrough`]. Clones share it.
 #[derive(Clone, Debug)]
 pub struct PassthroughWatch {
     health: Arc<Health>,
@@ -222,17 +222,17 @@ pub struct PassthroughWatch {
 }
 
 impl PassthroughWatch {
-    /// Whether the target takes connections, as of the last look.
+    /// The health of the target, as of the last check.
     pub fn target(&self) -> TargetHealth {
         self.health.state()
     }
 
-    /// How many tunnels are open.
+    /// The number of open tunnels.
     pub fn open(&self) -> usize {
         self.tally.open()
     }
 
-    /// The tunnels: how many, with which verdicts, and how many bytes.
+    /// The numbers of tunnels and bytes, by verdict.
     pub fn tunnels(&self) -> Tunnels {
         self.tally.tunnels()
     }
@@ -253,12 +253,12 @@ impl Backend for PassthroughWatch {
     }
 }
 
-/// How to see whether the target takes connections.
+/// A check whether the target accepts connections.
 #[derive(Debug)]
 struct Probe {
     target: Endpoint,
     path: Path,
-    /// What a connection has to begin with.
+    /// The first bytes of each connection.
     greeting: Option<Vec<u8>>,
 }
 
@@ -274,7 +274,7 @@ impl Probe {
     }
 }
 
-/// A target that is this very passthrough would be asked for ever.
+/// Refuses a target that is the passthrough itself.
 fn refuse_loop(target: &Endpoint, sockets: &Sockets) -> Result<(), Error> {
     let loops = |address: &&SocketAddr| {
         let here = address.ip();

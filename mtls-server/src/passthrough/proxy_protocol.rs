@@ -13,7 +13,7 @@ const UNSPEC: u8 = 0x00;
 const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 
-/// Says who the client is.
+/// The header with the address of a client.
 pub(super) fn header(client: ClientAddresses) -> Vec<u8> {
     match client.local {
         Some(local) => encode(client.peer, local),
@@ -21,7 +21,7 @@ pub(super) fn header(client: ClientAddresses) -> Vec<u8> {
     }
 }
 
-/// Says that the connection is for nobody, as a health check's is.
+/// The header of a connection without a client, such as a health check.
 pub(super) fn local_header() -> Vec<u8> {
     head(LOCAL, UNSPEC, &[])
 }

@@ -1,4 +1,4 @@
-//! How many tunnels there are and were, and with which verdicts.
+//! The numbers of tunnels, by verdict.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -33,18 +33,17 @@ pub(super) struct Counted {
     peer: SocketAddr,
 }
 
-/// What is known of all tunnels.
+/// The numbers of all tunnels.
 ///
-/// A verdict is `verified`, `unverified`, `intercepted`, or `none`: it was not reached yet, or the
-/// tunnel ended before.
+/// A verdict is `verified`, `unverified`, `intercepted`, or `none` before it is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Tunnels {
-    /// Those that are open, by verdict as of now.
+    /// Open tunnels, by their current verdict.
     pub open: BTreeMap<&'static str, u64>,
-    /// Those that have ended, by their last verdict, and then by their end.
+    /// Ended tunnels, by their last verdict, and then by their end.
     pub ended: BTreeMap<&'static str, BTreeMap<&'static str, u64>>,
-    /// Why those that have ended were not verified.
+    /// The reasons of ended tunnels that were not verified.
     pub reasons: BTreeMap<&'static str, u64>,
     /// Bytes of all tunnels, from clients to the target.
     pub bytes_to_server: u64,
@@ -53,7 +52,7 @@ pub struct Tunnels {
 }
 
 impl Tally {
-    /// Counts a tunnel that begins, until what this returns is dropped.
+    /// Counts a tunnel as open until the returned value is dropped.
     pub(super) fn tunnel(
         self: &Arc<Self>,
         monitor: TunnelMonitor,
@@ -101,7 +100,7 @@ impl Drop for Counted {
         if let Some(error) = &report.error {
             tracing::info!(peer = %self.peer, %error, "tunnel refused");
             if matches!(**error, Error::Dial(_)) {
-                self.health.doubt();
+                self.health.request_check();
             }
         }
         let mut inner = self.tally.lock();

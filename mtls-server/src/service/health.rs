@@ -1,4 +1,4 @@
-//! Whether the target takes connections.
+//! The health of the target: whether it accepts connections.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,23 +10,23 @@ use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// The least time between two looks, however many connections fail.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The shortest time between two checks, however many connections fail.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Notes whether the target takes connections, and logs when that changes.
+/// Records whether the target accepts connections, and logs changes.
 #[derive(Debug)]
 pub(crate) struct Health {
     target: String,
-    /// What it means for clients that the target is down.
+    /// The consequence for clients while the target is down.
     consequence: &'static str,
     state: Mutex<State>,
-    doubt: Notify,
+    check_requested: Notify,
 }
 
 #[derive(Debug)]
 struct State {
-    /// `None` before the first look.
-    seen: Option<Result<(), String>>,
+    /// The last result; `None` before the first check.
+    last: Option<Result<(), String>>,
     since: Instant,
 }
 
@@ -36,12 +36,12 @@ struct State {
 pub struct TargetHealth {
     /// The target's address.
     pub target: String,
-    /// Whether it took the last connection. `None`: none was made yet.
+    /// Whether it accepted the last connection. `None` before the first one.
     pub up: Option<bool>,
-    /// For how long that has been so, in seconds.
+    /// The time since that changed, in seconds.
     #[serde(rename = "for_seconds", serialize_with = "as_seconds")]
     pub since: Duration,
-    /// Why it did not take the last connection.
+    /// The reason why it did not accept the last connection.
     pub error: Option<String>,
 }
 
@@ -51,10 +51,10 @@ impl Health {
             target: target.to_string(),
             consequence,
             state: Mutex::new(State {
-                seen: None,
+                last: None,
                 since: Instant::now(),
             }),
-            doubt: Notify::new(),
+            check_requested: Notify::new(),
         }
     }
 
@@ -62,46 +62,46 @@ impl Health {
         let state = self.lock();
         TargetHealth {
             target: self.target.clone(),
-            up: state.seen.as_ref().map(Result::is_ok),
+            up: state.last.as_ref().map(Result::is_ok),
             since: state.since.elapsed(),
-            error: state.seen.clone().and_then(Result::err),
+            error: state.last.clone().and_then(Result::err),
         }
     }
 
-    /// Makes [`watch`](Self::watch) look soon: a connection failed.
-    pub(crate) fn doubt(&self) {
-        self.doubt.notify_one();
+    /// Makes [`watch`](Self::watch) check soon: a connection failed.
+    pub(crate) fn request_check(&self) {
+        self.check_requested.notify_one();
     }
 
-    /// Calls `look` every `interval`, and soon after a [`doubt`](Self::doubt); never ends, safe to
-    /// drop.
-    pub(crate) async fn watch<F>(&self, interval: Duration, look: impl Fn() -> F) -> Infallible
+    /// Calls `check` every `interval`, and soon after [`request_check`](Self::request_check). Never
+    /// ends; cancel safe.
+    pub(crate) async fn watch<F>(&self, interval: Duration, check: impl Fn() -> F) -> Infallible
     where
         F: Future<Output = Result<(), String>>,
     {
         loop {
-            self.note(look().await);
-            sleep(PAUSE.min(interval)).await;
+            self.record(check().await);
+            sleep(MIN_INTERVAL.min(interval)).await;
             tokio::select! {
-                () = sleep(interval.saturating_sub(PAUSE)) => {}
-                () = self.doubt.notified() => {}
+                () = sleep(interval.saturating_sub(MIN_INTERVAL)) => {}
+                () = self.check_requested.notified() => {}
             }
         }
     }
 
-    /// Notes what came of a connection to the target, and logs it where it is news.
-    pub(crate) fn note(&self, seen: Result<(), String>) {
+    /// Records the result of a connection to the target, and logs a change.
+    pub(crate) fn record(&self, seen: Result<(), String>) {
         let mut state = self.lock();
-        let before = state.seen.as_ref().map(Result::is_ok);
-        let (news, lasted) = (before != Some(seen.is_ok()), state.since.elapsed());
-        if news {
+        let before = state.last.as_ref().map(Result::is_ok);
+        let (is_change, lasted) = (before != Some(seen.is_ok()), state.since.elapsed());
+        if is_change {
             state.since = Instant::now();
         }
-        state.seen = Some(seen.clone());
+        state.last = Some(seen.clone());
         drop(state);
         let (target, consequence) = (&self.target, self.consequence);
         match (seen, before) {
-            (Err(error), _) if news => tracing::error!(
+            (Err(error), _) if is_change => tracing::error!(
                 "the target {target} cannot be reached: {error}; {consequence} until it can"
             ),
             (Ok(()), Some(false)) => tracing::warn!(

@@ -1,4 +1,4 @@
-//! Several listening sockets as one, which can be told to stop.
+//! Several listening sockets as one, until the service stops.
 
 use std::future::poll_fn;
 use std::io;
@@ -11,12 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Stopping, listen};
 use crate::error::Error;
 
-/// Accepts on several sockets in turn, until it is told to stop; then it closes them.
+/// Accepts on several sockets in turn; closes them when the service stops.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    /// Where the next search begins, so that no socket can starve the others.
+    /// The first socket of the next search, so that none can starve the others.
     next: usize,
     stopping: Stopping,
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use rustix::net::sockopt::set_ipv6_v6only;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the system holds until they are accepted.
+/// Connections that the system queues until they are accepted.
 const BACKLOG: u32 = 1024;
 
 /// Binds an address and listens on it, within a runtime.
@@ -21,7 +21,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
             socket
         }
     };
-    // A server that starts anew is not kept waiting by the connections of the one before.
+    // A restarted server need not wait for the connections of its predecessor to time out.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

@@ -17,13 +17,13 @@ use tracing_subscriber::EnvFilter;
 
 /// Bytes of the log that may wait for the reader of standard error.
 const QUEUE: usize = 1 << 20;
-/// How long the end of the program may wait for that reader.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest wait for that reader at the end of the program.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The log of this process; `None` if the system gave it no thread.
 static LOG: OnceLock<Option<Log>> = OnceLock::new();
 
-/// Starts the log; `RUST_LOG` goes before `verbose`.
+/// Starts the log; `RUST_LOG` takes precedence over `verbose`.
 pub(crate) fn start_log(verbose: u8) {
     let default = match verbose {
         0 => "warn",
@@ -31,7 +31,7 @@ pub(crate) fn start_log(verbose: u8) {
         _ => "debug,mtls_core=trace,mtls_server=trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    // A program that embeds this one may have a log already: then that one is used.
+    // A program that embeds this one may have a log already, which is used then.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Lines)
@@ -43,21 +43,21 @@ pub(crate) fn start_log(verbose: u8) {
     std::panic::set_hook(Box::new(|panic| {
         let trace = Backtrace::capture();
         match trace.status() {
-            BacktraceStatus::Captured => say(format_args!("{panic}\n{trace}")),
-            _ => say(format_args!("{panic}")),
+            BacktraceStatus::Captured => print_line(format_args!("{panic}\n{trace}")),
+            _ => print_line(format_args!("{panic}")),
         }
     }));
 }
 
 /// Writes one line.
-pub(crate) fn say(message: fmt::Arguments<'_>) {
+pub(crate) fn print_line(message: fmt::Arguments<'_>) {
     push(format!("mtls-server: {message}\n").as_bytes());
 }
 
-/// Waits until everything is written, for 1 s at most.
+/// Waits until all lines are written, for 1 s at most.
 pub(crate) fn finish_log() {
     if let Some(log) = log() {
-        log.finish(PATIENCE);
+        log.finish(FLUSH_TIMEOUT);
     }
 }
 
@@ -98,7 +98,7 @@ struct Log {
 
 enum Message {
     Text(Vec<u8>),
-    /// Everything before it is written: send word.
+    /// Reply when all lines before it are written.
     Finish(SyncSender<()>),
 }
 
@@ -107,7 +107,7 @@ struct Counts {
     /// Bytes in the queue.
     waiting: AtomicUsize,
     dropped: AtomicU64,
-    /// Those of them that the log does not mention yet.
+    /// Dropped lines that the log has not reported yet.
     unreported: AtomicU64,
 }
 
@@ -121,7 +121,7 @@ impl Log {
         Ok(Self { sender, counts })
     }
 
-    /// Enqueues a line, or drops it where the queue is full. Never blocks.
+    /// Enqueues a line, or drops it if the queue is full. Never blocks.
     fn push(&self, line: &[u8]) {
         let counts = &self.counts;
         let unreported = counts.unreported.swap(0, Ordering::Relaxed);
@@ -139,15 +139,15 @@ impl Log {
         }
     }
 
-    fn finish(&self, patience: Duration) {
+    fn finish(&self, limit: Duration) {
         let (done, finished) = sync_channel(1);
         if self.sender.send(Message::Finish(done)).is_ok() {
-            let _ = finished.recv_timeout(patience);
+            let _ = finished.recv_timeout(limit);
         }
     }
 }
 
-/// The thread. A closed standard error loses lines, and nothing else.
+/// Runs the thread. A closed standard error loses lines, and nothing else.
 fn write(queue: &Receiver<Message>, mut out: impl Write, counts: &Counts) {
     while let Ok(message) = queue.recv() {
         match message {
@@ -155,7 +155,7 @@ fn write(queue: &Receiver<Message>, mut out: impl Write, counts: &Counts) {
                 let _ = out.write_all(&text);
                 let was_last =
                     counts.waiting.fetch_sub(text.len(), Ordering::Relaxed) == text.len();
-                // The next line would bring the report, but may be long in coming.
+                // The next line would include the report, but may come much later.
                 if was_last {
                     let unreported = counts.unreported.swap(0, Ordering::Relaxed);
                     let _ = out.write_all(&report(unreported));

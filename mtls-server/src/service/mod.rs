@@ -1,6 +1,7 @@
 //! The parts of every long-running command: sockets that stop accepting, a server of TLS connections,
 //! and the loop that runs a service until a signal ends it.
 
+pub(crate) mod core_dumps;
 mod health;
 mod incoming;
 mod listen;
@@ -23,6 +24,6 @@ pub use stop::Stopping;
 pub(crate) use health::Health;
 pub(crate) use incoming::Sockets;
 pub(crate) use listen::listen;
-pub(crate) use log::{finish_log, say, start_log};
+pub(crate) use log::{finish_log, print_line, start_log};
 pub(crate) use monitor::{Backend, Monitor};
 pub(crate) use program::Program;

@@ -1,74 +1,96 @@
-//! Word to the service manager, as systemd takes it (sd_notify(3)). Without one nothing happens.
+//! Notifications of the service manager, as systemd defines them (sd_notify(3)). Without a service
+//! manager they have no effect.
 
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// It serves; or it has reloaded, whatever came of that.
+/// A thread waits for a service manager that does not read.
+static IS_WAITING: AtomicBool = AtomicBool::new(false);
+
+/// The server serves, or has reloaded with any result.
 pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// It reads its files again, until it is [`ready`].
+/// The server reloads its files, until [`ready`].
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!(%error, "cannot tell the time for a reload"),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "cannot read the clock for a reload"),
     }
 }
 
-/// It drains.
+/// The server drains.
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
-/// How often the service manager wants a sign of life, where it wants one.
+/// The interval of the service manager's watchdog, if it has one.
 pub(super) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Gives a sign of life twice as often as it is wanted; never ends, safe to drop. It stops when
-/// the runtime does.
-pub(super) async fn stay_alive(wanted_every: Duration) {
-    let mut beat = interval((wanted_every / 2).max(Duration::from_millis(1)));
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Notifies the watchdog twice in each interval, while the runtime works. Never ends; cancel safe.
+pub(super) async fn stay_alive(watchdog: Duration) {
+    let mut ticks = interval((watchdog / 2).max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        beat.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        ticks.tick().await;
+        notify(&[NotifyState::Watchdog]);
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
         return;
     };
-    if let Err(error) = send(&socket, states) {
-        tracing::warn!(%error, "could not tell the service manager: {states:?}");
+    let mut message = String::new();
+    for state in states {
+        // Writing to a String cannot fail.
+        let _ = writeln!(message, "{state}");
+    }
+    if let Err(error) = send(&socket, message) {
+        tracing::warn!(%error, "cannot notify the service manager: {states:?}");
     }
 }
 
 /// Sends one message, as `sd_notify::notify` does; version 0.5.0 of that cannot send to an abstract
-/// socket.
-fn send(socket: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
+/// socket. Never blocks: the first message that does not fit into the queue of a stalled service
+/// manager waits in a thread, and later ones fail.
+fn send(socket: &OsStr, message: String) -> io::Result<()> {
     let address = address_of(socket)?;
-    let mut message = String::new();
-    for state in states {
-        // A String takes everything.
-        let _ = writeln!(message, "{state}");
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    match socket.send_to_addr(message.as_bytes(), &address) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            if IS_WAITING.swap(true, Ordering::Relaxed) {
+                return Err(error);
+            }
+            socket.set_nonblocking(false)?;
+            let thread = thread::Builder::new().name("notify".into());
+            thread.spawn(move || {
+                // A service manager that closes its socket needs no message.
+                let _ = socket.send_to_addr(message.as_bytes(), &address);
+                IS_WAITING.store(false, Ordering::Relaxed);
+            })?;
+            Ok(())
+        }
+        sent => sent.map(drop),
     }
-    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address)?;
-    Ok(())
 }
 
-/// The address that `NOTIFY_SOCKET` names: a path, or an abstract socket as `@NAME`.
+/// The address in `NOTIFY_SOCKET`: a path, or an abstract socket as `@NAME`.
 fn address_of(socket: &OsStr) -> io::Result<SocketAddr> {
     match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name),

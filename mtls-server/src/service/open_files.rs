@@ -1,13 +1,13 @@
-//! How many sockets this process may have.
+//! The limit of open files.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// For everything beside the connections.
+/// Files that are not connections.
 const RESERVE: u64 = 256;
 
-/// Raises the soft limit of open files towards what so many connections need, as far as the system
-/// lets an ordinary user. Logs a warning, with the option that sets their number, where that is not
-/// enough. Each connection needs `each` sockets.
+/// Raises the soft limit of open files for this number of connections with `each` sockets, as far as
+/// the hard limit permits. Logs a warning that names the option with their number if that is not
+/// enough.
 pub(crate) fn allow(connections: usize, each: u64, option: &str) {
     let needed = (connections as u64)
         .saturating_mul(each)

@@ -1,4 +1,4 @@
-//! What a server is told.
+//! Settings of a server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, Side
 use crate::error::Error;
 use crate::tls::{ALPN, ServerTls, provider};
 
-/// How the two ends of a connection are authenticated.
+/// The authentication of the two ends of a connection.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Authentication {
-    /// By certificates, and by the side protocol as far as the policy demands it.
+    /// By certificates, and by the side protocol as far as the policy requires it.
     Certificates {
-        /// What the server shows in its handshakes, and demands of clients.
+        /// The certificate of the server, and the CAs of its clients.
         tls: ServerTls,
-        /// What to do with connections that are not verified.
+        /// The action for connections that are not verified.
         policy: Policy,
     },
     /// By the side protocol alone, which is always required ([`mtls_core::smkex`]). The server
-    /// shows a raw public key that is made when it starts.
+    /// has a raw public key that is created when it starts.
     Smkex,
 }
 
@@ -46,32 +46,32 @@ impl Authentication {
     }
 }
 
-/// How to serve TLS.
+/// Settings of a [`Server`](crate::Server).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerOptions {
-    /// What it shows, and what it insists on.
+    /// The authentication.
     pub authentication: Authentication,
-    /// Where to listen for TLS and side connections. Default: 127.0.0.1, port 8443.
+    /// Listen addresses for TLS and side connections. Default: 127.0.0.1, port 8443.
     pub listen: Vec<SocketAddr>,
-    /// Where to listen for side connections only. Default: nowhere.
+    /// Listen addresses for side connections only. Default: none.
     pub side_listen: Vec<SocketAddr>,
-    /// The bounds.
+    /// The limits.
     pub limits: Limits,
-    /// Who is told what happens. Default: nobody.
+    /// The observer of events. Default: none.
     pub observer: Option<Arc<dyn Observer>>,
-    /// Where pending handshakes are kept. Default: a registry of its own.
+    /// The registry of pending handshakes. Default: its own.
     pub registry: Option<Arc<dyn PendingRegistry>>,
 }
 
 impl ServerOptions {
-    /// The defaults of everything that has one. An [`Identity`](crate::Identity) alone will do.
+    /// Uses the defaults of all other settings. `tls` may be an [`Identity`](crate::Identity).
     pub fn new(tls: impl Into<ServerTls>, policy: Policy) -> Self {
         let tls = tls.into();
         Self::authenticated(Authentication::Certificates { tls, policy })
     }
 
-    /// The same without a certificate.
+    /// The same with SMKEX instead of a certificate.
     pub fn smkex() -> Self {
         Self::authenticated(Authentication::Smkex)
     }
@@ -99,16 +99,16 @@ impl ServerOptions {
     }
 }
 
-/// The bounds of a server. A connection counts from the end of its handshake; what may wait
-/// before is in [`handshakes`](Self::handshakes).
+/// The limits of a server. A connection counts from the end of its handshake; the limits before that
+/// are in [`handshakes`](Self::handshakes).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Limits {
     /// Connections at a time; more wait to be served. Default: 4,096.
     pub connections: usize,
-    /// How long open connections may go on when the server stops. Default: 10 s.
+    /// Grace period for open connections when the server stops. Default: 10 s.
     pub shutdown_timeout: Duration,
-    /// Silent connections, and handshakes under way.
+    /// Limits of silent connections and pending handshakes.
     pub handshakes: ListenerLimits,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use super::log::say;
+use super::log::print_line;
 use super::monitor::{Monitor, Stage};
 use super::notify;
 use super::server::Drained;
@@ -21,7 +21,7 @@ use crate::error::Error;
 /// The environment of a long-running command's service: signals, the status page, and background tasks.
 ///
 /// Begin it before anything else, so that an early signal is not lost; then bind the service,
-/// announce it with [`say`], and [`run`](Self::run) it.
+/// announce it with [`print_line`], and [`run`](Self::run) it.
 pub(crate) struct Program {
     signals: Signals,
     shutdown_timeout: Duration,
@@ -52,7 +52,7 @@ impl Program {
     /// Opens the status page.
     pub(crate) fn open_status(&mut self, address: SocketAddr) -> Result<(), Error> {
         let page = StatusPage::bind(address, Arc::clone(&self.monitor))?;
-        say(format_args!("status on http://{}/status", page.address()));
+        print_line(format_args!("status on http://{}/status", page.address()));
         self.background(page.run());
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Program {
             let name = self.until_end().await;
             monitor.enter(Stage::Draining);
             notify::stopping();
-            say(format_args!(
+            print_line(format_args!(
                 "{name}: open connections may finish within {:?}; a second signal ends at once",
                 self.shutdown_timeout
             ));
@@ -101,7 +101,7 @@ impl Program {
         tokio::select! {
             drained = running => {
                 if let Drained::CutOff(connections) = drained {
-                    say(format_args!("the time is over: connections cut off: {connections}"));
+                    print_line(format_args!("the time is over: connections cut off: {connections}"));
                 }
                 Ok(())
             }
@@ -120,7 +120,7 @@ impl Program {
                 // A full channel: a reload is pending.
                 Some(reload) => drop(reload.try_send(())),
                 None => {
-                    say(format_args!("SIGHUP: there is nothing to reload"));
+                    print_line(format_args!("SIGHUP: there is nothing to reload"));
                     notify::ready();
                 }
             }

@@ -1,4 +1,4 @@
-//! The status page: plain HTTP, meant for this machine.
+//! The status page: plain HTTP, for this machine.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -22,11 +22,11 @@ use crate::error::Error;
 
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 64;
-/// How long one may take for all its requests.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long it may take for the next of them.
+/// The lifetime of a connection.
+const LIFETIME: Duration = Duration::from_secs(30);
+/// The longest time for a request header.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait after the system could not accept.
+/// The pause after a failure to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,11 +59,11 @@ impl StatusPage {
         self.address
     }
 
-    /// Answers; never ends, safe to drop.
+    /// Serves the page. Never ends; cancel safe.
     pub(crate) async fn run(self) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            // An error would say that the semaphore was closed; nobody closes it.
+            // The semaphore is never closed.
             let place = Arc::clone(&places).acquire_owned().await.ok();
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -73,13 +73,13 @@ impl StatusPage {
                     continue;
                 }
             };
-            let answering = Answering {
+            let responder = Responder {
                 monitor: Arc::clone(&self.monitor),
                 loopback: self.address.ip().is_loopback(),
             };
             tokio::spawn(async move {
-                // A scraper that is slower may come again.
-                let _ = timeout(PATIENCE, answering.serve(stream)).await;
+                // A slower client may connect again.
+                let _ = timeout(LIFETIME, responder.serve(stream)).await;
                 drop(place);
             });
         }
@@ -87,30 +87,30 @@ impl StatusPage {
 }
 
 #[derive(Clone)]
-struct Answering {
+struct Responder {
     monitor: Arc<Monitor>,
     loopback: bool,
 }
 
-impl Answering {
+impl Responder {
     async fn serve(self, stream: TcpStream) {
-        let answer = service_fn(move |request| {
-            let response = self.answer(&request);
+        let respond = service_fn(move |request| {
+            let response = self.respond(&request);
             async move { Ok::<_, Infallible>(response) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), answer)
+            .serve_connection(TokioIo::new(stream), respond)
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "status connection ended");
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if self.loopback && !host_is_local(request.headers().get(HOST)) {
-            // A web page whose name leads to this machine must not read it.
+            // A web page whose name resolves to this machine must not read it (DNS rebinding).
             let text = "ask for localhost or an address\n";
             return response(StatusCode::MISDIRECTED_REQUEST, TEXT, text);
         }

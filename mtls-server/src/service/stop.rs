@@ -1,12 +1,12 @@
-//! Word that it is time to stop.
+//! The signal to stop.
 
 use tokio::sync::watch;
 
-/// Tells that the service has been told to stop. Clones tell the same.
+/// Completes when the service is to stop. Clones share the signal.
 #[derive(Clone, Debug)]
 pub struct Stopping(watch::Receiver<bool>);
 
-/// Tells all [`Stopping`]s. Its drop tells them too.
+/// Completes all its [`Stopping`]s; so does its drop.
 #[derive(Debug)]
 pub(crate) struct Stop(watch::Sender<bool>);
 
@@ -22,9 +22,9 @@ impl Stop {
 }
 
 impl Stopping {
-    /// Completes when it is time to stop; safe to drop and to call again.
+    /// Completes when the service is to stop. Cancel safe.
     pub async fn wait(&mut self) {
-        // A sender that is gone wants nothing more either.
+        // A dropped sender means the same.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }

@@ -12,7 +12,7 @@ use rustls::server::danger::ClientCertVerifier;
 use super::certificates;
 use crate::error::Error;
 
-/// The authorities whose certificates clients must have. Without one the handshake fails.
+/// The CAs of client certificates. Without such a certificate the handshake fails.
 #[derive(Clone)]
 pub struct ClientCa {
     authorities: usize,

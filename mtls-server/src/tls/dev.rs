@@ -1,4 +1,4 @@
-//! Certificates for development, made when the server starts.
+//! Certificates for development, created when the server starts.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -11,18 +11,18 @@ use tempfile::TempDir;
 use super::Identity;
 use crate::error::Error;
 
-/// An identity from an authority that exists for this one run. The authority's certificate is in
-/// a file, its key and the server's nowhere but in memory.
+/// An identity from an authority of this run. The authority's certificate is in a file, its key and the
+/// server's in memory only.
 #[derive(Debug)]
 pub struct DevIdentity {
     identity: Identity,
     ca_file: PathBuf,
-    // Removed on drop, and the CA with it.
+    /// Removed on drop, with the CA in it.
     _dir: Option<TempDir>,
 }
 
 impl DevIdentity {
-    /// Makes certificates for `localhost`, the loopback addresses and the addresses of `listen`.
+    /// Creates certificates for `localhost`, the loopback addresses and the addresses of `listen`.
     /// The CA's certificate is written to `ca_file`, which must not exist yet; without one, to a
     /// temporary directory that is removed on drop.
     ///
@@ -49,12 +49,12 @@ impl DevIdentity {
         })
     }
 
-    /// What to serve with.
+    /// The identity of the server.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Where the CA's certificate is, in PEM form.
+    /// The path of the CA's certificate in PEM form.
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
     }
@@ -81,11 +81,11 @@ fn temporary_dir() -> Result<TempDir, Error> {
         })
 }
 
-/// Created anew: no file that somebody else left there is written through or trusted.
+/// Writes a new file: an existing one is neither written to nor trusted.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(text.as_bytes()).inspect_err(|_| {
-        // Half a certificate helps nobody; the error that brought us here is the one to report.
+        // An incomplete certificate is useless, and the first error is the one to report.
         let _ = fs::remove_file(path);
     })
 }

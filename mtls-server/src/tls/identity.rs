@@ -16,7 +16,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use super::certificates;
 use crate::error::Error;
 
-/// A certificate chain with the key that belongs to it: that has been checked.
+/// A certificate chain with its key; that they belong together has been checked.
 #[derive(Clone)]
 pub struct Identity {
     certified: Arc<CertifiedKey>,
@@ -44,7 +44,7 @@ impl Identity {
         })
     }
 
-    /// Reads both from PEM files. The log has a warning of a key that others can read, and of a
+    /// Reads both from PEM files. Logs a warning for a key that other users can read, and for a
     /// certificate that has expired, soon expires, or is not for a server.
     ///
     /// # Errors
@@ -63,20 +63,21 @@ impl Identity {
             other => other,
         })?;
         warn_if_others_can_read(key);
-        for warning in identity.warnings() {
+        for warning in identity.warnings(SystemTime::now()) {
             tracing::warn!(certificate = %certificate.display(), "{warning}");
         }
         Ok(identity)
     }
 
-    fn warnings(&self) -> Vec<CertificateWarning> {
+    /// The warnings of the server's own certificate at this time.
+    pub(super) fn warnings(&self, now: SystemTime) -> Vec<CertificateWarning> {
         let leaf = self.certified.cert.first();
         leaf.map_or_else(Vec::new, |leaf| {
-            CertificateWarning::all(leaf, CertificateUse::Server, SystemTime::now())
+            CertificateWarning::all(leaf, CertificateUse::Server, now)
         })
     }
 
-    /// When the server's own certificate ends, in seconds since 1970-01-01 UTC.
+    /// The end of the server's own certificate, in seconds since 1970-01-01 UTC.
     pub fn not_after(&self) -> Option<i64> {
         self.not_after
     }
@@ -116,7 +117,7 @@ fn warn_if_others_can_read(key: &Path) {
         Ok(file) if file.permissions().mode() & 0o040 != 0 => "its group",
         Ok(_) => return,
         Err(error) => {
-            tracing::warn!(key = %key.display(), %error, "cannot tell who may read the key");
+            tracing::warn!(key = %key.display(), %error, "cannot check who may read the key");
             return;
         }
     };

@@ -1,7 +1,8 @@
-//! What a TLS server is known by: its certificates and keys, and those it asks of clients.
+//! The certificates and keys of a TLS server, and the CAs of its clients.
 
 mod client_ca;
 mod dev;
+mod expiry;
 mod identity;
 mod reload;
 mod roots;
@@ -25,7 +26,7 @@ pub use server_tls::ServerTls;
 pub(crate) use reload::{Cause, Reloaded, Reloader};
 pub(crate) use server_tls::{ALPN, HTTP_2, TlsFiles};
 
-/// The certificates of a file, of which there must be one at least.
+/// Reads the certificates of a file: at least one.
 fn certificates(what: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     pem::certificates(file).map_err(|source| Error::Pem { what, source })
 }

@@ -1,63 +1,86 @@
-//! Takes renewed certificates into use while the server runs.
+//! Reloading of certificates while the server runs.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use mtls_core::MultipathAcceptor;
 
+use super::Identity;
+use super::expiry::ExpiryWatch;
 use super::server_tls::{ServerTls, TlsFiles};
 use crate::error::Error;
 
-/// How often the files are looked at. A change is taken into use once it has stood for one look,
-/// since a certificate and its key cannot be replaced in one step.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval of checks for changes. A change counts once two checks agree, because a certificate and
+/// its key cannot be replaced in one step.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The interval of checks whether a certificate soon expires.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Watches the files of a server's TLS, and gives it what is new in them.
+/// Checks the certificate files of a server for changes, and reloads them.
 ///
-/// Looking at the files again and again (a few system calls) notices every way in which they are
-/// replaced: written in place, renamed over, or swapped by a symbolic link, as Kubernetes does, on
-/// network file systems too.
+/// Repeated checks (a few system calls) detect each kind of replacement: writes in place, renames, and
+/// new targets of symbolic links, as in Kubernetes, on network file systems too.
 pub(crate) struct Reloader {
     files: TlsFiles,
     changes: Changes<Vec<Fingerprint>>,
+    /// The certificate in use, since the first load.
+    current: Option<(Identity, ExpiryWatch)>,
 }
 
-/// What came of a reload.
+/// The result of a reload.
 #[derive(Debug)]
 pub(crate) enum Reloaded {
-    /// New handshakes use what the files hold now.
+    /// New handshakes use the new contents of the files.
     Fresh(ServerTls),
-    /// The files cannot be used; what was there before stays.
+    /// The files cannot be used; the previous contents stay in use.
     Kept(Error),
 }
 
 impl Reloader {
-    /// Make it before the files are read, so that no change is missed.
+    /// Create it before the first load, so that no change is missed.
     pub(crate) fn new(files: TlsFiles) -> Self {
         Self {
             changes: Changes::since(files.fingerprints()),
             files,
+            current: None,
         }
     }
 
-    /// Reads the files for the first time.
-    pub(crate) fn load(&self) -> Result<ServerTls, Error> {
-        self.files.load()
+    /// Reads the files for the first time. A FIFO is read too, as from a process substitution of the
+    /// shell, but cannot be reloaded.
+    pub(crate) fn load(&mut self) -> Result<ServerTls, Error> {
+        let tls = self.files.load()?;
+        self.watch(&tls);
+        Ok(tls)
+    }
+
+    fn watch(&mut self, tls: &ServerTls) {
+        let watch = ExpiryWatch::of(&tls.identity, SystemTime::now());
+        self.current = Some((tls.identity.clone(), watch));
+    }
+
+    /// Logs the warnings of the certificate in use that apply since the last call.
+    fn warn_of_expiry(&mut self) {
+        let Some((identity, watch)) = &mut self.current else {
+            return;
+        };
+        for warning in watch.new_warnings(identity, SystemTime::now()) {
+            tracing::warn!(certificate = %self.files.cert.display(), "{warning}");
+        }
     }
 
     /// Reloads in a thread of its own when the files have changed, and for each message of
     /// `hangup`, until the sender of that is dropped. Calls `done` after each reload.
     ///
-    /// The files may lie on a disk that does not answer, and other files must not keep the
-    /// certificates waiting for a thread.
+    /// The files may be on a disk that does not respond, and other files must not delay certificates.
     ///
     /// # Errors
-    /// The system has no thread to give.
+    /// The system cannot create a thread.
     pub(crate) fn spawn(
         self,
         acceptor: MultipathAcceptor,
@@ -75,23 +98,31 @@ impl Reloader {
         hangup: &Receiver<()>,
         done: impl Fn(Cause, Reloaded),
     ) {
+        let mut expiry_check = Instant::now() + EXPIRY_INTERVAL;
         loop {
-            let asked = match hangup.recv_timeout(LOOK_EVERY) {
+            let is_signal = match hangup.recv_timeout(CHECK_INTERVAL) {
                 Ok(()) => true,
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            if expiry_check <= Instant::now() {
+                self.warn_of_expiry();
+                expiry_check = Instant::now() + EXPIRY_INTERVAL;
+            }
             let now = self.files.fingerprints();
-            let cause = match (asked, self.changes.look(now.clone())) {
-                (true, _) => Cause::Asked,
+            let cause = match (is_signal, self.changes.update(now.clone())) {
+                (true, _) => Cause::Signal,
                 (false, true) => Cause::Changed,
                 (false, false) => continue,
             };
-            if asked {
+            if is_signal {
                 self.changes = Changes::since(now);
             }
             match reload(&self.files, acceptor) {
-                Ok(tls) => done(cause, Reloaded::Fresh(tls)),
+                Ok(tls) => {
+                    self.watch(&tls);
+                    done(cause, Reloaded::Fresh(tls));
+                }
                 Err(error) => done(cause, Reloaded::Kept(error)),
             }
         }
@@ -99,31 +130,43 @@ impl Reloader {
 }
 
 fn reload(files: &TlsFiles, acceptor: &MultipathAcceptor) -> Result<ServerTls, Error> {
+    files.check_regular()?;
     let tls = files.load()?;
     acceptor.replace_config(&tls.config()?)?;
     Ok(tls)
 }
 
 impl TlsFiles {
-    fn fingerprints(&self) -> Vec<Fingerprint> {
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()]
             .into_iter()
             .flatten()
-            .map(|path| Fingerprint::of(path))
-            .collect()
+    }
+
+    fn fingerprints(&self) -> Vec<Fingerprint> {
+        self.paths().map(|path| Fingerprint::of(path)).collect()
+    }
+
+    /// Refuses a FIFO or a device, which could block the thread forever.
+    fn check_regular(&self) -> Result<(), Error> {
+        let is_special = |path: &&PathBuf| fs::metadata(path).is_ok_and(|file| !file.is_file());
+        match self.paths().find(is_special) {
+            Some(path) => Err(Error::NotReloadable(path.clone())),
+            None => Ok(()),
+        }
     }
 }
 
-/// Why there was a reload.
+/// The cause of a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// Somebody wanted it: SIGHUP.
-    Asked,
-    /// The files are other ones.
+    /// SIGHUP.
+    Signal,
+    /// The files have changed.
     Changed,
 }
 
-/// What tells one state of a file from another; `None` for one that is not there.
+/// The identity of a state of a file; `None` for a missing file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Fingerprint(Option<FileId>);
 
@@ -138,7 +181,7 @@ struct FileId {
 }
 
 impl Fingerprint {
-    /// Of what the path leads to, links followed.
+    /// Of the target of a path, with links resolved.
     fn of(path: &Path) -> Self {
         Self(fs::metadata(path).ok().map(|file| FileId {
             device: file.dev(),
@@ -150,32 +193,35 @@ impl Fingerprint {
     }
 }
 
-/// Tells a change that has settled.
+/// Detects a change that two checks agree on.
 #[derive(Debug)]
 struct Changes<T> {
-    /// What is in use, or was found unusable.
+    /// The state that was loaded last.
     known: T,
-    /// What came after it, and may still be under way.
-    fresh: Option<T>,
+    /// A later state, of which the change may be incomplete.
+    candidate: Option<T>,
 }
 
 impl<T: PartialEq> Changes<T> {
     fn since(known: T) -> Self {
-        Self { known, fresh: None }
+        Self {
+            known,
+            candidate: None,
+        }
     }
 
-    /// Is this new, and the same as at the look before?
-    fn look(&mut self, now: T) -> bool {
+    /// Whether this is a new state, and the same as at the previous check.
+    fn update(&mut self, now: T) -> bool {
         if now == self.known {
-            self.fresh = None;
+            self.candidate = None;
             return false;
         }
-        if self.fresh.as_ref() == Some(&now) {
-            self.fresh = None;
+        if self.candidate.as_ref() == Some(&now) {
+            self.candidate = None;
             self.known = now;
             return true;
         }
-        self.fresh = Some(now);
+        self.candidate = Some(now);
         false
     }
 }
@@ -185,26 +231,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn change_counts_when_it_has_stood_for_a_look() {
+    fn a_change_counts_when_two_checks_agree() {
         let mut changes = Changes::since(1);
-        assert!(!changes.look(1));
-        assert!(!changes.look(2));
-        assert!(!changes.look(3), "half of it was there");
-        assert!(changes.look(3));
-        assert!(!changes.look(3), "once only");
+        assert!(!changes.update(1));
+        assert!(!changes.update(2));
+        assert!(!changes.update(3), "half of it was there");
+        assert!(changes.update(3));
+        assert!(!changes.update(3), "once only");
     }
 
     #[test]
-    fn change_that_is_taken_back_is_none() {
+    fn a_change_that_is_reverted_does_not_count() {
         let mut changes = Changes::since(1);
-        assert!(!changes.look(2));
-        assert!(!changes.look(1));
-        assert!(!changes.look(2), "the wait begins anew");
-        assert!(changes.look(2));
+        assert!(!changes.update(2));
+        assert!(!changes.update(1));
+        assert!(!changes.update(2), "the wait begins anew");
+        assert!(changes.update(2));
     }
 
     #[test]
-    fn every_way_to_replace_a_file_is_seen() {
+    fn each_way_to_replace_a_file_is_detected() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = |name: &str| dir.path().join(name);
         fs::write(path("real"), "1").expect("to write");

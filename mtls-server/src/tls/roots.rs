@@ -1,4 +1,4 @@
-//! Whom to trust as a client.
+//! The CAs for a target.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use rustls::RootCertStore;
 use super::certificates;
 use crate::error::Error;
 
-/// The authorities of a PEM file.
+/// Reads the CAs of a PEM file.
 ///
 /// # Errors
 /// [`Error::Pem`] for the file, [`Error::TargetCa`] for certificates that rustls does not accept.
@@ -23,7 +23,7 @@ pub fn roots_from_file(path: &Path) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// The authorities that the system trusts.
+/// Reads the system's CAs.
 ///
 /// # Errors
 /// [`Error::NoSystemRoots`].

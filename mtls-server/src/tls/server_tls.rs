@@ -1,4 +1,4 @@
-//! What a server shows and demands in its handshakes.
+//! The certificate of a server, and the CAs of its clients.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ pub(crate) const HTTP_2: &[u8] = b"h2";
 /// The application protocols that are offered (ALPN), the preferred one first.
 pub(crate) const ALPN: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
 
-/// What a server shows in its handshakes, and what it demands of clients.
+/// The certificate of a server, and the CAs of its clients.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ServerTls {
     /// The certificate chain and its key.
     pub identity: Identity,
-    /// Whose certificates clients must have. Default: no certificate is asked for.
+    /// The CAs of client certificates, which are required then. Default: none.
     pub client_ca: Option<ClientCa>,
 }
 
-/// The files that it is read from.
+/// The files of a [`ServerTls`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     pub(crate) cert: PathBuf,
@@ -59,7 +59,7 @@ impl ServerTls {
 }
 
 impl TlsFiles {
-    /// Reads them all. A key that others can read is warned of in the log.
+    /// Reads all of them. Logs a warning for a key that other users can read.
     pub(crate) fn load(&self) -> Result<ServerTls, Error> {
         Ok(ServerTls {
             identity: Identity::from_files(&self.cert, &self.key)?,

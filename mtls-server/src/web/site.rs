@@ -45,7 +45,7 @@ pub struct HttpLimits {
     /// for the request, on a connection that is kept alive too. Default: 30 s.
     pub header_timeout: Duration,
     /// The longest time without a byte in either direction while the client is to send a request or to
-    /// read. Then the connection is asked to close, and after the same time again it is cut. Default:
+    /// read. Then the server asks the client to close, and after the same time again it is cut. Default:
     /// 60 s.
     pub idle_timeout: Duration,
     /// The same while the client waits for a response, or for more of one, and for WebSockets.

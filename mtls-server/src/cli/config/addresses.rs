@@ -1,4 +1,4 @@
-//! Tries the addresses of a configuration.
+//! The check of the addresses of a configuration.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use crate::error::Error;
 use crate::service::listen;
 
-/// What binding the addresses of one command showed.
+/// The result for the addresses of one command.
 #[derive(Debug, Default)]
 pub(super) struct AddressCheck {
     pub(super) wrong: Vec<Error>,
-    /// Those that another program uses, perhaps the server that runs with this configuration, and
-    /// those that need a privilege that this program does not have.
+    /// Addresses that another program uses, perhaps the server that runs with this configuration, and
+    /// addresses that need a privilege that this program does not have.
     pub(super) unchecked: Vec<Error>,
 }
 
-/// Binds the addresses that one command binds, and closes them again. Within a runtime.
+/// Binds the addresses of one command, and closes them again. Within a runtime.
 pub(super) fn check(addresses: &[SocketAddr]) -> AddressCheck {
     let mut check = AddressCheck::default();
     for (index, &address) in addresses.iter().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn check(addresses: &[SocketAddr]) -> AddressCheck {
     check
 }
 
-/// Does listening on one keep the other from it?
+/// Whether only one of the two can be bound at a time.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let includes = |one: SocketAddr, other: SocketAddr| {
         one.ip() == other.ip() || one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4()

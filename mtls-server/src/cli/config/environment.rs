@@ -1,4 +1,4 @@
-//! An environment variable for every option.
+//! Environment variables for options.
 
 use std::env;
 use std::ffi::OsStr;
@@ -36,7 +36,7 @@ fn readable_from_environment(arg: Arg) -> Arg {
     };
     let variable = variable_of(&arg);
     match env::var_os(&variable) {
-        // A flag that is off is one that was not given: it conflicts with nothing.
+        // A flag that is off counts as absent: it conflicts with nothing.
         Some(value) if value.is_empty() || (is_flag && is_off(&value)) => arg,
         _ => arg.env(variable).hide_env(true),
     }

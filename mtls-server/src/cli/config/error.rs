@@ -72,7 +72,7 @@ pub(super) enum Problem {
 }
 
 impl CommandLineError {
-    /// Prints the error, or the help that was asked for, and returns the exit status.
+    /// Prints the error or the requested help, and returns the exit status.
     pub fn report(&self) -> ExitCode {
         match self {
             Self::Typed(error) => {

@@ -1,4 +1,4 @@
-//! A configuration file, as the arguments that it stands for.
+//! A configuration file, converted to arguments.
 
 use std::fs;
 use std::ops::Range;
@@ -32,7 +32,7 @@ pub(super) struct Setting {
     /// clap's name for the option.
     pub(super) id: String,
     pub(super) line: usize,
-    /// What one would have typed.
+    /// The equivalent arguments.
     pub(super) arguments: Vec<String>,
     pub(super) positional: bool,
 }
@@ -41,7 +41,7 @@ impl ConfigFile {
     /// Reads a file. Every key of every table has to be an option of that command.
     ///
     /// # Errors
-    /// All that is wrong, in the order of the file.
+    /// All errors, in the order of the file.
     pub(super) fn read(path: &Path, root: &Command) -> Result<Self, Vec<ConfigError>> {
         let at = |line, problem| ConfigError::new(path, line, problem);
         let text =
@@ -193,7 +193,7 @@ fn key_of(arg: &Arg) -> String {
     }
 }
 
-/// What one would have typed, or what was expected instead.
+/// The equivalent arguments, or a description of the expected type.
 fn arguments(arg: &Arg, value: &DeValue<'_>) -> Result<Vec<String>, &'static str> {
     let option = |value: String| match arg.get_long() {
         Some(long) => format!("--{long}={value}"),

@@ -1,9 +1,8 @@
 //! Options from a file and from the environment.
 //!
-//! Neither has a parser of its own. A file's keys are turned into the arguments that somebody
-//! could have typed, and go through the same clap command as those that were, so that types,
-//! conflicts and requirements hold whatever the source. The command line goes before the
-//! environment, and that before the file.
+//! Neither has a parser of its own. The keys of a file become arguments, which the same clap command
+//! parses as those of the command line, so types, conflicts and requirements apply to all sources.
+//! The command line takes precedence over the environment, and the environment over the file.
 
 mod addresses;
 mod check;

@@ -1,4 +1,4 @@
-//! The command line, the environment and the file, brought together.
+//! The combination of the command line, the environment and the file.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -19,7 +19,7 @@ impl Cli {
     /// names.
     ///
     /// # Errors
-    /// [`CommandLineError`], which also carries the help that was asked for.
+    /// [`CommandLineError`], which also carries a requested help text.
     pub fn from_arguments(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Self, CommandLineError> {
@@ -52,7 +52,7 @@ impl Cli {
         })
     }
 
-    /// What a table alone would mean.
+    /// Parses a table alone.
     pub(super) fn from_table(file: &ConfigFile, table: &Table) -> Result<Self, ConfigError> {
         let command = Self::command();
         let typed = ["mtls-server", &table.command].map(OsString::from).to_vec();
@@ -76,16 +76,16 @@ fn strict(command: &Command, arguments: Vec<OsString>) -> Result<Cli, clap::Erro
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
-/// What can be told of a command line without the file that it names.
+/// A first, lenient parse of a command line without the file that it names.
 struct FirstLook<'a> {
     command: &'a Command,
     config: Option<PathBuf>,
-    /// What has been said already, and where.
+    /// The options that are set already, and their sources.
     sources: HashMap<&'a str, ValueSource>,
 }
 
 impl<'a> FirstLook<'a> {
-    /// `None` for a command line that names no command with options, or asks for help.
+    /// `None` for a command line without a configurable command, and for one that asks for help.
     fn at(command: &'a Command, typed: &[OsString]) -> Option<Self> {
         let lenient = command.clone().ignore_errors(true);
         let matches = lenient.try_get_matches_from(typed).ok()?;
@@ -99,7 +99,7 @@ impl<'a> FirstLook<'a> {
         })
     }
 
-    /// A variable that the error is about is named.
+    /// Attributes an error to the variable that caused it.
     fn blame(&self, error: clap::Error) -> CommandLineError {
         let variables = self.command.get_arguments().filter(|arg| {
             self.sources.get(arg.get_id().as_str()) == Some(&ValueSource::EnvVariable)
@@ -124,8 +124,8 @@ fn sources<'a>(command: &'a Command, matches: &ArgMatches) -> HashMap<&'a str, V
         .collect()
 }
 
-/// Puts a file's arguments where clap takes them for typed ones: before a `--`, after which all is
-/// positional.
+/// Inserts the arguments of a file into the typed ones: options before `--`, after which all arguments
+/// are positional.
 fn insert(typed: Vec<OsString>, settings: &[&Setting]) -> Vec<OsString> {
     let end = typed
         .iter()
@@ -147,7 +147,7 @@ fn insert(typed: Vec<OsString>, settings: &[&Setting]) -> Vec<OsString> {
     all
 }
 
-/// The setting that an error is about.
+/// The setting that caused an error.
 fn blamed<'a>(
     error: &clap::Error,
     command: &Command,
@@ -161,7 +161,7 @@ fn blamed<'a>(
     })
 }
 
-/// Is an error about an argument? clap names it as in `--listen <IP:PORT>` or `<DIR>`.
+/// Whether an error concerns an argument. clap names it as in `--listen <IP:PORT>` or `<DIR>`.
 fn mentions(error: &clap::Error, arg: &Arg) -> bool {
     let name = match (arg.get_long(), arg.get_value_names()) {
         (Some(long), _) => format!("--{long}"),

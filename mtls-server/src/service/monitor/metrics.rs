@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::tally::Tally;
 use super::times::Times;
 
-/// Everything that is counted.
+/// The metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
     pub(super) connections: Tally<VerdictLabels>,
@@ -31,7 +31,7 @@ pub(super) struct Metrics {
     pub(super) reloads: Tally<ReasonLabels>,
 }
 
-/// What a connection that passed was taken for.
+/// The verdict on a connection that passed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, EncodeLabelSet)]
 pub(super) struct VerdictLabels {
     pub(super) verdict: &'static str,
@@ -48,7 +48,7 @@ pub(super) struct ReasonLabels {
 pub(super) struct FrameLabels {
     pub(super) direction: Direction,
     pub(super) kind: &'static str,
-    /// Of a Reject; else `none`.
+    /// The code of a Reject; otherwise `none`.
     pub(super) code: &'static str,
 }
 
@@ -73,7 +73,7 @@ impl EncodeLabelValue for Direction {
     }
 }
 
-/// What is measured when it is asked for.
+/// Values that are measured for each report.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
     pub(super) open: usize,
@@ -85,11 +85,11 @@ pub(super) struct Now {
     pub(super) backend: Option<BackendNow>,
 }
 
-/// The same of what the service stands in front of.
+/// The same of the target.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BackendNow {
     pub(super) up: bool,
-    /// To it, and from it, where they are counted.
+    /// To it and from it, if they are counted.
     pub(super) bytes: Option<(u64, u64)>,
 }
 
@@ -111,7 +111,7 @@ impl Metrics {
         }
     }
 
-    /// All in the OpenMetrics text format.
+    /// Encodes all of them in the OpenMetrics text format.
     pub(super) fn encode(&self, now: Now) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("multipath_tls");
         self.register_connections(&mut registry);

@@ -1,4 +1,4 @@
-//! What is counted while a service runs, and what of it is told.
+//! The counters of a running service, and their reports.
 
 mod metrics;
 mod report;
@@ -15,36 +15,36 @@ use mtls_core::registry::MemoryRegistry;
 
 use self::metrics::{Direction, FrameLabels, Metrics, ReasonLabels, VerdictLabels};
 
-/// Watches one service: an acceptor or a relay tells it what happens, and the status page asks it.
+/// Monitors one service: observes the events of an acceptor or relay, for the status page.
 ///
-/// Give it to the builder of the acceptor or relay as the `observer`, with its
-/// [`registry`](Self::registry), and tell it what is [`open`](Self::count_open).
+/// Pass it to the builder of the acceptor or relay as the `observer`, with its
+/// [`registry`](Self::registry), and set the source of [open connections](Self::count_open).
 pub(crate) struct Monitor {
     started: Instant,
     stage: AtomicU8,
     registry: Arc<MemoryRegistry>,
     open: OnceLock<Box<OpenCount>>,
-    /// What the service says of itself, for the status page.
-    about: OnceLock<serde_json::Value>,
+    /// The description of the service on the status page.
+    description: OnceLock<serde_json::Value>,
     backend: OnceLock<Box<dyn Backend>>,
     metrics: Metrics,
 }
 
 type OpenCount = dyn Fn() -> usize + Send + Sync;
 
-/// What a service stands in front of.
+/// The target of a service.
 pub(crate) trait Backend: Send + Sync + 'static {
-    /// Whether it takes connections, as of the last look; without it a service is not ready.
+    /// Whether it accepts connections, as of the last check; without it a service is not ready.
     fn up(&self) -> Option<bool>;
 
-    /// How many bytes it was sent, and how many it has sent, where they are counted.
+    /// The bytes to it and from it, if they are counted.
     fn bytes(&self) -> Option<(u64, u64)>;
 
-    /// What the status page says of it: fields beside its own.
+    /// Its fields on the status page.
     fn status(&self) -> serde_json::Value;
 }
 
-/// Where a service stands.
+/// The stage of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
@@ -60,47 +60,47 @@ impl Monitor {
             stage: AtomicU8::new(Stage::Starting as u8),
             registry: Arc::new(MemoryRegistry::default()),
             open: OnceLock::new(),
-            about: OnceLock::new(),
+            description: OnceLock::new(),
             backend: OnceLock::new(),
             metrics: Metrics::new(),
         })
     }
 
-    /// Where the service has to keep its pending handshakes, so that they can be counted.
+    /// The registry for the pending handshakes of the service, which counts them.
     pub(crate) fn registry(&self) -> Arc<MemoryRegistry> {
         Arc::clone(&self.registry)
     }
 
-    /// How to learn how many connections are open. Said once.
+    /// Sets the source of the number of open connections, once.
     pub(crate) fn count_open(&self, open: impl Fn() -> usize + Send + Sync + 'static) {
         let _ = self.open.set(Box::new(open));
     }
 
-    /// What the status page says of the service: where it listens, say. Said once.
-    pub(crate) fn about(&self, about: serde_json::Value) {
-        let _ = self.about.set(about);
+    /// Sets the description of the service on the status page, such as its addresses, once.
+    pub(crate) fn describe(&self, description: serde_json::Value) {
+        let _ = self.description.set(description);
     }
 
-    /// What the service stands in front of. Said once.
-    pub(crate) fn in_front_of(&self, backend: impl Backend) {
+    /// Sets the target of the service, once.
+    pub(crate) fn set_backend(&self, backend: impl Backend) {
         let _ = self.backend.set(Box::new(backend));
     }
 
-    /// It stands in front of something that does not take connections.
+    /// Whether the target does not accept connections.
     pub(crate) fn backend_is_down(&self) -> bool {
         let backend = self.backend.get();
         backend.and_then(|backend| backend.up()) == Some(false)
     }
 
-    /// When the certificate in use ends, in seconds since 1970-01-01 UTC.
-    pub(crate) fn certificate_ends(&self, not_after: Option<i64>) {
+    /// Records the end of the current certificate, in seconds since 1970-01-01 UTC.
+    pub(crate) fn set_certificate_end(&self, not_after: Option<i64>) {
         self.metrics
             .certificate_not_after
             .set(not_after.unwrap_or(0));
     }
 
-    /// The certificate's files were read again, with this success.
-    pub(crate) fn reloaded(&self, fresh: bool) {
+    /// Counts a reload of the certificate's files, and its result.
+    pub(crate) fn count_reload(&self, fresh: bool) {
         let reason = if fresh { "fresh" } else { "kept" };
         self.metrics.reloads.count(ReasonLabels { reason });
     }

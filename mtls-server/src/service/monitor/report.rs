@@ -1,4 +1,4 @@
-//! What is told of a service: JSON for people and programs, OpenMetrics for Prometheus.
+//! Reports of a service: JSON for people and programs, OpenMetrics for Prometheus.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl Monitor {
             "version": env!("CARGO_PKG_VERSION"),
             "state": self.stage().as_str(),
             "uptime_s": now.uptime_seconds.round(),
-            "service": self.about.get(),
+            "service": self.description.get(),
             "connections": {
                 "open": now.open,
                 "passed": self.passed_by_verdict(),

@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-/// One counter for each set of labels that has come. Labels come from fixed words, so that there
-/// is a bound on how many there are.
+/// A counter for each set of labels that has occurred. Labels are fixed words, so their number is
+/// bounded.
 #[derive(Debug)]
 pub(super) struct Tally<L> {
     family: Family<L, Counter>,
@@ -23,7 +23,7 @@ impl<L: Clone + Eq + Hash + Ord> Tally<L> {
         }
     }
 
-    /// What the registry of `prometheus_client` takes.
+    /// The family for the registry of `prometheus_client`.
     pub(super) fn family(&self) -> Family<L, Counter> {
         self.family.clone()
     }
@@ -40,7 +40,7 @@ impl<L: Clone + Eq + Hash + Ord> Tally<L> {
             .insert(labels);
     }
 
-    /// All that has come, in order.
+    /// All counters, in order.
     pub(super) fn list(&self) -> Vec<(L, u64)> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter()

@@ -24,7 +24,7 @@ impl Times {
         }
     }
 
-    /// What the registry of `prometheus_client` takes.
+    /// The histogram for the registry of `prometheus_client`.
     pub(super) fn histogram(&self) -> Histogram {
         self.histogram.clone()
     }
@@ -36,7 +36,7 @@ impl Times {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were, and their mean in milliseconds.
+    /// The number of durations, and their mean in milliseconds.
     pub(super) fn summary(&self) -> Value {
         let count = self.count.load(Ordering::Relaxed);
         let mean_us = self.sum.load(Ordering::Relaxed).checked_div(count);

@@ -1,11 +1,11 @@
-//! The words by which things are counted: lower-case, joined by `-`, and a bounded number of them.
+//! Tokens for labels: lower-case words, joined by `-`, and a bounded number of them.
 
 use mtls_core::proto::frame::FrameBody;
 use mtls_core::registry::RegisterError;
 use mtls_core::{Error, InvalidMessage, TimedOut};
 use rustls::AlertDescription;
 
-/// Why a connection came to nothing.
+/// The failure of a connection.
 pub(super) fn failure(error: &Error) -> &'static str {
     match error {
         Error::Dial(_) => "target-unreachable",
@@ -54,7 +54,7 @@ fn tls(error: &rustls::Error) -> &'static str {
     }
 }
 
-/// Why a handshake was not registered.
+/// The reason why a handshake was not registered.
 pub(super) fn unregistered(error: RegisterError) -> &'static str {
     match error {
         RegisterError::Taken => "taken",
@@ -65,7 +65,7 @@ pub(super) fn unregistered(error: RegisterError) -> &'static str {
     }
 }
 
-/// What was wrong on a side connection.
+/// The fault of a side connection.
 pub(super) fn side_fault(error: &Error) -> &'static str {
     match error {
         Error::InvalidMessage(InvalidMessage::Side(error)) => error.as_str(),

@@ -103,7 +103,7 @@ impl Activity {
     /// Returns when the limit that applies is exceeded, counted from this call at the earliest, and
     /// for a request header from the end of the response before it.
     ///
-    /// A request moves no timer: this one looks again when it fires.
+    /// A request changes no timer: this one checks again when it fires.
     pub(crate) async fn expired(&self, limits: IdleLimits) -> Expired {
         let called = Instant::now();
         loop {

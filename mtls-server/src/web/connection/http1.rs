@@ -112,7 +112,7 @@ where
         }
     }
 
-    /// Changes the state if there is a reason to, and says whether it did.
+    /// Changes the state if a signal requires that. Returns whether it did.
     fn advance(&mut self) -> bool {
         // Every response must have been flushed: hyper would lose the rest of it.
         let resumes = self.signals.has_many_fields() && !self.activity.is_blocked();

@@ -47,7 +47,7 @@ impl Disk {
     ) -> io::Result<T> {
         let threads = Arc::clone(&self.threads);
         let permit = threads.acquire_owned().await.map_err(io::Error::other)?;
-        // The permit goes with the thread: a cancelled request may leave it blocked.
+        // The thread owns the permit: a cancelled request may leave it blocked.
         let done = spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -91,13 +91,13 @@ impl service::Backend for Disk {
     }
 }
 
-/// Opens a file without ever waiting for another process, as FIFOs make one do.
+/// Opens a file without waiting for another process, as a FIFO would.
 fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
-    // Opening a device may have an effect by itself, so look first.
+    // Opening a device may have an effect by itself, so check first.
     regular(fs::metadata(path)?)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    // Another file may have taken the name meanwhile: this check is the one that counts.
+    // The name may lead to another file meanwhile: this check decides.
     let metadata = regular(file.metadata()?)?;
     Ok((file, metadata))
 }
@@ -110,8 +110,8 @@ fn regular(metadata: Metadata) -> io::Result<Metadata> {
     }
 }
 
-/// One error for every name that leads to no file which may be read. Others, such as a lack of
-/// file descriptors or a broken disk, stay as they are.
+/// Makes one error of all for names without a readable file. Others, such as a lack of file
+/// descriptors or a broken disk, stay unchanged.
 fn unify(error: io::Error) -> io::Error {
     let missing = matches!(
         Errno::from_io_error(&error),
@@ -253,7 +253,7 @@ mod tests {
         assert!(disk.open(path("file")).await.is_ok());
     }
 
-    /// The look before the opening does not help here: only the one after it does.
+    /// The check before the opening does not help here: only the one after it does.
     #[tokio::test]
     async fn a_fifo_that_takes_the_place_of_a_file_is_not_read() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! The directory that is served, wherever its path leads.
+//! The served directory, whose path may contain links.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ pub(super) struct Root {
 
 #[derive(Debug)]
 struct State {
-    /// What is served: resolved, and checked.
+    /// The served directory, resolved and checked.
     dir: Arc<Path>,
-    /// Where the path leads if that cannot be served; it was logged.
+    /// The current directory of the path if it cannot be served; it was logged.
     refused: Option<PathBuf>,
-    /// Files that must not be served.
+    /// Private keys, which must not be served.
     keys: Vec<PathBuf>,
 }
 
@@ -38,7 +38,7 @@ impl Root {
         let dir = fs::canonicalize(path).map_err(unusable)?;
         check(&dir, &[])?;
         Ok(Self {
-            // What it means must not change with the working directory.
+            // Its meaning must not change with the working directory.
             path: std::path::absolute(path).map_err(unusable)?,
             state: Mutex::new(State {
                 dir: dir.into(),
@@ -48,7 +48,7 @@ impl Root {
         })
     }
 
-    /// Refuses directories that hold this file, now and later.
+    /// Refuses directories that contain this file, now and later.
     ///
     /// # Errors
     /// [`Error::KeyIsServed`].
@@ -58,11 +58,10 @@ impl Root {
         check_key(&state.dir, key)
     }
 
-    /// The directory to which the path leads now. If that one cannot be served, the one before
-    /// stays in use. Blocks.
+    /// The current directory of the path; the previous one if it cannot be served. Blocks.
     pub(super) fn follow(&self) -> Arc<Path> {
         let mut state = self.lock();
-        // Without a link for a moment, a replacement is under way.
+        // The link is missing for a moment during a replacement.
         if let Ok(found) = fs::canonicalize(&self.path) {
             state.follow(&self.path, found);
         }
@@ -97,7 +96,7 @@ impl State {
     }
 }
 
-/// Makes sure that a directory can be read, and holds none of `keys`.
+/// Checks that a directory can be read, and contains none of `keys`.
 fn check(dir: &Path, keys: &[PathBuf]) -> Result<(), Error> {
     if !dir.is_dir() {
         return Err(Error::NotADirectory(dir.to_owned()));
@@ -115,7 +114,7 @@ fn check_key(dir: &Path, key: &Path) -> Result<(), Error> {
             key: key.to_owned(),
             dir: dir.to_owned(),
         }),
-        // One that is not there is not served.
+        // A missing file is not served.
         _ => Ok(()),
     }
 }

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::retry::Answered;
+use super::answered::Answered;
 use crate::target::{Target, Via};
 use crate::tls::provider;
 
@@ -60,7 +60,7 @@ impl Dialer {
         target: &Target,
         roots: RootCertStore,
         private: bool,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Self, rustls::Error> {
         let only_loopback = private && target.is_localhost();
         let mut tcp = HttpConnector::new_with_resolver(Resolver {
@@ -76,7 +76,7 @@ impl Dialer {
                 Via::Unix(path) => DialVia::Unix(path.as_path().into()),
             },
             http2: target.http2(),
-            timeout: patience,
+            timeout: limit,
         })
     }
 
@@ -114,10 +114,10 @@ impl Service<Uri> for Dialer {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let dialer = self.clone();
         Box::pin(async move {
-            let patience = dialer.timeout;
-            match timeout(patience, dialer.dial(uri)).await {
+            let limit = dialer.timeout;
+            match timeout(limit, dialer.dial(uri)).await {
                 Ok(dialed) => dialed.map(TokioIo::new).map_err(DialError::Failed),
-                Err(_) => Err(DialError::TimedOut(patience)),
+                Err(_) => Err(DialError::TimedOut(limit)),
             }
         })
     }
@@ -135,7 +135,7 @@ fn tls_connector(roots: RootCertStore) -> Result<TlsConnector, rustls::Error> {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TimedOut(patience) => write!(f, "no connection within {patience:?}"),
+            Self::TimedOut(limit) => write!(f, "no connection within {limit:?}"),
             Self::Failed(error) => f.write_str(&root_cause(&**error)),
         }
     }

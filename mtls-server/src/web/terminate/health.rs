@@ -33,7 +33,7 @@ impl Health {
     }
 
     pub(super) fn answered(&self) {
-        self.record.note(Ok(()));
+        self.record.record(Ok(()));
     }
 
     /// Records a failure, and returns the status code for the client.
@@ -48,7 +48,7 @@ impl Health {
             tracing::warn!(target_url = %self.target, why, "the target aborted a request");
             return StatusCode::BAD_GATEWAY;
         };
-        self.record.note(Err(why.to_string()));
+        self.record.record(Err(why.to_string()));
         match why {
             DialError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
             DialError::Failed(_) => StatusCode::BAD_GATEWAY,

@@ -1,5 +1,6 @@
 //! Forwards requests to a target: a reverse proxy that terminates TLS.
 
+mod answered;
 mod body;
 mod dial;
 mod fields;
@@ -32,13 +33,14 @@ use tokio::io::copy_bidirectional;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
+use self::answered::Answered;
 use self::body::{Attempt, Upload};
 use self::dial::Dialer;
 use self::fields::{
     ClientFacts, InvalidHost, says_websocket, to_client, to_target, wants_websocket,
 };
 use self::health::Health;
-use self::retry::{Answered, Retries, Route};
+use self::retry::{Retries, Route};
 use super::connection::activity::Activity;
 use super::{RequestBody, Takeover};
 use crate::error::Error;

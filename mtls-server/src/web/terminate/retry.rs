@@ -1,13 +1,8 @@
 //! Repeated attempts to send a request to the target.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use h2::Reason;
 use hyper::Method;
-use hyper::http::Extensions;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::CaptureConnection;
 use mtls_core::http_io::find_cause;
 
 use super::dial::DialError;
@@ -26,35 +21,12 @@ pub(super) enum Route {
     Http1,
 }
 
-/// Whether a connection to the target has carried a response.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Answered(Arc<AtomicBool>);
-
 /// The attempts of one request, bounded for each reason.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     unprocessed: usize,
     stale: bool,
     http1: bool,
-}
-
-impl Answered {
-    /// Records that a connection has carried a response.
-    pub(super) fn note(extensions: &Extensions) {
-        if let Some(answered) = extensions.get::<Self>() {
-            answered.0.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether the request went over a connection that had carried a response before.
-    pub(super) fn before(connection: &CaptureConnection) -> bool {
-        let mut extras = Extensions::new();
-        if let Some(connected) = &*connection.connection_metadata() {
-            connected.get_extras(&mut extras);
-        }
-        let answered = extras.get::<Self>();
-        answered.is_some_and(|answered| answered.0.load(Ordering::Relaxed))
-    }
 }
 
 impl Retries {
