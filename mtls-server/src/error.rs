@@ -186,8 +186,8 @@ impl fmt::Display for Error {
             Self::NoListener => f.write_str("cannot listen: there is no address; give at least one"),
             Self::TargetIsSelf(address) => write!(
                 f,
-                "cannot relay to {address}: the passthrough itself listens there; name the server \
-                 behind it"
+                "cannot relay to {address}: it is where the passthrough itself listens; name the \
+                 server behind it"
             ),
             Self::StatusInTheOpen(address) => write!(
                 f,

@@ -28,6 +28,7 @@
 //! In the source, `cli` has a file for each command, `service` the parts of every long-running
 //! command, `tls` certificates and keys, `web` HTTP, and `passthrough` a relay that holds no key.
 
+mod arguments;
 mod cli;
 mod error;
 mod passthrough;
@@ -37,9 +38,8 @@ mod tls;
 mod web;
 
 pub use cli::{
-    Cli, Command, CommandLineError, ConfigCommand, ConfigError, Failure, HttpArgs, IdentityArgs,
-    LimitArgs, ListenArgs, PassthroughArgs, PolicyArgs, ServeArgs, StatusArgs, TargetArgs,
-    TerminateArgs, TlsServerArgs, TunnelArgs, run,
+    Cli, Command, CommandLineError, ConfigCommand, ConfigError, Failure, IdentityArgs, ListenArgs,
+    PassthroughArgs, PolicyArgs, ServeArgs, StatusArgs, TerminateArgs, TlsServerArgs, run,
 };
 pub use error::Error;
 pub use passthrough::{Passthrough, PassthroughOptions, PassthroughWatch, TunnelLimits, Tunnels};
@@ -50,6 +50,6 @@ pub use service::{
 pub use target::{Target, TargetError};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};
 pub use web::{
-    Download, Files, FilesBody, FilesOptions, HttpLimits, RequestBody, Site, Takeover, Terminate,
-    TerminateBody, TerminateOptions,
+    Download, Files, FilesBody, FilesOptions, HttpLimits, RequestBody, Site, Takeover,
+    TargetLimits, Terminate, TerminateBody, TerminateOptions,
 };

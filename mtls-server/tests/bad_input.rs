@@ -213,7 +213,7 @@ fn dev_mints_certificates_that_last_as_long_as_the_server() {
 }
 
 #[test]
-fn dev_writes_its_ca_where_it_is_told_and_overwrites_nothing() {
+fn dev_writes_its_ca_to_the_given_file_and_overwrites_nothing() {
     let site = Site::new();
     let ca = site.root.path().join("dev-ca.pem");
     let start = || {

@@ -44,7 +44,7 @@ fn assert_nothing_was_refused(complaints: &str) {
 }
 
 #[test]
-fn chromium_shows_what_its_connection_is() {
+fn chromium_renders_the_verdict_page() {
     let site = Site::new();
     let server = site.serve(&[]);
     let Some((page, complaints)) = browse(&server, "/.multipath") else {

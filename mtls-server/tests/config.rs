@@ -54,7 +54,7 @@ fn check(file: &PathBuf) -> Output {
 }
 
 #[test]
-fn a_file_says_everything_that_a_command_line_can() {
+fn a_file_can_set_every_option_of_the_command_line() {
     let site = Site::new();
     let more = "listen = ['127.0.0.1:0', '127.0.0.2:0']\nside-listen = '127.0.0.1:0'\n\
                 policy = 'observe'\nmax-connections = 4_096\nidle-timeout = '5m'\nverbose = 1\n";
@@ -74,7 +74,7 @@ fn a_file_says_everything_that_a_command_line_can() {
 }
 
 #[test]
-fn what_is_typed_goes_before_the_environment_and_that_before_the_file() {
+fn the_command_line_precedes_the_environment_and_the_environment_the_file() {
     let site = Site::new();
     let file = complete(&site, "policy = 'require'\nlisten = '127.0.0.1:0'\n");
     let policy_of = |mut command: Command, environment: Option<&str>| {
@@ -200,7 +200,7 @@ fn wrong_values_are_refused_with_their_line() {
 }
 
 #[test]
-fn conflicts_hold_whatever_the_source() {
+fn conflicts_apply_to_all_sources() {
     let site = Site::new();
     let file = write(&site, "[serve]\ndev = true\n");
     let mut command = site.command(&[]);
@@ -236,7 +236,7 @@ fn an_argument_after_two_dashes_stays_one() {
 }
 
 #[test]
-fn check_says_that_nothing_is_wrong() {
+fn check_reports_that_nothing_is_wrong() {
     let site = Site::new();
     let file = complete(&site, "listen = '127.0.0.1:0'\n");
     let output = check(&file);
@@ -325,7 +325,7 @@ fn check_names_everything_that_is_wrong() {
 }
 
 #[test]
-fn check_looks_at_the_file_and_not_at_the_environment() {
+fn check_reads_the_file_and_not_the_environment() {
     let site = Site::new();
     let file = complete(&site, "");
     let mut command = binary();

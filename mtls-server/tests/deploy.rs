@@ -102,7 +102,7 @@ fn the_shipped_unit_starts_the_shipped_configuration_on_ipv4_and_ipv6() {
 }
 
 #[test]
-fn config_check_of_a_configuration_that_runs_says_what_it_did_not_check() {
+fn config_check_of_a_running_configuration_reports_unchecked_addresses() {
     let site = Site::new();
     let port = free_port();
     let file = site.root.path().join("mtls-server.toml");

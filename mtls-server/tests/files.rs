@@ -287,7 +287,7 @@ fn a_directory_behind_a_link_is_replaced_in_one_step() {
 }
 
 #[test]
-fn text_is_compressed_for_those_who_take_it() {
+fn text_is_compressed_for_clients_that_accept_it() {
     let site = Site::new();
     let line = "all work and no play makes jack a dull boy\n";
     write(&site, "long.txt", line.repeat(1000));
@@ -329,7 +329,7 @@ fn text_is_compressed_for_those_who_take_it() {
 }
 
 #[test]
-fn what_was_compressed_before_is_sent_as_it_is() {
+fn a_file_compressed_beforehand_is_sent_unchanged() {
     let site = Site::new();
     write(&site, "page.html", "<p>as it is");
     write(&site, "page.html.br", "(brotli)");
@@ -401,7 +401,7 @@ fn directories_are_listed_only_with_the_option() {
 }
 
 #[test]
-fn hidden_files_are_not_served_unless_that_is_wished() {
+fn hidden_files_are_served_only_with_the_option() {
     let site = Site::new();
     write(&site, ".git/config", "hidden");
     write(&site, ".well-known/acme-challenge/x", "known");

@@ -27,7 +27,7 @@ async fn until_verdict(stream: &mut ClientStream<TcpStream>, expected: &str) {
 }
 
 #[tokio::test]
-async fn a_verified_client_is_told_so_under_every_policy() {
+async fn a_verified_client_gets_its_verdict_under_every_policy() {
     let site = Site::new();
     for policy in ["require", "prefer", "observe"] {
         let server = site.serve(&["--policy", policy]);
@@ -124,7 +124,7 @@ async fn the_verdict_is_that_of_the_moment_of_the_response() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_said_all_still_gets_its_answer() {
+async fn a_client_that_stops_sending_still_gets_its_response() {
     let site = Site::new();
     let server = site.serve(&["--policy", "require"]);
     let mut stream = site.connect(server.address).await;

@@ -45,7 +45,7 @@ impl Manager {
 }
 
 #[test]
-fn manager_hears_of_the_start_of_reloads_and_of_the_end() {
+fn the_service_manager_is_notified_of_the_start_of_reloads_and_of_the_end() {
     let site = Site::new();
     let (manager, mut server) = Manager::start(&site, None);
     assert_eq!(manager.told(), "READY=1\n");
@@ -77,7 +77,7 @@ fn manager_gets_signs_of_life_where_it_wants_them() {
 }
 
 #[test]
-fn manager_is_told_by_an_abstract_socket_too() {
+fn the_service_manager_is_notified_through_an_abstract_socket() {
     let site = Site::new();
     let name = format!("mtls-server-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a name");

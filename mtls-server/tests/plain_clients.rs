@@ -11,7 +11,7 @@ use tokio::time::timeout;
 const UNVERIFIED: &str = "unverified; reason=no-side-connection";
 
 #[test]
-fn curl_is_served_over_both_versions_of_http_and_told_that_it_is_unverified() {
+fn curl_is_served_over_both_versions_of_http_and_gets_an_unverified_verdict() {
     let site = Site::new();
     let server = site.serve(&[]);
     for (option, version) in [("--http1.1", "HTTP/1.1 200"), ("--http2", "HTTP/2 200")] {

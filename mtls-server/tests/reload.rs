@@ -77,7 +77,7 @@ async fn renewed_certificate_is_used_and_open_connections_go_on() {
 }
 
 #[tokio::test]
-async fn bad_pair_keeps_the_old_one_and_is_told_once() {
+async fn an_invalid_pair_is_reported_once_and_the_old_one_stays_in_use() {
     let site = Site::new();
     let mut server = site.serve(&[]);
     let key = fs::read(site.pem("server.key")).expect("a key");

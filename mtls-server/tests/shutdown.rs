@@ -81,7 +81,7 @@ async fn a_connection_that_is_only_kept_alive_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn what_outlasts_the_shutdown_timeout_is_cut_off() {
+async fn a_connection_that_outlasts_the_shutdown_timeout_is_cut_off() {
     let site = Site::new();
     site.add_large_file("large");
     let server = site.serve(&["--shutdown-timeout", "100ms"]);
@@ -111,7 +111,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_header_that_never_ends_is_not_waited_for() {
+async fn a_header_that_never_ends_times_out() {
     let site = Site::new();
     let server = site.serve(&["--header-timeout", "200ms"]);
     let mut stream = site.connect(server.address).await;
@@ -126,7 +126,7 @@ async fn a_header_that_never_ends_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_moves_is_closed() {
+async fn an_idle_connection_is_closed() {
     let site = Site::new();
     let server = site.serve(&["--idle-timeout", "1s"]);
     let mut stream = site.connect(server.address).await;

@@ -121,7 +121,7 @@ fn address_after(stderr: &mut impl BufRead, before: &str) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn requests_are_answered_and_the_reader_learns_what_it_missed() {
+async fn requests_are_answered_and_the_reader_gets_the_number_of_dropped_lines() {
     let site = Site::new();
     let mut server = Stalled::start(site.command(&[]), ON);
     let start = Instant::now();
@@ -143,7 +143,7 @@ async fn requests_are_answered_and_the_reader_learns_what_it_missed() {
 }
 
 #[tokio::test]
-async fn serve_and_terminate_and_passthrough_end_when_a_signal_says_so() {
+async fn serve_and_terminate_and_passthrough_end_on_a_signal() {
     let site = Site::new();
     let behind = site.serve(&[]);
     let mut terminate = binary();

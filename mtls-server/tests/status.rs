@@ -169,7 +169,7 @@ fn reloads_are_counted() {
 }
 
 #[test]
-fn what_it_does_not_have_it_says() {
+fn an_unknown_page_of_the_status_server_is_not_found() {
     let site = Site::new();
     let (_server, at) = serve(&site, &[]);
     assert_eq!(page(at, "/").0, 404);

@@ -12,7 +12,7 @@ fn body_of(response: &str) -> &str {
 }
 
 #[test]
-fn a_plain_client_learns_that_nobody_asked() {
+fn a_plain_client_sees_that_no_side_connection_opened_a_verification() {
     let site = Site::new();
     let server = site.serve(&[]);
     let Some(output) = curl(&site.pem("ca.pem"), &[&server.url(PAGE)]) else {
@@ -60,7 +60,7 @@ fn a_browser_gets_a_page_that_needs_nothing_from_elsewhere() {
 }
 
 #[test]
-fn it_can_only_be_read() {
+fn the_page_can_only_be_read() {
     let site = Site::new();
     let server = site.serve(&[]);
     let url = server.url(PAGE);

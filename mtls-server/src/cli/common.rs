@@ -1,17 +1,12 @@
 //! Arguments of several commands.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use mtls_core::Policy;
-use mtls_core::http_io::HeadLimit;
 
-use super::time::{duration, positive};
 use crate::error::Error;
-use crate::service::{Limits, Program};
-use crate::web::HttpLimits;
+use crate::service::Program;
 
 const POLICIES: &str = "\
 Action for connections that are not verified.
@@ -94,47 +89,6 @@ pub struct StatusArgs {
     pub unsafe_status: bool,
 }
 
-/// The limits of every service.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
-pub struct LimitArgs {
-    /// Maximum number of connections at a time; more wait
-    #[arg(long, value_name = "N", default_value = "4096")]
-    pub max_connections: NonZeroUsize,
-
-    /// Grace period for open connections after SIGTERM or SIGINT
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    pub shutdown_timeout: Duration,
-}
-
-/// The limits of HTTP.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
-pub struct HttpArgs {
-    /// Maximum time for an HTTP/1.1 client to send a request header, waiting included
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
-    pub header_timeout: Duration,
-
-    /// Close a connection after this time without a byte, while the client is to send or to read
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
-    pub idle_timeout: Duration,
-
-    /// Close a connection after this time without a byte, while the client waits for a response
-    /// or for more of one (server-sent events), and for WebSockets
-    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
-    pub stream_timeout: Duration,
-
-    /// Maximum size of request line and header fields in bytes, over HTTP/1.1 and HTTP/2; larger
-    /// ones get 431
-    #[arg(
-        long,
-        value_name = "BYTES",
-        default_value_t = 32_768,
-        value_parser = clap::value_parser!(u32).range(1_024..=262_144)
-    )]
-    pub max_header_size: u32,
-}
-
 impl ListenArgs {
     /// The addresses of a command, in the order in which it binds them.
     pub(super) fn addresses(&self, status: &StatusArgs) -> Vec<SocketAddr> {
@@ -160,29 +114,6 @@ impl StatusArgs {
         match self.status {
             Some(address) => program.open_status(address),
             None => Ok(()),
-        }
-    }
-}
-
-impl LimitArgs {
-    /// The limits that they set.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            connections: self.max_connections.get(),
-            shutdown_timeout: self.shutdown_timeout,
-            ..Limits::default()
-        }
-    }
-}
-
-impl HttpArgs {
-    /// The limits that they set.
-    pub fn limits(&self) -> HttpLimits {
-        HttpLimits {
-            header_timeout: self.header_timeout,
-            idle_timeout: self.idle_timeout,
-            request_head: HeadLimit::new(self.max_header_size as usize),
-            stream_timeout: self.stream_timeout,
         }
     }
 }

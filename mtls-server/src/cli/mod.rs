@@ -6,7 +6,6 @@ mod passthrough;
 mod reference;
 mod serve;
 mod terminate;
-mod time;
 mod tls_server;
 
 use std::fmt;
@@ -21,11 +20,11 @@ use mtls_manual::{CompletionsArgs, ManArgs};
 use crate::error::Error;
 use crate::service::{core_dumps, finish_log, print_line, start_log};
 
-pub use common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
+pub use common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
-pub use passthrough::{PassthroughArgs, TunnelArgs};
+pub use passthrough::PassthroughArgs;
 pub use serve::ServeArgs;
-pub use terminate::{TargetArgs, TerminateArgs};
+pub use terminate::TerminateArgs;
 pub use tls_server::TlsServerArgs;
 
 const EXAMPLES: &str = "\
@@ -231,8 +230,33 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
+    use crate::passthrough::TunnelLimits;
+    use crate::service::Limits;
+    use crate::web::{HttpLimits, TargetLimits};
+
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_of_the_library_and_of_the_command_line_are_the_same() {
+        let parse = |arguments: &[&str]| {
+            let all = [&["mtls-server"], arguments].concat();
+            Cli::try_parse_from(all).expect("to parse").command
+        };
+        let target = ["terminate", "--target", "http://127.0.0.1:1", "--dev"];
+        let Command::Terminate(terminate) = parse(&target) else {
+            panic!("another command");
+        };
+        let text = |limits: &dyn fmt::Debug| format!("{limits:?}");
+        assert_eq!(text(&terminate.server.http), text(&HttpLimits::default()));
+        assert_eq!(text(&terminate.server.limits), text(&Limits::default()));
+        let limits = text(&terminate.target_limits);
+        assert_eq!(limits, text(&TargetLimits::default()));
+        let Command::Passthrough(passthrough) = parse(&["passthrough", "--target", "x:1"]) else {
+            panic!("another command");
+        };
+        assert_eq!(text(&passthrough.limits), text(&TunnelLimits::default()));
     }
 }

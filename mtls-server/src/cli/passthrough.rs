@@ -1,7 +1,6 @@
 //! `mtls-server passthrough`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use mtls_core::path::Endpoint;
 use serde_json::json;
 
 use super::common::{ListenArgs, PolicyArgs, StatusArgs};
-use super::time::{duration, positive};
+use crate::arguments::positive;
 use crate::error::Error;
 use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
 use crate::service::{Monitor, Program, open_files, print_line};
@@ -59,28 +58,7 @@ pub struct PassthroughArgs {
 
     /// The limits.
     #[command(flatten)]
-    pub limits: TunnelArgs,
-}
-
-/// The limits of tunnels.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
-pub struct TunnelArgs {
-    /// Maximum number of connections at a time; one more is closed
-    #[arg(long, value_name = "N", default_value = "65536")]
-    pub max_tunnels: NonZeroUsize,
-
-    /// Reset a connection after this time without a byte in either direction
-    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
-    pub idle_timeout: Duration,
-
-    /// Maximum time to hold back a client that has opened a verification
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive)]
-    pub deadline: Duration,
-
-    /// Grace period for open connections after SIGTERM or SIGINT
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    pub shutdown_timeout: Duration,
+    pub limits: TunnelLimits,
 }
 
 impl PassthroughArgs {
@@ -88,7 +66,7 @@ impl PassthroughArgs {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.status.open(&mut program)?;
         // The two ends of a tunnel.
-        open_files::allow(self.limits.max_tunnels.get(), 2, "--max-tunnels");
+        open_files::allow(self.limits.tunnels, 2, "--max-tunnels");
         let passthrough = Passthrough::bind(self.options(program.monitor())).await?;
         self.show(&passthrough, program.monitor());
         self.announce(&passthrough);
@@ -124,7 +102,7 @@ impl PassthroughArgs {
             side_listen: self.listen.side_listen.clone(),
             send_proxy: self.send_proxy,
             health_interval: self.health_interval,
-            limits: self.limits.limits(),
+            limits: self.limits,
             observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
             registry: Some(monitor.registry()),
             ..PassthroughOptions::new(self.target.clone(), self.policy.policy)
@@ -140,19 +118,6 @@ impl PassthroughArgs {
         }
         for address in passthrough.side_addrs() {
             print_line(format_args!("side connections too on {address}"));
-        }
-    }
-}
-
-impl TunnelArgs {
-    /// The limits.
-    pub fn limits(&self) -> TunnelLimits {
-        TunnelLimits {
-            tunnels: self.max_tunnels.get(),
-            idle_timeout: self.idle_timeout,
-            deadline: self.deadline,
-            shutdown_timeout: self.shutdown_timeout,
-            ..TunnelLimits::default()
         }
     }
 }

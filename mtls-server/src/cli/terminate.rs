@@ -1,19 +1,18 @@
 //! `mtls-server terminate`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::time::positive;
 use super::tls_server::TlsServerArgs;
+use crate::arguments::positive;
 use crate::error::Error;
 use crate::service::{Backend, Health, Program};
 use crate::target::Target;
 use crate::tls::{roots_from_file, system_roots};
-use crate::web::{Terminate, TerminateOptions};
+use crate::web::{TargetLimits, Terminate, TerminateOptions};
 
 /// Examples for the help.
 pub(super) const EXAMPLES: &str = "\
@@ -54,28 +53,11 @@ pub struct TerminateArgs {
 
     /// The limits of requests to the target.
     #[command(flatten)]
-    pub target_limits: TargetArgs,
+    pub target_limits: TargetLimits,
 
     /// The options of all commands that terminate TLS.
     #[command(flatten)]
     pub server: TlsServerArgs,
-}
-
-/// The limits of requests to a target.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Limits")]
-pub struct TargetArgs {
-    /// Maximum number of requests to the target at a time, WebSockets included; more get 503
-    #[arg(long, value_name = "N", default_value = "1024")]
-    pub max_requests: NonZeroUsize,
-
-    /// Maximum time to connect to the target; then 504
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
-    pub target_connect_timeout: Duration,
-
-    /// Maximum time for the target's response after the complete request; then 504
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
-    pub target_timeout: Duration,
 }
 
 impl TerminateArgs {
@@ -109,9 +91,7 @@ impl TerminateArgs {
             (false, None) => options.roots,
         };
         options.unsafe_target = self.unsafe_target;
-        options.requests = self.target_limits.max_requests.get();
-        options.connect_timeout = self.target_limits.target_connect_timeout;
-        options.response_timeout = self.target_limits.target_timeout;
+        options.limits = self.target_limits;
         Terminate::new(options)
     }
 }

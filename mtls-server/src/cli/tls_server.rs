@@ -11,11 +11,13 @@ use mtls_core::{MultipathAcceptor, Policy};
 use serde_json::json;
 use tower_service::Service;
 
-use super::common::{HttpArgs, IdentityArgs, LimitArgs, ListenArgs, PolicyArgs, StatusArgs};
+use super::common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
 use crate::error::Error;
-use crate::service::{Monitor, Program, Server, ServerOptions, notify, open_files, print_line};
+use crate::service::{
+    Limits, Monitor, Program, Server, ServerOptions, notify, open_files, print_line,
+};
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
-use crate::web::{BoxError, RequestBody, Site};
+use crate::web::{BoxError, HttpLimits, RequestBody, Site};
 
 /// Sockets of a connection: its own, a second one to detect a disconnect, and one to a target.
 const SOCKETS: u64 = 3;
@@ -42,11 +44,11 @@ pub struct TlsServerArgs {
 
     /// The limits.
     #[command(flatten)]
-    pub limits: LimitArgs,
+    pub limits: Limits,
 
     /// The limits of HTTP.
     #[command(flatten)]
-    pub http: HttpArgs,
+    pub http: HttpLimits,
 }
 
 impl TlsServerArgs {
@@ -68,12 +70,12 @@ impl TlsServerArgs {
     {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.check_policy()?;
-        let connections = self.limits.max_connections.get();
+        let connections = self.limits.connections;
         open_files::allow(connections, SOCKETS, "--max-connections");
         self.status.open(&mut program)?;
         let mut source = self.identity.source(&self.listen)?;
         let options = self.options(&mut source, program.monitor())?;
-        let site = Site::new(service, &self.http.limits());
+        let site = Site::new(service, &self.http);
         let server = Server::bind(options, site).await?;
         self.show(activity, &server, program.monitor());
         self.announce(activity, &server);
@@ -93,7 +95,7 @@ impl TlsServerArgs {
         Ok(ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
-            limits: self.limits.limits(),
+            limits: self.limits,
             observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
             registry: Some(monitor.registry()),
             ..source.options(self.policy.policy, monitor)?

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 pub use self::tally::Tunnels;
 
 use self::tally::Tally;
+use crate::arguments::{count, duration, positive};
 use crate::error::Error;
 use crate::service::{Backend, Drained, Health, Sockets, Stop, TargetHealth};
 use crate::tls::provider;
@@ -51,20 +52,29 @@ pub struct PassthroughOptions {
     pub registry: Option<Arc<dyn PendingRegistry>>,
 }
 
-/// The limits of a passthrough.
-#[derive(Clone, Copy, Debug)]
+/// The limits of a passthrough, which are also options of the command line.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
 #[non_exhaustive]
 pub struct TunnelLimits {
-    /// Maximum number of tunnels at a time; one more is refused. Default: 65,536.
+    /// Maximum number of connections at a time; one more is closed
+    #[arg(long = "max-tunnels", value_name = "N", default_value = "65536", value_parser = count)]
     pub tunnels: usize,
-    /// The shortest lifetime of a tunnel without a byte in either direction; at most twice as long.
-    /// Default: 1 h.
+
+    /// Reset a connection after this time without a byte in either direction
+    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
     pub idle_timeout: Duration,
-    /// Maximum time to hold back a client's bytes for its confirmation. Default: 3 s.
+
+    /// Maximum time to hold back a client that has opened a verification
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive)]
     pub deadline: Duration,
-    /// Grace period for open tunnels when the passthrough stops. Default: 10 s.
+
+    /// Grace period for open connections after SIGTERM or SIGINT
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub shutdown_timeout: Duration,
-    /// Limits of silent connections and pending handshakes.
+
+    /// The limits of silent connections and pending handshakes.
+    #[arg(skip)]
     pub handshakes: ListenerLimits,
 }
 

@@ -9,6 +9,7 @@ use mtls_core::registry::PendingRegistry;
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, SideServiceSettings};
 
+use crate::arguments::{count, duration};
 use crate::error::Error;
 use crate::tls::{ALPN, ServerTls, provider};
 
@@ -99,16 +100,22 @@ impl ServerOptions {
     }
 }
 
-/// The limits of a server. A connection counts from the end of its handshake; the limits before that
-/// are in [`handshakes`](Self::handshakes).
-#[derive(Clone, Copy, Debug)]
+/// The limits of a server, which are also options of the command line. A connection counts from the
+/// end of its handshake; the limits before that are in [`handshakes`](Self::handshakes).
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections at a time; more wait to be served. Default: 4,096.
+    /// Maximum number of connections at a time; more wait
+    #[arg(long = "max-connections", value_name = "N", default_value = "4096", value_parser = count)]
     pub connections: usize,
-    /// Grace period for open connections when the server stops. Default: 10 s.
+
+    /// Grace period for open connections after SIGTERM or SIGINT
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub shutdown_timeout: Duration,
-    /// Limits of silent connections and pending handshakes.
+
+    /// The limits of silent connections and pending handshakes.
+    #[arg(skip)]
     pub handshakes: ListenerLimits,
 }
 

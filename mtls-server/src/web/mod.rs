@@ -10,7 +10,7 @@ mod terminate;
 pub use connection::{RequestBody, Takeover};
 pub use files::{Files, FilesBody, FilesOptions};
 pub use site::{HttpLimits, Site};
-pub use terminate::{Download, Terminate, TerminateBody, TerminateOptions};
+pub use terminate::{Download, TargetLimits, Terminate, TerminateBody, TerminateOptions};
 
 /// An error of an application's service or body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -22,6 +22,7 @@ use super::connection::activity::{Activity, Expired, IdleLimits, TimedStream};
 use super::connection::client_io::{ClientHandle, ClientIo};
 use super::connection::http1::Http1;
 use super::connection::requests::Requests;
+use crate::arguments::{head_limit, positive};
 use crate::service::{Connection, Stopping};
 use crate::tls::HTTP_2;
 
@@ -37,22 +38,32 @@ const HTTP_2_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// The shortest limit of time: shorter ones count as this one.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// The limits of HTTP.
-#[derive(Clone, Copy, Debug)]
+/// The limits of HTTP, which are also options of the command line.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
 #[non_exhaustive]
 pub struct HttpLimits {
-    /// The longest time for a client to send a whole HTTP/1.1 request header. It includes the wait
-    /// for the request, on a connection that is kept alive too. Default: 30 s.
+    /// Maximum time for an HTTP/1.1 client to send a request header, waiting included
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = positive)]
     pub header_timeout: Duration,
-    /// The longest time without a byte in either direction while the client is to send a request or to
-    /// read. Then the server asks the client to close, and after the same time again it is cut. Default:
-    /// 60 s.
+
+    /// Close a connection after this time without a byte, while the client is to send or to read
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub idle_timeout: Duration,
-    /// The same while the client waits for a response, or for more of one, and for WebSockets.
-    /// Default: 1 h.
+
+    /// Close a connection after this time without a byte, while the client waits for a response
+    /// or for more of one (server-sent events), and for WebSockets
+    #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
     pub stream_timeout: Duration,
-    /// The longest head of a request, over HTTP/1.1 and HTTP/2; a longer one gets 431. Default:
-    /// [`HeadLimit::REQUEST`].
+
+    /// Maximum size of request line and header fields in bytes, over HTTP/1.1 and HTTP/2; larger
+    /// ones get 431
+    #[arg(
+        long = "max-header-size",
+        value_name = "BYTES",
+        default_value = "32768",
+        value_parser = head_limit
+    )]
     pub request_head: HeadLimit,
 }
 

@@ -66,7 +66,7 @@ async fn options_can_stand_in_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn target_that_is_down_closes_cleanly_is_said_once_and_recovers() {
+async fn a_target_that_is_down_closes_cleanly_is_reported_once_and_recovers() {
     let site = Site::new();
     let target = free_address();
     let mut through = passthrough(target, &["--health-interval", "1s"]);

@@ -63,7 +63,7 @@ async fn side_connections_are_answered_on_a_listener_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_that_wants_the_exporter_alone_is_told_that_there_is_none() {
+async fn a_client_that_requires_the_exporter_binding_gets_no_binding() {
     let site = Site::new();
     let Some(nginx) = nginx(&site, "", "").await else {
         return;
@@ -98,7 +98,7 @@ async fn curl_through_both_relays_is_verified_in_front_of_nginx() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn haproxy_is_told_who_the_client_is() {
+async fn haproxy_gets_the_address_of_the_client() {
     let site = Site::new();
     let Some(haproxy) = haproxy(&site, "accept-proxy").await else {
         return;
@@ -125,7 +125,7 @@ async fn haproxy_is_told_who_the_client_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nginx_is_told_who_the_client_is() {
+async fn nginx_gets_the_address_of_the_client() {
     let site = Site::new();
     let extra = "location /who { return 200 \"$proxy_protocol_addr:$proxy_protocol_port\"; }";
     let Some(nginx) = nginx(&site, "proxy_protocol", extra).await else {
@@ -190,7 +190,7 @@ async fn second_hello_of_openssl_passes_under_require() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn policy_require_turns_plain_clients_away_and_says_so_to_none_of_them() {
+async fn policy_require_refuses_plain_clients_without_an_explanation() {
     let site = Site::new();
     let Some(nginx) = nginx(&site, "", "").await else {
         return;

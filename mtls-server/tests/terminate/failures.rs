@@ -14,7 +14,7 @@ fn unused_address() -> SocketAddr {
 }
 
 #[test]
-fn a_target_that_is_down_is_said_to_be_so_once_and_so_is_its_return() {
+fn a_target_that_is_down_is_reported_once_and_so_is_its_return() {
     let site = Site::new();
     let address = unused_address();
     let mut server = site.terminate(&format!("http://{address}"), &[]);
@@ -90,7 +90,7 @@ fn a_target_that_does_not_answer_in_time_gets_504() {
 }
 
 #[test]
-fn an_https_target_that_says_nothing_is_not_waited_for() {
+fn a_silent_https_target_times_out() {
     let site = Site::new();
     let (_listener, url) = Backend::silent();
     let ca = site.pem("ca.pem").display().to_string();
@@ -142,7 +142,7 @@ async fn more_requests_than_the_target_may_have_are_turned_away() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_not_made_to_look_whole() {
+async fn an_aborted_body_does_not_look_complete() {
     let (site, backend) = (Site::new(), Backend::tcp());
     let server = site.terminate(&backend.url, &[]);
     let mut stream = site.connect(server.address).await;

@@ -7,7 +7,7 @@ use crate::{status, told};
 const UNVERIFIED: &str = "unverified; reason=no-side-connection";
 
 #[test]
-fn the_target_is_told_the_verdict_and_no_forgery_of_it() {
+fn the_target_gets_the_verdict_and_no_forged_one() {
     let (site, backend) = (Site::new(), Backend::tcp());
     let server = site.terminate(&backend.url, &[]);
     let forged: Vec<String> = [
@@ -53,7 +53,7 @@ fn the_target_is_told_the_verdict_and_no_forgery_of_it() {
 }
 
 #[tokio::test]
-async fn the_target_is_told_of_a_verified_client() {
+async fn the_target_gets_the_verdict_on_a_verified_client() {
     let (site, backend) = (Site::new(), Backend::tcp());
     let server = site.terminate(&backend.url, &["--policy", "require"]);
     let mut stream = site.connect(server.address).await;

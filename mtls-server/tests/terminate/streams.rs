@@ -33,7 +33,7 @@ async fn an_answer_begins_before_the_request_has_ended() {
 }
 
 #[test]
-fn a_response_that_is_quiet_for_longer_than_the_idle_timeout_arrives_whole() {
+fn a_response_that_pauses_for_longer_than_the_idle_timeout_arrives_complete() {
     let (site, backend) = (Site::new(), Backend::tcp());
     let server = site.terminate(&backend.url, &["--idle-timeout", "200ms"]);
     for version in ["--http1.1", "--http2"] {

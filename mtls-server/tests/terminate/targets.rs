@@ -78,7 +78,7 @@ fn assert_refused(mut command: Command, code: i32, part: &str) {
 }
 
 #[test]
-fn plaintext_to_another_machine_needs_a_word_that_says_what_it_is() {
+fn plaintext_to_another_machine_needs_an_explicit_option() {
     let site = Site::new();
     for target in [
         "http://192.0.2.1",

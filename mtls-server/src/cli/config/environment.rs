@@ -23,8 +23,8 @@ pub(super) fn with_environment(command: Command) -> Command {
 
 /// `MTLS_SERVER_SIDE_LISTEN` for `--side-listen`.
 pub(super) fn variable_of(arg: &Arg) -> String {
-    let id = arg.get_id().as_str();
-    format!("MTLS_SERVER_{}", id.to_uppercase().replace('-', "_"))
+    let name = arg.get_long().unwrap_or(arg.get_id().as_str());
+    format!("MTLS_SERVER_{}", name.to_uppercase().replace('-', "_"))
 }
 
 fn readable_from_environment(arg: Arg) -> Arg {

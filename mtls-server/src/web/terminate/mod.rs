@@ -43,6 +43,7 @@ use self::health::Health;
 use self::retry::{Retries, Route};
 use super::connection::activity::Activity;
 use super::{RequestBody, Takeover};
+use crate::arguments::{count, positive};
 use crate::error::Error;
 use crate::service;
 use crate::target::Target;
@@ -90,14 +91,48 @@ pub struct TerminateOptions {
     pub roots: RootCertStore,
     /// Allow plaintext to another machine. Default: no.
     pub unsafe_target: bool,
-    /// Maximum number of requests at a time, WebSockets included; more get 503. Default: 1,024.
-    pub requests: usize,
     /// Maximum number of idle connections to the target. Default: 64.
     pub idle_connections: usize,
-    /// Maximum time to connect, TLS included. Default: 5 s.
+    /// The limits of requests.
+    pub limits: TargetLimits,
+}
+
+/// The limits of requests to a target, which are also options of the command line.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+#[non_exhaustive]
+pub struct TargetLimits {
+    /// Maximum number of requests to the target at a time, WebSockets included; more get 503
+    #[arg(long = "max-requests", value_name = "N", default_value = "1024", value_parser = count)]
+    pub requests: usize,
+
+    /// Maximum time to connect to the target; then 504
+    #[arg(
+        long = "target-connect-timeout",
+        value_name = "TIME",
+        default_value = "5s",
+        value_parser = positive
+    )]
     pub connect_timeout: Duration,
-    /// Maximum time for the target's response, from the last byte of the request. Default: 60 s.
+
+    /// Maximum time for the target's response after the complete request; then 504
+    #[arg(
+        long = "target-timeout",
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = positive
+    )]
     pub response_timeout: Duration,
+}
+
+impl Default for TargetLimits {
+    fn default() -> Self {
+        Self {
+            requests: 1_024,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+        }
+    }
 }
 
 impl TerminateOptions {
@@ -107,10 +142,8 @@ impl TerminateOptions {
             target,
             roots: RootCertStore::empty(),
             unsafe_target: false,
-            requests: 1_024,
             idle_connections: 64,
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(60),
+            limits: TargetLimits::default(),
         }
     }
 }
@@ -125,12 +158,12 @@ impl Terminate {
     /// [`Error::Target`] for plaintext to another machine; [`Error::Tls`] when
     /// rustls cannot be set up.
     pub fn new(options: TerminateOptions) -> Result<Self, Error> {
-        let target = Arc::new(options.target);
+        let (target, limits) = (Arc::new(options.target), options.limits);
         let private = !options.unsafe_target;
         if private {
             target.check_private().map_err(Error::Target)?;
         }
-        let dialer = Dialer::new(&target, options.roots, private, options.connect_timeout)
+        let dialer = Dialer::new(&target, options.roots, private, limits.connect_timeout)
             .map_err(Error::Tls)?;
         let http2 = target.http2();
         Ok(Self {
@@ -140,8 +173,8 @@ impl Terminate {
             dialer,
             health: Health::new(Arc::clone(&target)),
             target,
-            slots: Arc::new(Semaphore::new(options.requests.min(Semaphore::MAX_PERMITS))),
-            response_timeout: options.response_timeout,
+            slots: Arc::new(Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS))),
+            response_timeout: limits.response_timeout,
         })
     }
 

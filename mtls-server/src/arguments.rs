@@ -1,11 +1,15 @@
-//! Durations on the command line.
+//! Parsers of option values, for the settings that are command-line arguments.
 
 use std::time::Duration;
 
+use mtls_core::http_io::HeadLimit;
+
 const NOT_A_DURATION: &str = "expected a time such as 10s, 250ms or 5m";
+/// The limits of `--max-header-size` in bytes.
+const HEAD_SIZES: std::ops::RangeInclusive<usize> = 1_024..=262_144;
 
 /// A duration above zero.
-pub(super) fn positive(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("must be longer than zero".to_owned()),
         duration => Ok(duration),
@@ -13,7 +17,7 @@ pub(super) fn positive(text: &str) -> Result<Duration, String> {
 }
 
 /// `10s`, `250ms`, `5m`, or seconds as a plain number.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit_ms = match &text[digits.len()..] {
         "ms" => 1,
@@ -23,6 +27,24 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     };
     let count: u32 = digits.parse().map_err(|_| NOT_A_DURATION.to_owned())?;
     Ok(Duration::from_millis(u64::from(count) * unit_ms))
+}
+
+/// A number above zero.
+pub(crate) fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// The limit of a message head in bytes.
+pub(crate) fn head_limit(text: &str) -> Result<HeadLimit, String> {
+    let size: usize = text.parse().map_err(|error| format!("{error}"))?;
+    match HEAD_SIZES.contains(&size) {
+        true => Ok(HeadLimit::new(size)),
+        false => Err(format!("{size} is not in {HEAD_SIZES:?}")),
+    }
 }
 
 #[cfg(test)]
