@@ -196,8 +196,8 @@ impl fmt::Display for Error {
             ),
             Self::SmkexPolicy(policy) => write!(
                 f,
-                "cannot use --smkex with --policy {policy}: without certificates the policy is \
-                 `require`; omit --policy"
+                "cannot use --smkex: without certificates the policy is `require` and cannot be \
+                 `{policy}`; omit --policy"
             ),
             Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
             Self::Multipath(error) => error.fmt(f),

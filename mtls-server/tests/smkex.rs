@@ -69,7 +69,7 @@ async fn a_client_of_raw_keys_is_refused_by_a_server_of_certificates() {
 }
 
 #[test]
-fn what_does_not_go_with_it_is_refused_with_status_2() {
+fn conflicting_options_are_refused_with_status_2() {
     let site = Site::new();
     for (more, part) in [
         (&["--policy", "prefer"][..], "cannot be `prefer`"),
