@@ -161,8 +161,8 @@ impl fmt::Display for Error {
                 write!(f, "cannot use the target CA {}: {reason}", path.display())
             }
             Self::UnusedTargetCa => f.write_str(
-                "cannot use --target-ca: the target has no certificate; omit it, or name a target of \
-                 https://",
+                "cannot use --target-ca: it is for https targets, and this one has no certificate; omit it, \
+                 or name a target of https://",
             ),
             Self::NoSystemRoots => f.write_str(
                 "cannot check the target's certificate: this system has no list of authorities; \

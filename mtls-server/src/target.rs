@@ -159,12 +159,12 @@ impl fmt::Display for TargetError {
             ),
             Self::NotOnlyHost(text) => write!(
                 f,
-                "cannot use the target `{text}`: it has more than a host and a port; omit the rest, the \
-                 client's path is forwarded unchanged"
+                "cannot use the target `{text}`: it has more than a host and a port; leave the \
+                 rest out, the client's path is forwarded unchanged"
             ),
             Self::Host(text) => write!(
                 f,
-                "cannot use the target `{text}`: malformed host or port; use HOST:PORT"
+                "cannot use the target `{text}`: it has no host or port that is valid; use HOST:PORT"
             ),
             Self::Plaintext(text) => write!(
                 f,
