@@ -33,14 +33,14 @@ pub enum Error {
     },
     /// The system refused to create, write or rename a file or a directory.
     Io {
-        /// What was tried, such as `create`.
+        /// The failed operation, such as `create`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// The system's answer.
         source: io::Error,
     },
-    /// What was done could not be reported.
+    /// The report could not be written.
     Output(io::Error),
 }
 

@@ -24,7 +24,7 @@ impl NewFile {
     }
 }
 
-/// Who may read a file.
+/// The permissions of a file.
 #[derive(Clone, Copy)]
 pub(crate) enum Access {
     Everyone,

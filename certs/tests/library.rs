@@ -1,4 +1,4 @@
-//! What the library issues is accepted by rustls and webpki where it should be, and only there.
+//! rustls and webpki accept the library's certificates where they should, and only there.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -20,7 +20,7 @@ const EXCHANGES: usize = 4;
 
 #[derive(Arbitrary, Debug)]
 struct Run {
-    /// Do both ends hold the same hellos? If not, somebody stands in the primary path.
+    /// Whether both ends hold the same hellos. If not, an attacker is on the primary path.
     same_hellos: bool,
     steps: Vec<Step>,
 }

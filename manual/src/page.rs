@@ -44,7 +44,7 @@ fn title(name: &str, source: &str) -> String {
     format!(".TH \"{name}\" \"1\" \"\" \"{source}\" \"{MANUAL}\"\n")
 }
 
-/// What stands behind the options in the help, as sections of a page: blocks that begin with
+/// The help text after the options, as sections of a page: blocks that begin with
 /// `Examples:` and `Exit status:`, and paragraphs.
 fn sections(help: &str) -> Roff {
     let mut roff = Roff::new();
@@ -149,7 +149,7 @@ fn without_blank_lines(page: &[u8]) -> String {
     in_ascii(&(tidy.join("\n") + "\n"))
 }
 
-/// A formatter takes the bytes for Latin-1 unless it is told otherwise (groff_char(7)).
+/// Without it a formatter reads the bytes as Latin-1 (groff_char(7)).
 fn in_ascii(text: &str) -> String {
     let mut ascii = String::with_capacity(text.len());
     for c in text.chars() {

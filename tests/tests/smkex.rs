@@ -77,13 +77,13 @@ async fn the_same_attacker_reads_everything_where_nobody_asks() -> Result {
 async fn attackers_on_both_paths_win_if_and_only_if_they_talk() -> Result {
     let (world, server, victim) = smkex().await?;
     let talking = MitmPlan::raw_key(&world, &server)?.shares_secrets()?;
-    let stranger = MitmPlan::raw_key(&world, &server)?.shares_secrets()?;
+    let other = MitmPlan::raw_key(&world, &server)?.shares_secrets()?;
     let answer = |plan: &MitmPlan| {
         plan.side_acceptor()
             .map(SideAttack::AnswerForMitm)
             .ok_or("the attacker shares no secrets")
     };
-    let (friend, alone) = (answer(&talking)?, answer(&stranger)?);
+    let (friend, alone) = (answer(&talking)?, answer(&other)?);
     let mitm = Mitm::start(
         world.host(66, &server),
         talking.early_connection(EarlyConnection::Confirms),

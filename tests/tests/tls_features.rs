@@ -135,9 +135,9 @@ async fn client_certificate_is_sent_and_the_connection_verified() -> Result {
     let (client, tls) = with_client_certificates(&world)?;
     let server = world.serve(Setup::new(Policy::Require).tls(tls)).await?;
     let victim = world.victim(&server)?;
-    let nobody = victim.connect(Policy::Require).await;
+    let connected = victim.connect(Policy::Require).await;
     assert!(
-        nobody.is_err() || fetch(nobody?).await.is_err(),
+        connected.is_err() || fetch(connected?).await.is_err(),
         "no certificate, no page"
     );
     for binding in BINDINGS {
