@@ -143,7 +143,7 @@ fn invalid_value(error: &clap::Error) -> Option<Failure> {
     match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) if reason.is::<ParseIntError>() => Some(Failure::usage(
             option,
-            format_args!("`{value}` is not a number in the range"),
+            format_args!("`{value}` is not a number"),
         )),
         _ => Some(Failure::usage(option, reason)),
     }

@@ -55,6 +55,8 @@ struct Record<'a, V> {
 struct NoVerdict<'a> {
     verdict: &'static str,
     reason: &'static str,
+    method: Option<&'static str>,
+    proves: Option<&'static str>,
     binding: Option<&'static str>,
     association: Option<String>,
     independence: Independence,
@@ -74,6 +76,8 @@ struct NoPath<'a> {
     independence: Option<Independence>,
     result: Option<&'static str>,
     reused: bool,
+    same_key: Option<bool>,
+    error: Option<&'static str>,
 }
 
 impl<'a> NoVerdict<'a> {
@@ -82,6 +86,8 @@ impl<'a> NoVerdict<'a> {
         Self {
             verdict: "error",
             reason: token,
+            method: None,
+            proves: None,
             binding: None,
             association: None,
             independence: Independence::Unknown,
@@ -95,6 +101,8 @@ impl<'a> NoVerdict<'a> {
                 independence: None,
                 result: Some(token),
                 reused: false,
+                same_key: None,
+                error: None,
             }],
             tls: TlsReport::default(),
             times_ms: Times::default(),

@@ -42,7 +42,7 @@ async fn an_interception_is_110_and_the_attacker_reads_nothing() {
         let run = lab
             .run([&typed[..], &["--side-endpoint", &real, &url]].concat())
             .await;
-        let run = run.exits_with(110).complains_of(&[
+        let run = run.exits_with(110).mentions(&[
             "INTERCEPTION DETECTED",
             &attacker.to_string(),
             "subject",
@@ -86,7 +86,7 @@ async fn under_observe_the_body_is_received_and_the_exit_status_is_110() {
         .run([&typed[..], &["--evidence-dir", &dir]].concat())
         .await
         .exits_with(110);
-    let run = run.complains_of(&["INTERCEPTION DETECTED", "observe", "Evidence saved"]);
+    let run = run.mentions(&["INTERCEPTION DETECTED", "observe", "Evidence saved"]);
     assert_eq!(run.stdout, LIE);
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
     // Whatever comes afterwards.
@@ -94,7 +94,7 @@ async fn under_observe_the_body_is_received_and_the_exit_status_is_110() {
         .run([&typed[..], &["-o", "/dev/full"]].concat())
         .await
         .exits_with(110);
-    run.complains_of(&["/dev/full"]);
+    run.mentions(&["/dev/full"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,9 +154,7 @@ async fn evidence_that_cannot_be_saved_is_reported_and_the_exit_status_stays() {
     let run = lab
         .run([&typed[..], &["--evidence-dir", "/dev/null/no"]].concat())
         .await;
-    let run = run
-        .exits_with(110)
-        .complains_of(&["NOT saved", "/dev/null/no"]);
+    let run = run.exits_with(110).mentions(&["NOT saved", "/dev/null/no"]);
     assert!(run.stdout.starts_with("INTERCEPTED"), "{}", run.stdout);
 }
 

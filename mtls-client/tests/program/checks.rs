@@ -57,7 +57,7 @@ async fn several_targets_give_a_table_in_their_order() {
     let summary = "5 targets: 2 verified, 1 unverified, 2 without a connection";
     assert_eq!(lines.last(), Some(&summary));
     // Each failure in full, and the warning that they share once.
-    let run = run.complains_of(&[&silent, &plain, &closed, "--side-endpoint", "2 targets: "]);
+    let run = run.mentions(&[&silent, &plain, &closed, "--side-endpoint", "2 targets: "]);
     assert_eq!(run.stderr.matches("warning").count(), 1, "{}", run.stderr);
 }
 
@@ -165,21 +165,21 @@ async fn an_error_in_a_file_is_reported_with_its_line() {
     ] {
         std::fs::write(&file, text).expect("to write");
         let run = lab.check(&["-i", &file]).await.exits_with(2);
-        run.complains_of(&["--input", &format!("`{file}`"), expected]);
+        run.mentions(&["--input", &format!("`{file}`"), expected]);
     }
     std::fs::write(&file, b"a.test\n\xff\n").expect("to write");
     lab.check(&["-i", &file])
         .await
         .exits_with(2)
-        .complains_of(&["UTF-8"]);
+        .mentions(&["UTF-8"]);
     lab.check(&["-i", &missing])
         .await
         .exits_with(2)
-        .complains_of(&[&missing, "No such file"]);
-    lab.check(&[]).await.exits_with(2).complains_of(&["TARGET"]);
+        .mentions(&[&missing, "No such file"]);
+    lab.check(&[]).await.exits_with(2).mentions(&["TARGET"]);
     for jobs in ["0", "257", "many"] {
         let run = lab.check(&["--jobs", jobs, "a.test"]).await;
-        run.exits_with(2).complains_of(&["--jobs"]);
+        run.exits_with(2).mentions(&["--jobs"]);
     }
 }
 
@@ -205,7 +205,7 @@ async fn an_interception_among_many_targets_is_reported_at_once_and_the_evidence
         &real,
     ];
     let run = lab.run(typed).await.exits_with(110);
-    let run = run.complains_of(&["INTERCEPTION DETECTED", "Evidence saved"]);
+    let run = run.mentions(&["INTERCEPTION DETECTED", "Evidence saved"]);
     assert_eq!(rows(&run.stdout)[0], ("INTERCEPTED", attacker.as_str()));
     assert!(run.stdout.contains("1 INTERCEPTED"), "{}", run.stdout);
     let alarm = run.stderr.find("INTERCEPTION DETECTED");

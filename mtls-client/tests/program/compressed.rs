@@ -77,7 +77,7 @@ async fn a_coding_that_cannot_be_decoded_is_61_and_a_partial_body_18() {
     ] {
         let run = get(&mut lab, response(coding, &body), &["--compressed"]).await;
         run.exits_with(61)
-            .complains_of(&["cannot be decompressed", "--compressed"]);
+            .mentions(&["cannot be decompressed", "--compressed"]);
     }
     let whole = response("gzip", &gzip);
     let cut = &whole[..whole.len() - 4];

@@ -195,7 +195,7 @@ async fn data_that_ends_without_close_notify_is_56() {
     let run = lab.pipe(TYPED, &[&server.to_string()]).await;
     assert_eq!(run.stdout, "a part", "what came is delivered");
     run.exits_with(56)
-        .complains_of(&["6 bytes", "close_notify", "cut short"]);
+        .mentions(&["6 bytes", "close_notify", "cut short"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +222,7 @@ async fn a_server_that_closes_before_standard_input_ends_is_55() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let run = end_of(child).await.exits_with(55);
-    run.complains_of(&[&server.to_string(), "before standard input ended"]);
+    run.mentions(&[&server.to_string(), "before standard input ended"]);
 }
 
 /// Sends without end, and counts what it could.
@@ -284,7 +284,7 @@ async fn standard_output_that_accepts_no_data_is_23() {
     stdin.write_all(TYPED.as_bytes()).await.expect("a reader");
     drop(stdin);
     let run = end_of(child).await.exits_with(23);
-    run.complains_of(&["standard output"]);
+    run.mentions(&["standard output"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +307,7 @@ async fn standard_input_that_cannot_be_read_is_26_and_the_server_detects_the_tru
     let mut command = lab.connect(&[&server.to_string()]);
     command.stdin(std::fs::File::open("/").expect("a directory"));
     let run = Run::of(command).await.exits_with(26);
-    run.complains_of(&["standard input", "--no-stdin"]);
+    run.mentions(&["standard input", "--no-stdin"]);
     let end = endings.recv().await.expect("the server's end");
     assert_eq!(end.map(|_| ()), Err(ErrorKind::UnexpectedEof));
 }
@@ -328,7 +328,7 @@ async fn a_man_in_the_middle_gets_no_byte_of_standard_input() {
             .args(["--side-endpoint", &real, &target])
             .stdin(input.try_clone().expect("a second handle"));
         let run = Run::of(command).await.exits_with(110);
-        let run = run.complains_of(&["INTERCEPTION DETECTED", &target]);
+        let run = run.mentions(&["INTERCEPTION DETECTED", &target]);
         assert_eq!(run.stdout, "");
         assert_eq!(read.load(Ordering::Relaxed), 0, "bytes that he has read");
         // Not even by the program: whoever comes next can have it all.
@@ -429,9 +429,9 @@ async fn the_application_protocol_is_the_requested_one() {
         assert_eq!(run.exits_with(0).stdout, expected);
     }
     let run = lab.pipe("", &["--alpn", "other", &target]).await;
-    run.exits_with(35).complains_of(&[&target]);
+    run.exits_with(35).mentions(&[&target]);
     let run = lab.pipe("", &["--alpn", "", &target]).await;
-    run.exits_with(2).complains_of(&["--alpn", "h2,http/1.1"]);
+    run.exits_with(2).mentions(&["--alpn", "h2,http/1.1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -451,12 +451,11 @@ async fn a_server_name_stands_for_the_address() {
         .await;
     assert_eq!(run.exits_with(0).stdout, "server.test");
     let run = lab.pipe("", &["--servername", "other.test", &target]).await;
-    run.exits_with(60).complains_of(&["other.test"]);
+    run.exits_with(60).mentions(&["other.test"]);
     let run = lab
         .pipe("", &["--servername", "server.test", "localhost:1"])
         .await;
-    run.exits_with(2)
-        .complains_of(&["--servername", "--resolve"]);
+    run.exits_with(2).mentions(&["--servername", "--resolve"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -507,7 +506,7 @@ async fn without_the_end_of_standard_input_the_connection_stays_open() {
     let run = lab.pipe(TYPED, &["--ignore-eof", &target]).await;
     assert_eq!(run.exits_with(0).stdout, "an answer");
     let run = lab.pipe(TYPED, &[&target]).await.exits_with(56);
-    run.complains_of(&["--ignore-eof"]);
+    run.mentions(&["--ignore-eof"]);
     // The server's end is the end, whatever may still be typed.
     let mut child = lab
         .connect(&["--ignore-eof", &target])
@@ -532,7 +531,7 @@ async fn a_pipe_ends_at_its_time_limit() {
     let run = lab
         .pipe(TYPED, &["--max-time", "2s", &silent.to_string()])
         .await;
-    run.exits_with(28).complains_of(&["--max-time"]);
+    run.exits_with(28).mentions(&["--max-time"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::lab::{Lab, Run, Whose, closed_port, has, program};
 
-/// What both programs made of the same command line and standard input.
+/// The results of both programs for the same command line and standard input.
 struct Both {
     ours: Run,
     curls: Run,

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use crate::lab::{Lab, closed_port, server_config};
 use crate::site::H1;
 
-/// What a server's stream ended with.
+/// The end of a server's stream.
 type Ends = Arc<Mutex<Vec<Result<usize, String>>>>;
 
 /// A server of HTTP/1.1 that answers this, and then reads to the end.
@@ -82,7 +82,7 @@ async fn the_server_receives_close_notify_after_every_outcome() {
     }
 }
 
-/// How a server of HTTP/2 ends a stream.
+/// The end of a stream by an HTTP/2 server.
 #[derive(Clone, Copy, Debug)]
 enum H2End {
     Reset(Reason),
@@ -182,6 +182,6 @@ async fn no_answer_is_52_with_close_notify_and_without() {
     });
     for site in [polite, rude.await] {
         let run = lab.get(&["-s", &format!("https://{site}/")]).await;
-        run.exits_with(52).complains_of(&["without a response"]);
+        run.exits_with(52).mentions(&["without a response"]);
     }
 }

@@ -25,7 +25,7 @@ async fn a_wrong_command_line_is_2() {
         (&["get", "http://a.test/"], "https"),
         (&["get", "--json", "https://a.test/"], "--output"),
     ] {
-        let run = lab.run(typed).await.exits_with(2).complains_of(&[expected]);
+        let run = lab.run(typed).await.exits_with(2).mentions(&[expected]);
         assert_eq!(run.stdout, "", "{typed:?}");
     }
 }
@@ -50,7 +50,7 @@ async fn help_has_examples_and_explains_mtls() {
 async fn a_name_that_does_not_resolve_is_6() {
     let lab = Lab::new();
     let run = lab.check(&["nonexistent.invalid"]).await.exits_with(6);
-    run.complains_of(&["nonexistent.invalid", "primary path `direct`", "--resolve"]);
+    run.mentions(&["nonexistent.invalid", "primary path `direct`", "--resolve"]);
     // No address of the source's family is no address at all.
     let typed = [
         "--primary",
@@ -62,7 +62,7 @@ async fn a_name_that_does_not_resolve_is_6() {
     lab.check(&typed)
         .await
         .exits_with(6)
-        .complains_of(&["no IPv4 address"]);
+        .mentions(&["no IPv4 address"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +70,7 @@ async fn a_closed_port_is_7() {
     let lab = Lab::new();
     let closed = closed_port().await.to_string();
     let run = lab.check(&[&closed]).await.exits_with(7);
-    run.complains_of(&[&closed, "primary path `direct`", "refused"]);
+    run.mentions(&[&closed, "primary path `direct`", "refused"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn a_status_of_400_and_above_is_22_only_with_fail() {
     assert_eq!(run.stdout, "status 404\n");
     let file = lab.path("page");
     let run = lab.get(&["-f", "-o", &file, &url]).await.exits_with(22);
-    run.complains_of(&["404"]);
+    run.mentions(&["404"]);
     assert!(!std::path::Path::new(&file).exists());
     lab.get(&["-f", &format!("https://{site}/status/500")])
         .await
@@ -101,11 +101,11 @@ async fn output_that_cannot_be_written_is_23() {
     lab.get(&["-o", &missing, &url])
         .await
         .exits_with(23)
-        .complains_of(&[&missing]);
+        .mentions(&[&missing]);
     lab.get(&["-o", "/dev/full", &url])
         .await
         .exits_with(23)
-        .complains_of(&["/dev/full"]);
+        .mentions(&["/dev/full"]);
     let mut command = program();
     let full = std::fs::OpenOptions::new()
         .write(true)
@@ -171,23 +171,23 @@ async fn exceeded_time_limits_are_28() {
         .check(&["--connect-timeout", "300ms", &hole])
         .await
         .exits_with(28);
-    run.complains_of(&["while connecting", "--connect-timeout"]);
+    run.mentions(&["while connecting", "--connect-timeout"]);
     let run = lab
         .check(&["--max-time", "300ms", &hole])
         .await
         .exits_with(28);
-    run.complains_of(&["--max-time"]);
+    run.mentions(&["--max-time"]);
     let silent = lab.silent().await.to_string();
     let run = lab
         .check(&["--deadline", "300ms", &silent])
         .await
         .exits_with(28);
-    run.complains_of(&["--deadline"]);
+    run.mentions(&["--deadline"]);
     let prefer = ["--policy", "prefer", "--connect-timeout", "1s", &silent];
     lab.check(&prefer)
         .await
         .exits_with(28)
-        .complains_of(&["handshake"]);
+        .mentions(&["handshake"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,7 +198,7 @@ async fn a_response_that_does_not_come_in_time_is_28() {
         .get(&["-s", "--max-time", "3s", &url])
         .await
         .exits_with(28);
-    run.complains_of(&["waiting for the response"]);
+    run.mentions(&["waiting for the response"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +206,7 @@ async fn a_server_that_does_not_speak_tls_is_35() {
     let mut lab = Lab::new();
     let garbage = lab.answering(b"SSH-2.0-OpenSSH_9.9\r\n").await.to_string();
     let run = lab.check(&[&garbage]).await.exits_with(35);
-    run.complains_of(&[&garbage, "primary path `direct`", "TLS"]);
+    run.mentions(&[&garbage, "primary path `direct`", "TLS"]);
     let closing = lab
         .listen(|stream| async move { drop(stream) })
         .await
@@ -219,7 +219,7 @@ async fn a_certificate_that_is_not_trusted_is_60() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let run = lab.run(["check", &site]).await.exits_with(60);
-    run.complains_of(&[&site, "not trusted", "--cacert"]);
+    run.mentions(&[&site, "not trusted", "--cacert"]);
     let rogue = lab.path("rogue-ca.pem");
     lab.run(["check", "--cacert", &rogue, &site])
         .await
@@ -227,10 +227,7 @@ async fn a_certificate_that_is_not_trusted_is_60() {
     let port = site.rsplit_once(':').expect("a port").1;
     let other = format!("other.test:{port}");
     let typed = ["--resolve", &format!("{other}:127.0.0.1"), &other];
-    lab.check(&typed)
-        .await
-        .exits_with(60)
-        .complains_of(&["name"]);
+    lab.check(&typed).await.exits_with(60).mentions(&["name"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,7 +236,7 @@ async fn redirects_that_cannot_be_followed_are_1_and_47() {
     let site = lab.site().await;
     let url = format!("https://{site}/to?http://{site}/");
     let run = lab.get(&["-s", "-L", &url]).await.exits_with(1);
-    run.complains_of(&["only https", "--location"]);
+    run.mentions(&["only https", "--location"]);
     let around = lab
         .raw_site(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n")
         .await;
@@ -247,7 +244,7 @@ async fn redirects_that_cannot_be_followed_are_1_and_47() {
         .get(&["-s", "-L", &format!("https://{around}/")])
         .await
         .exits_with(47);
-    run.complains_of(&["10 redirects"]);
+    run.mentions(&["10 redirects"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,12 +268,15 @@ async fn a_location_that_is_empty_or_not_a_url_is_not_a_redirect() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_cas_that_cannot_be_used_is_77() {
     let lab = Lab::new();
+    let text = lab.path("text");
+    std::fs::write(&text, "no PEM\n").expect("to write");
     for (file, expected) in [
         ("/nonexistent", "/nonexistent"),
         ("/dev/null", "it is empty"),
+        (&text, "`BEGIN CERTIFICATE`"),
     ] {
         let run = lab.run(["check", "--cacert", file, "a.test"]).await;
-        run.exits_with(77).complains_of(&["--cacert", expected]);
+        run.exits_with(77).mentions(&["--cacert", expected]);
     }
 }
 
@@ -302,7 +302,7 @@ async fn a_missing_invalid_or_partial_response_has_its_own_exit_status() {
             .get(&["-s", &format!("https://{site}/")])
             .await
             .exits_with(code);
-        run.complains_of(&[&site.to_string(), expected]);
+        run.mentions(&[&site.to_string(), expected]);
     }
 }
 
@@ -325,13 +325,13 @@ async fn a_side_endpoint_that_fails_is_111() {
             &site,
         ];
         let run = lab.check(&typed).await.exits_with(111);
-        let run = run.complains_of(&["side path 1 `direct`", expected]);
+        let run = run.mentions(&["side path 1 `direct`", expected]);
         assert!(run.stdout.starts_with("UNVERIFIED"), "{}", run.stdout);
         let typed = [&["--policy", "observe"], &typed[..]].concat();
         lab.check(&typed)
             .await
             .exits_with(0)
-            .complains_of(&["warning", "not verified"]);
+            .mentions(&["warning", "not verified"]);
     }
 }
 
@@ -355,12 +355,12 @@ async fn a_side_endpoint_without_the_protocol_is_112() {
             &site,
         ];
         let run = lab.check(&typed).await.exits_with(112);
-        run.complains_of(&["side path 1 `direct`", "does not speak", "--side-endpoint"]);
+        run.mentions(&["side path 1 `direct`", "does not speak", "--side-endpoint"]);
         let typed = [&["--policy", "prefer"], &typed[..]].concat();
         lab.check(&typed)
             .await
             .exits_with(0)
-            .complains_of(&["warning", "not verified"]);
+            .mentions(&["warning", "not verified"]);
     }
 }
 

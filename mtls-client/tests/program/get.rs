@@ -214,13 +214,13 @@ async fn verbose_writes_the_verdict_to_standard_error_and_twice_logs_events() {
     let url = format!("https://{site}/");
     let run = lab.get(&["-v", &url]).await.exits_with(0);
     assert_eq!(run.stdout, PAGE);
-    let run = run.complains_of(&["VERIFIED", "exporter", "primary", "side 1", "TLSv1.3", "h2"]);
+    let run = run.mentions(&["VERIFIED", "exporter", "primary", "side 1", "TLSv1.3", "h2"]);
     assert!(!run.stderr.contains("DEBUG"));
     let run = lab
         .get(&["-vv", &url, "-H", "Authorization: secret"])
         .await
         .exits_with(0);
-    let run = run.complains_of(&["DEBUG", "client hello ready"]);
+    let run = run.mentions(&["DEBUG", "client hello ready"]);
     assert!(!run.stderr.contains("secret"), "{}", run.stderr);
 }
 

@@ -46,7 +46,7 @@ async fn without_a_client_certificate_the_message_names_the_options() {
     let site = lab.site_for_clients().await;
     let run = lab.get(&["-s", &format!("https://{site}/")]).await;
     run.exits_with(56)
-        .complains_of(&["requires a client certificate", "--cert"]);
+        .mentions(&["requires a client certificate", "--cert"]);
     let mallory = lab.pki.rogue_ca.issue_client("mallory").expect("one");
     let file = lab.path("mallory");
     write(
@@ -58,7 +58,7 @@ async fn without_a_client_certificate_the_message_names_the_options() {
         .get(&["-s", "--cert", &file, &format!("https://{site}/")])
         .await;
     run.exits_with(56)
-        .complains_of(&["requires a client certificate"]);
+        .mentions(&["requires a client certificate"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +111,7 @@ async fn a_certificate_that_cannot_be_used_is_58_and_the_file_is_named() {
         ),
     ] {
         let run = lab.check(&[typed, &["a.test"]].concat()).await;
-        let run = run.exits_with(58).complains_of(words);
+        let run = run.exits_with(58).mentions(words);
         assert!(!run.stderr.contains("BEGIN"), "{}", run.stderr);
     }
 }

@@ -17,10 +17,10 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-/// No run of the program takes this long, so one that does hangs.
+/// The limit of a run of the program: a longer one hangs.
 const HANGS: Duration = Duration::from_secs(60);
 
-/// Certificates and a directory of one test, and all that runs for it.
+/// The certificates, the directory and the servers of one test.
 pub(crate) struct Lab {
     pub(crate) pki: Pki,
     dir: PathBuf,
@@ -53,7 +53,7 @@ impl Lab {
         self.path("ca.pem")
     }
 
-    /// The CA of the real server and the rogue one: what a client that trusts a rogue CA has.
+    /// The CA of the real server and the rogue CA, for a client that trusts both.
     pub(crate) fn both_cas(&self) -> String {
         let both = self.pki.ca.cert_pem() + &self.pki.rogue_ca.cert_pem();
         let path = self.path("both.pem");
@@ -84,7 +84,7 @@ impl Lab {
         address
     }
 
-    /// A listener that accepts and never says a word.
+    /// A listener that accepts connections and sends nothing.
     pub(crate) async fn silent(&mut self) -> SocketAddr {
         self.listen(|stream| async move {
             let _stream = stream;
@@ -93,7 +93,7 @@ impl Lab {
         .await
     }
 
-    /// Answers whatever comes with these bytes, then keeps the connection open.
+    /// Responds to the first byte with these bytes, and keeps the connection open.
     pub(crate) async fn answering(&mut self, answer: &'static [u8]) -> SocketAddr {
         self.listen(move |mut stream| async move {
             let mut first = [0; 1];
@@ -104,7 +104,7 @@ impl Lab {
         .await
     }
 
-    /// A proxy that knows CONNECT (RFC 9110, section 9.3.6).
+    /// A proxy with CONNECT (RFC 9110, section 9.3.6).
     pub(crate) async fn proxy(&mut self) -> SocketAddr {
         self.listen(|mut stream| async move {
             let mut head = Vec::new();
@@ -123,7 +123,7 @@ impl Lab {
         .await
     }
 
-    /// A listener whose backlog is full: the system drops what asks for a connection.
+    /// A listener whose backlog is full: the system drops connection requests.
     pub(crate) async fn black_hole(&mut self) -> SocketAddr {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
@@ -144,7 +144,7 @@ impl Lab {
         address
     }
 
-    /// A TLS server without the side protocol, as a man in the middle is one. What it reads is
+    /// A TLS server without the side protocol, like a man in the middle. The bytes that it reads are
     /// counted.
     pub(crate) async fn plain_tls(
         &mut self,
@@ -199,7 +199,7 @@ impl Drop for Lab {
     }
 }
 
-/// Whose certificate.
+/// The owner of a certificate.
 #[derive(Clone, Copy)]
 pub(crate) enum Whose {
     Server,
@@ -213,7 +213,7 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Run {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -250,7 +250,7 @@ impl Run {
         Self::from(output.expect("the program hangs").expect("to run"))
     }
 
-    /// Everything at once, for the message of an assertion.
+    /// Asserts the exit status, and shows the output if it is another.
     #[track_caller]
     pub(crate) fn exits_with(self, code: i32) -> Self {
         let Self {
@@ -263,7 +263,7 @@ impl Run {
     }
 
     #[track_caller]
-    pub(crate) fn complains_of(self, words: &[&str]) -> Self {
+    pub(crate) fn mentions(self, words: &[&str]) -> Self {
         for word in words {
             assert!(
                 self.stderr.contains(word),
@@ -296,7 +296,7 @@ pub(crate) fn server_config(leaf: &Leaf, alpn: &[&[u8]]) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// The same, and it demands a client certificate of the real CA.
+/// The configuration of a server that requires a client certificate of the real CA.
 pub(crate) fn server_config_for_clients(pki: &Pki, alpn: &[&[u8]]) -> Arc<ServerConfig> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
@@ -314,13 +314,13 @@ pub(crate) fn server_config_for_clients(pki: &Pki, alpn: &[&[u8]]) -> Arc<Server
     Arc::new(config)
 }
 
-/// A port where nobody listens.
+/// A port on which no program listens.
 pub(crate) async fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address")
 }
 
-/// Whether this host has this tool; prints why something is skipped.
+/// Whether this host has a tool; otherwise prints that a part of the test is skipped.
 pub(crate) fn has(tool: &str) -> bool {
     let found = std::process::Command::new(tool).arg("--version").output();
     if found.is_err() {

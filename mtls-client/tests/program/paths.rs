@@ -38,7 +38,7 @@ async fn paths_that_are_not_independent_cause_a_warning_with_the_remedy() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let run = lab.check(&[&site]).await.exits_with(0);
-    let run = run.complains_of(&["warning", "--side if:NAME"]);
+    let run = run.mentions(&["warning", "--side if:NAME"]);
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     let run = lab.check(&["-s", &site]).await.exits_with(0);
     assert_eq!(run.stderr, "");
@@ -46,7 +46,7 @@ async fn paths_that_are_not_independent_cause_a_warning_with_the_remedy() {
         .check(&["--require-independent", "--json", &site])
         .await
         .exits_with(111);
-    let run = run.complains_of(&["another network"]);
+    let run = run.mentions(&["another network"]);
     assert_eq!(run.json()[0]["reason"], "not-independent");
 }
 
@@ -80,7 +80,7 @@ async fn an_interface_is_a_path() {
         .check(&["--side", "if:none0", &site])
         .await
         .exits_with(111);
-    run.complains_of(&["none0", "does it exist?"]);
+    run.mentions(&["none0", "does it exist?"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn all_side_paths_must_verify() {
         .check(&["--side", "direct", "--side", &closed, &site])
         .await
         .exits_with(111);
-    run.complains_of(&["side path 2", &closed]);
+    run.mentions(&["side path 2", &closed]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

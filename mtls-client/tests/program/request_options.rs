@@ -83,10 +83,10 @@ async fn a_file_of_fields_that_cannot_be_used_shows_no_value() {
     let file = lab.path("fields");
     let at = format!("@{file}");
     let typed = ["-H", &at, "https://a.test/"];
-    lab.get(&typed).await.exits_with(26).complains_of(&[&file]);
+    lab.get(&typed).await.exits_with(26).mentions(&[&file]);
     std::fs::write(&file, "X-One: 1\nno colon: but a space secret\n").expect("to write");
     let run = lab.get(&typed).await.exits_with(2);
-    let run = run.complains_of(&[&file, "line 2"]);
+    let run = run.mentions(&[&file, "line 2"]);
     assert!(!run.stderr.contains("secret"), "{}", run.stderr);
 }
 

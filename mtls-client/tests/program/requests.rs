@@ -198,7 +198,7 @@ async fn a_pipe_that_must_be_sent_again_is_65() {
     };
     let run = Run::with_input(sent("307"), b"once".to_vec()).await;
     run.exits_with(65)
-        .complains_of(&["standard input", "only once", "save it to a file"]);
+        .mentions(&["standard input", "only once", "save it to a file"]);
     assert!(!std::path::Path::new(&output).exists());
     // A GET needs no body.
     let run = Run::with_input(sent("303"), b"once".to_vec()).await;
@@ -240,7 +240,7 @@ async fn no_byte_of_a_body_reaches_a_man_in_the_middle() {
             command.args(["--side-endpoint", &real]).args(typed);
             command.arg(&url);
             let run = Run::with_input(command, vec![b's'; 100_000]).await;
-            run.exits_with(110).complains_of(&["Nothing was sent"]);
+            run.exits_with(110).mentions(&["Nothing was sent"]);
             let read = read.load(Ordering::Relaxed);
             assert_eq!(read, 0, "{typed:?}: bytes that the attacker has read");
         }
@@ -254,7 +254,7 @@ async fn no_byte_of_a_body_follows_a_redirect_that_is_not_verified() {
     let (unverified, read) = lab.plain_tls(Whose::Server, "not verified\n").await;
     let url = format!("https://{site}/to/307?https://{unverified}/");
     let run = lab.get(&["-sL", "-d", "password=hunter2", &url]).await;
-    run.exits_with(112).complains_of(&["nothing was sent"]);
+    run.exits_with(112).mentions(&["nothing was sent"]);
     assert_eq!(read.load(Ordering::Relaxed), 0);
 }
 
@@ -272,7 +272,7 @@ async fn an_unreadable_request_body_is_26_before_a_connection_is_made() {
     ] {
         let run = lab.get(&[&typed[..], &[&url]].concat()).await;
         run.exits_with(26)
-            .complains_of(&[dir.trim_end_matches('/'), "no connection was made"]);
+            .mentions(&[dir.trim_end_matches('/'), "no connection was made"]);
     }
 }
 
@@ -290,7 +290,7 @@ async fn a_file_that_gets_shorter_while_it_is_sent_is_26() {
     let run = lab
         .get(&["-s", "-T", &file, &format!("https://{site}/")])
         .await;
-    run.exits_with(26).complains_of(&[&file, "shorter"]);
+    run.exits_with(26).mentions(&[&file, "shorter"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,7 +312,7 @@ async fn several_pages_are_fetched_in_order_and_the_worst_status_counts() {
     lab.get(&typed)
         .await
         .exits_with(2)
-        .complains_of(&["2 files for 1 URL"]);
+        .mentions(&["2 files for 1 URL"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -355,7 +355,7 @@ async fn a_file_can_have_the_name_that_its_url_ends_with() {
         crate::site::PAGE
     );
     let run = lab.get(&["-O", &format!("https://{site}/")]).await;
-    run.exits_with(2).complains_of(&["--output FILE"]);
+    run.exits_with(2).mentions(&["--output FILE"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -381,7 +381,7 @@ async fn options_that_contradict_one_another_are_refused() {
             .get(&[typed, &["https://a.test/x"]].concat())
             .await
             .exits_with(2)
-            .complains_of(&[expected]);
+            .mentions(&[expected]);
         assert_eq!(run.stdout, "", "{typed:?}");
     }
 }

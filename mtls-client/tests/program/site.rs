@@ -22,11 +22,11 @@ use crate::lab::{Lab, server_config, server_config_for_clients};
 pub(crate) const PAGE: &str = "hello from the real server\n";
 pub(crate) const BIG: usize = 4 << 20;
 
-/// Which versions of HTTP the site speaks.
+/// The versions of HTTP that the site supports.
 pub(crate) const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 pub(crate) const H1: &[&[u8]] = &[b"http/1.1"];
 
-/// How a site behaves.
+/// The behaviour of a site.
 #[derive(Clone, Copy)]
 enum Behaviour {
     Pages,
@@ -238,7 +238,7 @@ fn page<B>(request: &Request<B>, verdict: &str) -> Response<Full<Bytes>> {
     }
 }
 
-/// What was asked for, and what came with it: its length, and its beginning.
+/// Describes the request: its head, and the length and the start of its body.
 async fn echo(request: Request<Incoming>) -> String {
     let mut text = format!("method: {}\n{}", request.method(), describe(&request));
     let (mut length, mut beginning) = (0, Vec::new());

@@ -1,4 +1,4 @@
-//! What people see at a terminal, which script(1) plays.
+//! Output on a terminal, which script(1) provides.
 
 use tokio::process::Command;
 

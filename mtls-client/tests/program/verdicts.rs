@@ -10,17 +10,33 @@ use tokio::process::Command;
 
 use crate::lab::{Lab, Run, has, program};
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "association",
     "binding",
     "independence",
+    "method",
     "paths",
+    "proves",
     "reason",
     "schema",
     "target",
     "times_ms",
     "tls",
     "verdict",
+];
+
+const PATH_KEYS: [&str; 11] = [
+    "error",
+    "independence",
+    "interface",
+    "local",
+    "peer",
+    "resolver",
+    "result",
+    "reused",
+    "role",
+    "same_key",
+    "via",
 ];
 
 fn keys(value: &Value) -> BTreeSet<&str> {
@@ -51,6 +67,7 @@ async fn the_record_of_a_verified_connection_has_every_key() {
         .zip(["primary", "side"])
     {
         assert_eq!(path["role"], role);
+        assert_eq!(keys(path), BTreeSet::from(PATH_KEYS));
         assert_eq!(path["via"], "direct");
         assert_eq!(path["peer"], site);
         assert!(
@@ -97,7 +114,9 @@ async fn the_record_of_a_failure_has_the_same_keys_and_a_message() {
         assert_eq!(line["verdict"], verdict);
         assert_eq!(line["reason"], reason);
         assert_eq!(line["binding"], Value::Null);
-        assert_eq!(line["paths"][0]["role"], "primary");
+        let path = &line["paths"][0];
+        assert_eq!(path["role"], "primary");
+        assert_eq!(keys(path), BTreeSet::from(PATH_KEYS));
         let message = line["message"].as_str().expect("a message");
         assert!(run.stderr.contains(message), "{}", run.stderr);
     }

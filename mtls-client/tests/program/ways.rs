@@ -63,7 +63,7 @@ async fn a_side_verifier_is_distinguished_from_other_servers() {
         assert_eq!(paths[1]["role"], "side");
         assert_eq!(paths[1]["side_verifier"], expected, "{target}");
         if code != 0 {
-            run.complains_of(&["src:127.0.0.2", "--side-endpoint"]);
+            run.mentions(&["src:127.0.0.2", "--side-endpoint"]);
         }
     }
 }
@@ -165,7 +165,7 @@ async fn paths_that_do_not_reach_the_target_are_listed_with_the_others() {
     ];
     let typed = [&["paths"][..], &sides, &[&site]].concat();
     let run = lab.run(&typed).await.exits_with(111);
-    let run = run.complains_of(&[&closed, "if:none0", "does it exist?"]);
+    let run = run.mentions(&[&closed, "if:none0", "does it exist?"]);
     assert!(run.stdout.contains("failed: "), "{}", run.stdout);
     assert!(run.stdout.contains("greets"), "{}", run.stdout);
     // The primary path's failure counts more, and the others are tried all the same.
@@ -180,7 +180,7 @@ async fn paths_that_do_not_reach_the_target_are_listed_with_the_others() {
         &closed,
     ];
     let run = lab.run(typed).await.exits_with(7);
-    let run = run.complains_of(&["primary path `direct`"]);
+    let run = run.mentions(&["primary path `direct`"]);
     let found = findings(&run);
     assert_eq!(found["paths"][1]["side_verifier"], "greets");
     assert!(found["paths"][0]["error"].is_string());
@@ -194,7 +194,7 @@ async fn require_independent_with_identical_paths_is_111() {
     for more in [&["--side", "src:127.0.0.2"][..], &[]] {
         let typed = [&["paths", "--require-independent"], more, &[&site]].concat();
         let run = lab.run(typed).await.exits_with(111);
-        run.complains_of(&["independent", "--side if:NAME"]);
+        run.mentions(&["independent", "--side if:NAME"]);
     }
 }
 
@@ -255,7 +255,7 @@ async fn options_without_their_target_are_refused() {
         (&["paths", "http://a.test/"], "https"),
         (&["paths", "--deadline", "0s"], "at least 1ms"),
     ] {
-        let run = lab.run(typed).await.exits_with(2).complains_of(&[expected]);
+        let run = lab.run(typed).await.exits_with(2).mentions(&[expected]);
         assert_eq!(run.stdout, "", "{typed:?}");
     }
 }
@@ -266,5 +266,5 @@ async fn a_test_of_paths_ends_at_its_time_limit() {
     let silent = lab.silent().await.to_string();
     let typed = ["paths", "--deadline", "1h", "--max-time", "500ms", &silent];
     let run = lab.run(typed).await.exits_with(28);
-    run.complains_of(&["--max-time", &silent]);
+    run.mentions(&["--max-time", &silent]);
 }

@@ -159,9 +159,10 @@ fn write_missing(
             ", but {found}; name another file, and see that certificate and key are not swapped"
         ),
         Some(found) => write!(f, ", but {found}; name another file"),
+        // Without the dashes, from which messages are redacted.
         None => write!(
             f,
-            "; a PEM file with a line such as `-----BEGIN {label}-----` is expected"
+            "; name a PEM file, which has a line with `BEGIN {label}`"
         ),
     }
 }

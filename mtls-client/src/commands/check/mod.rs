@@ -83,7 +83,7 @@ impl Checker<'_> {
 /// The output, in the order of the targets.
 struct Output<'a> {
     checker: &'a Checker<'a>,
-    /// For several targets, unless --json or --verbose asks for reports.
+    /// For several targets, unless --json or --verbose selects reports.
     table: Option<Table>,
     warnings: Warnings,
     /// Failures to write after the table.

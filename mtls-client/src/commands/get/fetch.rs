@@ -16,23 +16,17 @@ use super::facts::Facts;
 use super::fields::Body;
 use super::head;
 use super::http::{self, Exchange, NoResponse};
-use super::payload::{Payload, Upload, Watch};
+use super::payload::{Payload, Upload};
 use super::progress::Progress;
 use super::redirect::{self, Step};
 use super::retry::{self, MAX_RESENDS, Resend, Retries};
 use super::settings::{Get, Page, Show};
 use super::sink::{Output, Sink};
-use crate::args::target::{HttpsUrl, TargetError};
+use crate::args::target::HttpsUrl;
 use crate::connect::client::{Client, SideEndpoint};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::messages::{self, Messages};
-
-/// The maximum number of redirects.
-const MAX_REDIRECTS: usize = 10;
-
-/// The interval at which the progress of an upload is shown.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The transfer of one page.
 pub(super) struct Fetch<'a> {
@@ -155,8 +149,8 @@ impl<'a> Fetch<'a> {
                 return self.deliver(&url, exchange).await;
             };
             self.write_head(&exchange.response).await?;
-            if self.facts.redirects == MAX_REDIRECTS {
-                return Err(too_many_redirects(&next).into());
+            if self.facts.redirects == redirect::MAX_REDIRECTS {
+                return Err(redirect::too_many(&next).into());
             }
             step = step.redirected(exchange.response.status());
             url = next;
@@ -205,7 +199,7 @@ impl<'a> Fetch<'a> {
         };
         let fields = self.command.fields.for_request(first, body);
         let exchange = http::send(stream, url, step.method.clone(), fields, upload);
-        let exchange = with_progress(exchange, &self.facts.upload, &mut self.progress);
+        let exchange = self.progress.during_upload(exchange, &self.facts.upload);
         let result = in_time(self.until, url, exchange).await;
         self.progress.end();
         self.facts.first_byte = self.started.elapsed();
@@ -270,7 +264,7 @@ impl<'a> Fetch<'a> {
             return Ok(None);
         }
         let target = redirect::target(url, response.status(), response.headers());
-        target.map_err(|error| bad_redirect(url, &error))
+        target.map_err(|error| redirect::not_followed(url, &error))
     }
 
     /// Writes the response.
@@ -357,23 +351,6 @@ impl<'a> Fetch<'a> {
     }
 }
 
-/// Shows the progress of an upload while the response is awaited.
-async fn with_progress<T>(
-    exchange: impl Future<Output = T>,
-    watch: &Watch,
-    progress: &mut Progress,
-) -> T {
-    tokio::pin!(exchange);
-    loop {
-        tokio::select! {
-            result = &mut exchange => return result,
-            () = sleep(PROGRESS_INTERVAL), if watch.length() != Some(0) => {
-                progress.show("sent", watch.sent(), watch.length());
-            }
-        }
-    }
-}
-
 async fn in_time<T>(
     until: Option<Instant>,
     url: &HttpsUrl,
@@ -385,20 +362,6 @@ async fn in_time<T>(
             Failure::max_time(&format!("waiting for the response from {}", url.endpoint()))
         }),
     }
-}
-
-fn bad_redirect(url: &HttpsUrl, error: &TargetError) -> Failure {
-    let message = format!(
-        "could not follow the redirect from {url}: {error}; omit --location to see the response"
-    );
-    Failure::new(Exit::UnsupportedProtocol, "unsupported-redirect", message)
-}
-
-fn too_many_redirects(next: &HttpsUrl) -> Failure {
-    let message = format!(
-        "could not fetch the page: more than {MAX_REDIRECTS} redirects, the last to {next}"
-    );
-    Failure::new(Exit::TooManyRedirects, "too-many-redirects", message)
 }
 
 fn http_status(url: &HttpsUrl, status: StatusCode) -> Failure {

@@ -220,9 +220,9 @@ mod tests {
     fn secrets_are_for_the_first_host_only() {
         let given = fields(&["Authorization: Bearer x", "Cookie: y", "X-Other: z"]).unwrap();
         assert_eq!(given.for_request(true, Body::Sent(None)).len(), 5);
-        let elsewhere = given.for_request(false, Body::Sent(None));
-        assert!(!elsewhere.contains_key("authorization") && !elsewhere.contains_key("cookie"));
-        assert_eq!(elsewhere["x-other"], "z");
+        let other_host = given.for_request(false, Body::Sent(None));
+        assert!(!other_host.contains_key("authorization") && !other_host.contains_key("cookie"));
+        assert_eq!(other_host["x-other"], "z");
         assert!(!format!("{given:?}").contains("Bearer"));
     }
 
@@ -232,8 +232,8 @@ mod tests {
         let given = Fields::new(&[], Some(&user), false).unwrap();
         let first = given.for_request(true, Body::Sent(None));
         assert_eq!(first["authorization"], "Basic dXPDqXI6cDp3");
-        let elsewhere = given.for_request(false, Body::Sent(None));
-        assert!(!elsewhere.contains_key("authorization"));
+        let other_host = given.for_request(false, Body::Sent(None));
+        assert!(!other_host.contains_key("authorization"));
         assert!(!format!("{given:?}").contains("dXPDqXI6cDp3"));
         let error = "secret".parse::<Credentials>().unwrap_err();
         assert!(!error.contains("secret"), "{error}");

@@ -131,7 +131,7 @@ pub(super) fn partial_response(url: &HttpsUrl, error: Option<&hyper::Error>) -> 
     let (exit, token) = match Cause::of(error) {
         Cause::End | Cause::GoAway => (Exit::Partial, "partial-response"),
         Cause::Reset => (Exit::Http2Stream, "stream-reset"),
-        Cause::Other => (Exit::Receive, "receive-error"),
+        Cause::Invalid | Cause::Other => (Exit::Receive, "receive-error"),
     };
     Failure::new(exit, token, incomplete(url, &chain(error)))
 }
@@ -158,6 +158,11 @@ fn no_response(url: &HttpsUrl, error: &hyper::Error, write_failure: Option<&str>
         Cause::End => return empty_reply(url),
         Cause::GoAway => (Exit::Http2, "http2-error"),
         Cause::Reset => (Exit::Http2Stream, "stream-reset"),
+        Cause::Invalid => {
+            let limit = HEAD.bytes();
+            let reason = format!("{reason} (invalid, or header fields above {limit} bytes)");
+            return Failure::new(Exit::Receive, "receive-error", incomplete(url, &reason));
+        }
         Cause::Other => (Exit::Receive, "receive-error"),
     };
     Failure::new(exit, token, incomplete(url, &reason))
@@ -178,8 +183,10 @@ enum Cause {
     End,
     /// An HTTP/2 connection error of either end.
     GoAway,
-    /// An HTTP/2 stream error of either end.
+    /// The server reset the HTTP/2 stream.
     Reset,
+    /// This end reset the HTTP/2 stream: the response is invalid, or h2 refused its head.
+    Invalid,
     Other,
 }
 
@@ -190,7 +197,10 @@ impl Cause {
         let system = http2.map_or_else(|| find_cause(error), h2::Error::get_io);
         match (system, http2) {
             (Some(error), _) => Self::of_system(error),
-            (None, Some(error)) if error.is_reset() => Self::Reset,
+            (None, Some(error)) if error.is_reset() => match error.is_remote() {
+                true => Self::Reset,
+                false => Self::Invalid,
+            },
             (None, Some(_)) => Self::GoAway,
             (None, None) if error.is_incomplete_message() => Self::End,
             (None, None) if error.is_canceled() || error.is_closed() => Self::End,

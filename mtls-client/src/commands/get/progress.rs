@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::sleep;
 
+use super::payload::Watch;
 use super::sink::Output;
 use crate::output::style::Style;
 
@@ -13,6 +15,9 @@ const DELAY: Duration = Duration::from_millis(700);
 
 /// The interval of the animation.
 const TICK: Duration = Duration::from_millis(200);
+
+/// The interval at which the progress of an upload is read.
+const UPLOAD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The bar of one transfer: first for the upload, then for the download.
 pub(super) struct Progress {
@@ -40,6 +45,23 @@ impl Progress {
         let since = self.since;
         let bar = self.bar.get_or_insert_with(|| bar(what, total, since));
         bar.set_position(done);
+    }
+
+    /// Shows the progress of an upload until `exchange` is complete.
+    pub(super) async fn during_upload<T>(
+        &mut self,
+        exchange: impl Future<Output = T>,
+        upload: &Watch,
+    ) -> T {
+        tokio::pin!(exchange);
+        loop {
+            tokio::select! {
+                result = &mut exchange => return result,
+                () = sleep(UPLOAD_INTERVAL), if upload.length() != Some(0) => {
+                    self.show("sent", upload.sent(), upload.length());
+                }
+            }
+        }
     }
 
     /// Leaves the finished bar on its line.

@@ -5,6 +5,11 @@ use hyper::{Method, StatusCode};
 use percent_encoding::{CONTROLS, percent_encode};
 
 use crate::args::target::{HttpsUrl, TargetError};
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// The maximum number of redirects.
+pub(super) const MAX_REDIRECTS: usize = 10;
 
 /// A method, and whether the request has the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +64,22 @@ impl Step {
             false => self,
         }
     }
+}
+
+/// The failure of a redirect to a URL that cannot be followed.
+pub(super) fn not_followed(url: &HttpsUrl, error: &TargetError) -> Failure {
+    let message = format!(
+        "could not follow the redirect from {url}: {error}; omit --location to see the response"
+    );
+    Failure::new(Exit::UnsupportedProtocol, "unsupported-redirect", message)
+}
+
+/// The failure of more than [`MAX_REDIRECTS`] redirects.
+pub(super) fn too_many(next: &HttpsUrl) -> Failure {
+    let message = format!(
+        "could not fetch the page: more than {MAX_REDIRECTS} redirects, the last to {next}"
+    );
+    Failure::new(Exit::TooManyRedirects, "too-many-redirects", message)
 }
 
 #[cfg(test)]

@@ -140,11 +140,15 @@ impl Args {
 /// Parses `IP:PORT`, in which a link-local address has a zone.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let Some((ip, zone, port)) = zoned(text) else {
-        return text.parse().map_err(|_| {
-            format!(
+        return match text.parse() {
+            Ok(SocketAddr::V6(ip)) if ip.ip().is_unicast_link_local() && ip.scope_id() == 0 => Err(
+                format!("`{text}` has no zone; write its interface, as in [fe80::1%eth0]:8118"),
+            ),
+            Ok(address) => Ok(address),
+            Err(_) => Err(format!(
                 "`{text}` is not IP:PORT; write an address such as 127.0.0.1:8118 or [::1]:8118"
-            )
-        });
+            )),
+        };
     };
     // getaddrinfo(3) looks up the interface of the zone, and no name.
     let addresses = (format!("{ip}%{zone}").as_str(), port).to_socket_addrs();
@@ -190,6 +194,7 @@ mod tests {
             ("localhost", "127.0.0.1:8118"),
             ("localhost:8118", "127.0.0.1:8118"),
             ("127.0.0.1", "127.0.0.1:8118"),
+            ("[fe80::1]:8118", "has no zone"),
             ("[fe80::1%none0]:8118", "`none0` is not a zone"),
             ("[fe80::1%]:8118", "is not a zone"),
             ("[fe80::1%lo]:http", "127.0.0.1:8118"),

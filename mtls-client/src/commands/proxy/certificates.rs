@@ -54,7 +54,7 @@ impl PresentedCertificates {
         self.certificates.first()
     }
 
-    /// Writes them beside the evidence, with mode 0600: `interception-…-second-look.pem`.
+    /// Writes them next to the evidence, with mode 0600: `interception-…-second-look.pem`.
     pub(crate) fn save(&self, dir: &FilePath, evidence: &Evidence) -> std::io::Result<PathBuf> {
         let (time, association) = (evidence.unix_time, &evidence.association);
         let path = dir.join(format!("interception-{time}-{association}-second-look.pem"));

@@ -47,7 +47,7 @@ impl Interim {
     }
 
     /// Writes a response's head. Call it in the service of a request, before the final response;
-    /// the service then goes on when the head is written.
+    /// returns when the head is written.
     pub(super) async fn write(&self, head: Vec<u8>) {
         let written = self.shared.written.notified();
         *self.pending() = Pending {

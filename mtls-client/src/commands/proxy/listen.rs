@@ -35,7 +35,8 @@ pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure
     Ok(sockets)
 }
 
-/// Listens on one address. An IPv6 socket does not accept IPv4 connections, so that `0.0.0.0` and `[::]` can share a port.
+/// Listens on one address. An IPv6 socket does not accept IPv4 connections, so that `0.0.0.0` and
+/// `[::]` can share a port.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,

@@ -44,7 +44,7 @@ impl Browser {
         }
     }
 
-    /// What the page has become after a while.
+    /// The page after its script has run.
     async fn dom(&self, url: &str) -> String {
         self.dump(url, &["--virtual-time-budget=10000"]).await
     }

@@ -1,4 +1,4 @@
-//! How the proxy starts and stops, and what it does with clients that make trouble.
+//! The start and the end of the proxy, and misbehaving clients.
 
 use std::io::{BufRead, PipeWriter, Write};
 use std::net::SocketAddr;
@@ -65,7 +65,7 @@ async fn options_that_a_proxy_cannot_fulfil_are_refused() {
         (&["--side", "eth0"], 2, &["--side"]),
     ] {
         let run = lab.run([&["proxy"][..], typed].concat()).await;
-        run.exits_with(code).complains_of(words);
+        run.exits_with(code).mentions(words);
     }
 }
 
@@ -75,7 +75,7 @@ async fn port_that_is_taken_is_named() {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = socket.local_addr().expect("an address").to_string();
     let run = lab.run(["proxy", "--listen", &address]).await;
-    run.exits_with(7).complains_of(&[&address, "--listen"]);
+    run.exits_with(7).mentions(&[&address, "--listen"]);
 }
 
 /// A process writes to the same pipe until it is full, and nothing reads it.

@@ -14,7 +14,7 @@ use crate::lab::{Lab, server_config};
 
 const TUNNELS: usize = 1000;
 
-/// How many handshakes are under way at a time.
+/// The number of concurrent handshakes.
 const AT_A_TIME: usize = 32;
 
 async fn open(proxy: &Running, config: &Arc<ClientConfig>, port: u16) -> TlsStream<TcpStream> {

@@ -22,17 +22,17 @@ use tokio::process::{Child, Command};
 
 use crate::lab::{Lab, Run, program};
 
-/// What is waited for comes long before.
+/// The limit of every wait, which is never reached without a fault.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A proxy that runs.
+/// A running proxy.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) child: Child,
     stderr: Arc<Mutex<String>>,
 }
 
-/// How a client speaks to the proxy.
+/// The protocol between client and proxy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way {
     Http,
@@ -102,7 +102,7 @@ impl Running {
         Run::of(curl).await
     }
 
-    /// Its connections as the page has them, once there are so many and none is under way.
+    /// The connections of the page, once there are so many and all have a verdict.
     pub(crate) async fn connections(&self, count: usize) -> Vec<Value> {
         let asking = async {
             loop {
@@ -205,7 +205,7 @@ impl Lab {
     }
 }
 
-/// Curl that heeds no environment.
+/// curl without the proxy variables of the environment.
 pub(crate) fn curl() -> Command {
     let mut curl = Command::new("curl");
     curl.args(["-sS", "--noproxy", ","]).kill_on_drop(true);

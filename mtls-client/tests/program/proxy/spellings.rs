@@ -8,8 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::Running;
 use crate::lab::Lab;
 
-/// How a tunnel is asked for.
-enum Ask<'a> {
+/// A request for a tunnel.
+enum TunnelRequest<'a> {
     Connect(&'a str),
     Socks4(Ipv4Addr),
     Socks4a(&'a str),
@@ -17,7 +17,7 @@ enum Ask<'a> {
     Socks5Ip(IpAddr),
 }
 
-impl Ask<'_> {
+impl TunnelRequest<'_> {
     fn request(&self, port: u16) -> Vec<u8> {
         let port_bytes = port.to_be_bytes();
         let socks5 =
@@ -40,8 +40,8 @@ impl Ask<'_> {
         }
     }
 
-    /// How long the answers are that come before the tunnel.
-    fn answer_len(&self) -> usize {
+    /// The length of the replies before the tunnel.
+    fn reply_len(&self) -> usize {
         match self {
             Self::Connect(_) => "HTTP/1.1 200 Connection established\r\n\r\n".len(),
             Self::Socks4(_) | Self::Socks4a(_) => 8,
@@ -51,11 +51,11 @@ impl Ask<'_> {
 }
 
 /// Whether bytes that are not TLS, which no requirement lets pass, come back from the target.
-async fn passes(proxy: &Running, ask: &Ask<'_>, port: u16) -> bool {
+async fn passes(proxy: &Running, ask: &TunnelRequest<'_>, port: u16) -> bool {
     let mut stream = proxy.connect().await;
     let request = ask.request(port);
     stream.write_all(&request).await.expect("to ask");
-    let mut answer = vec![0; ask.answer_len()];
+    let mut answer = vec![0; ask.reply_len()];
     stream.read_exact(&mut answer).await.expect("a tunnel");
     if stream.write_all(b"hello").await.is_err() {
         return false;
@@ -77,13 +77,13 @@ async fn echo_at_the_loopback(lab: &mut Lab) -> SocketAddr {
 }
 
 /// All that Linux connects to 127.0.0.1.
-fn loopback() -> Vec<Ask<'static>> {
+fn loopback() -> Vec<TunnelRequest<'static>> {
     let mut all = vec![
-        Ask::Socks4(Ipv4Addr::LOCALHOST),
-        Ask::Socks4(Ipv4Addr::UNSPECIFIED),
-        Ask::Socks5Ip(Ipv4Addr::LOCALHOST.into()),
-        Ask::Socks5Ip(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()),
-        Ask::Socks5Ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().into()),
+        TunnelRequest::Socks4(Ipv4Addr::LOCALHOST),
+        TunnelRequest::Socks4(Ipv4Addr::UNSPECIFIED),
+        TunnelRequest::Socks5Ip(Ipv4Addr::LOCALHOST.into()),
+        TunnelRequest::Socks5Ip(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into()),
+        TunnelRequest::Socks5Ip(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().into()),
     ];
     for name in [
         "127.0.0.1",
@@ -107,9 +107,9 @@ fn loopback() -> Vec<Ask<'static>> {
         "ＬＯＣＡＬＨＯＳＴ",
     ] {
         all.extend([
-            Ask::Connect(name),
-            Ask::Socks4a(name),
-            Ask::Socks5Name(name),
+            TunnelRequest::Connect(name),
+            TunnelRequest::Socks4a(name),
+            TunnelRequest::Socks5Name(name),
         ]);
     }
     all
@@ -160,12 +160,12 @@ async fn an_exemption_never_overrides_a_requirement_by_its_spelling() {
         }
     }
     let proxy = Running::with(&["--policy", "require", "--exempt", "127.1"]).await;
-    let mapped = Ask::Socks5Ip(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into());
+    let mapped = TunnelRequest::Socks5Ip(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into());
     assert!(
         passes(&proxy, &mapped, port).await,
         "it is the same address"
     );
-    let localhost = Ask::Connect("localhost");
+    let localhost = TunnelRequest::Connect("localhost");
     assert!(
         !passes(&proxy, &localhost, port).await,
         "a name is not an address"
@@ -177,8 +177,8 @@ async fn a_name_that_is_exempt_is_exempt_at_every_address() {
     let mut lab = Lab::new();
     let port = echo_at_the_loopback(&mut lab).await.port();
     let proxy = Running::with(&["--require", "127.0.0.1", "--exempt", "localhost"]).await;
-    assert!(passes(&proxy, &Ask::Connect("LOCALHOST"), port).await);
-    assert!(!passes(&proxy, &Ask::Connect("127.0.0.1"), port).await);
+    assert!(passes(&proxy, &TunnelRequest::Connect("LOCALHOST"), port).await);
+    assert!(!passes(&proxy, &TunnelRequest::Connect("127.0.0.1"), port).await);
     let shown = proxy.connections(2).await;
     let rules: Vec<_> = shown.iter().map(|one| one["rule"].as_str()).collect();
     assert_eq!(
@@ -194,8 +194,8 @@ async fn a_requirement_for_an_address_applies_to_names_that_resolve_to_it() {
     let resolve = format!("bücher.test:{port}:127.0.0.1");
     let arguments = ["--resolve", &resolve, "--require", "127.0.0.1"];
     let proxy = Running::with(&arguments).await;
-    assert!(!passes(&proxy, &Ask::Connect("xn--bcher-kva.test"), port).await);
-    assert!(!passes(&proxy, &Ask::Connect("BÜCHER.test."), port).await);
+    assert!(!passes(&proxy, &TunnelRequest::Connect("xn--bcher-kva.test"), port).await);
+    assert!(!passes(&proxy, &TunnelRequest::Connect("BÜCHER.test."), port).await);
     let shown = proxy.connections(2).await;
     assert!(
         shown.iter().all(|one| one["rule"] == "--require 127.0.0.1"),
@@ -206,7 +206,7 @@ async fn a_requirement_for_an_address_applies_to_names_that_resolve_to_it() {
         "{shown:?}"
     );
     let proxy = Running::with(&arguments[..2]).await;
-    assert!(passes(&proxy, &Ask::Connect("BÜCHER.test."), port).await);
+    assert!(passes(&proxy, &TunnelRequest::Connect("BÜCHER.test."), port).await);
 }
 
 #[tokio::test]
@@ -223,9 +223,9 @@ async fn a_requirement_for_a_name_applies_to_its_international_spellings() {
             "bücher。test.",
         ] {
             let asks = [
-                Ask::Connect(name),
-                Ask::Socks4a(name),
-                Ask::Socks5Name(name),
+                TunnelRequest::Connect(name),
+                TunnelRequest::Socks4a(name),
+                TunnelRequest::Socks5Name(name),
             ];
             for ask in asks {
                 assert!(!passes(&proxy, &ask, port).await, "{rule} {name}");
@@ -260,7 +260,7 @@ async fn a_zone_of_a_link_local_address_is_dialed_and_evades_no_requirement() {
     let required = Running::with(&["--require", &rule, "--exempt", &format!("[{ip}]")]).await;
     let exempt = Running::with(&["--policy", "require", "--exempt", &rule]).await;
     for (at, spelling) in spellings.iter().enumerate() {
-        let ask = Ask::Connect(spelling);
+        let ask = TunnelRequest::Connect(spelling);
         assert!(passes(&open, &ask, port).await, "{spelling}");
         assert!(!passes(&required, &ask, port).await, "{spelling}");
         let is_name = at < 2;
@@ -268,7 +268,7 @@ async fn a_zone_of_a_link_local_address_is_dialed_and_evades_no_requirement() {
     }
     let resolve = format!("zoned.test:{port}:{ip}%{name}");
     let resolving = Running::with(&["--resolve", &resolve]).await;
-    assert!(passes(&resolving, &Ask::Connect("zoned.test"), port).await);
+    assert!(passes(&resolving, &TunnelRequest::Connect("zoned.test"), port).await);
 }
 
 /// The head of a response to a plain HTTP request for `/path` of this host.
@@ -337,7 +337,7 @@ async fn the_proxy_listens_on_an_address_with_a_zone() {
     let lab = Lab::new();
     let listen = format!("[{ip}%{name}]:0");
     let run = lab.run(["proxy", "--listen", &listen]).await;
-    run.exits_with(2).complains_of(&["--unsafe-listen"]);
+    run.exits_with(2).mentions(&["--unsafe-listen"]);
     let proxy = Running::with(&["--unsafe-listen", "--listen", &listen]).await;
     let text = proxy.stderr();
     let (_, rest) = text.split_once(&format!("[{ip}%{index}]:")).expect("it");

@@ -1,6 +1,6 @@
 "use strict";
 
-// All text comes in by textContent: what peers wrote is never taken for markup.
+// All text is set by textContent, so text from peers is never markup.
 
 const KINDS = {
   verified: "Verified",
@@ -45,7 +45,7 @@ function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// ---- words and numbers
+// ---- formatting
 
 function bytes(count) {
   if (count < 1000) return count + " B";
@@ -78,18 +78,18 @@ const isOpen = (connection) => typeof connection.stage === "string";
 
 const ENDS = {
   closed: "closed",
-  "client-reset": "the program broke it off",
-  "server-reset": "the server broke it off",
-  idle: "closed, silent for too long",
+  "client-reset": "reset by the program",
+  "server-reset": "reset by the server",
+  idle: "closed after the idle timeout",
   refused: "not relayed",
 };
 const STAGES = { opening: "opening", verifying: "verifying", relaying: "open" };
 const PROTOCOLS = { "http-connect": "HTTP CONNECT", socks4: "SOCKS4", socks5: "SOCKS5", "plain-http": "plain HTTP" };
 const INDEPENDENCE = {
   "different-interface": "two interfaces",
-  proxied: "by a proxy",
+  proxied: "through a proxy",
   "same-interface-other-source": "one interface, two addresses",
-  same: "none: one and the same",
+  same: "none: the same path",
   unknown: "unknown",
 };
 
@@ -185,7 +185,7 @@ function evidence(connection) {
   if (!leaf) return [links];
   const box = element("div", "leaf");
   box.append(
-    element("b", "", "What a second connection was presented afterwards"),
+    element("b", "", "Certificate received over a second connection"),
     "Subject " + (leaf.subject || "(unreadable)"),
     element("br"),
     "Issuer " + (leaf.issuer || "(unreadable)"),
@@ -241,13 +241,13 @@ function facts(connection) {
   const rule = connection.rule ? " (" + connection.rule + ")" : "";
   const known = [
     ["Policy", connection.exempt ? "exempt" + rule : connection.policy + rule],
-    ["Asked for by", PROTOCOLS[connection.protocol] + " from " + connection.client],
-    ["Server name in the hello", connection.server_name],
+    ["Requested by", PROTOCOLS[connection.protocol] + " from " + connection.client],
+    ["Server name in the ClientHello", connection.server_name],
     ["Binding", verification.binding],
     ["Independence of the paths", INDEPENDENCE[verification.independence]],
     ["State", state(connection) + ", " + duration(connection.lasted)],
     ["Sent and received", bytes(connection.bytes.to_server) + ", " + bytes(connection.bytes.to_client)],
-    ["Began", new Date(connection.unix_time * 1000).toLocaleString()],
+    ["Started", new Date(connection.unix_time * 1000).toLocaleString()],
     ["Handshake", connection.association],
     ["Message", connection.error],
   ];
@@ -260,17 +260,17 @@ function facts(connection) {
   return list;
 }
 
-// ---- all of them
+// ---- the list
 
-function fits(connection) {
+function matches(connection) {
   const kind = filter === "all" || connection.kind === filter;
-  const sought = byId("search").value.trim().toLowerCase();
+  const search = byId("search").value.trim().toLowerCase();
   const name = connection.target + " " + (connection.server_name || "");
-  return kind && (!sought || name.toLowerCase().includes(sought));
+  return kind && (!search || name.toLowerCase().includes(search));
 }
 
 function render() {
-  const newest = [...connections.values()].sort((a, b) => b.id - a.id).filter(fits);
+  const newest = [...connections.values()].sort((a, b) => b.id - a.id).filter(matches);
   const visible = newest.slice(0, shown);
   const list = byId("list");
   const wanted = new Set(visible.map((connection) => connection.id));
@@ -293,23 +293,23 @@ function render() {
   }
   const hidden = newest.length - visible.length;
   byId("more").hidden = hidden === 0;
-  put(byId("more"), "Show older ones (" + hidden + ")");
+  put(byId("more"), "Show older connections (" + hidden + ")");
   byId("empty").hidden = connections.size > 0;
   byId("nothing").hidden = newest.length > 0 || connections.size === 0;
 }
 
 function alarm() {
-  const caught = [...connections.values()].filter((c) => c.kind === "intercepted");
-  byId("alarm").hidden = caught.length === 0;
-  if (caught.length === 0) return;
-  const hosts = [...new Set(caught.map((c) => split(c.target)[0]))];
+  const intercepted = [...connections.values()].filter((c) => c.kind === "intercepted");
+  byId("alarm").hidden = intercepted.length === 0;
+  if (intercepted.length === 0) return;
+  const hosts = [...new Set(intercepted.map((c) => split(c.target)[0]))];
   const named = hosts.slice(0, 3).join(", ") + (hosts.length > 3 ? " and others" : "");
-  const passed = caught.some((c) => c.bytes.to_client > 0 && c.policy === "observe");
+  const passed = intercepted.some((c) => c.bytes.to_client > 0 && c.policy === "observe");
   const done = passed
-    ? "The policy observe let it pass: trust nothing that came."
-    : "Nothing was sent to them beyond the first hello.";
-  const count = caught.length === 1 ? "One connection" : caught.length + " connections";
-  put(byId("alarm").querySelector("p"), count + " to " + named + ": somebody is in one of the paths. " + done);
+    ? "The policy observe accepted it: do not trust the data received."
+    : "Only the ClientHello was sent.";
+  const count = intercepted.length === 1 ? "One connection" : intercepted.length + " connections";
+  put(byId("alarm").querySelector("p"), count + " to " + named + ": an attacker is on one of the paths. " + done);
 }
 
 function filters(totals) {
@@ -373,33 +373,33 @@ function live(className, text) {
 }
 
 async function poll() {
-  const answer = await fetch("/connections?since=" + version, { cache: "no-store" });
-  if (!answer.ok) throw new Error(String(answer.status));
-  const news = await answer.json();
-  if (news.proxy.started !== started) {
+  const response = await fetch("/connections?since=" + version, { cache: "no-store" });
+  if (!response.ok) throw new Error(String(response.status));
+  const changes = await response.json();
+  if (changes.proxy.started !== started) {
     const restarted = started !== null;
-    started = news.proxy.started;
+    started = changes.proxy.started;
     connections.clear();
     version = 0;
     if (restarted) return poll();
   }
-  version = news.version;
-  const kept = new Set(news.ids);
+  version = changes.version;
+  const kept = new Set(changes.ids);
   for (const id of connections.keys()) if (!kept.has(id)) connections.delete(id);
-  for (const connection of news.connections) {
+  for (const connection of changes.connections) {
     connections.set(connection.id, connection);
     const made = rows.get(connection.id);
     if (made) update(made, connection);
   }
-  about(news.proxy, news.open);
-  filters(news.totals);
+  about(changes.proxy, changes.open);
+  filters(changes.totals);
   alarm();
   render();
   reveal();
   live("on", "live");
 }
 
-// `#ID` opens one connection: a link that can be kept, as long as the history has it.
+// `#ID` opens one connection, as long as it is in the history.
 let wanted = location.hash.slice(1);
 
 function reveal() {
@@ -416,7 +416,7 @@ async function run() {
       try {
         await poll();
       } catch (error) {
-        live("gone", "the proxy does not answer");
+        live("gone", "the proxy does not respond");
       }
       for (const [id, made] of rows) tick(made, connections.get(id));
     }
