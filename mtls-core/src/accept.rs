@@ -1,5 +1,4 @@
-//! Takes connections in, many at a time and bounded: shared by the listeners of acceptors and of
-//! relays.
+//! Accepts connections concurrently and bounded, for the listeners of acceptors and of relays.
 
 use std::future::Future;
 use std::io;
@@ -16,24 +15,48 @@ use tokio::time::{sleep, timeout};
 use crate::error::{Error, TimedOut};
 use crate::slots::{Inserted, SlotId, SlotLimits, SlotTable};
 
-/// How long to wait after the system could not accept, for want of descriptors say.
+/// The pause after a failed accept, such as for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where connections come from.
+/// A source of connections.
+///
+/// ```
+/// use std::io;
+/// use std::net::SocketAddr;
+///
+/// use mtls_core::Incoming;
+/// use tokio::net::{TcpListener, TcpStream};
+///
+/// /// A listener that refuses clients outside the local network.
+/// struct Local(TcpListener);
+///
+/// impl Incoming for Local {
+///     type Stream = TcpStream;
+///
+///     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+///         loop {
+///             let (stream, peer) = Incoming::accept(&mut self.0).await?;
+///             if peer.ip().is_loopback() {
+///                 return Ok((stream, peer));
+///             }
+///         }
+///     }
+/// }
+/// ```
 pub trait Incoming: Send + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// The next connection, and where it comes from; safe to drop.
+    /// The next connection, and its peer's address; safe to drop.
     ///
     /// # Errors
-    /// What the system says; the listener pauses and goes on.
+    /// The system's error; the listener pauses and continues.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
 
-    /// Where it listens.
+    /// The address on which it listens.
     ///
     /// # Errors
-    /// What the system says; by default that there is no such address.
+    /// The system's error; by default `AddrNotAvailable`.
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Err(io::ErrorKind::AddrNotAvailable.into())
     }
@@ -54,14 +77,14 @@ impl Incoming for TcpListener {
     }
 }
 
-/// The bounds of a [`MultipathListener`](crate::MultipathListener). Zero counts as 1.
+/// Limits of a [`MultipathListener`](crate::MultipathListener). Zero counts as 1.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ListenerLimits {
-    /// Connections that have not sent a complete ClientHello yet; the oldest makes room for a new
-    /// one. Default: 16,384.
+    /// Connections without a complete ClientHello; a new one evicts the oldest. Default: 16,384.
     pub silent: usize,
-    /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 4,096.
+    /// Connections without a complete ClientHello of one peer: one IPv4 address, or one IPv6 /64.
+    /// Default: 4,096.
     pub silent_per_peer: usize,
     /// Handshakes under way, from the complete ClientHello until the stream is given out. More wait
     /// their turn for as long as a handshake may take. Default: 1,024.
@@ -78,24 +101,23 @@ impl Default for ListenerLimits {
     }
 }
 
-/// The bounds of those who have come in, and not yet got anywhere.
+/// Limits the connections without a complete ClientHello, and the handshakes under way.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     silent: Mutex<SlotTable<AbortHandle>>,
     handshakes: Semaphore,
 }
 
-/// What an accept loop takes.
+/// The connections that an accept loop accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListenerKind {
     TlsAndSide,
     SideOnly,
 }
 
-/// Serves what comes in.
+/// Handles accepted connections.
 pub(crate) trait ConnectionHandler<S>: Send + Sync + 'static {
-    /// Serves a connection to its end. The silent place is to be given up when its first message
-    /// is complete.
+    /// Handles a connection to its end. Drop `silent` when its first message is complete.
     fn handle(
         &self,
         stream: S,
@@ -105,7 +127,7 @@ pub(crate) trait ConnectionHandler<S>: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// A silent connection's place; given up on drop.
+/// The slot of a connection without a complete ClientHello; released on drop.
 pub(crate) struct SilentSlot {
     limiter: Arc<ConnectionLimiter>,
     id: SlotId,
@@ -129,12 +151,12 @@ impl ConnectionLimiter {
         }
     }
 
-    /// How many connections are silent.
+    /// The number of connections without a complete ClientHello.
     pub(crate) fn silent(&self) -> usize {
         self.lock().len()
     }
 
-    /// One of the bounded turns to shake hands.
+    /// Waits for a permit for a handshake.
     pub(crate) async fn acquire_permit(
         &self,
         max_wait: Duration,
@@ -145,8 +167,8 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Accepts until told to stop; then closes the listener, and completes when all that came in
-    /// has ended. Dropping it ends them.
+    /// Accepts until `stop`; then closes the listener, and completes when all its connections have
+    /// ended. Dropping the future ends them.
     pub(crate) async fn accept_loop<I: Incoming, A: ConnectionHandler<I::Stream>>(
         self: Arc<Self>,
         mut incoming: I,
@@ -166,7 +188,7 @@ impl ConnectionLimiter {
                     self.spawn_handler(&mut connections, stream, peer, kind, &handler);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "could not accept a connection");
+                    tracing::warn!(%error, "accepting a connection failed");
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -185,26 +207,26 @@ impl ConnectionLimiter {
     ) {
         let handler = Arc::clone(handler);
         let limiter = Arc::clone(self);
-        // The lock is held until the place is known, so that the task cannot leave it before.
+        // The lock is held until the id is known, so that the task cannot release the slot before.
         let mut silent = self.lock();
-        let (place, told) = oneshot::channel();
+        let (send_id, slot_id) = oneshot::channel();
         let handle = connections.spawn(async move {
-            let Ok(id) = told.await else { return };
+            let Ok(id) = slot_id.await else { return };
             let silent = SilentSlot { limiter, id };
             if let Err(error) = handler.handle(stream, peer, kind, silent).await {
                 tracing::debug!(%peer, %error, "connection not served");
             }
         });
         let Some(Inserted { id, evicted }) = silent.insert(peer.ip(), false, handle) else {
-            tracing::debug!(%peer, "too many silent connections of one peer");
+            tracing::debug!(%peer, "too many connections of one peer without a ClientHello");
             return;
         };
         if let Some((_, evicted)) = evicted {
             evicted.abort();
         }
         drop(silent);
-        // The task has not begun, so it is there to be told.
-        let _ = place.send(id);
+        // The task still waits for it.
+        let _ = send_id.send(id);
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotTable<AbortHandle>> {

@@ -1,4 +1,4 @@
-//! What can go wrong, by who has to act.
+//! Error types, grouped by who must act.
 
 use std::fmt;
 use std::io;
@@ -17,14 +17,30 @@ use crate::verdict::policy::Policy;
 use crate::verdict::resumption::ResumptionFailure;
 use crate::verdict::{Reason, Verdict};
 
-/// Why a connection was not made.
+/// Error of a connection that was not made.
 ///
-/// What fails on the primary path wins over what fails on a side path. Messages name the path, what
-/// happened and, where there is one, the remedy.
+/// A failure of the primary path takes precedence over one of a side path. Messages name the path, the
+/// cause and, where there is one, the remedy.
+///
+/// ```
+/// use mtls_core::{Error, Reason};
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error {
+///         Error::Interception(_) => "save the evidence; do not retry over the same paths",
+///         Error::Unverified(refused) if matches!(refused.reason, Reason::NotIndependent) => {
+///             "choose another side path"
+///         }
+///         Error::Unverified(_) => "retry, or check the side path",
+///         Error::ApiMisuse(_) => "change the settings",
+///         _ => "retry as with plain TLS",
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller asked for what cannot be.
+    /// The caller passed an invalid setting.
     ApiMisuse(ApiMisuse),
     /// The primary path could not be dialled.
     Dial(Box<DialError>),
@@ -36,13 +52,12 @@ pub enum Error {
     /// A connection to a client: what it sent is neither TLS nor the side protocol, or ended
     /// too soon.
     InvalidMessage(InvalidMessage),
-    /// **Somebody stands in one of the paths** (or the servers of a fleet do not share their
-    /// registry). Never under [`Policy::Observe`](crate::Policy::Observe): there the verdict says
-    /// so.
+    /// **An attacker is on one of the paths**, or the servers of a fleet do not share their registry.
+    /// Never under [`Policy::Observe`](crate::Policy::Observe), which reports it in the verdict.
     Interception(Box<Evidence>),
-    /// To a server: a client's value was wrong, and no right one came.
+    /// Server: a side connection sent a wrong value for this handshake, and none sent the right one.
     Disputed(Box<Verdict>),
-    /// The policy refuses a connection without a verification, and there was none.
+    /// The policy refuses a connection that was not verified.
     Unverified(Box<Unverified>),
     /// To a client: the shared registry does not let this machine complete handshakes.
     Registry(RegisterError),
@@ -56,11 +71,11 @@ pub enum Error {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Unverified {
-    /// Which side path, counted from 0, where one is to blame.
+    /// The side path that failed, counted from 0, if one did.
     pub side: Option<usize>,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// What came of dialling that side path.
+    /// The error of dialling that side path, if it was not dialled.
     pub dial: Option<Arc<DialError>>,
     /// Of a suspicion: the certificates that both paths presented.
     pub evidence: Option<Box<Evidence>>,
@@ -68,7 +83,17 @@ pub struct Unverified {
     pub verdict: Verdict,
 }
 
-/// What the caller has to change.
+/// An invalid setting or argument, which the caller must change.
+///
+/// ```
+/// use mtls_core::relay::ClientRelay;
+/// use mtls_core::{ApiMisuse, ClientSettings, Error, Policy};
+///
+/// let provider = rustls::crypto::aws_lc_rs::default_provider();
+/// let without_side_path = ClientSettings::new(Policy::Require);
+/// let refused = ClientRelay::builder(&provider, without_side_path).build();
+/// assert!(matches!(refused, Err(Error::ApiMisuse(ApiMisuse::NoSidePath))));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ApiMisuse {
@@ -76,7 +101,7 @@ pub enum ApiMisuse {
     NoSidePath,
     /// A deadline or timeout of zero.
     ZeroDuration(&'static str),
-    /// A bound of zero.
+    /// A limit of zero.
     ZeroLimit(&'static str),
     /// A host that is no server name of TLS.
     InvalidServerName(String),
@@ -108,7 +133,17 @@ pub enum NotSmkex {
     Client(rustls::Error),
 }
 
-/// What a client sent to a server.
+/// Invalid first bytes, or an invalid side protocol, from a client.
+///
+/// ```
+/// use mtls_core::{Error, InvalidMessage};
+///
+/// // A health check that connects and closes needs no line in a log.
+/// fn is_worth_a_log_line(error: &Error) -> bool {
+///     !matches!(error, Error::InvalidMessage(InvalidMessage::EndedEarly))
+/// }
+/// # assert!(!is_worth_a_log_line(&InvalidMessage::EndedEarly.into()));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidMessage {
@@ -118,11 +153,11 @@ pub enum InvalidMessage {
     NeitherTlsNorSide(u8),
     /// TLS on a listener that takes only side connections.
     TlsOnSideListener,
-    /// What it sent on a side connection is not the side protocol.
+    /// Its bytes on a side connection are not the side protocol.
     Side(FrameError),
 }
 
-/// What took too long.
+/// The step that exceeded its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimedOut {
@@ -132,7 +167,7 @@ pub enum TimedOut {
     Handshake,
     /// TLS was not complete when the verification's deadline passed.
     Deadline,
-    /// No place for one more handshake came free.
+    /// No slot for one more handshake became free.
     Busy,
 }
 
@@ -155,12 +190,12 @@ impl fmt::Display for Error {
             Self::InvalidMessage(message) => message.fmt(f),
             Self::Interception(evidence) => write!(
                 f,
-                "interception detected: {evidence}. Somebody stands in one of the paths, or the \
-                 server's machines do not share their registry; nothing was sent"
+                "interception detected: {evidence}; an attacker is on one of the paths, or the server's \
+                 machines do not share their registry; nothing was sent"
             ),
             Self::Disputed(_) => f.write_str(
-                "a side connection sent a wrong value for this handshake: somebody stands in one \
-                 of the paths",
+                "a side connection sent a wrong value for this handshake: an attacker is on one of the \
+                 paths",
             ),
             Self::Unverified(unverified) => unverified.fmt(f),
             Self::Registry(error) => write!(f, "handshake refused: {error}"),
@@ -225,8 +260,8 @@ impl fmt::Display for ApiMisuse {
                 f.write_str("no binding is offered: offer `exporter`, `hello` or both")
             }
             Self::AlpnAlreadySet => f.write_str(
-                "the TLS configuration names application protocols (ALPN): leave them to \
-                 `enable_http1` and `enable_http2`",
+                "the TLS configuration names application protocols (ALPN), which `enable_http1` and \
+                 `enable_http2` set: omit them",
             ),
             Self::SmkexPolicy(policy) => write!(
                 f,
@@ -234,7 +269,7 @@ impl fmt::Display for ApiMisuse {
                  set `require`"
             ),
             Self::SmkexTickets => {
-                f.write_str("SMKEX resumes no sessions: leave `tickets` away, or give it 0")
+                f.write_str("SMKEX resumes no sessions: omit `tickets`, or set it to 0")
             }
             Self::SmkexMethod => f.write_str(
                 "SMKEX resumes no sessions: leave `method` away, or give it `Method::Side`",
@@ -353,7 +388,7 @@ impl Unverified {
         self.verdict.independence()
     }
 
-    /// How TLS failed on the side path to blame.
+    /// The TLS error of the side path that failed.
     fn side_error(&self) -> Option<&str> {
         let path = self.verdict.paths.get(1 + self.side?)?;
         path.error.as_deref()

@@ -1,14 +1,14 @@
-//! Multipath TLS: notice a man in the middle by asking over a second network path.
+//! Multipath TLS: detects a man in the middle by verification over a second network path.
 //!
 //! A client makes an ordinary TLS 1.3 connection with rustls over its *primary path*. Over one or
-//! more *side paths* it asks the server whether it took part in the very same handshake. A man in
-//! the middle on the primary path has two handshakes, one with each end, so the answer does not
-//! fit: even when his certificate comes from an authority that the client trusts. With equal
-//! round-trip times the check costs no waiting.
+//! more *side paths* it verifies that the server took part in the same handshake. A man in the middle
+//! on the primary path has two handshakes, one with each end, so the values differ, even if the
+//! attacker's certificate comes from an authority that the client trusts. With equal round-trip times
+//! the verification adds no delay.
 //!
 //! "MTLS" is *multipath* TLS here, and never mutual TLS.
 //!
-//! # The whole use
+//! # Tutorial: both ends in one program
 //!
 //! ```
 //! use std::sync::Arc;
@@ -72,23 +72,38 @@
 //! # }
 //! ```
 //!
-//! # Where to look
+//! # How-to
 //!
-//! - [`MultipathConnector`] takes the place of `tokio_rustls::TlsConnector`, and
-//!   [`MultipathAcceptor`] that of `tokio_rustls::TlsAcceptor`. Both wrap a configuration that you
-//!   have; [`MultipathListener`] runs many handshakes at a time.
-//! - [`Policy`] says how much you insist. It has no default.
-//! - [`MultipathStream`] is the connection; [`into_inner`](MultipathStream::into_inner) gives up
-//!   its `TlsStream` unchanged. Its [`Verdict`] says what was found.
-//! - [`Error`] says why there is no connection. [`Error::Interception`] carries [`Evidence`].
-//! - [`path`] is how to dial, and how independent two paths are.
-//! - [`pem`] reads certificates and keys from files, without a key in any error.
-//! - [`smkex`] is the same without any certificate authority.
-//! - [`registry`] is where a server keeps its pending handshakes; servers behind one address need
-//!   one registry.
-//! - [`http_io`] keeps an HTTP library above a stream from losing data.
-//! - [`proto`] is the side protocol as state machines without I/O, for other drivers. It is all
-//!   that is left without the default feature `tokio`.
+//! - Replace `TlsConnector` and `TlsAcceptor` of tokio-rustls: [`MultipathConnector`],
+//!   [`MultipathAcceptor`].
+//! - Choose the policy and the side paths: [`ClientSettings`], [`Policy`], [`path::Path`].
+//! - Accept many connections at a time: [`MultipathListener`].
+//! - Run several machines behind one address: [`SideServiceSettings::registry`], [`registry`].
+//! - Verify for clients and servers that do not support the side protocol: module `relay`.
+//! - Serve or request HTTP: modules `axum`, `tower` and `hyper_client`; [`http_io`] protects other
+//!   HTTP libraries from losing data.
+//! - Do without a certificate authority: [`smkex`].
+//! - Read certificates and keys from files: module `pem`.
+//! - Report an interception: [`Error::Interception`] carries [`Evidence`].
+//! - Count events: [`observer::Observer`].
+//!
+//! # Reference
+//!
+//! - [`MultipathStream`] is the connection, with its [`Verdict`];
+//!   [`into_inner`](MultipathStream::into_inner) returns the `TlsStream` unchanged.
+//! - [`ClientSettings`], [`SideServiceSettings`] and [`ListenerLimits`] are all settings. Nothing but
+//!   the policy and the side paths lacks a default.
+//! - [`Error`], [`ApiMisuse`] and [`Reason`] state the cause of a refusal.
+//! - [`proto`] contains the side protocol as state machines without I/O, for other drivers. Without
+//!   the default feature `tokio` the crate consists of it alone.
+//! - The [features](#features) of the crate.
+//!
+//! # Explanation
+//!
+//! In the repository: `docs/protocol.md` is the specification, whose sections this documentation
+//! cites; `docs/threat-model.md` states the attackers that are detected, and those that are not;
+//! `docs/design.md` gives the reasons of the design; `docs/guide.md` describes the programs and the
+//! use of the library.
 //!
 //! # Features
 //!
@@ -126,9 +141,6 @@
 //! ```
 //!
 //! The library needs Linux, except for [`proto`].
-//!
-//! The protocol is specified in `docs/protocol.md`, whose sections the documentation here names.
-//! What it protects against, and what it cannot, is in `docs/threat-model.md`.
 
 #[cfg(all(feature = "tokio", not(target_os = "linux")))]
 compile_error!("mtls-core needs Linux; elsewhere build it with `default-features = false`");

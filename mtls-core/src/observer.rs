@@ -1,4 +1,4 @@
-//! Word of what happens at a server, for those who count it.
+//! Events of an acceptor or a relay, for metrics.
 
 use std::fmt;
 
@@ -7,16 +7,33 @@ use crate::proto::frame::FrameBody;
 use crate::registry::RegisterError;
 use crate::verdict::Verdict;
 
-/// Is told what happens at an acceptor, or at a relay in front of a server: give it to the
-/// builder's `observer`.
+/// An observer of the events of an acceptor, or of a relay in front of a server; set it with
+/// [`SideServiceSettings::observer`](crate::SideServiceSettings::observer).
 ///
-/// It is called in line, from many tasks at a time, and must not block.
+/// It is called inline, from many tasks at a time, and must not block.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use mtls_core::observer::{Event, Observer};
+///
+/// #[derive(Debug, Default)]
+/// struct Confirmations(AtomicU64);
+///
+/// impl Observer for Confirmations {
+///     fn observe(&self, event: &Event<'_>) {
+///         if let Event::Confirmed = event {
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+/// ```
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Takes note of one event.
+    /// Handles one event.
     fn observe(&self, event: &Event<'_>);
 }
 
-/// What has happened.
+/// An event.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -25,15 +42,15 @@ pub enum Event<'a> {
     /// client's first bytes have arrived, or the connection has ended before. It may become better later.
     /// Its [`times`](Verdict::times) say how long that took.
     Passed(&'a Verdict),
-    /// A connection came to nothing, by the client's fault, the policy or a bound.
+    /// A connection failed, because of the client, the policy or a limit.
     Failed(&'a Error),
-    /// A handshake goes on without a registration, and cannot be verified.
+    /// A handshake continues without a registration, and cannot be verified.
     NotRegistered(RegisterError),
-    /// A side connection has come.
+    /// A side connection was accepted.
     SideOpened,
     /// A side connection has ended, or was evicted.
     SideClosed,
-    /// There was no place for a side connection.
+    /// A side connection was refused for lack of a slot.
     SideRefused,
     /// A side connection broke, or its client broke the protocol.
     SideFailed(&'a Error),
@@ -43,6 +60,7 @@ pub enum Event<'a> {
     FrameSent(&'a FrameBody),
     /// A client's value checked on a side connection.
     Confirmed,
-    /// A client's value was wrong on a side connection: somebody is in one of the paths, or plays.
+    /// A client's value was wrong on a side connection: an attacker is on one of the paths, or the
+    /// client is faulty.
     Disputed,
 }

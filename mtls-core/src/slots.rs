@@ -1,12 +1,12 @@
-//! Bounded places for unconfirmed: in all and per peer, the oldest stranger evicted first.
+//! Bounded slots, in total and per peer. The oldest unconfirmed entry is evicted first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Holds at most so many `T`, and at most so many of one peer.
+/// A table with a limit on its entries, and on the entries of one peer.
 ///
-/// When it is full, a newcomer takes the place of the oldest stranger; who is known keeps its
-/// place, and where all are known the newcomer is turned away.
+/// In a full table a new entry evicts the oldest unconfirmed one. If all entries are confirmed, the
+/// new one is refused.
 #[derive(Debug)]
 pub(crate) struct SlotTable<T> {
     limits: SlotLimits,
@@ -16,14 +16,14 @@ pub(crate) struct SlotTable<T> {
     next: u64,
 }
 
-/// The bounds of a [`SlotTable`].
+/// Limits of a [`SlotTable`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotLimits {
     pub(crate) total: usize,
     pub(crate) per_peer: usize,
 }
 
-/// One place; ids are given in order and never reused.
+/// The id of a slot. Ids ascend and are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SlotId(u64);
 
@@ -33,7 +33,7 @@ struct Slot<T> {
     value: T,
 }
 
-/// A place that was given, and who had to go for it.
+/// The slot of a new entry, and the entry that was evicted for it.
 #[derive(Debug)]
 pub(crate) struct Inserted<T> {
     pub(crate) id: SlotId,
@@ -55,7 +55,7 @@ impl<T> SlotTable<T> {
         self.slots.len()
     }
 
-    /// Takes a place for `value`. `None`: there is none to be had for this peer.
+    /// Inserts `value`. `None` if no slot is available for this peer.
     pub(crate) fn insert(
         &mut self,
         peer: IpAddr,
@@ -83,12 +83,12 @@ impl<T> SlotTable<T> {
         Some(Inserted { id, evicted })
     }
 
-    /// The value is a stranger no more.
+    /// Marks an entry as confirmed, which protects it from eviction.
     pub(crate) fn confirm(&mut self, id: SlotId) {
         self.unconfirmed.remove(&id);
     }
 
-    /// Gives a place up; `None` when it was evicted before.
+    /// Removes an entry; `None` if it was evicted before.
     pub(crate) fn remove(&mut self, id: SlotId) -> Option<T> {
         let Slot { peer, value } = self.slots.remove(&id)?;
         self.unconfirmed.remove(&id);
@@ -102,7 +102,8 @@ impl<T> SlotTable<T> {
     }
 }
 
-/// One peer is one IPv4 address or one IPv6 /64, which a single host can have for itself.
+/// The network that counts as one peer: an IPv4 address, or an IPv6 /64, all of whose addresses a
+/// single host can use.
 pub(crate) fn network_of(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
@@ -145,14 +146,14 @@ mod tests {
     fn the_oldest_unconfirmed_entry_is_evicted_first_and_confirmed_entries_stay() {
         let mut slots = slots();
         let known = slots.insert(peer(1), false, "known").expect("a slot").id;
-        slots.insert(peer(2), false, "stranger").expect("a slot");
+        slots.insert(peer(2), false, "unconfirmed").expect("a slot");
         slots.insert(peer(3), true, "known too").expect("a slot");
         slots.confirm(known);
         let entered = slots.insert(peer(4), true, "new").expect("a slot");
-        assert_eq!(entered.evicted.map(|(_, who)| who), Some("stranger"));
+        assert_eq!(entered.evicted.map(|(_, who)| who), Some("unconfirmed"));
         assert!(
             slots.insert(peer(5), false, "late").is_none(),
-            "nobody known is evicted"
+            "no confirmed entry is evicted"
         );
         assert_eq!(slots.remove(known), Some("known"));
         assert_eq!(slots.remove(known), None);

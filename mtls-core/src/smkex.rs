@@ -2,7 +2,7 @@
 //! authenticates (`docs/protocol.md`, section 8.4).
 //!
 //! The server has no certificate but a raw public key (RFC 7250) that was made when its
-//! configuration was, and that nobody vouches for. The client takes *any* key whose holder signs
+//! configuration was, and that no authority certifies. The client accepts *any* key whose holder signs
 //! the handshake. TLS is otherwise what it always is: TLS 1.3, the same key exchange and ciphers.
 //! Then both ends compare their handshakes over the side paths, as ever, and **neither end goes on
 //! without**: the policy is [`Require`](crate::Policy::Require), and there is no way to say
@@ -14,9 +14,9 @@
 //! # What it gives
 //!
 //! - Attackers who only read learn nothing, on however many paths.
-//! - A man in the middle on one path is noticed: on the primary path, since his handshakes do not
-//!   fit; on a side path, since he knows no handshake.
-//! - So are men in the middle on all paths who do not talk to one another within the deadline.
+//! - A man in the middle on one path is detected: on the primary path because their handshakes differ,
+//!   on a side path because they know no handshake.
+//! - So are attackers on all paths who do not communicate within the deadline.
 //! - No authority has to be trusted, and none has to be paid, asked or renewed.
 //!
 //! # What it does not give
@@ -24,12 +24,12 @@
 //! - **Nothing against active attackers on all paths who talk to one another.** There is no
 //!   certificate that could stop them: what multipath TLS still has with honest authorities is
 //!   gone. Who stands next to the server stands on all paths.
-//! - **No identity.** A verified connection ends at whoever answers at that address on all paths,
+//! - **No identity.** A verified connection ends at the host that answers at that address on all paths,
 //!   and no name is checked. Choose addresses that you did not learn over one path only.
 //! - No memory: a key is not recognised at the next connection (trust on first use), and a new one
 //!   is made at each start of the server.
-//! - To the server no more than multipath TLS gives it: somebody did the side exchange. A man in
-//!   the middle can be that somebody.
+//! - To the server no more than multipath TLS gives: a peer did the side exchange, which can be a man
+//!   in the middle.
 //!
 //! # The whole use
 //!

@@ -48,7 +48,7 @@ pub type ClientStream<IO> = MultipathStream<client::TlsStream<IO>>;
 ///   without either of them opt out: the policy refuses nothing on that stream any more.
 pub type ServerStream<IO> = MultipathStream<server::TlsStream<IO>>;
 
-/// How far a stream is with its verdict.
+/// The stage of a stream's verdict.
 #[derive(Debug)]
 enum Stage {
     Decided,
@@ -148,7 +148,7 @@ impl VerdictHandle {
         decided + changes
     }
 
-    /// What side connections have said that the verdict does not know.
+    /// The status of the side connections, if it is newer than the verdict.
     fn new_status(&self) -> Option<SideStatus> {
         let status = self.registration.as_ref()?.status();
         let is_newer = match &self.current().outcome {
@@ -240,10 +240,10 @@ impl<S> MultipathStream<S> {
 
 impl<IO> ClientStream<IO> {
     /// The channel binding of each verified side path (`docs/protocol.md`, section 4.4): both
-    /// ends have the same, and nobody else has. Empty when the connection is not verified.
+    /// ends have the same, and no third party has it. Empty when the connection is not verified.
     ///
     /// # Errors
-    /// What the TLS exporter says.
+    /// The error of the TLS exporter.
     pub fn channel_bindings(&self) -> Result<Vec<[u8; 32]>, rustls::Error> {
         let (_, connection) = self.tls.get_ref();
         self.export_bindings(|out, label, context| {
@@ -271,7 +271,7 @@ impl<IO> ServerStream<IO> {
     /// [`ClientStream::channel_bindings`].
     ///
     /// # Errors
-    /// What the TLS exporter says.
+    /// The error of the TLS exporter.
     pub fn channel_bindings(&self) -> Result<Vec<[u8; 32]>, rustls::Error> {
         let (_, connection) = self.tls.get_ref();
         self.export_bindings(|out, label, context| {

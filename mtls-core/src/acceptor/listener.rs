@@ -1,4 +1,4 @@
-//! Many handshakes at a time: concurrent, bounded, and never in the way of one another.
+//! The listener, which runs handshakes concurrently and bounded.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::stream::ServerStream;
 
-/// How many verified streams may wait for the application.
+/// The most streams that wait for the application.
 const READY: usize = 64;
 
 /// Accepts connections of which some are TLS and some are side connections, and gives out the
@@ -87,10 +87,10 @@ where
         }
     }
 
-    /// Where it listens for TLS.
+    /// The address on which it listens for TLS.
     ///
     /// # Errors
-    /// When that was not known at the start.
+    /// If the address was unknown at the start.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.local {
             Ok(local) => Ok(*local),
@@ -98,7 +98,7 @@ where
         }
     }
 
-    /// How many connections have not sent a complete ClientHello yet.
+    /// The number of connections that have not sent a complete ClientHello yet.
     pub fn silent(&self) -> usize {
         self.handler.limiter.silent()
     }
@@ -112,7 +112,7 @@ where
     }
 }
 
-/// Shakes hands, and hands the streams out.
+/// Completes handshakes, and queues their streams.
 struct Handler<S> {
     acceptor: MultipathAcceptor,
     limiter: Arc<ConnectionLimiter>,
@@ -149,7 +149,7 @@ where
                     .await
                     .inspect_err(failed)?;
                 let stream = acceptor.handshake(*hello, peer).await?;
-                // Nobody takes it when the listener is gone.
+                // Fails only after the listener was dropped.
                 let _ = self.ready.send((stream, peer)).await;
                 Ok(())
             }

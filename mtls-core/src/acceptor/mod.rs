@@ -50,8 +50,8 @@ pub use listener::MultipathListener;
 ///  }
 /// ```
 ///
-/// [`MultipathListener`] answers the side connections, bounds what strangers may hold, and lets
-/// no connection wait for another. A program with an accept loop of its own does that itself:
+/// [`MultipathListener`] answers the side connections, limits the resources of unauthenticated peers, and
+/// lets no connection wait for another. A program with an accept loop of its own does that itself:
 ///
 /// ```
 /// use std::io;
@@ -119,7 +119,7 @@ struct Inner {
     sides: Arc<SideService>,
 }
 
-/// What a client turned out to want.
+/// An accepted connection.
 #[derive(Debug)]
 pub enum Accepted<IO> {
     /// A TLS connection. Under [`Policy::Prefer`](crate::Policy::Prefer) its verdict may still be undecided.
@@ -193,7 +193,7 @@ impl MultipathAcceptor {
     /// [`MultipathListener`], or a bounded number of tasks.
     ///
     /// # Errors
-    /// What plain TLS would say: [`Error::Tls`], [`Error::TimedOut`], [`Error::Io`];
+    /// The errors of plain TLS: [`Error::Tls`], [`Error::TimedOut`], [`Error::Io`];
     /// [`Error::InvalidMessage`] for what is neither TLS nor a side connection;
     /// [`Error::Unverified`] and [`Error::Disputed`] when the policy refuses the connection.
     ///
@@ -228,7 +228,7 @@ impl MultipathAcceptor {
         SideConnection::new(Arc::clone(&self.inner.sides), io, peer, received)
     }
 
-    /// Reads what tells the client's wish: a whole ClientHello, or a side connection's first byte.
+    /// Reads the first message: a whole ClientHello, or the first byte of a side connection.
     async fn open<IO>(&self, io: IO) -> Result<FirstMessage<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

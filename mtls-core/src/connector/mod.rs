@@ -104,7 +104,7 @@ struct Inner<D> {
 struct Request<'a, IO> {
     name: ServerName<'static>,
     side_endpoint: &'a Endpoint,
-    /// Where the connector dials the primary path itself.
+    /// Redials the primary path, if the connector dials it itself.
     redial: Option<&'a dyn Redial<IO>>,
 }
 
@@ -141,7 +141,7 @@ impl<D: Dial> MultipathConnector<D> {
     /// Dropping the future gives everything up; side connections may stay for later.
     ///
     /// # Errors
-    /// [`Error::Interception`] when somebody stands in one of the paths, [`Error::Unverified`]
+    /// [`Error::Interception`] if an attacker is on one of the paths, [`Error::Unverified`]
     /// when the policy refuses what could not be verified; otherwise what plain TLS would say:
     /// [`Error::Dial`], [`Error::Tls`], [`Error::TimedOut`] or [`Error::Io`] of the primary path,
     /// or [`Error::ApiMisuse`] for a host that TLS has no name for.
@@ -218,7 +218,7 @@ impl<D: Dial> MultipathConnector<D> {
         self.inner.establish(request, dialed, &name.to_str()).await
     }
 
-    /// What the connector insists on.
+    /// The policy.
     pub fn policy(&self) -> Policy {
         self.inner.paths.settings.policy
     }
@@ -228,7 +228,7 @@ impl<D: Dial> MultipathConnector<D> {
         &self.inner.paths.settings.primary
     }
 
-    /// Where the side verifier listens; `None` where that is the server's own host and port.
+    /// The address of the side verifier; `None` for the host and port of each server.
     pub fn side_endpoint(&self) -> Option<&Endpoint> {
         self.inner.paths.settings.side_endpoint.as_ref()
     }
@@ -338,7 +338,7 @@ impl<D: Dial> Inner<D> {
     }
 }
 
-/// The name that a certificate has to be for.
+/// The name that the server's certificate must be valid for.
 pub(crate) fn server_name(host: &Host) -> Result<ServerName<'static>, Error> {
     match host {
         Host::Ip(address) => Ok(ServerName::from(address.ip())),

@@ -1,4 +1,4 @@
-//! What a client makes of its verifications (`docs/protocol.md`, section 6).
+//! A client's evaluation of its side paths (`docs/protocol.md`, section 6).
 
 use std::fmt::Display;
 
@@ -19,7 +19,7 @@ use crate::verdict::{
     Outcome, PathReport, PrimaryRoute, Reason, Times, TlsReport, Verdict, Verified,
 };
 
-/// Everything beside the TLS connection and the side paths that a verdict is made of.
+/// The parts of a verdict besides the TLS connection and the side paths.
 pub(crate) struct ClientEvaluation<'a> {
     pub(crate) policy: Policy,
     pub(crate) require_independent: bool,
@@ -29,13 +29,13 @@ pub(crate) struct ClientEvaluation<'a> {
     pub(crate) times: Times,
 }
 
-/// A result, and the side path that is to blame for it.
+/// The outcome, and the side path that caused it.
 pub(crate) struct Evaluated {
     pub(crate) outcome: Outcome,
     pub(crate) side: Option<usize>,
 }
 
-/// What is known of the handshake on the primary path.
+/// The handshake on the primary path.
 #[derive(Default)]
 pub(crate) struct PrimaryTls<'a> {
     pub(crate) report: TlsReport,
@@ -43,7 +43,7 @@ pub(crate) struct PrimaryTls<'a> {
     pub(crate) chain: &'a [CertificateDer<'static>],
 }
 
-/// A connection that the policy lets pass.
+/// A connection that the policy accepts.
 pub(crate) struct Allowed {
     pub(crate) verdict: Verdict,
     /// Of an interception that [`Policy::Observe`] lets pass.
@@ -51,7 +51,7 @@ pub(crate) struct Allowed {
 }
 
 impl ClientEvaluation<'_> {
-    /// Hands the stream out, or says why not. Tickets are released only with a verified stream.
+    /// Returns the stream, or the refusal. Tickets are released only with a verified stream.
     pub(crate) fn into_stream<IO>(
         self,
         complete: Complete<IO>,
@@ -79,7 +79,7 @@ impl ClientEvaluation<'_> {
         })
     }
 
-    /// Does the policy let the connection pass? Relays ask too.
+    /// Applies the policy. Also used by relays.
     pub(crate) fn apply_policy(
         &self,
         Evaluated { outcome, side }: Evaluated,
@@ -184,7 +184,7 @@ impl ClientEvaluation<'_> {
             // The client chose to speak no TLS before a byte of the network's had arrived: there
             // is nothing to fall back from.
             (Policy::Prefer, Reason::NotTls) => false,
-            // Whoever demands independence does not prefer it.
+            // A client that demands independence does not fall back without it.
             (Policy::Prefer, _) => true,
         }
     }

@@ -1,4 +1,4 @@
-//! When a server decides (`docs/protocol.md`, section 6.2).
+//! The time of a server's decision (`docs/protocol.md`, section 6.2).
 
 use std::fmt;
 use std::future::Future;
@@ -67,7 +67,7 @@ struct Undecided {
     sides: Arc<SideService>,
     /// In a mutex that is never locked, so that streams can be shared.
     confirmed: Mutex<BoxFuture<'static, ()>>,
-    /// Where one is set.
+    /// The timer, once it is set.
     deadline: Option<Pin<Box<Sleep>>>,
     decided: bool,
 }

@@ -1,4 +1,4 @@
-//! What a server makes of what its side connections said (`docs/protocol.md`, section 6.2).
+//! A server's evaluation of its side connections (`docs/protocol.md`, section 6.2).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
 
-/// Everything beside the TLS connection and its registration that a verdict is made of.
+/// The parts of a verdict besides the TLS connection and its registration.
 pub(crate) struct ServerEvaluation {
     pub(crate) policy: Policy,
-    /// How long a Confirm is awaited.
+    /// The longest wait for a Confirm.
     pub(crate) deadline: Duration,
     pub(crate) started: Instant,
     pub(crate) peer: SocketAddr,
@@ -67,7 +67,7 @@ impl ServerEvaluation {
         verdict
     }
 
-    /// When the wait for a Confirm ends.
+    /// The end of the wait for a Confirm.
     pub(crate) fn confirm_deadline(&self) -> Instant {
         self.started + self.deadline
     }

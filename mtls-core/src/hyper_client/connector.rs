@@ -54,14 +54,14 @@ pub struct MultipathHttpsConnector<H = OwnPrimary, D = Path> {
 #[derive(Clone, Copy, Debug)]
 pub struct OwnPrimary(pub(super) ());
 
-/// Which URIs a connector takes.
+/// The URI schemes that a connector accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schemes {
     HttpsOnly,
     HttpsOrHttp,
 }
 
-/// Where a URI leads.
+/// The target of a URI.
 enum Target {
     Https(Endpoint),
     Http(Endpoint),

@@ -12,10 +12,10 @@ use super::stream::{HandoverSlot, MultipathHttpsStream};
 use crate::stream::ClientStream;
 use crate::verdict::policy::Policy;
 
-/// How long one connection may keep the next waiting: a client that does not poll a request must
+/// The longest time that one connection keeps the next waiting: a client that does not poll a request must
 /// not stop the others.
 const HANDOVER_TIMEOUT: Duration = Duration::from_millis(250);
-/// What the pool gets to finish its books on the connection before.
+/// The time for the pool to finish with the connection before.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// The place of the one connection that is being handed over.

@@ -1,4 +1,4 @@
-//! What the connector gives to hyper.
+//! The connector's stream for hyper.
 
 use std::fmt;
 use std::io;

@@ -63,10 +63,10 @@ impl HostAddress {
         }
     }
 
-    /// Where to connect to, with the zone looked up.
+    /// The socket address, with the index of the zone.
     ///
     /// # Errors
-    /// When the zone is not an interface of this host.
+    /// If the zone is not an interface of this host.
     pub(super) fn socket_address(&self, port: u16) -> io::Result<SocketAddr> {
         match (self.ip, self.zone()) {
             (IpAddr::V6(ip), Some(zone)) => {

@@ -21,10 +21,10 @@ use super::route::interface;
 use super::socket::{SocketBinding, defer_syn, device};
 use super::{Dialed, PathSettings, http_connect, socks5};
 
-/// How many addresses of one host are tried at most.
+/// The most addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-/// How long one address has before the next one is tried beside it (RFC 8305, section 5).
+/// The time before the next address is tried in parallel (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// One dial.
@@ -129,7 +129,7 @@ impl Dialler {
         Ok(connected)
     }
 
-    /// What the proxy is asked for: the name, unless the caller overrode it.
+    /// The targets of the request to the proxy: the name, unless the caller overrode it.
     fn proxy_targets(&self) -> (Endpoint, Vec<Endpoint>) {
         let overridden = match &self.to.host {
             Host::Name(name) => self.settings.overridden(name, self.to.port),

@@ -18,7 +18,7 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// Whether the user name has a colon, which ends it in HTTP (RFC 7617, section 2).
+    /// Returns whether the user name has a colon, which ends it in HTTP (RFC 7617, section 2).
     pub(super) fn user_has_colon(&self) -> bool {
         self.user.contains(&b':')
     }

@@ -22,7 +22,7 @@ pub const MAX_NAMESERVERS: usize = 3;
 /// The upstream servers of systemd-resolved's stub on the loopback.
 const RESOLVED_UPSTREAMS: &str = "/run/systemd/resolve/resolv.conf";
 
-/// What the error says that a path without a nameserver needs.
+/// The remedy in the error of a path without a nameserver.
 const REMEDY: &str = "name one for this path (`--dns`, `Path::nameservers`)";
 
 impl Resolver<'_> {
@@ -188,14 +188,14 @@ fn resolved_upstreams() -> Option<SystemSettings> {
     hickory_resolver::system_conf::parse_resolv_conf(text).ok()
 }
 
-/// Whether a name always means the loopback (RFC 6761, section 6.3).
+/// Checks for a name that always means the loopback (RFC 6761, section 6.3).
 fn is_localhost(name: &HostName) -> bool {
     let bare = name.as_str().trim_end_matches('.');
     bare == "localhost" || bare.ends_with(".localhost")
 }
 
 impl Nameserver {
-    /// Whether it is asked on this host, whatever the path is bound to.
+    /// Returns whether it runs on this host, independent of the path's binding.
     fn is_on_loopback(&self) -> bool {
         let ip = match self {
             Self::Plain(address) => address.ip(),
@@ -223,7 +223,7 @@ impl SocketBinding {
         !matches!(self, Self::Source(source) if source.ip().is_ipv4())
     }
 
-    /// Whether an address is of a family that the path's source can reach.
+    /// Returns whether the path's source can reach the address's family.
     fn reaches(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(_) => self.reaches_ipv4(),
@@ -231,7 +231,7 @@ impl SocketBinding {
         }
     }
 
-    /// Whether servers on the loopback are asked over this very path.
+    /// Returns whether this path leads to servers on the loopback.
     fn is_on_loopback(&self) -> bool {
         match self {
             // An unbound path is the system's own.

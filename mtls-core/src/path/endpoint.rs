@@ -1,4 +1,4 @@
-//! Where to connect to: a host, by name or by address, and a port.
+//! Endpoints: a host, by name or by address, and a port.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -110,7 +110,7 @@ impl HostName {
     /// Takes a name, and maps an international one to ASCII (UTS #46).
     ///
     /// # Errors
-    /// When the name is empty or longer than 253 bytes (RFC 1035), has an empty label or another
+    /// If the name is empty or longer than 253 bytes (RFC 1035), has an empty label or another
     /// character, or ends in a number: such a name is an address in some old notation, which
     /// [`Host`] parses. Without the feature `idn`, also when it is not ASCII.
     pub fn new(name: &str) -> Result<Self, EndpointError> {
@@ -160,7 +160,7 @@ impl HostName {
         &self.0
     }
 
-    /// Whether both name the same host: a final dot does not count.
+    /// Returns whether both name the same host; a final dot is ignored.
     pub(super) fn is(&self, other: &Self) -> bool {
         let bare = |name: &Self| name.0.trim_end_matches('.').to_owned();
         bare(self) == bare(other)

@@ -1,11 +1,19 @@
-//! Why a text is no endpoint, no host or no address.
+//! Errors of parsing an endpoint, a host or an address.
 
 use core::fmt;
 
 /// The longest host name, in bytes (RFC 1035, section 2.3.4, in text form).
 pub(super) const MAX_HOST_NAME: usize = 253;
 
-/// Why a text is no [`Endpoint`](super::Endpoint) or [`Host`](super::Host).
+/// Error of parsing an [`Endpoint`](super::Endpoint) or a [`Host`](super::Host).
+///
+/// ```
+/// use mtls_core::path::{Endpoint, EndpointError};
+///
+/// let error = "example.org".parse::<Endpoint>().unwrap_err();
+/// assert_eq!(error, EndpointError::NoPort("example.org".to_owned()));
+/// assert_eq!(error.to_string(), "`example.org` has no port; write HOST:PORT");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -24,7 +32,7 @@ pub enum EndpointError {
     BadLabel(String),
     /// It ends in a number as an address does, but is none.
     NotAnIpv4Address(String),
-    /// What stands in brackets is no IPv6 address.
+    /// The text in brackets is not an IPv6 address.
     NotAnIpv6Address(String),
     /// An IPv6 address without brackets.
     BracketsMissing(String),

@@ -1,4 +1,4 @@
-//! Why a path could not be dialled: one variant for each place of failure.
+//! Errors of dialling a path: one variant for each step.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -9,15 +9,30 @@ use std::sync::Arc;
 use super::endpoint::Endpoint;
 use super::kind::PathKind;
 
-/// A failed dial: which path, where to, and why.
+/// Error of a dial.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mtls_core::path::{DialError, DialFailure, DialFailureClass, DialStage, PathKind};
+///
+/// # fn main() -> Result<(), mtls_core::path::EndpointError> {
+/// let stage = DialStage::Connecting;
+/// let after = Duration::from_secs(5);
+/// let failure = DialFailure::TimedOut { stage, after };
+/// let error = DialError::new(PathKind::Direct, "example.org:443".parse()?, failure);
+/// assert_eq!(error.class(), DialFailureClass::TimedOut);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DialError {
     /// The path.
     pub via: PathKind,
-    /// Where to.
+    /// The target.
     pub to: Endpoint,
-    /// Why.
+    /// The reason.
     pub reason: DialFailure,
 }
 
@@ -28,7 +43,7 @@ impl DialError {
         Self { via, to, reason }
     }
 
-    /// The step that failed, coarsely: what a program makes its exit status of.
+    /// The step that failed, for the exit status of a program.
     #[must_use]
     pub fn class(&self) -> DialFailureClass {
         match &self.reason {
@@ -71,7 +86,7 @@ impl std::error::Error for DialError {
     }
 }
 
-/// The step that failed, coarsely.
+/// The step of a dial that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DialFailureClass {
@@ -83,7 +98,7 @@ pub enum DialFailureClass {
     TimedOut,
 }
 
-/// Why a path could not be dialled.
+/// Reason of a failed dial.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum DialFailure {
@@ -91,9 +106,9 @@ pub enum DialFailure {
     Resolve {
         /// The name: the target's, or the proxy's.
         name: String,
-        /// Who was asked.
+        /// The resolver.
         resolver: String,
-        /// What was answered.
+        /// Its answer.
         reason: String,
     },
     /// No address took the connection; this is the first one that was tried.
@@ -105,7 +120,7 @@ pub enum DialFailure {
     },
     /// The path's time was over.
     TimedOut {
-        /// What was under way.
+        /// The step.
         stage: DialStage,
         /// The path's time.
         after: Duration,
@@ -204,7 +219,7 @@ fn fmt_source(f: &mut fmt::Formatter<'_>, source: IpAddr, error: &io::Error) -> 
     }
 }
 
-/// What was under way.
+/// A step of a dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DialStage {
@@ -226,7 +241,7 @@ impl fmt::Display for DialStage {
     }
 }
 
-/// Why a proxy did not let us through.
+/// Reason of a proxy's refusal.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProxyRefusal {
@@ -234,7 +249,7 @@ pub enum ProxyRefusal {
     Socks5Reply(u8),
     /// The SOCKS5 proxy takes none of the authentication methods that were offered.
     NoMethod {
-        /// Whether a user name and password were among them.
+        /// A user name and password were among them.
         with_credentials: bool,
     },
     /// The SOCKS5 proxy did not take the user name and password (RFC 1929).

@@ -69,7 +69,7 @@ async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyRefusal> {
     }
 }
 
-/// Where the blank line ends, if it is there; the first `known` bytes were looked at before.
+/// The end of the blank line, if it has arrived; the first `known` bytes were searched before.
 fn head_end(head: &[u8], known: usize) -> Option<usize> {
     let from = known.saturating_sub(3);
     let at = head[from..]

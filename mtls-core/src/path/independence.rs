@@ -1,5 +1,4 @@
-//! How far two connections are apart: from their paths' definitions and the kernel's routes,
-//! never guessed.
+//! The independence of two connections, from the definitions of their paths and the kernel's routes.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -8,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use serde::{Serialize, Serializer};
 
-/// How one connection leaves this host.
+/// The route of one connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RouteInfo {
@@ -67,10 +66,10 @@ impl fmt::Debug for Route {
     }
 }
 
-/// How far two connections are apart. Serialized as [`as_str`](Self::as_str).
+/// The independence of two connections. Serialized as [`as_str`](Self::as_str).
 ///
-/// What lies below an interface is not looked at: a tunnel and the interface that carries it are
-/// two interfaces here.
+/// Layers below an interface are not examined: a tunnel and the interface that carries it count as
+/// two interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Independence {
@@ -125,7 +124,7 @@ impl Independence {
         weakest.unwrap_or(Self::Unknown)
     }
 
-    /// Whether a policy that demands independence may take it.
+    /// Returns whether it satisfies a policy that demands independence.
     #[must_use]
     pub fn is_independent(self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! How a path leaves this host, and its notation in the programs.
+//! The kinds of paths, and their notation in the programs.
 
 use core::fmt;
 use core::str::FromStr;
@@ -10,7 +10,7 @@ use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::spec::PathSpecError;
 
-/// How a path leaves this host. Displayed, parsed and serialized as the programs write it:
+/// The kind of a path. Displayed, parsed and serialized as the programs write it:
 /// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -37,7 +37,7 @@ impl PathKind {
         }
     }
 
-    /// Whether the path's proxy can take these.
+    /// Checks that the path's proxy accepts these.
     pub(super) fn check(&self, credentials: &Credentials) -> Result<(), PathSpecError> {
         match self {
             Self::Socks5(_) => Ok(()),
@@ -146,7 +146,7 @@ pub(super) fn check_source(address: HostAddress) -> Result<HostAddress, PathSpec
     Ok(address)
 }
 
-/// What stands before an `@` may be a secret.
+/// Omits the text before an `@`, which may be a secret.
 fn without_secret(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, rest)) => format!("…@{}", rest.escape_debug()),

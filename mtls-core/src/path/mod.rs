@@ -1,5 +1,4 @@
-//! How to dial: as the system routes, out of an interface, from a source address, or through a
-//! SOCKS5 or HTTP proxy.
+//! Network paths: the system's route, an interface, a source address, or a SOCKS5 or HTTP proxy.
 //!
 //! A [`Path`] resolves names itself, so that the answer comes over the path: one that is bound to
 //! an interface or a source address sends its DNS queries from there, and a proxied one leaves
@@ -60,7 +59,7 @@ pub use names::ResolvedBy;
 pub use nameserver::{Nameserver, NameserverError};
 pub use spec::PathSpecError;
 
-/// How long a [`Path`] may take to connect, unless told otherwise.
+/// The default of [`Path::connect_timeout`].
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens connections over one network path.
@@ -94,7 +93,7 @@ pub struct Dialed<S> {
     pub via: PathKind,
     /// The source of the host's addresses; `None` where the target is an address.
     pub resolver: Option<ResolvedBy>,
-    /// What is known of its route.
+    /// Its route.
     pub route: Route,
 }
 
@@ -115,7 +114,7 @@ pub struct Path {
     settings: Arc<PathSettings>,
 }
 
-/// What a [`Path`] was told.
+/// Settings of a [`Path`].
 #[derive(Clone)]
 struct PathSettings {
     kind: PathKind,
@@ -148,7 +147,7 @@ impl Path {
     /// Linux lets every process do so since 5.7; before, it takes `CAP_NET_RAW`.
     ///
     /// # Errors
-    /// When this cannot be the name of an interface. Whether it exists is seen by the dial.
+    /// If this cannot be the name of an interface. A dial checks that it exists.
     pub fn interface(name: &str) -> Result<Self, PathSpecError> {
         Ok(Self::of(
             PathKind::Interface(kind::interface_name(name)?.into()),
@@ -159,7 +158,7 @@ impl Path {
     /// From this address of the host. Names are resolved from it, to its family only.
     ///
     /// # Errors
-    /// When the address is unspecified or multicast. Whether the host has it is seen by the dial.
+    /// If the address is unspecified or multicast. A dial checks that the host has it.
     pub fn source(address: HostAddress) -> Result<Self, PathSpecError> {
         let source = kind::check_source(address)?;
         Ok(Self::of(PathKind::Source(source), None))
@@ -197,7 +196,7 @@ impl Path {
     /// reach the proxy in the clear.
     ///
     /// # Errors
-    /// When the path has no proxy, the user name is empty, or either has more than 255 bytes; for
+    /// If the path has no proxy, the user name is empty, or either has more than 255 bytes; for
     /// an HTTP proxy also when the user name has a colon.
     pub fn credentials(mut self, user: &str, password: &str) -> Result<Self, PathSpecError> {
         let credentials = Credentials::new(user, password)?;
@@ -249,7 +248,7 @@ impl Path {
         self
     }
 
-    /// How long a dial may take in all: resolving, connecting, and the proxy's answers. Default
+    /// Sets the time limit of a dial: resolving, connecting, and the proxy's answers. Default:
     /// [`DEFAULT_CONNECT_TIMEOUT`].
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -275,7 +274,7 @@ impl Path {
         self
     }
 
-    /// What kind of path this is.
+    /// The kind of the path.
     #[must_use]
     pub fn kind(&self) -> &PathKind {
         &self.settings.kind

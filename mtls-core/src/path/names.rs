@@ -17,7 +17,7 @@ use super::error::DialFailure;
 use super::nameserver::Nameserver;
 use super::socket::SocketBinding;
 
-/// How long the system's resolver has before its nameservers are asked beside it: glibc waits 5 s for
+/// The time before the nameservers are queried beside the system's resolver: glibc waits 5 s for
 /// each silent server, and for each query that is dropped.
 const SYSTEM_RESOLVER_DELAY: Duration = Duration::from_secs(1);
 
@@ -76,7 +76,7 @@ pub(super) enum Lookup {
     NoSuchName,
 }
 
-/// Who was asked, in words, and the answer.
+/// The resolver, in words, and its answer.
 pub(super) type ResolverAnswer = (String, Result<Lookup, String>);
 
 /// Resolves names for one path. It keeps no answers, as the system's does not, and reads the

@@ -107,7 +107,7 @@ fn endpoint(authority: &str, port: u16) -> Result<Endpoint, NameserverError> {
         .map_err(NameserverError::Host)
 }
 
-/// Why a text names no nameserver.
+/// Error of parsing a [`Nameserver`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameserverError {

@@ -31,10 +31,10 @@ use super::names::{Found, Lookup, ResolvedBy};
 use super::nameserver::Nameserver;
 use super::socket::{SocketBinding, bind_device};
 
-/// How long an answer for one family waits for the other one's (RFC 8305, section 3).
+/// The time that an answer for one family waits for the other's (RFC 8305, section 3).
 pub(super) const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 
-/// How long a nameserver has before the next one is asked beside it.
+/// The time before the next nameserver is queried in parallel.
 const NAMESERVER_DELAY: Duration = Duration::from_millis(500);
 
 /// The most domains in which a name is searched, as in `resolv.conf`.
@@ -112,7 +112,7 @@ impl Search {
     }
 }
 
-/// What a nameserver says of one name and type.
+/// A nameserver's answer for one name and type.
 enum Answer {
     /// Perhaps none.
     Addresses(Vec<IpAddr>),

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::address::HostAddress;
 use super::error::DialFailure;
 
-/// What the sockets of a path are bound to.
+/// The binding of a path's sockets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SocketBinding {
     /// Nothing.

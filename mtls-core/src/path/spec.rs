@@ -1,4 +1,4 @@
-//! Why a text is no path.
+//! Errors of parsing a path.
 
 use core::fmt;
 
@@ -8,7 +8,14 @@ use super::endpoint_error::EndpointError;
 /// The forms that a path is written in.
 const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT";
 
-/// Why a text is no path.
+/// Error of parsing a [`Path`](super::Path) or [`PathKind`](super::PathKind).
+///
+/// ```
+/// use mtls_core::path::{Path, PathSpecError};
+///
+/// let error = "socks5://192.0.2.1:1080".parse::<Path>().unwrap_err();
+/// assert_eq!(error, PathSpecError::Socks5ResolvesHere);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathSpecError {

@@ -9,7 +9,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 /// A certificate that ends within this time is warned of: 14 days.
 pub const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// What a certificate is shown for.
+/// The use of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateUse {
     /// A server shows it to clients.

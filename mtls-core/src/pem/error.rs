@@ -20,7 +20,7 @@ pub struct PemError {
     problem: PemProblem,
 }
 
-/// What is wrong with a PEM file. No variant holds any part of the file.
+/// The problem with a PEM file. No variant contains any part of the file.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PemProblem {
@@ -55,7 +55,7 @@ pub enum PemProblem {
     Encrypted,
 }
 
-/// What a file is read for.
+/// The item that is read from a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// One or more certificates.
@@ -73,7 +73,7 @@ impl PemError {
         Self { file, problem }
     }
 
-    /// What is wrong.
+    /// The problem.
     pub fn problem(&self) -> &PemProblem {
         &self.problem
     }

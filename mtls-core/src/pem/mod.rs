@@ -159,7 +159,7 @@ fn from_utf16(
     Ok(Zeroizing::new(text.collect::<String>().into_bytes()))
 }
 
-/// All sections of a text, of which there must be one at least.
+/// The sections of a text, at least one.
 fn sections(text: &[u8], wanted: Wanted) -> Result<Vec<Section<'_>>, PemProblem> {
     let sections = Sections::new(text).collect::<Result<Vec<_>, _>>()?;
     match (sections.is_empty(), text) {

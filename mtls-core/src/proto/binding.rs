@@ -1,4 +1,4 @@
-//! What the two ends compare: associations, contexts and the values of both roles
+//! The data that both ends compare: associations, contexts and the values of both roles
 //! (`docs/protocol.md`, sections 3 and 4).
 
 use core::fmt;
@@ -20,7 +20,7 @@ const CHANNEL_BINDING_LABEL: &[u8] = b"EXPERIMENTAL-multipath-tls/1 binding";
 /// Names one TLS handshake on a side connection: the first 16 bytes of a labelled hash of the
 /// `random` of the first ClientHello (`docs/protocol.md`, section 3.1).
 ///
-/// It is a name and no secret: whoever sees the primary path can compute it.
+/// It is not secret: any observer of the primary path can compute it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Association(pub [u8; Self::LEN]);
 
@@ -52,7 +52,7 @@ impl fmt::Debug for Association {
     }
 }
 
-/// What of the handshake the two ends compare (`docs/protocol.md`, section 4).
+/// The part of the handshake that both ends compare (`docs/protocol.md`, section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Binding {

@@ -16,11 +16,11 @@ use super::frame::{Frame, FrameBody, RejectCode};
 /// [`handle_tls_complete`](Self::handle_tls_complete), [`handle_values`](Self::handle_values) (or
 /// [`handle_no_values`](Self::handle_no_values)),
 /// [`handle_disconnected`](Self::handle_disconnected),
-/// [`handle_timeout`](Self::handle_timeout). After each, drain [`poll_transmit`](Self::poll_transmit),
-/// [`poll_check`](Self::poll_check) and look at [`outcome`](Self::outcome); wake at
+/// [`handle_timeout`](Self::handle_timeout). After each, drain [`poll_transmit`](Self::poll_transmit)
+/// and [`poll_check`](Self::poll_check), and read [`outcome`](Self::outcome); wake at
 /// [`poll_timeout`](Self::poll_timeout).
 ///
-/// The machine never sees a key: it asks for values, and compares them itself.
+/// The machine never sees a key: it requests values, and compares them itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientVerifier {
     association: Association,
@@ -38,7 +38,7 @@ pub struct ClientVerifier {
 /// answers with [`ClientVerifier::handle_values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Check {
-    /// What to compute the values from.
+    /// The binding to compute the values from.
     pub binding: Binding,
     /// The context to compute them in.
     pub context: SideContext,
@@ -58,7 +58,7 @@ impl SideProof {
         Self { binding, context }
     }
 
-    /// What was compared.
+    /// The binding that was compared.
     pub fn binding(&self) -> Binding {
         self.binding
     }
@@ -70,24 +70,24 @@ impl SideProof {
     }
 }
 
-/// Why one side path did not verify.
+/// Reason of a side path that did not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SideFailure {
     /// No connection to the side endpoint.
     Unreachable,
     /// Connected, but the first bytes were not the greeting, or none came: the server does not
-    /// speak the protocol, or somebody keeps it from doing so.
+    /// speak the protocol, or an attacker suppresses it.
     NoGreeting,
     /// Greeted, then silent until the deadline.
     Silent,
     /// Greeted, then closed.
     Closed,
-    /// The server said no.
+    /// The server rejected the verification.
     Rejected(RejectCode),
     /// The server sent what the protocol does not allow.
     Misbehaved(SideMisbehaved),
-    /// Somebody else answered on one of the two paths.
+    /// The two paths lead to different peers.
     Interception(InterceptionReason),
 }
 
@@ -99,7 +99,7 @@ impl SideFailure {
     }
 }
 
-/// How an interception showed (`docs/protocol.md`, section 6).
+/// The sign of an interception (`docs/protocol.md`, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InterceptionReason {
@@ -111,7 +111,7 @@ pub enum InterceptionReason {
     Downgrade,
 }
 
-/// Where a verification stands.
+/// The state of a verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientOutcome {
     /// Neither verified nor failed yet.
@@ -137,7 +137,7 @@ enum Tls {
     Complete(TlsVersion),
 }
 
-/// How far a side connection has come, as its driver sees it.
+/// The progress of a side connection, as its driver sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Peer {
@@ -175,7 +175,7 @@ enum State {
     Ended(ClientOutcome),
 }
 
-/// How often a verification may ask anew: once after a connection that died, on either side of
+/// The most reopens of a verification: once after a connection that died, on either side of
 /// that once after an early wait that ended, and once where its Open outran the news that the
 /// handshake's first flight has left, and was turned away by a flood.
 const MAX_REOPENS: u8 = 4;
@@ -220,12 +220,12 @@ impl ClientVerifier {
         self.fail(SideFailure::Unreachable);
     }
 
-    /// How far the side connection in use has come. A step back is ignored.
+    /// Sets the progress of the side connection in use. A step back is ignored.
     pub fn handle_peer(&mut self, peer: Peer) {
         self.peer = self.peer.max(peer);
     }
 
-    /// Does the verification wait for a side connection?
+    /// Returns whether the verification waits for a side connection.
     pub fn wants_connection(&self) -> bool {
         matches!(self.state, State::AwaitingProof) && self.link == Link::Wanted
     }
@@ -353,7 +353,7 @@ impl ClientVerifier {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// The time at which to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Ended(_) => None,
@@ -366,12 +366,12 @@ impl ClientVerifier {
         self.transmit.pop_front()
     }
 
-    /// Has the server not answered yet?
+    /// Returns whether no Proof has arrived yet.
     pub fn awaits_proof(&self) -> bool {
         self.state == State::AwaitingProof
     }
 
-    /// Where the verification stands.
+    /// The state of the verification.
     pub fn outcome(&self) -> ClientOutcome {
         match self.state {
             State::Ended(outcome) => outcome,

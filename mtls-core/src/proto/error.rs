@@ -1,4 +1,4 @@
-//! What the sans-IO machines refuse: one variant for each place of refusal.
+//! Errors of the sans-IO machines: one variant for each check.
 
 mod hello;
 
@@ -34,7 +34,7 @@ pub enum FrameError {
     TrailingBytes {
         /// The frame type.
         kind: u8,
-        /// How many.
+        /// Their number.
         trailing: usize,
     },
     /// A Proof whose binding is not exactly one that this version knows.
@@ -86,7 +86,7 @@ impl fmt::Display for FrameError {
 
 impl core::error::Error for FrameError {}
 
-/// What a server did on a side connection that the protocol does not allow.
+/// A violation of the protocol by a server on a side connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SideMisbehaved {

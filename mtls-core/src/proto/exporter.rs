@@ -19,7 +19,7 @@ const MAX_HASH_LEN: usize = 48;
 /// SHA-256 (32 bytes) and SHA-384 (48 bytes). `None` for any other length; `out` is unchanged then.
 ///
 /// # Panics
-/// When `label` is longer than 249 bytes or `out` longer than 255 hashes: RFC 8446's encoding has
+/// If `label` is longer than 249 bytes or `out` longer than 255 hashes: RFC 8446's encoding has
 /// no room for either.
 pub fn tls_exporter(
     exporter_secret: &[u8],

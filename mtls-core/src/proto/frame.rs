@@ -5,7 +5,7 @@ use super::binding::{Association, Binding, Bindings, Nonce, Value};
 use super::error::FrameError;
 use super::limits::MAX_FRAME_BODY;
 
-/// What each end sends first on a side connection (`docs/protocol.md`, section 5.1). Its first byte differs from that of every
+/// The first bytes of each end on a side connection (`docs/protocol.md`, section 5.1). Its first byte differs from that of every
 /// TLS record, so that one port can take both.
 pub const GREETING: [u8; 8] = *b"MTLS/1\r\n";
 
@@ -16,11 +16,11 @@ const HEADER_LEN: usize = 3;
 pub struct Frame {
     /// The handshake that the frame is about.
     pub association: Association,
-    /// What is said about it.
+    /// The content.
     pub body: FrameBody,
 }
 
-/// What a frame says about its association.
+/// The content of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameBody {
     /// Client: asks for a proof; sent at once when connected.
@@ -48,7 +48,7 @@ pub enum FrameBody {
     Done,
     /// Either end: says no, about this association only.
     Reject {
-        /// Why.
+        /// The reason.
         code: RejectCode,
     },
 }
@@ -65,7 +65,7 @@ pub enum RejectCode {
     Busy = 3,
     /// The registry did not answer.
     RegistryUnavailable = 4,
-    /// No binding that the client offered is to be had.
+    /// No binding that the client offered is available.
     NoCommonBinding = 5,
     /// A frame that cannot be right.
     Malformed = 6,
@@ -136,8 +136,8 @@ impl Frame {
     /// took.
     ///
     /// # Errors
-    /// Whatever cannot be the start of a frame of this version: the side connection is beyond
-    /// repair, since nothing says where the next frame would begin.
+    /// If the input cannot be the start of a frame of this version. The side connection must end,
+    /// because the start of the next frame is unknown.
     pub fn decode(input: &[u8]) -> Result<Option<(Self, usize)>, FrameError> {
         let Some((&kind, rest)) = input.split_first() else {
             return Ok(None);
@@ -238,7 +238,7 @@ impl FrameReader {
         Self::default()
     }
 
-    /// Has the peer's greeting been read?
+    /// Returns whether the peer's greeting has been read.
     pub fn greeted(&self) -> bool {
         self.greeted
     }

@@ -56,12 +56,12 @@ pub struct HelloTap {
     server_hello_end: usize,
 }
 
-/// What a tap has seen of a handshake when its ServerHello is complete.
+/// The result of a tap when the ServerHello is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hello {
     /// Names the handshake on side connections.
     pub association: Association,
-    /// What both ends compare.
+    /// The hash that both ends compare.
     pub hello_hash: HelloHash,
 }
 
@@ -117,7 +117,7 @@ impl HelloTap {
     /// Takes bytes that go from the client to the server.
     ///
     /// # Errors
-    /// When the handshake cannot be bound by its hellos; then the connection must not count as
+    /// If the handshake cannot be bound by its hellos; then the connection must not count as
     /// verified. See [`HelloError`].
     pub fn client_bytes(&mut self, bytes: &[u8]) -> Result<(), HelloError> {
         self.take(Role::Client, bytes)
@@ -138,8 +138,8 @@ impl HelloTap {
         Some(Association::from_client_random(&first.random))
     }
 
-    /// Does the first ClientHello offer early data? Relays refuse it: with a ticket from a man in
-    /// the middle, he could read it (`docs/protocol.md`, section 8).
+    /// Returns whether the first ClientHello offers early data. Relays refuse it: an attacker who
+    /// issued the ticket could read it (`docs/protocol.md`, section 8).
     ///
     /// `false` while that ClientHello is incomplete.
     pub fn offers_early_data(&self) -> bool {
@@ -152,7 +152,7 @@ impl HelloTap {
         self.first.as_ref()?.server_name.as_deref()
     }
 
-    /// Where the last complete hello of a direction ends, in bytes from that direction's start: a
+    /// The end of the last complete hello of a direction, in bytes from that direction's start: a
     /// HelloRetryRequest counts as a hello of the server. 0 before the first.
     ///
     /// A relay passes that much of a direction while it holds the rest back.
@@ -168,7 +168,7 @@ impl HelloTap {
         self.warnings.last
     }
 
-    /// How many bytes of a direction the tap has read: all of them until the ServerHello or an
+    /// The number of bytes of a direction that the tap has read: all of them until the ServerHello or an
     /// error, and none after that. An error's own bytes are counted.
     pub fn bytes_read(&self, from: Role) -> usize {
         match from {

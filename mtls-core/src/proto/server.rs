@@ -27,12 +27,11 @@ pub struct ServerVerifier {
 pub struct ServerLimits {
     /// The bindings that this end has to offer.
     pub bindings: Bindings,
-    /// How many verifications one side connection may carry at a time; one more is answered with
-    /// Reject(busy).
+    /// The most verifications on one side connection at a time. One more gets Reject(busy).
     pub exchanges: usize,
-    /// How long an Open that came before its handshake waits (`docs/protocol.md`, section 3.3).
+    /// The time that an Open before its handshake waits (`docs/protocol.md`, section 3.3).
     pub early_wait: Duration,
-    /// How long a Proof waits for its Confirm before it is forgotten.
+    /// The time that a Proof waits for its Confirm.
     pub confirm_wait: Duration,
 }
 
@@ -48,7 +47,7 @@ impl Default for ServerLimits {
     }
 }
 
-/// What the driver of a [`ServerVerifier`] has to do.
+/// A task for the driver of a [`ServerVerifier`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServerEvent {
     /// Look the handshake up, and answer with [`ServerVerifier::handle_lookup`].
@@ -59,7 +58,7 @@ pub enum ServerEvent {
         /// (a Done)? A later look-up replaces an earlier one for the same association.
         mode: LookupMode,
     },
-    /// Stop waiting for this handshake: nobody asks for it any more.
+    /// Cancel the lookup of this handshake: no exchange needs it any more.
     CancelLookup(Association),
     /// The client's value checked: the handshake is verified over this side connection.
     Confirmed(Confirmation),
@@ -67,7 +66,7 @@ pub enum ServerEvent {
     Disputed(Confirmation),
 }
 
-/// How long a look-up may take.
+/// The time at which a lookup is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LookupMode {
     /// Until the handshake is registered and its first flight has left.
@@ -77,7 +76,7 @@ pub enum LookupMode {
 }
 
 /// One registration of a handshake. A later one under the same association, whose client random
-/// somebody copied, is another: what was confirmed for one says nothing about the other.
+/// an attacker copied, is another: a confirmation of one says nothing about the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RegistrationId(pub u128);
 
@@ -86,9 +85,9 @@ pub struct RegistrationId(pub u128);
 pub struct Confirmation {
     /// The handshake.
     pub association: Association,
-    /// Which registration of it.
+    /// The registration.
     pub registration: RegistrationId,
-    /// What was compared.
+    /// The binding that was compared.
     pub binding: Binding,
     /// The context of this side path, for its channel binding.
     pub context: SideContext,
@@ -101,12 +100,12 @@ impl Confirmation {
     }
 }
 
-/// What a look-up found.
+/// The result of a lookup.
 #[derive(Clone, Debug)]
 pub enum Lookup<'a> {
     /// The handshake, with what its values are computed from.
     Found {
-        /// Which registration of the handshake this is.
+        /// The registration of the handshake.
         registration: RegistrationId,
         /// The secrets that its values are computed from.
         keys: &'a HandshakeKeys,
@@ -145,7 +144,7 @@ enum ExchangeState {
     },
 }
 
-/// What an Open asked, and whether Done has followed it.
+/// The content of an Open, and whether a Done has followed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct OpenRequest {
     nonce_c: Nonce,
@@ -164,7 +163,7 @@ impl ServerVerifier {
         }
     }
 
-    /// How many verifications are under way.
+    /// The number of verifications under way.
     pub fn exchanges(&self) -> usize {
         self.exchanges.len()
     }
@@ -263,8 +262,8 @@ impl ServerVerifier {
         })
     }
 
-    /// Time has passed: early Opens that waited long enough are told so, Proofs without a Confirm
-    /// are forgotten.
+    /// Handles the passage of time: rejects early Opens that waited long enough, and drops Proofs
+    /// without a Confirm.
     pub fn handle_timeout(&mut self, now: Instant) {
         let expired: Vec<_> = self
             .exchanges
@@ -286,7 +285,7 @@ impl ServerVerifier {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// The time at which to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.exchanges
             .values()

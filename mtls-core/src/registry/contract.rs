@@ -49,7 +49,7 @@ impl Machines {
 /// Runs every check on new machines.
 ///
 /// # Panics
-/// Where the registry breaks its contract; the message begins with the name of the check.
+/// A violation of the registry's contract; the message begins with the name of the check.
 pub async fn check(mut machines: impl AsyncFnMut() -> Machines) {
     for (name, check) in CHECKS {
         let machines = machines().await;

@@ -33,20 +33,20 @@ pub struct MemoryRegistry {
     shared: Arc<Shared>,
 }
 
-/// The bounds of a [`MemoryRegistry`].
+/// Limits of a [`MemoryRegistry`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct MemoryRegistryLimits {
     /// Handshakes, tombstones included. Default: 1,048,576.
     pub handshakes: usize,
-    /// How long a tombstone answers (`docs/protocol.md`, section 3.4). Default: 10 s.
+    /// The lifetime of a tombstone (`docs/protocol.md`, section 3.4). Default: 10 s.
     pub tombstone: Duration,
     /// Opens that wait for their handshake, in all; the oldest of a side connection that has
     /// confirmed nothing makes room for a new one. Default: 16,384.
     pub waits: usize,
-    /// The same for one peer: one IPv4 address, or one IPv6 /64. Default: 1,024.
+    /// Opens of one peer that wait: one IPv4 address, or one IPv6 /64. Default: 1,024.
     pub waits_per_peer: usize,
-    /// The same for one handshake and one peer. Default: 4.
+    /// Opens of one peer that wait for one handshake. Default: 4.
     pub waits_per_handshake_and_peer: usize,
 }
 
@@ -91,7 +91,7 @@ struct Entry {
     primary: Arc<Primary>,
 }
 
-/// What outlives the entry: the primary connection's view, without any key.
+/// The primary connection's view, which outlives the entry, without any key.
 #[derive(Debug, Default)]
 struct Primary {
     status: Mutex<SideStatus>,
@@ -137,14 +137,14 @@ impl MemoryRegistry {
         }
     }
 
-    /// How many handshakes are kept, tombstones included.
+    /// The number of handshakes, tombstones included.
     pub fn handshakes(&self) -> usize {
         let mut state = self.shared.lock();
         state.sweep(Instant::now());
         state.entries.len()
     }
 
-    /// How many Opens wait for their handshake.
+    /// The number of Opens that wait for their handshake.
     pub fn waits(&self) -> usize {
         self.shared.lock().waits.len()
     }
@@ -274,8 +274,8 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Tells the primary of the very registration that `about` names; a later handshake with the
-    /// same association hears nothing of it.
+    /// Updates the primary connection of the registration that `confirmation` names; a later handshake
+    /// with the same association is unaffected.
     fn apply(
         self: &Arc<Self>,
         service: ServiceId,
@@ -354,7 +354,7 @@ enum LookupState {
     Wait(WaitSlot),
 }
 
-/// A place among those who wait; given up on drop.
+/// The slot of a waiting Open; released on drop.
 struct WaitSlot {
     shared: Arc<Shared>,
     id: SlotId,

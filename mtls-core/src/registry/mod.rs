@@ -1,4 +1,4 @@
-//! Where a server keeps the handshakes that wait for their verification
+//! Registries of a server's pending handshakes, which wait for their verification
 //! (`docs/protocol.md`, section 3.2).
 
 #[cfg(feature = "registry-test")]
@@ -66,13 +66,13 @@ pub struct RegistryKey {
     pub association: Association,
 }
 
-/// Who asks for a handshake: the registry bounds what a stranger may hold.
+/// The requester of a lookup. A registry limits the waits of requesters that have confirmed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LookupRequester {
     /// The address of the side connection's peer.
     pub peer: IpAddr,
-    /// Has this side connection confirmed a handshake before? What has not is evicted first.
+    /// Whether this side connection has confirmed a handshake before. Others are evicted first.
     pub confirmed_before: bool,
 }
 
@@ -86,7 +86,7 @@ impl LookupRequester {
     }
 }
 
-/// Keeps pending handshakes, and brings those who ask for one together with it.
+/// Stores pending handshakes, and answers the lookups of side connections.
 ///
 /// # Security
 /// An implementation must keep handshakes of different services apart, must never answer
@@ -99,7 +99,7 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
     /// implementation then leaves at most a tombstone, as for a dropped [`Registration`].
     ///
     /// # Errors
-    /// Why the handshake is not registered. It goes on all the same, and cannot be verified;
+    /// If the handshake is not registered. It continues nevertheless, and cannot be verified;
     /// after [`RegisterError::Isolated`] alone the caller refuses it.
     fn register(
         &self,
@@ -137,7 +137,7 @@ pub trait Registration: fmt::Debug + Send + Sync + 'static {
     /// The server's first flight has been flushed: Proofs may be sent.
     fn flushed(&self);
 
-    /// What the side connections have said so far.
+    /// The results of the side connections so far.
     fn status(&self) -> SideStatus;
 
     /// The number of changes of the [status](Self::status) so far. A server reads it for each
@@ -150,13 +150,13 @@ pub trait Registration: fmt::Debug + Send + Sync + 'static {
     fn confirmed(&self) -> BoxFuture<'_, ()>;
 }
 
-/// What the side connections have said about one handshake.
+/// The results of the side connections for one handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SideStatus {
-    /// Somebody has asked for it.
+    /// A side connection has sent an Open for it.
     pub opened: bool,
-    /// Somebody has sent a wrong value for it.
+    /// A side connection has sent a wrong value for it.
     pub disputed: bool,
     /// The confirmations, at most [`MAX_CONFIRMATIONS`].
     pub confirmations: Vec<ConfirmedSide>,
@@ -173,7 +173,7 @@ impl SideStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConfirmedSide {
-    /// What it confirmed.
+    /// The confirmation.
     pub confirmation: Confirmation,
     /// Its peer's address.
     pub peer: SocketAddr,
@@ -186,16 +186,16 @@ impl ConfirmedSide {
     }
 }
 
-/// How many confirmations of one handshake are kept: more side paths than a host has.
+/// The most confirmations of one handshake that are kept: more side paths than a host has.
 pub const MAX_CONFIRMATIONS: usize = 8;
 
 /// A handshake as the registry gives it out.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Found {
-    /// Which registration this is.
+    /// The id of the registration.
     pub registration: RegistrationId,
-    /// What the values are computed from.
+    /// The secrets from which the values are computed.
     pub keys: Arc<HandshakeKeys>,
 }
 
@@ -206,7 +206,7 @@ impl Found {
     }
 }
 
-/// What [`PendingRegistry::look_up`] found.
+/// The result of [`PendingRegistry::look_up`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LookupReply {
@@ -226,7 +226,7 @@ pub enum LookupReply {
     Unavailable,
 }
 
-/// Why a handshake was not registered: it goes on, unverified where the policy allows that.
+/// Reason of a handshake that was not registered. It continues unverified, if the policy allows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -248,7 +248,7 @@ impl fmt::Display for RegisterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken => f.write_str(
-                "another handshake with the same client random is registered: somebody copied it",
+                "another handshake with the same client random is registered: an attacker copied it",
             ),
             Self::Full { limit } => write!(
                 f,
@@ -265,7 +265,7 @@ impl fmt::Display for RegisterError {
 
 impl std::error::Error for RegisterError {}
 
-/// How long a tombstone answers by default.
+/// The default lifetime of a tombstone.
 pub(crate) const DEFAULT_TOMBSTONE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

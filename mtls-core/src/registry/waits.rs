@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 use super::{Found, LookupReply, LookupRequester, RegistryKey};
 use crate::slots::{Inserted, SlotId, SlotLimits, SlotTable, network_of};
 
-/// Bounded in all, per peer, and per handshake and peer; who has confirmed nothing goes first.
+/// Bounded in total, per peer, and per handshake and peer. Waits of requesters that have confirmed
+/// nothing are evicted first.
 #[derive(Debug)]
 pub(super) struct Waits {
     slots: SlotTable<Waiter>,
@@ -35,12 +36,12 @@ impl Waits {
         self.slots.len()
     }
 
-    /// Is anybody waiting for this handshake?
+    /// Returns whether an Open waits for this handshake.
     pub(super) fn waits_for(&self, key: &RegistryKey) -> bool {
         self.by_key.contains_key(key)
     }
 
-    /// Takes a place. `None`: there is none to be had.
+    /// Inserts a wait. `None` if no slot is available.
     pub(super) fn insert(
         &mut self,
         key: RegistryKey,
@@ -67,14 +68,14 @@ impl Waits {
         Some((id, receiver))
     }
 
-    /// Gives a place up.
+    /// Removes a wait.
     pub(super) fn remove(&mut self, id: SlotId) {
         if let Some(waiter) = self.slots.remove(id) {
             self.unlist(&waiter.key, id);
         }
     }
 
-    /// Answers everybody who waits for this handshake.
+    /// Answers all waits for this handshake.
     pub(super) fn answer(&mut self, key: &RegistryKey, found: &Found) {
         for (id, _) in self.by_key.remove(key).unwrap_or_default() {
             if let Some(waiter) = self.slots.remove(id) {

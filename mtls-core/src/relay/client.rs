@@ -1,4 +1,4 @@
-//! The relay in front of a client: it stands in for the client's own connector.
+//! The relay in front of a client, which verifies in place of a connector of the client's own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use crate::proto::binding::Binding;
 use crate::side::client::settings::{ClientPaths, ClientSettings};
 use crate::tls::authentication::Authentication;
 
-/// Verifies the TLS connections of clients that know nothing of it, with the hello binding.
+/// Verifies the TLS connections of clients that do not support the side protocol, with the hello
+/// binding.
 ///
 /// For each [`Tunnel`](super::Tunnel) it dials the target over the primary path, taps the hellos, and **holds the
-/// server's flight back until the proof checks**: a man in the middle gets a ClientHello (two, if
-/// he sends a HelloRetryRequest) and never an answer to his ServerHello. Clones share the side
+/// server's flight back until the Proof checks**: a man in the middle gets a ClientHello (two, if
+/// they send a HelloRetryRequest) and never an answer to their ServerHello. Clones share the side
 /// connections.
 pub struct ClientRelay<D = Path> {
     pub(super) inner: Arc<Inner<D>>,

@@ -27,7 +27,7 @@ pub(super) struct HelloExchange<'a, C, S> {
     to_client: Direction<'a>,
 }
 
-/// What was read from one end, and how much of it the other has got.
+/// The bytes that one end sent, and the number of those that the other end received.
 struct Direction<'a> {
     from: Role,
     bytes: Vec<u8>,
@@ -35,7 +35,7 @@ struct Direction<'a> {
     counter: &'a AtomicU64,
 }
 
-/// What the hellos came to.
+/// The outcome of the hellos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HelloOutcome {
     /// TLS 1.3: the ServerHello is here, and held.
@@ -46,7 +46,7 @@ pub(super) enum HelloOutcome {
     Unusable(HelloError),
 }
 
-/// What the ends sent and the other has not got.
+/// The bytes that each end sent and the other has not received.
 pub(super) struct Unsent {
     pub(super) to_server: Vec<u8>,
     pub(super) to_client: Vec<u8>,

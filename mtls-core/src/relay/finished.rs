@@ -1,4 +1,4 @@
-//! Where the client's handshake ends, as far as a relay without keys can tell.
+//! The end of the client's handshake, as far as a relay without keys can find it.
 
 /// The content type of a ChangeCipherSpec record, which TLS 1.3 sends for old middleboxes only
 /// (RFC 8446, appendix D.4).
@@ -21,7 +21,7 @@ pub(super) struct FinishedRecord {
 }
 
 impl FinishedRecord {
-    /// How many of the client's next bytes belong to it, and whether it is over with them.
+    /// The number of the client's next bytes that belong to it, and whether it ends with them.
     pub(super) fn part_of(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut part = 0;
         while part < bytes.len() && !self.over {

@@ -26,14 +26,14 @@ pub struct RelayListener<D: Dial = Path> {
     stop: watch::Sender<bool>,
 }
 
-/// Is told of each tunnel when it begins; what it returns is dropped when the tunnel is over.
+/// Observes the start of each tunnel; its return value is dropped when the tunnel ends.
 type TunnelObserver = dyn Fn(TunnelMonitor, SocketAddr) -> Box<dyn Any + Send> + Send + Sync;
 
 struct Handler<D: Dial> {
     relay: ServerRelay<D>,
     limiter: Arc<ConnectionLimiter>,
     observer: Box<TunnelObserver>,
-    /// How many tunnels are open.
+    /// The number of open tunnels.
     tunnels: watch::Sender<usize>,
 }
 
@@ -48,9 +48,8 @@ impl<D: Dial> fmt::Debug for RelayListener<D> {
 
 impl<D: Dial> RelayListener<D> {
     /// A relay that listens nowhere yet: [`add`](Self::add), and perhaps
-    /// [`add_side`](Self::add_side). The observer is told of each tunnel when it begins, with the
-    /// client's address, and what it returns is dropped when the tunnel is over; neither must
-    /// block.
+    /// [`add_side`](Self::add_side). The observer is called at the start of each tunnel, with the
+    /// client's address; its return value is dropped at the end. Neither may block.
     pub fn new<W: Send + 'static>(
         relay: ServerRelay<D>,
         limits: ListenerLimits,
@@ -84,12 +83,12 @@ impl<D: Dial> RelayListener<D> {
         self.listen(incoming, ListenerKind::SideOnly);
     }
 
-    /// How many connections have not sent a complete ClientHello yet.
+    /// The number of connections that have not sent a complete ClientHello yet.
     pub fn silent(&self) -> usize {
         self.handler.limiter.silent()
     }
 
-    /// How many tunnels are open.
+    /// The number of open tunnels.
     pub fn tunnels(&self) -> usize {
         *self.handler.tunnels.borrow()
     }

@@ -1,4 +1,4 @@
-//! What is known of a tunnel, while it is open and afterwards.
+//! Reports of a tunnel, while it is open and afterwards.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -47,7 +47,7 @@ struct State {
     lasted: Option<Duration>,
 }
 
-/// Where a tunnel stands.
+/// The stage of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -62,7 +62,7 @@ pub enum TunnelStage {
     Ended(TunnelEnd),
 }
 
-/// How a tunnel ended.
+/// The end of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -79,23 +79,23 @@ pub enum TunnelEnd {
     Refused,
 }
 
-/// What is known of a tunnel as of now.
+/// A report of a tunnel as of now.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct TunnelReport {
     /// The server that was asked for, or that the relay stands in front of.
     #[serde(serialize_with = "as_text")]
     pub target: Endpoint,
-    /// What the tunnel's verification was held to.
+    /// The policy of the tunnel.
     pub policy: Policy,
-    /// Nothing was verified, as the relay was told.
+    /// The tunnel was exempt from verification.
     pub exempt: bool,
-    /// When it began, in seconds since 1970-01-01 UTC.
+    /// The time of its start, in seconds since 1970-01-01 UTC.
     pub unix_time: u64,
-    /// How long it has lasted, in seconds.
+    /// Its duration so far, in seconds when serialized.
     #[serde(serialize_with = "as_seconds")]
     pub lasted: Duration,
-    /// Where it stands.
+    /// Its stage.
     pub stage: TunnelStage,
     /// The handshake's name in the side protocol, when its ClientHello was read.
     #[serde(serialize_with = "as_optional_text")]
@@ -105,9 +105,9 @@ pub struct TunnelReport {
     /// Everything that is known of its verification, when that has an outcome.
     #[serde(rename = "verification")]
     pub verdict: Option<Verdict>,
-    /// How many bytes each end was handed.
+    /// The number of bytes that each end received.
     pub bytes: TunnelBytes,
-    /// Why it was not relayed.
+    /// The error of a tunnel that was not relayed.
     #[serde(serialize_with = "as_optional_text")]
     pub error: Option<Arc<Error>>,
     /// Of an interception. A relay without keys sees no certificate in TLS 1.3, so there is no
@@ -116,7 +116,7 @@ pub struct TunnelReport {
     pub evidence: Option<Arc<Evidence>>,
 }
 
-/// How many bytes each end was handed, hellos included.
+/// The number of bytes that each end received, hellos included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TunnelBytes {
@@ -151,7 +151,7 @@ impl TunnelMonitor {
         }
     }
 
-    /// What is known as of now.
+    /// The report as of now.
     pub fn report(&self) -> TunnelReport {
         let shared = &*self.shared;
         let state = self.lock();
@@ -175,8 +175,8 @@ impl TunnelMonitor {
         }
     }
 
-    /// Completes when the tunnel is a plain relay, or over: when there is something to tell of it.
-    /// Safe to drop.
+    /// Waits until the tunnel is a plain relay, or has ended: its verification is then resolved. Safe
+    /// to drop.
     pub async fn wait_until_resolved(&self) {
         let mut notified = pin!(self.shared.resolved.notified());
         notified.as_mut().enable();

@@ -36,16 +36,16 @@ pub(super) struct Inner<D> {
     pub(super) tunnels: Arc<Semaphore>,
 }
 
-/// What is written to the target ahead of everything else.
+/// The bytes that are written to the target first.
 pub(super) type Preamble = Arc<dyn Fn(ClientAddresses) -> Vec<u8> + Send + Sync>;
 
-/// Where a client of a relay comes from, and where it connected to.
+/// The addresses of a client's connection to a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientAddresses {
     /// The client's own.
     pub peer: SocketAddr,
-    /// Where the relay took the connection; `None` when its stream is no TCP socket.
+    /// The local address; `None` if the stream is not a TCP socket.
     pub local: Option<SocketAddr>,
 }
 
@@ -88,7 +88,7 @@ impl ServerRelay<Path> {
 }
 
 impl<D: Dial> ServerRelay<D> {
-    /// How many tunnels are open.
+    /// The number of open tunnels.
     pub fn tunnels(&self) -> usize {
         self.inner.max_tunnels - self.inner.tunnels.available_permits()
     }

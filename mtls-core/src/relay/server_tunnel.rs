@@ -81,12 +81,12 @@ where
 
     /// Dials the target and relays until the tunnel ends.
     ///
-    /// What refuses a tunnel closes it; the report says why, in its verdict and its error.
+    /// A refused tunnel is closed; the verdict and the error of the report state the reason.
     pub async fn run(self) -> TunnelReport {
         self.run_with_permit(()).await
     }
 
-    /// The same; drops `permit` when the handshake is over.
+    /// Runs the tunnel, and drops `permit` when the handshake is complete.
     #[tracing::instrument(name = "server_tunnel", level = "debug", skip_all, fields(peer = %self.peer))]
     pub(super) async fn run_with_permit<T>(self, permit: T) -> TunnelReport {
         let Self {
@@ -141,17 +141,17 @@ struct ServerTunnelSetup<'a, D: Dial> {
     inner: &'a Inner<D>,
     monitor: &'a TunnelMonitor,
     peer: SocketAddr,
-    /// Where the client connected to, where that is known.
+    /// The local address of the client's connection, if it is known.
     local: Option<SocketAddr>,
     started: Instant,
 }
 
-/// What the hellos came to.
+/// The state after the hellos.
 struct AfterHellos<S> {
     server: S,
     pump: Pump,
     registration: Option<Arc<dyn Registration>>,
-    /// Why the handshake cannot be verified, where it cannot.
+    /// The reason of a handshake that cannot be verified.
     unverifiable: Option<Reason>,
 }
 

@@ -1,4 +1,4 @@
-//! What a relay does to a socket beside reading and writing.
+//! Operations of a relay on its sockets, besides reads and writes.
 
 use std::any::Any;
 use std::time::Duration;

@@ -49,7 +49,7 @@ impl<D: Dial> ClientRelay<D> {
     }
 }
 
-/// Says how the server that a ClientHello names is to be held; see [`Tunnel::policy_by_name`].
+/// The policy for the server name of a ClientHello; see [`Tunnel::policy_by_name`].
 pub type PolicyByName = dyn Fn(&str) -> Option<Policy> + Send + Sync;
 
 impl<D: Dial> fmt::Debug for Tunnel<D> {
@@ -76,17 +76,15 @@ impl<D: Dial> Tunnel<D> {
         }
     }
 
-    /// Holds this tunnel to another policy than the relay's. Monitors that were given out before
-    /// watch nothing any more.
+    /// Sets the policy of this tunnel. Default: the relay's. Monitors from before are detached.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self.monitor = TunnelMonitor::new(self.target.clone(), policy);
         self
     }
 
-    /// Asks once more when the ClientHello is here, with the server name in it: of the tunnel's
-    /// policy and the one that is named then, the stricter holds. For a client that resolved the
-    /// name by itself, so that the target is a mere address. The name is what the client wrote:
+    /// Sets a policy by the server name of the ClientHello; the stricter of this and the tunnel's
+    /// policy applies. For a client that resolves names itself, so that the target is an address. The name is what the client wrote:
     /// under encrypted client hello the outer one, which may say little.
     pub fn policy_by_name(mut self, policy: Arc<PolicyByName>) -> Self {
         self.by_name = Some(policy);
@@ -101,7 +99,8 @@ impl<D: Dial> Tunnel<D> {
         self
     }
 
-    /// What was read of the client before, as by a proxy whose client did not wait for its answer.
+    /// Sets bytes that were read from the client before, such as by a proxy whose client did not wait
+    /// for the answer.
     pub fn received(mut self, bytes: Vec<u8>) -> Self {
         self.received = bytes;
         self
@@ -147,8 +146,8 @@ impl<D: Dial> Tunnel<D> {
         }
     }
 
-    /// Holds this tunnel to a stricter policy; one that is not stricter changes nothing. For what
-    /// is known of the target only after [`dial`](Self::dial).
+    /// Applies a stricter policy; a policy that is not stricter changes nothing. For properties of the
+    /// target that are known only after [`dial`](Self::dial).
     pub fn restrict_to(&mut self, policy: Policy) {
         if policy.is_stricter_than(self.policy) {
             self.policy = policy;
@@ -158,7 +157,7 @@ impl<D: Dial> Tunnel<D> {
 
     /// Opens the tunnel and relays until it ends.
     ///
-    /// What refuses a tunnel closes it; the report says why, in its verdict and its error.
+    /// A refused tunnel is closed; the verdict and the error of the report state the reason.
     #[tracing::instrument(name = "tunnel", level = "debug", skip_all, fields(target = %self.target))]
     pub async fn run<C>(self, mut client: C) -> TunnelReport
     where
@@ -307,7 +306,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
         }
     }
 
-    /// The same, held to the stricter policy where this server name has one.
+    /// This setup under the stricter policy of this server name, if it has one.
     fn for_name(&self, name: Option<&str>) -> Self {
         let named = name.and_then(|name| self.by_name?(name));
         let stricter = named.filter(|named| named.is_stricter_than(self.policy));
@@ -393,7 +392,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
     }
 }
 
-/// What a relay sees of a handshake. For it TLS is complete when the ServerHello is here
+/// A relay's view of a handshake, which is complete for it when the ServerHello has arrived
 /// (`docs/protocol.md`, section 5.5).
 fn handshake_of(
     hellos: HelloOutcome,
@@ -420,9 +419,9 @@ fn take_output<T, F: Future<Output = Result<T, Error>>>(dial: Pin<&mut MaybeDone
     dial.take_output().unwrap_or_else(|| Err(missing_state()))
 }
 
-/// What cannot be reached: a result that is taken twice, an association that is not there.
+/// An unreachable state: a result that is taken twice, or a missing association.
 fn missing_state() -> Error {
-    std::io::Error::other("the tunnel's state is gone").into()
+    std::io::Error::other("internal error: the state of the tunnel is missing").into()
 }
 
 fn unverified(reason: Reason) -> Evaluated {

@@ -1,10 +1,10 @@
-//! How the two ends of a connection are authenticated.
+//! The authentication of the two ends of a connection.
 
 use rustls::{AlertDescription, PeerIncompatible};
 
 use crate::error::{Error, NotSmkex};
 
-/// How a client authenticates the server of a connection.
+/// The authentication of a connection's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Authentication {
     /// By the server's certificate.
@@ -14,7 +14,7 @@ pub(crate) enum Authentication {
 }
 
 impl Authentication {
-    /// What the server shows in the handshake, for reports.
+    /// The server's kind of key, for reports.
     pub(crate) fn server_key(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",

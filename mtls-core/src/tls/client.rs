@@ -26,7 +26,7 @@ const TICKETS_PER_SERVER: usize = 8;
 /// A caller's configuration, made fit: a ticket store of the connector's own, and no early data.
 pub(crate) struct TlsSettings {
     pub(super) config: Arc<ClientConfig>,
-    /// The same without the client's certificate, where there is one.
+    /// The configuration without the client's certificate, if it has one.
     pub(super) anonymous: Option<ClientConfig>,
     tickets: Option<Arc<dyn ClientSessionStore>>,
     keeps_tickets: bool,
@@ -78,7 +78,7 @@ impl TlsSettings {
         }
     }
 
-    /// Where the configuration's provider takes random bytes from.
+    /// The random generator of the configuration's provider.
     pub(crate) fn random(&self) -> &'static dyn SecureRandom {
         self.config.crypto_provider().secure_random
     }
@@ -186,7 +186,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Complete<IO> {
     /// application data that no more can be read. The data stays in the stream. Safe to drop.
     ///
     /// # Errors
-    /// When the connection breaks.
+    /// If the connection breaks.
     pub(crate) async fn wait_for_tickets(&mut self, count: usize) -> Result<(), Error> {
         let Some(quarantine) = &self.quarantine else {
             return Ok(());
@@ -219,7 +219,7 @@ impl Stub {
     }
 }
 
-/// The same configuration without the client's certificate; `None` where it has none.
+/// The configuration without the client's certificate; `None` if it has none.
 fn anonymous(config: &ClientConfig) -> Option<ClientConfig> {
     config.client_auth_cert_resolver.has_certs().then(|| {
         let mut anonymous = config.clone();
@@ -313,7 +313,7 @@ fn stub_connector(config: &ClientConfig) -> TlsConnector {
                 .with_root_certificates(RootCertStore::empty())
                 .with_no_client_auth()
         });
-    // A provider without TLS 1.2 pays for a key share that nobody uses.
+    // A provider without TLS 1.2 pays for a key share that is not used.
     TlsConnector::from(Arc::new(cheap.unwrap_or_else(|_| config.clone())))
 }
 

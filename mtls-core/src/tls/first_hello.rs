@@ -9,16 +9,16 @@ use crate::proto::hello::HelloTap;
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1).
 pub(crate) const TLS_HANDSHAKE: u8 = 22;
 
-/// How many bytes of a hello are read at a time.
+/// The number of bytes of a hello that are read at a time.
 pub(crate) const READ_BUFFER: usize = 4096;
 
-/// What a client sent first, up to its first ClientHello.
+/// The first bytes of a client, up to its first ClientHello.
 pub(crate) struct FirstHello {
-    /// All of it.
+    /// The bytes.
     pub(crate) received: Vec<u8>,
     /// The tap that has read it.
     pub(crate) tap: HelloTap,
-    /// What the tap said: with an error, there is no complete ClientHello.
+    /// The tap's result; after an error there is no complete ClientHello.
     #[cfg_attr(not(feature = "relay"), expect(dead_code))]
     pub(crate) tapped: Result<(), HelloError>,
 }

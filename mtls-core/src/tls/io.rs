@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::error::Error;
 use crate::proto::binding::Nonce;
 
-/// How much plaintext of a server that speaks first may wait: rustls reads no more.
+/// The most plaintext of a server that speaks first which may wait: rustls reads no more.
 const MAX_PLAINTEXT: usize = 16 * 1024;
 
 /// Everything that the connection has to send.

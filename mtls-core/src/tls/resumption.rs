@@ -38,7 +38,7 @@ pub(crate) struct TicketHandshake {
     withholds_certificate: bool,
 }
 
-/// What a handshake offers.
+/// The session that a handshake offers.
 pub(crate) struct Offer {
     pub(crate) ticket: Option<Ticket>,
     /// The key-exchange group that the server chose before.
@@ -48,7 +48,7 @@ pub(crate) struct Offer {
     pub(crate) shows_certificate: bool,
 }
 
-/// Why a handshake came to no result.
+/// Reason of a handshake without a result.
 #[derive(Debug)]
 pub(crate) enum TicketFailure {
     /// The alert `illegal_parameter` or `decrypt_error` in answer to a ticket.
@@ -199,7 +199,7 @@ impl TicketHandshake {
         self.flush(io).await
     }
 
-    /// The same, and lets the server read them.
+    /// Withholds tickets, and lets the server read them.
     pub(crate) async fn close<IO>(mut self, mut io: IO)
     where
         IO: AsyncRead + AsyncWrite + Unpin,

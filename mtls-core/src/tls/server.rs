@@ -20,7 +20,7 @@ use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::error::HelloError;
 use crate::proto::server::HandshakeKeys;
 
-/// How long a client that is refused may take to go, and how much of what it sends is read.
+/// The time in which a refused client may close, and the most bytes of it that are read meanwhile.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_UNREAD: u64 = 64 * 1024;
 
@@ -48,7 +48,7 @@ pub(crate) struct FirstFlight<IO> {
     stub: TlsAcceptor,
     /// The handshake's name; `None` where the ClientHello could not be read.
     pub(crate) association: Option<Association>,
-    /// What to register under it; `None` where there is nothing to compare.
+    /// The secrets to register under it; `None` if there is nothing to compare.
     pub(crate) registers: Option<HandshakeKeys>,
 }
 
@@ -63,7 +63,7 @@ impl TlsSettings {
         }
     }
 
-    /// Where the configuration's provider takes random bytes from.
+    /// The random generator of the configuration's provider.
     pub(crate) fn random(&self) -> &'static dyn SecureRandom {
         self.config.crypto_provider().secure_random
     }

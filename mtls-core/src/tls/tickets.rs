@@ -1,8 +1,8 @@
 //! Session tickets: kept back until the connection that brought them was verified
 //! (`docs/protocol.md`, section 8.1).
 //!
-//! A man in the middle hands out tickets of his own. One of those in the store would make every
-//! later connection a resumption of his.
+//! A man in the middle issues tickets of their own. With one of those in the store, every later
+//! connection would resume the attacker's session.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-/// How many tickets one connection may hold back; servers send two to four.
+/// The most tickets of one connection that are withheld; servers send two to four.
 pub(super) const MAX_WITHHELD: usize = 8;
 
 /// A TLS 1.3 session ticket with its secret. It is offered once.
@@ -54,7 +54,7 @@ impl Quarantine {
         }
     }
 
-    /// How many TLS 1.3 tickets are held back.
+    /// The number of TLS 1.3 tickets that are withheld.
     pub(crate) fn tickets(&self) -> usize {
         match &*self.lock() {
             QuarantineState::Withheld(writes) => writes.iter().filter(is_ticket).count(),

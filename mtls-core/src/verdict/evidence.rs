@@ -1,4 +1,4 @@
-//! What a client keeps of an interception, or of a suspicion, to show to someone who can act on it.
+//! Evidence of an interception or of a suspicion, to keep and to report.
 
 use std::fmt;
 use std::fs::{DirBuilder, OpenOptions};
@@ -25,10 +25,10 @@ pub struct Evidence {
     pub schema: u32,
     /// The server that was asked for, `HOST:PORT`.
     pub target: String,
-    /// What it is evidence of.
+    /// The finding.
     #[serde(serialize_with = "as_token")]
     pub reason: EvidenceReason,
-    /// When, in seconds since 1970-01-01 UTC.
+    /// The time, in seconds since 1970-01-01 UTC.
     pub unix_time: u64,
     /// The handshake's name in the side protocol.
     pub association: String,
@@ -41,7 +41,7 @@ pub struct Evidence {
     pub connection: Box<Verdict>,
 }
 
-/// What there is evidence of.
+/// The finding that the evidence supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EvidenceReason {
@@ -106,7 +106,7 @@ impl Evidence {
     /// there; all with mode 0600. Returns the path of the JSON file.
     ///
     /// # Errors
-    /// What the file system says, with the path. A file that is there is never overwritten.
+    /// The error of the file system, with the path. An existing file is never overwritten.
     pub fn save(&self, dir: &FilePath) -> io::Result<PathBuf> {
         let named = |path: &FilePath, error: io::Error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -241,7 +241,7 @@ fn described(_: &[u8]) -> CertificateEvidence {
     CertificateEvidence::default()
 }
 
-/// Whether this is a SubjectPublicKeyInfo (RFC 7250): the first element of its first element is an
+/// Checks for a SubjectPublicKeyInfo (RFC 7250): the first element of its first element is an
 /// object identifier. In a certificate that is a version or a serial number (RFC 5280, section 4.1).
 fn is_raw_key(der: &[u8]) -> bool {
     const OBJECT_IDENTIFIER: u8 = 0x06;

@@ -1,11 +1,11 @@
-//! How a client verifies a connection (`docs/protocol.md`, section 11).
+//! The method by which a client verifies a connection (`docs/protocol.md`, section 11).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-/// How a client verifies a connection over a side path.
+/// The method by which a client verifies a connection over a side path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -36,7 +36,7 @@ impl Method {
         }
     }
 
-    /// What a verification by this method proves, as a token for programs: `same-handshake` or
+    /// The statement that a verification by this method proves, as a token for programs: `same-handshake` or
     /// `same-ticket-domain`.
     pub fn proves(self) -> &'static str {
         match self {

@@ -39,7 +39,7 @@ pub struct Verdict {
     pub paths: Vec<PathReport>,
     /// The TLS connection.
     pub tls: TlsReport,
-    /// When things happened.
+    /// The times of its steps.
     pub times: Times,
 }
 
@@ -99,7 +99,7 @@ impl Verified {
     }
 }
 
-/// Why a connection is not verified.
+/// Reason of a connection that is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -172,7 +172,7 @@ impl fmt::Display for Reason {
 }
 
 impl Outcome {
-    /// What side connections have said to a server; `None` where they have said nothing.
+    /// The outcome that a server's side connections have shown; `None` if they have shown none.
     pub(crate) fn from_status(status: &SideStatus) -> Option<Self> {
         let sides = &status.confirmations;
         let proofs = sides.iter().map(|side| side.confirmation.proof()).collect();

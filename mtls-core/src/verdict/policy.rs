@@ -1,12 +1,12 @@
-//! What an endpoint insists on (`docs/protocol.md`, section 6).
+//! The policy of an endpoint (`docs/protocol.md`, section 6).
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-/// How much an endpoint insists on verification (`docs/protocol.md`, section 6). There is no
-/// default: the caller says it.
+/// The policy of an endpoint for connections that are not verified (`docs/protocol.md`, section 6).
+/// There is no default.
 ///
 /// A wrong value or an unknown handshake is an interception under every policy: `Require` and
 /// `Prefer` refuse, `Observe` reports.
@@ -16,8 +16,8 @@ pub enum Policy {
     /// Fails closed: the application never sees a connection that is not verified.
     Require,
     /// A client falls back to plain TLS only where the side path cannot be dialled or its first
-    /// bytes are not the greeting. Whoever can block the side path can force that, so this
-    /// protects only while nobody does. A server decides when the client's first application bytes
+    /// bytes are not the greeting. An attacker who can block the side path can force that, so this
+    /// does not protect against such an attacker. A server decides when the client's first application bytes
     /// arrive, and holds them back only when a side connection has sent an Open by then.
     Prefer,
     /// Fails no connection, and reports.
@@ -34,7 +34,7 @@ impl Policy {
         }
     }
 
-    /// Whether it refuses something that the other lets pass.
+    /// Returns whether this policy refuses connections that the other accepts.
     pub fn is_stricter_than(self, other: Self) -> bool {
         let strictness = |policy| match policy {
             Self::Observe => 0,
@@ -62,7 +62,14 @@ impl FromStr for Policy {
     }
 }
 
-/// A word that names no [`Policy`].
+/// Error of parsing a [`Policy`].
+///
+/// ```
+/// use mtls_core::Policy;
+///
+/// let error = "always".parse::<Policy>().unwrap_err();
+/// assert!(error.to_string().starts_with("expected a policy of `require`"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownPolicy(String);
 

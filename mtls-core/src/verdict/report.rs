@@ -15,7 +15,7 @@ use crate::path::{Dialed, Independence, PathKind, ResolvedBy, Route};
 pub struct PathReport {
     /// Primary or side.
     pub role: PathRole,
-    /// How it was dialled; `None` for a stream that somebody else opened.
+    /// The kind of path; `None` for a stream that the caller opened.
     pub via: Option<PathKind>,
     /// The address at this end.
     pub local: Option<SocketAddr>,
@@ -51,7 +51,7 @@ impl PathReport {
         self.route.as_ref()?.interface.as_deref()
     }
 
-    /// How far apart from the primary path; `None` for the primary path itself, and at a server.
+    /// The independence from the primary path; `None` for the primary path itself, and at a server.
     ///
     /// Looks both paths up as [`interface`](Self::interface) does.
     pub fn independence(&self) -> Option<Independence> {
@@ -123,7 +123,7 @@ impl Serialize for PathReport {
     }
 }
 
-/// What a path is for.
+/// The role of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathRole {
@@ -147,7 +147,7 @@ pub struct TlsReport {
     pub handshake: Option<&'static str>,
     /// The application protocol that was agreed on (ALPN).
     pub alpn: Option<String>,
-    /// What the server showed: `certificate` or `raw-public-key` ([`smkex`](crate::smkex)); `None`
+    /// The server's kind of key: `certificate` or `raw-public-key` ([`smkex`](crate::smkex)); `None`
     /// where this end cannot see it.
     pub server_key: Option<&'static str>,
     /// SHA-256 of each certificate of the peer's chain, the leaf first, in hexadecimal; of a raw
@@ -202,7 +202,7 @@ pub(crate) fn hex_sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// When things happened, counted from the start of the connection.
+/// The times of a connection's steps, counted from its start.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Times {

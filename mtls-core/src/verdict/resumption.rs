@@ -11,7 +11,7 @@ pub struct ResumptionProof {
     direction: ResumptionDirection,
 }
 
-/// Which path's session was resumed.
+/// The path whose session was resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -28,13 +28,13 @@ impl ResumptionProof {
         Self { direction }
     }
 
-    /// Which path's session was resumed.
+    /// The path whose session was resumed.
     pub fn direction(self) -> ResumptionDirection {
         self.direction
     }
 }
 
-/// Why one side path did not verify a connection by resumption. None of these is proof of an
+/// Reason of a side path that did not verify a connection by resumption. None of these is proof of an
 /// interception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

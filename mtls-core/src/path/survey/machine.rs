@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Serialize, Serializer};
 
-/// Where a packet to nowhere in particular would go: these addresses are in no network of
-/// anybody's (RFC 5737, RFC 4291), and nothing is ever sent to them.
+/// Targets for the lookup of default routes. These addresses are in no real network (RFC 5737,
+/// RFC 4291), and nothing is sent to them.
 pub(super) const ANYWHERE: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1)),
@@ -24,7 +24,7 @@ pub struct Interface {
     pub index: u32,
     /// The kind of network.
     pub kind: InterfaceKind,
-    /// Whether packets can leave by it.
+    /// Its state.
     pub state: InterfaceState,
     /// Its addresses.
     pub addresses: Vec<Address>,
@@ -54,11 +54,11 @@ pub enum InterfaceKind {
     Other,
 }
 
-/// Whether packets can leave by it.
+/// The state of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InterfaceState {
-    /// They can.
+    /// Packets can leave by it.
     Up,
     /// Switched on, with no cable or no network.
     NoCarrier,
@@ -74,7 +74,7 @@ pub struct Address {
     pub ip: IpAddr,
     /// The length of its network's prefix, in bits.
     pub prefix: u8,
-    /// Whether a connection from it may be made: not still on trial, and not on its way out.
+    /// Whether connections can use it: it is neither tentative nor deprecated.
     pub usable: bool,
 }
 
@@ -84,7 +84,7 @@ pub struct Address {
 pub struct DefaultRoute {
     /// The router; `None` where the interface needs none.
     pub gateway: Option<IpAddr>,
-    /// Whether it is for IPv6.
+    /// Whether it is a route of IPv6.
     pub is_ipv6: bool,
     /// Its metric: the route with the lowest is taken.
     pub metric: u32,
@@ -115,7 +115,7 @@ pub struct NextHop {
 }
 
 impl Interface {
-    /// Whether packets can leave by it.
+    /// Returns whether packets can leave by it.
     pub fn is_up(&self) -> bool {
         self.state == InterfaceState::Up
     }
@@ -214,7 +214,7 @@ impl NextHop {
         }
     }
 
-    /// Whether both are one router, as far as that can be known: `None` where it cannot.
+    /// Returns whether both are one router; `None` if that is unknown.
     pub(super) fn is_same_router(&self, other: &Self) -> Option<bool> {
         let (Some(one), Some(two)) = (self.gateway, other.gateway) else {
             // One of them, at least, has no router to share.

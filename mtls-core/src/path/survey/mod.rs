@@ -38,7 +38,7 @@ pub use machine::{Address, DefaultRoute, Interface, InterfaceKind, InterfaceStat
 pub use pairs::{Pair, pairs};
 pub use probe::{Greeting, Reached, probe};
 
-/// How many candidates are looked at.
+/// The most candidates that are examined.
 const MAX_CANDIDATES: usize = 16;
 
 /// A survey of this machine's network. Routes are looked up anew for each question.
@@ -55,7 +55,7 @@ pub struct Candidate {
     /// The path that takes it.
     #[serde(rename = "path")]
     pub spec: PathKind,
-    /// How packets leave by it.
+    /// The route of its packets.
     #[serde(flatten)]
     pub route: RouteInfo,
     /// The first hop; `None` where the kernel was not, or could not be asked.

@@ -17,7 +17,7 @@ pub struct Pair {
     pub paths: [PathKind; 2],
     /// The independence that a verdict would report.
     pub independence: Independence,
-    /// Whether they are two paths as far as this machine can see, which looks at routers and
+    /// Whether this machine sees two separate paths, including routers and
     /// carriers too; `None` where it cannot see enough.
     pub really_different: Option<bool>,
     /// The reason, for people.

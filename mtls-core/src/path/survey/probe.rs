@@ -19,7 +19,7 @@ pub struct Reached {
     pub local: Option<SocketAddr>,
     /// The address at the other end: the proxy's, where there is one.
     pub peer: Option<SocketAddr>,
-    /// How it leaves this host.
+    /// Its route.
     pub route: RouteInfo,
     /// The duration of a TCP handshake, with the proxy's part where there is one.
     pub rtt: Option<Duration>,

@@ -1,4 +1,4 @@
-//! What a hello tap refuses.
+//! Errors of a hello tap.
 
 use core::fmt;
 
@@ -10,27 +10,27 @@ use crate::proto::binding::Role;
 pub enum HelloError {
     /// A record type that TLS 1.3 does not have: most likely the peer does not speak TLS.
     UnknownRecordType {
-        /// Who sent it.
+        /// The sender.
         from: Role,
         /// The type.
         kind: u8,
     },
     /// A record version that does not begin with 3: most likely the peer does not speak TLS.
     RecordVersion {
-        /// Who sent it.
+        /// The sender.
         from: Role,
         /// The version.
         version: u16,
     },
     /// A record without content.
     EmptyRecord {
-        /// Who sent it.
+        /// The sender.
         from: Role,
     },
     /// A record longer than RFC 8446, section 5, allows for its type, or an alert or
     /// ChangeCipherSpec that has not its only length.
     RecordLength {
-        /// Who sent it.
+        /// The sender.
         from: Role,
         /// The record type.
         kind: u8,
@@ -39,45 +39,45 @@ pub enum HelloError {
     },
     /// Another record type inside a handshake message that spans records.
     InterleavedRecord {
-        /// Who sent it.
+        /// The sender.
         from: Role,
         /// The record type.
         kind: u8,
     },
     /// A ChangeCipherSpec whose byte is not 1.
     ChangeCipherSpecValue {
-        /// Who sent it.
+        /// The sender.
         from: Role,
         /// The byte.
         value: u8,
     },
     /// A ChangeCipherSpec before the first ClientHello.
     EarlyChangeCipherSpec {
-        /// Who sent it.
+        /// The sender.
         from: Role,
     },
     /// Application data before the ServerHello, and not early data that the ClientHello offers.
     EarlyApplicationData {
-        /// Who sent it.
+        /// The sender.
         from: Role,
     },
     /// The peer gave up with an alert before the ServerHello.
     Alert {
-        /// Who sent it.
+        /// The sender.
         from: Role,
         /// Its description (RFC 8446, section 6).
         description: u8,
     },
     /// More bytes before the ServerHello than the tap's limit for one direction.
     LimitExceeded {
-        /// Who sent them.
+        /// The sender.
         from: Role,
         /// The limit, in bytes.
         limit: usize,
     },
     /// A handshake message where the other end has to speak.
     OutOfTurn {
-        /// Who sent it.
+        /// The sender.
         from: Role,
         /// The handshake type.
         kind: u8,
@@ -94,7 +94,7 @@ pub enum HelloError {
     },
     /// A record that goes on after a hello.
     BytesAfterHello {
-        /// Who sent it.
+        /// The sender.
         from: Role,
     },
     /// A hello, or a vector in it, that ends before this field does.
@@ -119,7 +119,7 @@ pub enum HelloError {
         message: &'static str,
         /// The last field before them.
         field: &'static str,
-        /// How many.
+        /// Their number.
         trailing: usize,
     },
     /// An extension that is there twice.

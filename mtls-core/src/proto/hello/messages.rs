@@ -19,7 +19,7 @@ const KEY_SHARE: u16 = 51;
 /// `NameType.host_name` (RFC 6066, section 3).
 const HOST_NAME: u8 = 0;
 
-/// What the tap needs of a ClientHello.
+/// The fields of a ClientHello that the tap needs.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct ClientHello {
     pub(super) random: [u8; 32],
@@ -51,7 +51,7 @@ impl ClientHello {
     }
 }
 
-/// What the tap needs of a ServerHello.
+/// The fields of a ServerHello that the tap needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ServerHello {
     /// A HelloRetryRequest.

@@ -34,7 +34,7 @@ pub(super) struct Records {
     message: Vec<u8>,
 }
 
-/// What a direction said.
+/// An event of one direction.
 pub(super) enum Event {
     /// The first byte of a handshake message, before the rest is stored.
     MessageStart {

@@ -37,7 +37,7 @@ struct State {
     cut: HashSet<MachineId>,
 }
 
-/// What a restart forgets. Everything expires at an instant.
+/// The state that a restart loses. Everything expires at an instant.
 #[derive(Debug)]
 struct Data {
     born: Instant,

@@ -1,4 +1,4 @@
-//! What a fleet needs of the store that its machines share.
+//! The interface to the store that the machines of a fleet share.
 
 use std::fmt;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Returns true while operations can succeed.
     fn connected(&self) -> bool;
 
-    /// Why operations cannot succeed now, if the engine knows.
+    /// The reason why operations cannot succeed now, if the engine knows it.
     fn problem(&self) -> Option<EngineError> {
         None
     }
@@ -75,10 +75,10 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 /// An operation of an [`Engine`].
 pub type Operation<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
 
-/// How many messages about one handshake are read: more than its confirmations.
+/// The most messages about one handshake that are read: more than its confirmations.
 pub const MAX_KEPT: usize = 32;
 
-/// What a machine writes at each heartbeat: a random number for each start of the process, and a
+/// The content of a machine's heartbeat: a random number for each start of the process, and a
 /// counter. A beat that changes is a machine that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Beat {
@@ -108,7 +108,7 @@ impl Beat {
     }
 }
 
-/// What [`Engine::put`] found.
+/// The result of [`Engine::put`].
 #[derive(Clone, Debug, Default)]
 pub struct Put {
     /// The record that was there before.
@@ -117,18 +117,18 @@ pub struct Put {
     pub waiting: Vec<MachineId>,
 }
 
-/// What [`Engine::join`] found.
+/// The result of [`Engine::join`].
 #[derive(Clone, Debug, Default)]
 pub struct Membership {
     /// The machines that joined within their life, with their latest beat.
     pub members: Vec<(MachineId, Beat)>,
     /// The beat that `machine` wrote before.
     pub previous: Option<Beat>,
-    /// How long the engine has forgotten nothing.
+    /// The time for which the engine has lost nothing.
     pub memory: Duration,
 }
 
-/// What an engine reports by itself.
+/// An event that an engine reports.
 #[derive(Clone, Debug)]
 pub enum EngineEvent {
     /// The engine is connected, and messages are delivered from now on.
@@ -137,7 +137,7 @@ pub enum EngineEvent {
     Message(Vec<u8>),
 }
 
-/// Why an operation of an engine failed.
+/// Reason of an engine's failed operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineError(String);
 

@@ -1,4 +1,4 @@
-//! Which machines a question must reach, and whether this machine may complete handshakes.
+//! The machines that a question must reach, and the permission of this machine to complete handshakes.
 //!
 //! "Unknown" needs the word of every machine that may hold the handshake, so the list of machines
 //! must be complete, and a machine that the list may lack must not complete handshakes. No clock
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Beat, MachineId, Membership};
 
-/// How long machines believe in each other.
+/// Time limits of the membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemberTimes {
-    /// How long a machine that has not been heard of is still asked.
+    /// The time that a machine without a heartbeat is still asked.
     pub life: Duration,
-    /// How long a machine that reaches no engine goes on completing handshakes. The rest of `life`
+    /// The time that a machine without an engine continues to complete handshakes. The rest of `life`
     /// is the time in which the clients of these handshakes verify.
     pub lease: Duration,
 }
@@ -32,10 +32,10 @@ pub struct Members {
     others: BTreeMap<MachineId, Seen>,
     /// Since when there was no gap as long as a lease.
     watching: Option<Instant>,
-    /// When an engine last took the heartbeat.
+    /// The last time that an engine accepted the heartbeat.
     heartbeat: Option<Instant>,
     joined: bool,
-    /// When another process used this machine's number.
+    /// The time at which another process used this machine's number.
     conflict: Option<Instant>,
 }
 
@@ -106,7 +106,7 @@ impl Members {
         }
     }
 
-    /// All machines of a complete list have answered this one, so they know it.
+    /// Set when all machines of a complete list have answered this one, so that they know it.
     pub fn handle_known_by_all(&mut self) {
         self.joined = true;
     }

@@ -1,4 +1,4 @@
-//! What machines of a fleet tell each other, in bytes. All of it is sealed.
+//! The messages between machines of a fleet, in bytes. All of them are sealed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,9 +28,9 @@ pub(super) struct Message {
 
 #[derive(Clone, Debug)]
 pub(super) enum Body {
-    /// Which machine holds this handshake?
+    /// Requests the machine that holds this handshake.
     Who(QuestionId, RegistryKey),
-    /// What this machine holds of it.
+    /// The state of the handshake on this machine.
     Answer(QuestionId, Holds),
     /// The handshake that the receiver waits for, whose first flight has been flushed.
     Flushed(RegistryKey, Found),
@@ -44,7 +44,7 @@ pub(super) enum Body {
     Left(u64),
 }
 
-/// What one machine holds of a handshake.
+/// The state of a handshake on one machine.
 #[derive(Clone, Debug)]
 pub(super) enum Holds {
     /// The handshake.

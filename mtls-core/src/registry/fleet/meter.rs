@@ -39,7 +39,7 @@ pub(super) struct Metered<E> {
 pub struct EngineStatus {
     /// Can operations succeed?
     pub connected: bool,
-    /// Why not, or what the last operation that failed came to since one succeeded.
+    /// The reason, or the error of the last operation that failed since one succeeded.
     pub problem: Option<EngineError>,
     /// Operations that have ended.
     pub operations: u64,

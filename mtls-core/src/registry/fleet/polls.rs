@@ -44,7 +44,7 @@ pub struct Poll {
     young: bool,
 }
 
-/// Why the list of machines is complete, if it is.
+/// The reason why the list of machines is complete, if it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Completeness {
     /// An engine that has forgotten nothing for a member's life lists all machines.
@@ -94,7 +94,7 @@ impl Poll {
         self.missing.is_empty() && self.complete != Completeness::Incomplete
     }
 
-    /// What the answers so far prove. Without every machine's word, nothing is unknown.
+    /// The conclusion from the answers so far. Without every machine's word, nothing is unknown.
     ///
     /// A machine that started less than a life ago may have forgotten a handshake of its earlier
     /// process. That is enough only while an engine that has forgotten nothing lacks the record.

@@ -18,9 +18,10 @@ use super::shared::{Counts, Shared};
 use crate::proto::server::HandshakeKeys;
 use crate::registry::{Found, RegisterError, Registration, RegistryKey, SideStatus};
 
-/// How long a registration waits for further engines once one has taken it.
+/// The time that a registration waits for further engines after the first.
 const FURTHER_ENGINES: Duration = Duration::from_millis(3);
-/// How often a connection that waits for its Confirm reads what is kept, in case a message is lost.
+/// The interval in which a connection that waits for its Confirm reads the stored messages, in case a
+/// message is lost.
 const READ_KEPT: Duration = Duration::from_millis(500);
 
 /// The primary connection's hold on its entry in this machine's table.

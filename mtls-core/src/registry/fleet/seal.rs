@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 #[derive(Clone)]
 pub struct FleetKeys(Vec<XChaCha20Poly1305>);
 
-/// Why a file holds no fleet keys.
+/// Error of reading the fleet keys of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FleetKeysError {
@@ -32,7 +32,7 @@ pub(super) struct NotSealed;
 const NONCE_LEN: usize = 24;
 
 impl FleetKeys {
-    /// How many keys are accepted at a time.
+    /// The number of keys that are accepted at a time.
     pub const MAX: usize = 2;
 
     /// Length of a key in bytes.

@@ -18,25 +18,25 @@ pub struct FleetSettings {
     pub keys: FleetKeys,
     /// The bounds of this machine's own table and of its waits.
     pub limits: MemoryRegistryLimits,
-    /// How long an engine keeps a record; after that its machine answers for it. Default: 15 s.
+    /// The time that an engine keeps a record; after that its machine answers for it. Default: 15 s.
     pub record_life: Duration,
-    /// How long a machine that has not been heard of is still asked; until then handshakes that no
+    /// The time that a machine without a heartbeat is still asked; until then handshakes that no
     /// machine holds are unavailable instead of unknown. Default: 30 s.
     pub member_life: Duration,
-    /// How long a machine that reaches no engine goes on completing handshakes; at most half of
+    /// The time that a machine without an engine continues to complete handshakes; at most half of
     /// `member_life`. Default: 5 s.
     pub lease: Duration,
     /// The time between two heartbeats; at most a quarter of `lease`. Default: 1 s.
     pub heartbeat: Duration,
-    /// How long a question waits for the answers of all machines. Default: 300 ms.
+    /// The time that a question waits for the answers of all machines. Default: 300 ms.
     pub poll_wait: Duration,
-    /// How long a look-up after Done, which needs certainty, repeats its question while an engine
+    /// The time that a look-up after Done, which needs certainty, repeats its question while an engine
     /// or a machine does not answer. Keep it below the clients' deadline. Default: 1.5 s.
     pub ride_out: Duration,
-    /// How long a registration waits for an engine before the handshake goes on with this
+    /// The time that a registration waits for an engine before the handshake goes on with this
     /// machine's own table alone. Default: 300 ms.
     pub register_wait: Duration,
-    /// How long a message about a confirmation is kept and repeated. Default: 10 s.
+    /// The time that a message about a confirmation is kept and repeated. Default: 10 s.
     pub note_life: Duration,
     /// Questions to all machines at a time; look-ups beyond are busy. Default: 1,024.
     pub max_polls: usize,
@@ -46,7 +46,7 @@ pub struct FleetSettings {
     pub max_messages: usize,
 }
 
-/// Why a [`FleetRegistry`](super::FleetRegistry) does not start.
+/// Reason why a [`FleetRegistry`](super::FleetRegistry) does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FleetError {

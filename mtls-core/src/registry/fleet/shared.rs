@@ -1,4 +1,4 @@
-//! What the tasks of one machine share.
+//! The state that the tasks of one machine share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! What a fleet's registry needs of the table of its own machine.
+//! The table of one machine, for a fleet's registry.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{MemoryRegistry, lock};
 use crate::proto::server::{HandshakeKeys, RegistrationId};
 use crate::registry::{ConfirmedSide, Found, RegisterError, Registration, RegistryKey};
 
-/// What one machine's table says about a handshake.
+/// The state of a handshake in one machine's table.
 #[derive(Clone, Debug)]
 pub(in crate::registry) enum Held {
     Found(Found),

@@ -53,7 +53,7 @@ impl Keys {
         )
     }
 
-    /// Writes before it reads: whoever waits has written before it read.
+    /// Writes before it reads, so that of two machines at least one sees the other.
     pub(super) fn put(&self, key: &RegistryKey, record: &[u8], life: Duration) -> Pipeline {
         let mut pipe = pipe();
         pipe.cmd("SET").arg(self.of('e', key)).arg(record);
@@ -156,7 +156,7 @@ impl FromRedisValue for Joined {
     }
 }
 
-/// What is read of `INFO`.
+/// The fields of `INFO` that are read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Info {
     pub(super) policy: String,

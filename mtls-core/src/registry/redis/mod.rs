@@ -46,7 +46,7 @@ struct State {
     evictions: Evictions,
 }
 
-/// What an engine has evicted, it has forgotten.
+/// Evicted entries are lost.
 #[derive(Default)]
 struct Evictions {
     count: Option<u64>,
@@ -190,7 +190,7 @@ impl Inner {
 }
 
 impl Evictions {
-    /// How long the engine has forgotten nothing, with evictions taken into account.
+    /// The time for which the engine has lost nothing, evictions included.
     fn handle(&mut self, evicted: u64, memory: Duration) -> Duration {
         let now = Instant::now();
         // Another process of the engine counts from zero; its memory is short besides.

@@ -1,4 +1,4 @@
-//! Where an engine is, and how to log in.
+//! The address of an engine, and the login.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,9 +22,9 @@ pub struct RedisSettings {
     pub password: Option<Zeroizing<String>>,
     /// TLS to the server. Set it for an address of `rediss://`.
     pub tls: Option<Arc<ClientConfig>>,
-    /// How long a command may take; then the connection is given up. Default: 500 ms.
+    /// The time limit of a command, after which the connection is closed. Default: 500 ms.
     pub response_timeout: Duration,
-    /// How long connecting and logging in may take. Default: 1 s.
+    /// The time limit of connecting and logging in. Default: 1 s.
     pub connect_timeout: Duration,
 }
 
@@ -47,7 +47,7 @@ pub struct RedisAddress {
     pub database: i64,
 }
 
-/// Why a text is no address of an engine.
+/// Error of parsing the address of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisAddressError {

@@ -23,10 +23,10 @@ pub(super) const CHUNK: usize = 64 * 1024;
 /// A read of so many bytes is one of many: the next ones go through the kernel.
 const BULK_READ: usize = 32 * 1024;
 
-/// When the kernel has so few bytes, the next ones are copied.
+/// After fewer bytes than these in one splice, the next bytes are copied.
 const MIN_SPLICE: usize = 16 * 1024;
 
-/// How many chunks one direction moves before others have their turn.
+/// The number of chunks that one direction moves before it yields.
 const MAX_CHUNKS_PER_POLL: usize = 16;
 
 /// One direction.
@@ -104,7 +104,7 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    /// What [`poll_fill`](Self::poll_fill) has read; empty when the sender has closed.
+    /// The bytes that [`poll_fill`](Self::poll_fill) has read; empty if the sender has closed.
     pub(in crate::relay) fn filled(&self) -> &[u8] {
         match &self.buffered {
             Buffered::Copied { bytes, start } => &bytes[*start..],
@@ -253,7 +253,7 @@ impl Flow {
     }
 
     /// Fills a pipe from the sender. `None` when the next bytes are to be copied: they come in
-    /// small pieces, an end is no socket, or no pipe is to be had.
+    /// small pieces, an end is no socket, or no pipe is available.
     fn refill<A: 'static, B: 'static>(
         &mut self,
         cx: &mut Context<'_>,

@@ -16,11 +16,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// How many bytes a pipe can hold, where the system allows that many; else it is the system's
+/// The capacity of a pipe in bytes, if the system allows it; otherwise it is the system's
 /// 64 KiB or less.
 pub(super) const PIPE: usize = 256 * 1024;
 
-/// How many empty pipes are kept for later.
+/// The number of empty pipes that are kept for later.
 const SPARE: usize = 16;
 
 /// SPLICE_F_NONBLOCK is for the pipe; the sockets are non-blocking by themselves.
@@ -42,7 +42,7 @@ pub(super) struct Pipe {
 
 struct PipePermit(Arc<AtomicUsize>);
 
-/// What came of filling a pipe.
+/// The result of filling a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refill {
     /// So many bytes are in it.
@@ -71,7 +71,7 @@ impl Pipes {
         }
     }
 
-    /// How many there are, the spare ones included.
+    /// The number of pipes, spare ones included.
     pub(in crate::relay) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }

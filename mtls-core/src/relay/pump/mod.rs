@@ -17,11 +17,11 @@ pub(super) use self::kernel::Pipes;
 use super::socket::{abort, reset};
 use crate::proto::binding::Role;
 
-/// How many pipes a relay may have: at 256 KiB each, what Linux lets a user have (`pipe(7)`,
+/// The default number of pipes of a relay: at 256 KiB each, the limit of Linux for a user (`pipe(7)`,
 /// `pipe-user-pages-soft`).
 pub(super) const DEFAULT_PIPES: usize = 256;
 
-/// How the relaying of a tunnel ended.
+/// The end of a tunnel's relaying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PumpEnd {
     /// Both ends have closed.
@@ -32,7 +32,7 @@ pub(super) enum PumpEnd {
     Idle,
 }
 
-/// How many bytes each end has been handed.
+/// The number of bytes that each end received.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) to_server: AtomicU64,
@@ -45,12 +45,12 @@ pub(super) struct Pump {
     pub(super) to_client: Flow,
 }
 
-/// What a pump works with.
+/// The resources of a pump.
 #[derive(Clone, Copy)]
 pub(super) struct PumpContext<'a> {
     pub(super) counters: &'a Counters,
     pub(super) pipes: &'a Pipes,
-    /// How long both ends may be silent.
+    /// The longest time without a byte of either end.
     pub(super) idle: Duration,
 }
 
@@ -178,7 +178,7 @@ impl HalfClosed {
 }
 
 impl Broken {
-    /// What that means for a tunnel, where the direction's sender is this end.
+    /// The end of the tunnel that this means, where `sender` is the sender of the direction.
     pub(super) fn end(self, sender: Role) -> PumpEnd {
         let by = match (self, sender) {
             (Self::Sender, sender) => sender,

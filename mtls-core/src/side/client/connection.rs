@@ -17,11 +17,11 @@ use crate::proto::client::Peer;
 use crate::proto::frame::{Frame, FrameReader, GREETING};
 use crate::verdict::{PathReport, PathRole};
 
-/// How many commands may wait for a side connection's task.
+/// The most commands that wait for a side connection's task.
 const COMMANDS: usize = 256;
-/// How many frames may wait for one verification: an honest server sends two at the most.
+/// The most frames that wait for one verification: an honest server sends at most two.
 const EVENTS: usize = 8;
-/// How long a side connection may refuse to take bytes.
+/// The longest time that a write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A side connection that verifications can share; clones are the same connection.
@@ -49,7 +49,7 @@ pub(crate) struct SideLink {
     pub(crate) reused: bool,
 }
 
-/// What a side connection tells a verification.
+/// An event of a side connection for a verification.
 #[derive(Clone, Debug)]
 pub(crate) enum SideEvent {
     Frame(Frame),
@@ -135,7 +135,7 @@ impl Shared {
 }
 
 impl SideLink {
-    /// How far the connection has come.
+    /// The progress of the connection.
     pub(crate) fn peer(&self) -> Peer {
         self.connection.shared.peer()
     }
@@ -167,7 +167,7 @@ impl SideLink {
 impl Drop for SideLink {
     fn drop(&mut self) {
         self.connection.shared.users.fetch_sub(1, Ordering::Relaxed);
-        // Where the queue is full the task finds out itself: nobody listens any more.
+        // If the queue is full, the task notices by itself that the receiver is closed.
         let _ = self
             .connection
             .commands
@@ -276,7 +276,7 @@ impl Task {
     }
 
     fn deliver(&mut self, frame: Frame) {
-        // A frame about a handshake that nobody waits for any more has crossed its end; one that
+        // A frame about a handshake that no verification waits for has crossed its end; one that
         // finds its queue full is one too many, and its verification sees the sender go.
         if let Some(user) = self.users.get(&frame.association)
             && user.try_send(SideEvent::Frame(frame)).is_err()
@@ -298,7 +298,7 @@ impl Task {
         Ok(())
     }
 
-    /// Tells everybody, those in the queue too, and takes no more.
+    /// Sends the ending to all verifications, those in the queue included, and accepts no more.
     fn end(mut self, ending: &SideEvent) {
         self.commands.close();
         self.handle_commands();

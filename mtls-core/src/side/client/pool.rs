@@ -22,11 +22,11 @@ type Kept = HashMap<(usize, Endpoint), Vec<SideConnection>>;
 /// Limits of a [`Pool`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolSettings {
-    /// How long a side connection stays open without a verification; zero: one is not reused.
+    /// The time that a side connection stays open without a verification; zero: none is reused.
     pub(crate) idle: Duration,
-    /// How many verifications share one at a time.
+    /// The most verifications that share one at a time.
     pub(crate) users: usize,
-    /// How many are kept.
+    /// The most side connections that are kept.
     pub(crate) connections: usize,
 }
 

@@ -9,7 +9,7 @@ use crate::proto::client::SideProof;
 use crate::verdict::resumption::ResumptionProof;
 use crate::verdict::{PathReport, Reason};
 
-/// What one side path contributes to a verdict.
+/// The result of one side path, for a verdict.
 pub(crate) struct SideResult {
     pub(crate) outcome: SideOutcome,
     /// Without the independence and the result, which the evaluation adds.
@@ -19,7 +19,7 @@ pub(crate) struct SideResult {
     pub(crate) chain: Vec<CertificateDer<'static>>,
 }
 
-/// Where the verification over one side path stands.
+/// The state of the verification over one side path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SideOutcome {
     /// By the side protocol.

@@ -153,7 +153,7 @@ impl<'a, D: Dial> Verification<'a, D> {
         Ok(())
     }
 
-    /// What each side path contributes to the verdict.
+    /// The result of each side path.
     pub(crate) fn results(&self) -> Vec<SideResult> {
         self.paths.iter().map(SideResult::from).collect()
     }
@@ -176,7 +176,7 @@ impl<'a, D: Dial> Verification<'a, D> {
                 return Poll::Ready(Ok(output));
             }
             match self.poll_turn(cx) {
-                // Whoever is done need not wait for TLS: that is what `other` does.
+                // Resolved side paths do not end the wait for `other`.
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             }

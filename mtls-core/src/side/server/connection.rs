@@ -19,7 +19,7 @@ use crate::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use crate::proto::server::{Lookup, ServerEvent, ServerVerifier};
 use crate::registry::{ConfirmedSide, LookupReply, LookupRequester, RegistryKey};
 
-/// How long a side connection may refuse to take bytes.
+/// The longest time that a write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client's side connection, accepted: [`run`](Self::run) it in a task.
@@ -93,8 +93,8 @@ where
     }
 }
 
-/// Greets and closes. A close without the greeting would pass for a server that does not speak the
-/// protocol, and whoever fills the slots could talk a client out of its verification.
+/// Sends the greeting and closes. A close without it would look like a server that does not speak the
+/// protocol, and an attacker who fills the slots could make a client fall back.
 async fn refuse<IO: AsyncWrite + Unpin>(mut io: IO) -> Result<(), Error> {
     let greeted = timeout(WRITE_TIMEOUT, async {
         io.write_all(&GREETING).await?;

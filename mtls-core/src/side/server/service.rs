@@ -1,4 +1,4 @@
-//! What answers side connections: shared by acceptors and by relays in front of servers.
+//! The service that answers side connections, shared by acceptors and relays in front of servers.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::slots::{SlotId, SlotTable};
 use crate::tls::io;
 use crate::verdict::Verdict;
 
-/// One service's registry, and the bounds of its side connections.
+/// The registry of one service, and the slots of its side connections.
 pub(crate) struct SideService {
     pub(crate) registry: Arc<dyn PendingRegistry>,
     pub(crate) settings: SideServiceSettings,
@@ -25,7 +25,7 @@ pub(crate) struct SideService {
     random: &'static dyn SecureRandom,
 }
 
-/// A side connection's place; given up on drop.
+/// The slot of a side connection; released on drop.
 pub(crate) struct SideSlot {
     service: Arc<SideService>,
     pub(crate) id: SlotId,
@@ -90,16 +90,16 @@ impl SideService {
         }
     }
 
-    /// Tells the observer, if there is one.
+    /// Notifies the observer, if there is one.
     pub(crate) fn notify(&self, event: &Event<'_>) {
         if let Some(observer) = &self.settings.observer {
             observer.observe(event);
         }
     }
 
-    /// Tells the observer that the policy lets a connection pass.
+    /// Notifies the observer that the policy accepts a connection.
     pub(crate) fn notify_passed(&self, verdict: impl FnOnce() -> Option<Verdict>) {
-        // The verdict is a copy, which nobody pays for whom nobody watches.
+        // The verdict is a copy, made only for an observer.
         if let Some(observer) = &self.settings.observer
             && let Some(verdict) = verdict()
         {
@@ -112,11 +112,11 @@ impl SideService {
         io::nonce(self.random)
     }
 
-    /// A place for a side connection, given up on drop, and word of its eviction.
+    /// A slot for a side connection, released on drop, and the signal of its eviction.
     pub(crate) fn acquire_slot(self: &Arc<Self>, peer: SocketAddr) -> Option<(SideSlot, Evicted)> {
         let (evict, evicted) = oneshot::channel();
         let inserted = self.lock().insert(peer.ip(), false, evict)?;
-        // Dropping the sender of the one who was evicted tells it.
+        // Dropping the sender of the evicted side connection ends it.
         drop(inserted.evicted);
         self.notify(&Event::SideOpened);
         let slot = SideSlot {

@@ -1,4 +1,4 @@
-//! What the kernel says of this machine's network (rtnetlink(7)).
+//! The kernel's data on this machine's network (rtnetlink(7)).
 
 mod parse;
 
@@ -41,7 +41,7 @@ impl Kernel {
         NetlinkSocket::open(MAX_PART, TIMEOUT).map(Self)
     }
 
-    /// All interfaces, with their addresses and default routes.
+    /// The interfaces, with their addresses and default routes.
     pub(super) fn interfaces(&mut self) -> io::Result<Vec<Interface>> {
         let mut links: Vec<parse::Link> = Vec::new();
         let ask = RouteNetlinkMessage::GetLink(LinkMessage::default());
@@ -95,8 +95,7 @@ impl Kernel {
         Ok(found.into_iter().collect())
     }
 
-    /// How a packet to `to` would leave: from `from`, and out of the interface `out`, where they
-    /// are said.
+    /// The route of a packet to `to`, from `from` and out of the interface `out` where these are set.
     pub(super) fn hop(
         &mut self,
         to: IpAddr,
@@ -138,7 +137,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Whether it was the last part.
+    /// Returns whether it was the last part.
     fn read_part(&mut self, each: impl FnMut(&[u8])) -> io::Result<bool> {
         let (part, sequence) = self.0.receive()?;
         messages(part, sequence, each)
@@ -175,7 +174,7 @@ fn refused(payload: &[u8]) -> io::Result<()> {
     }
 }
 
-/// What cannot be understood is left out.
+/// Omits entries that cannot be parsed.
 fn keep<T>(found: &mut Vec<T>, entry: Option<T>) {
     if found.len() < MAX_ENTRIES {
         found.extend(entry);

@@ -1,4 +1,4 @@
-//! What the kernel's messages say. A message that cannot be understood says nothing.
+//! Parsers of the kernel's messages. A message that cannot be parsed yields nothing.
 
 use std::net::IpAddr;
 use std::path::Path;
