@@ -186,7 +186,7 @@ impl<D: Dial> MultipathConnector<D> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.connect_dialling(name, async { Ok(stream) }, side)
+        self.connect_with_dial(name, async { Ok(stream) }, side)
             .await
     }
 
@@ -195,7 +195,7 @@ impl<D: Dial> MultipathConnector<D> {
     ///
     /// # Errors
     /// As [`connect`](Self::connect), and what `dial` says.
-    pub async fn connect_dialling<IO>(
+    pub(crate) async fn connect_with_dial<IO>(
         &self,
         name: ServerName<'static>,
         dial: impl Future<Output = Result<IO, Error>>,

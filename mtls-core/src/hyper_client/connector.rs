@@ -163,7 +163,7 @@ where
                 Target::Https(to) => {
                     let side = multipath.side_endpoint().unwrap_or(&to);
                     let name = server_name(&to.host)?;
-                    let stream = multipath.connect_dialling(name, opening, side).await?;
+                    let stream = multipath.connect_with_dial(name, opening, side).await?;
                     Ok(handover.hand_over(stream, multipath.policy(), about).await)
                 }
                 Target::Http(_) => Ok(MultipathHttpsStream::plain(opening.await?, about)),

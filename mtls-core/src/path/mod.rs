@@ -60,7 +60,7 @@ pub use nameserver::{Nameserver, NameserverError};
 pub use spec::PathSpecError;
 
 /// The default of [`Path::connect_timeout`].
-pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens connections over one network path.
 pub trait Dial: Send + Sync + 'static {
@@ -248,8 +248,7 @@ impl Path {
         self
     }
 
-    /// Sets the time limit of a dial: resolving, connecting, and the proxy's answers. Default:
-    /// [`DEFAULT_CONNECT_TIMEOUT`].
+    /// Sets the time limit of a dial: resolving, connecting, and the proxy's answers. Default: 5 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.edit().connect_timeout = timeout;
