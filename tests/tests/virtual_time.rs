@@ -20,7 +20,7 @@ use mtls_core::path::Dial;
 use mtls_core::proto::binding::Binding;
 use mtls_core::proto::client::SideFailure;
 use mtls_core::{
-    ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy, Reason, TimedOut,
+    ClientStream, ConnectorBuilder, Error, Method, MultipathConnector, Policy, Reason, TimedOut,
 };
 use mtls_lab::sim::{Client, Interceptor, Lab, Outcome, Served, ServerKind, SimPath};
 use rustls::crypto::aws_lc_rs::kx_group::SECP384R1;
@@ -392,4 +392,46 @@ fn a_silent_interceptor_does_not_stretch_the_deadline() {
         "{error}"
     );
     assert_eq!(time, ms(20 + DEADLINE));
+}
+
+fn by_resumption(lab: Lab, method: Method) -> Outcome<Duration> {
+    lab.run(move |client| async move {
+        let connector = built(client.connector(Policy::Require).method(method));
+        let (stream, time) = verified(&connector, &client).await;
+        assert_eq!(stream.verdict().method, Method::Resumption);
+        time
+    })
+}
+
+#[test]
+fn resumption_takes_one_side_round_trip_after_the_ticket_which_takes_a_primary_one() {
+    for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {
+        let outcome = by_resumption(plain_lab(p, s), Method::Resumption);
+        // The side path is connected meanwhile.
+        let expected = ms((2 * p + p).max(s) + s);
+        assert_eq!(outcome.client, expected, "P {p} ms, S {s} ms");
+    }
+}
+
+#[test]
+fn a_hello_retry_request_delays_resumption_on_the_primary_path_alone() {
+    for (p, s) in [(20, 20), (20, 8), (20, 40)] {
+        let lab = Lab {
+            server_groups: vec![SECP384R1],
+            ..plain_lab(p, s)
+        };
+        let outcome = by_resumption(lab, Method::Resumption);
+        let expected = ms((3 * p + p).max(s) + s);
+        assert_eq!(outcome.client, expected, "P {p} ms, S {s} ms");
+    }
+}
+
+#[test]
+fn resumption_after_a_missing_greeting_connects_the_side_path_again_beside_the_ticket() {
+    for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {
+        let outcome = by_resumption(plain_lab(p, s), Method::Auto);
+        let no_greeting = (2 * p).max(2 * s);
+        let expected = ms((3 * p).max(no_greeting + s) + s);
+        assert_eq!(outcome.client, expected, "P {p} ms, S {s} ms");
+    }
 }
