@@ -54,15 +54,18 @@ Exit status:
   110  INTERCEPTION DETECTED, under every policy
   111  not verified: the side endpoint could not be reached, fell silent, closed or refused, or
        the paths are not independent (--require-independent)
-  112  not verified: the side endpoint does not speak the protocol
+  112  not verified: the side endpoint does not speak the protocol; with --method resumption, the
+       server resumes no sessions
+  115  not verified, under every policy: resumption suggests that the paths lead to different
+       servers, which is no proof of an interception
   and as in curl: 1 redirect to another scheme than https, 16 HTTP/2 connection failed, 18 response
   incomplete, 26 could not read the request body, 47 too many redirects, 52 empty response, 55 could
   not send the whole request, 56 could not receive the response, 58 unusable client certificate, 61
   unknown or invalid content coding, 65 could not send a request body from a pipe again, 77 unusable
   CA file, 92 the server reset the HTTP/2 stream.
-  A failure on the primary path takes precedence over 111 and 112. With several targets, the worst
-  one counts: 110, then errors of the command line or its files, 60, 35, 7, 6, 28, 111, 112, and
-  then the rest.";
+  A failure on the primary path takes precedence over 111, 112 and 115. With several targets, the
+  worst one counts: 110, 115, then errors of the command line or its files, 60, 35, 7, 6, 28, 111,
+  112, and then the rest.";
 
 /// Fetch pages and check servers over multipath TLS (not mutual TLS)
 #[derive(Debug, Parser)]

@@ -56,13 +56,16 @@ pub enum Exit {
     /// Not verified: the side endpoint could not be reached, fell silent, closed or refused; or
     /// the paths are not independent.
     Unverified = 111,
-    /// Not verified: the side endpoint does not speak the protocol.
+    /// Not verified: the server does not support the method.
     NoProtocol = 112,
+    /// Not verified, with a suspicion: the paths may lead to different servers. Under every policy.
+    Suspicion = 115,
 }
 
 /// The exit statuses, the worst first: `mtls-client check` of several targets exits with the worst.
-const WORST_FIRST: [Exit; 25] = [
+const WORST_FIRST: [Exit; 26] = [
     Exit::Interception,
+    Exit::Suspicion,
     Exit::Usage,
     Exit::CaFile,
     Exit::ClientCertificate,

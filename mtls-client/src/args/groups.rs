@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
-use mtls_core::Policy;
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::proto::binding::{Binding, Bindings};
+use mtls_core::{Method, Policy};
 
 use super::dns::DnsServer;
 use super::duration;
@@ -88,7 +88,7 @@ pub(crate) struct VerifyArgs {
     )]
     pub(crate) deadline: Duration,
 
-    /// Save the evidence of an interception in DIR, as JSON and PEM
+    /// Save the evidence of an interception or suspicion in DIR, as JSON and PEM
     #[arg(long, value_name = "DIR")]
     pub(crate) evidence_dir: Option<PathBuf>,
 }
@@ -105,6 +105,21 @@ pub(crate) struct TlsArgs {
         help_heading = "Verification options"
     )]
     pub(crate) binding: Option<Binding>,
+
+    /// Verify by the side protocol, by session resumption (any TLS 1.3 server, but weaker), or by
+    /// resumption only if the server does not speak the side protocol
+    ///
+    /// Resumption proves that both paths lead to servers with one session ticket key. Attackers on
+    /// both paths who agreed on a ticket key in advance are not detected, and neither is one who
+    /// holds the server's. The verdict names the method.
+    #[arg(
+        long,
+        value_name = "METHOD",
+        default_value = "side",
+        value_parser = methods(),
+        help_heading = "Verification options"
+    )]
+    pub(crate) method: Method,
 
     /// Trust the CAs in this PEM file instead of Mozilla's list
     #[arg(long, value_name = "FILE")]
@@ -169,6 +184,11 @@ pub(crate) struct OutputArgs {
 fn policies() -> impl TypedValueParser<Value = Policy> {
     let words = [Policy::Require, Policy::Prefer, Policy::Observe].map(Policy::as_str);
     PossibleValuesParser::new(words).try_map(|word| word.parse::<Policy>())
+}
+
+fn methods() -> impl TypedValueParser<Value = Method> {
+    let words = [Method::Side, Method::Resumption, Method::Auto].map(Method::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Method>())
 }
 
 fn bindings() -> impl TypedValueParser<Value = Binding> {

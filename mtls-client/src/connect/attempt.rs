@@ -15,7 +15,7 @@ pub(crate) struct Attempt {
     pub(crate) target: Endpoint,
     /// `None` if the attempt ended before there was one.
     pub(crate) verdict: Option<Verdict>,
-    /// The evidence of an interception, under every policy.
+    /// The evidence of an interception or a suspicion, under every policy.
     pub(crate) evidence: Option<Box<Evidence>>,
     /// The reason if there is no stream.
     pub(crate) failure: Option<Failure>,
@@ -41,7 +41,10 @@ impl Attempt {
                 attempt.verdict = Some(Verdict::clone(&evidence.connection));
                 attempt.evidence = Some(evidence);
             }
-            Error::Unverified(unverified) => attempt.verdict = Some(unverified.verdict),
+            Error::Unverified(unverified) => {
+                attempt.verdict = Some(unverified.verdict);
+                attempt.evidence = unverified.evidence;
+            }
             _ => {}
         }
         attempt
@@ -57,10 +60,13 @@ impl Attempt {
         }
     }
 
-    /// The exit status. An interception counts even if the policy accepts the stream.
+    /// The exit status. An interception or a suspicion counts even if the policy accepts the stream.
     pub(crate) fn exit(&self) -> Exit {
         if self.is_interception() {
             return Exit::Interception;
+        }
+        if self.evidence.is_some() {
+            return Exit::Suspicion;
         }
         self.failure
             .as_ref()
@@ -69,6 +75,6 @@ impl Attempt {
 
     pub(crate) fn is_interception(&self) -> bool {
         let intercepted = |verdict: &Verdict| matches!(verdict.outcome, Outcome::Intercepted(_));
-        self.evidence.is_some() || self.verdict.as_ref().is_some_and(intercepted)
+        self.verdict.as_ref().is_some_and(intercepted)
     }
 }

@@ -59,7 +59,8 @@ impl<'a> Client<'a> {
                 .bindings(settings.tls.bindings());
             let endpoint = side_endpoint.into_iter().cloned();
             let client = endpoint.fold(client, ClientSettings::side_endpoint);
-            authentication.connector(client)?.build()
+            let builder = authentication.connector(client)?;
+            builder.method(settings.tls.method).build()
         };
         let build =
             |side_endpoint| build(side_endpoint).map_err(|error| Failure::usage("settings", error));

@@ -5,7 +5,8 @@ use std::fmt;
 use mtls_core::path::{DialError, DialFailure, DialFailureClass, DialStage, Endpoint};
 use mtls_core::proto::client::SideFailure;
 use mtls_core::{
-    Error, NotSmkex, Reason, TimedOut, Unverified, certificate_error_message, tls_error_message,
+    Error, NotSmkex, Reason, ResumptionFailure, TimedOut, Unverified, certificate_error_message,
+    tls_error_message,
 };
 use rustls::{AlertDescription, CertificateError};
 
@@ -132,7 +133,9 @@ fn timed_out(what: TimedOut, to: &Endpoint, path: &str) -> String {
 
 fn not_verified(unverified: &Unverified, to: &Endpoint, paths: &PathSet) -> Failure {
     let exit = match unverified.reason {
-        Reason::Side(SideFailure::NoGreeting) => Exit::NoProtocol,
+        Reason::Side(SideFailure::NoGreeting)
+        | Reason::Resumption(ResumptionFailure::Unsupported) => Exit::NoProtocol,
+        Reason::Resumption(failure) if failure.is_suspicious() => Exit::Suspicion,
         _ => Exit::Unverified,
     };
     let path = unverified
@@ -143,11 +146,18 @@ fn not_verified(unverified: &Unverified, to: &Endpoint, paths: &PathSet) -> Fail
         None => String::new(),
     };
     let cause = match (&unverified.dial, unverified.reason) {
-        (Some(error), Reason::Side(SideFailure::Unreachable)) => {
+        (
+            Some(error),
+            Reason::Side(SideFailure::Unreachable)
+            | Reason::Resumption(ResumptionFailure::SideUnreachable),
+        ) => {
             format!("could not reach {}: {}", error.to, error.reason)
         }
         (_, Reason::NotIndependent) => unverified.verdict.independence().to_string(),
-        (_, reason) => reason.to_string(),
+        (_, reason) => match side_error(unverified) {
+            Some(error) => format!("{reason}: {error}"),
+            None => reason.to_string(),
+        },
     };
     let dial = unverified.dial.as_ref().map(|error| error.class());
     let message = format!(
@@ -157,9 +167,18 @@ fn not_verified(unverified: &Unverified, to: &Endpoint, paths: &PathSet) -> Fail
     Failure::new(exit, unverified.reason.as_str(), message)
 }
 
+/// How TLS failed on the side path.
+fn side_error(unverified: &Unverified) -> Option<&str> {
+    let path = unverified.verdict.paths.get(1 + unverified.side?)?;
+    path.error.as_deref()
+}
+
 fn remedy(reason: Reason, dial: Option<DialFailureClass>) -> &'static str {
     match reason {
-        Reason::Side(SideFailure::Unreachable) if dial == Some(DialFailureClass::Resolve) => {
+        Reason::Side(SideFailure::Unreachable)
+        | Reason::Resumption(ResumptionFailure::SideUnreachable)
+            if dial == Some(DialFailureClass::Resolve) =>
+        {
             "name a nameserver for that path with --dns, or give the address with --resolve"
         }
         Reason::NotIndependent => {
@@ -168,13 +187,29 @@ fn remedy(reason: Reason, dial: Option<DialFailureClass>) -> &'static str {
         Reason::Side(SideFailure::Unreachable) => {
             "check that path, or name the side verifier with --side-endpoint"
         }
+        Reason::Resumption(failure) => resumption_remedy(failure),
         Reason::Side(SideFailure::NoGreeting) => {
-            "if the side verifier has another address, name it with --side-endpoint; to continue \
-             without one, use --policy prefer"
+            "if the side verifier has another address, name it with --side-endpoint; to verify \
+             without one, use --method auto, and to continue unverified, --policy prefer"
         }
         Reason::NotTls13 | Reason::Side(SideFailure::Rejected(_)) => {
             "ask the server's operator, or try another side path"
         }
         _ => "an attacker may be on a path: try another side path with --side",
+    }
+}
+
+fn resumption_remedy(failure: ResumptionFailure) -> &'static str {
+    match failure {
+        ResumptionFailure::Unsupported => "to continue unverified, use --policy prefer",
+        ResumptionFailure::Inconclusive => "try again, or try another side path with --side",
+        ResumptionFailure::SideUnreachable => "check that path, or try another one with --side",
+        ResumptionFailure::SideFailed => {
+            "check that a TLS server listens there, or try another side path with --side"
+        }
+        _ => {
+            "try other paths: if all give this result, the server's machines share no ticket key, \
+             and resumption cannot verify them"
+        }
     }
 }

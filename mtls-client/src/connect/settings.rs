@@ -1,6 +1,6 @@
 //! Settings of the commands that make verified connections.
 
-use mtls_core::Policy;
+use mtls_core::{Method, Policy};
 
 use super::identity::Identity;
 use super::path_set::PathSet;
@@ -35,6 +35,10 @@ impl Settings {
                 "without certificates the policy is `require` and cannot be `{}`; omit --policy",
                 verify.policy
             );
+            return Err(Failure::usage("--smkex", reason));
+        }
+        if tls.smkex && tls.method != Method::Side {
+            let reason = "SMKEX resumes no sessions; omit --method";
             return Err(Failure::usage("--smkex", reason));
         }
         Ok(Self {

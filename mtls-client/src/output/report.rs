@@ -3,7 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use mtls_core::{CertificateEvidence, Evidence, Outcome, PathReport, PathRole, TlsReport, Verdict};
+use mtls_core::{
+    CertificateEvidence, Evidence, EvidenceReason, Method, Outcome, PathReport, PathRole,
+    TlsReport, Verdict,
+};
 use unicode_width::UnicodeWidthStr;
 
 use super::style::{Colour, Style};
@@ -38,8 +41,38 @@ pub(super) fn report(attempt: &Attempt, style: Style) -> String {
     text
 }
 
-/// The report on an interception.
+/// The report on an interception or a suspicion.
 pub(super) fn alarm(attempt: &Attempt, evidence: &Evidence, style: Style) -> String {
+    match evidence.reason {
+        EvidenceReason::Resumption(_) => suspicion(attempt, evidence, style),
+        _ => interception(attempt, evidence, style),
+    }
+}
+
+fn suspicion(attempt: &Attempt, evidence: &Evidence, style: Style) -> String {
+    let mut text = String::new();
+    let headline = format!("*** SUSPICION: {} ***", attempt.target);
+    let _ = writeln!(text, "{}", style.paint(Colour::Doubtful, headline));
+    let cause = format!(
+        "{}. This is no proof of an interception.",
+        capitalized(&evidence.reason.to_string()),
+    );
+    write_lines(&mut text, &cause);
+    write_leaf(&mut text, &evidence.chain, "primary");
+    write_leaf(&mut text, &evidence.side_chain, "side");
+    let consequence = match attempt.failure {
+        Some(_) => "Nothing was sent",
+        None => "The policy `observe` continues anyway",
+    };
+    let remedy = format!(
+        "{consequence}; try other paths (--primary, --side): if all give this result, the server's \
+         machines share no ticket key, and resumption cannot verify them."
+    );
+    write_lines(&mut text, &remedy);
+    text
+}
+
+fn interception(attempt: &Attempt, evidence: &Evidence, style: Style) -> String {
     let mut text = String::new();
     let headline = format!("*** INTERCEPTION DETECTED: {} ***", attempt.target);
     let _ = writeln!(text, "{}", style.paint(Colour::Bad, headline));
@@ -49,9 +82,7 @@ pub(super) fn alarm(attempt: &Attempt, evidence: &Evidence, style: Style) -> Str
         capitalized(&evidence.reason.to_string()),
     );
     write_lines(&mut text, &cause);
-    if let Some(leaf) = evidence.chain.first() {
-        write_leaf(&mut text, leaf);
-    }
+    write_leaf(&mut text, &evidence.chain, "primary");
     let consequence = match attempt.failure {
         Some(_) => "Nothing was sent. Do not use this network for this server",
         None => "The policy `observe` continues anyway. Do not trust the data received",
@@ -70,10 +101,14 @@ fn write_lines(text: &mut String, prose: &str) {
     }
 }
 
-fn write_leaf(text: &mut String, leaf: &CertificateEvidence) {
+/// Writes the first certificate that was received over a path.
+fn write_leaf(text: &mut String, chain: &[CertificateEvidence], path: &str) {
+    let Some(leaf) = chain.first() else {
+        return;
+    };
     let raw = leaf.spki_sha256.as_ref() == Some(&leaf.sha256);
     let kind = if raw { "raw public key" } else { "certificate" };
-    let _ = writeln!(text, "The {kind} received over the primary path:");
+    let _ = writeln!(text, "The {kind} received over the {path} path:");
     let names = [("subject", &leaf.subject), ("issuer", &leaf.issuer)];
     let names = names.into_iter().filter(|_| !raw);
     for (label, value) in names.chain([("public key (SPKI) sha256", &leaf.spki_sha256)]) {
@@ -84,6 +119,14 @@ fn write_leaf(text: &mut String, leaf: &CertificateEvidence) {
 
 fn lines(verdict: &Verdict) -> Vec<(String, String)> {
     let mut lines = Vec::with_capacity(verdict.paths.len() + 4);
+    let method = match (verdict.method, &verdict.outcome) {
+        (Method::Resumption, Outcome::Verified(_)) => {
+            "resumption: both paths lead to servers with one ticket key, which is weaker than the \
+             side protocol"
+        }
+        (method, _) => method.as_str(),
+    };
+    lines.push(("method".into(), method.to_owned()));
     match (&verdict.outcome, verdict.binding()) {
         (_, Some(binding)) => lines.push(("binding".into(), binding.to_string())),
         (Outcome::Unverified(reason), _) => lines.push(("reason".into(), reason.to_string())),
@@ -152,12 +195,17 @@ fn columns(path: &PathReport) -> [String; 5] {
     let via = path.via.as_ref().map(ToString::to_string);
     let resolver = path.resolver.as_ref();
     let reused = if path.reused { " (reused)" } else { "" };
+    let same_key = match path.same_key {
+        Some(true) => " (same key)",
+        Some(false) => " (other key)",
+        None => "",
+    };
     [
         via.unwrap_or_else(|| "(unknown)".into()),
         ends,
         path.interface().unwrap_or_default().to_owned(),
         resolver.map_or_else(String::new, |resolver| format!("resolver: {resolver}")),
-        format!("{}{reused}", path.result.unwrap_or_default()),
+        format!("{}{reused}{same_key}", path.result.unwrap_or_default()),
     ]
 }
 

@@ -322,7 +322,12 @@ pub(crate) async fn closed_port() -> SocketAddr {
 
 /// Whether this host has a tool; otherwise prints that a part of the test is skipped.
 pub(crate) fn has(tool: &str) -> bool {
-    let found = std::process::Command::new(tool).arg("--version").output();
+    has_with(tool, "--version")
+}
+
+/// The same for a tool that prints its version with another option.
+pub(crate) fn has_with(tool: &str, version: &str) -> bool {
+    let found = std::process::Command::new(tool).arg(version).output();
     if found.is_err() {
         println!("skipped in part: `{tool}` is not installed");
     }

@@ -20,6 +20,7 @@ mod proxy;
 mod reference;
 mod request_options;
 mod requests;
+mod resumption;
 mod site;
 mod smkex;
 mod streams;

@@ -57,6 +57,8 @@ async fn the_record_of_a_verified_connection_has_every_key() {
     assert_eq!(line["target"], site);
     assert_eq!(line["verdict"], "verified");
     assert_eq!(line["binding"], "exporter");
+    assert_eq!(line["method"], "side");
+    assert_eq!(line["proves"], "same-handshake");
     assert_eq!(line["association"].as_str().map(str::len), Some(32));
     assert_eq!(line["reason"], Value::Null);
     assert!(["same", "unknown"].contains(&line["independence"].as_str().expect("a word")));

@@ -164,8 +164,12 @@ impl Lab {
             [] => tls::provider(),
             groups => tls::provider_with_groups(groups),
         };
-        let config: Arc<ServerConfig> =
-            Arc::new(tls::server_config(&pki.server, provider).expect("a configuration"));
+        let mut config = tls::server_config(&pki.server, provider).expect("a configuration");
+        if self.server == ServerKind::Plain {
+            // As most servers do; verification by resumption needs them.
+            config.send_tls13_tickets = 2;
+        }
+        let config: Arc<ServerConfig> = Arc::new(config);
         let (kind, served) = (self.server, Arc::clone(served));
         sim.host(SERVER, move || {
             hosts::server(kind, Arc::clone(&config), Arc::clone(&served))

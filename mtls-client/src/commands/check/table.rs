@@ -126,7 +126,7 @@ fn of_verdict(verdict: &Verdict) -> String {
     match (verdict.outcome.reason(), verdict.binding()) {
         (Some(reason), _) => reason.to_owned(),
         (None, Some(binding)) => format!("{binding}, {}", paths(verdict)),
-        (None, None) => String::new(),
+        (None, None) => format!("{} (weaker), {}", verdict.method, paths(verdict)),
     }
 }
 

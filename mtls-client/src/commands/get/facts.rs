@@ -43,6 +43,7 @@ pub(super) struct Facts {
     pub(super) verdict: &'static str,
     pub(super) reason: &'static str,
     pub(super) binding: &'static str,
+    pub(super) verification_method: &'static str,
     pub(super) independence: &'static str,
     pub(super) tls_version: String,
     pub(super) tls_cipher: String,
@@ -58,6 +59,7 @@ impl Facts {
         self.verdict = verdict.outcome.as_str();
         self.reason = verdict.outcome.reason().unwrap_or_default();
         self.binding = verdict.binding().map_or("", |binding| binding.as_str());
+        self.verification_method = verdict.method.as_str();
         self.independence = verdict.independence().as_str();
         self.tls_version = verdict.tls.version.clone().unwrap_or_default();
         self.tls_cipher = verdict.tls.cipher_suite.clone().unwrap_or_default();
@@ -67,10 +69,10 @@ impl Facts {
         }
     }
 
-    /// Resets the facts before a retry, except an interception.
+    /// Resets the facts before a retry, except an interception or a suspicion.
     pub(super) fn reset_for_retry(&mut self) {
         let exit = match self.exit {
-            Exit::Interception => Exit::Interception,
+            exit @ (Exit::Interception | Exit::Suspicion) => exit,
             _ => Exit::Success,
         };
         *self = Self {
@@ -149,6 +151,7 @@ impl Default for Facts {
             verdict: "error",
             reason: "",
             binding: "",
+            verification_method: "",
             independence: "unknown",
             tls_version: String::new(),
             tls_cipher: String::new(),

@@ -94,6 +94,7 @@ variables! {
     Verdict "verdict";
     Reason "reason";
     Binding "binding";
+    VerificationMethod "verification_method";
     Independence "independence";
     TlsVersion "tls_version";
     TlsCipher "tls_cipher";
