@@ -168,7 +168,7 @@ pub(crate) struct TimeArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Message options")]
 pub(crate) struct OutputArgs {
-    /// Write each verdict as one line of JSON to standard output (`get` needs --output with it)
+    /// Write each verdict as one line of JSON to standard output
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -176,7 +176,7 @@ pub(crate) struct OutputArgs {
     #[arg(short, long)]
     pub(crate) silent: bool,
 
-    /// With `get`, write each verdict to standard error; -vv also logs events (or set RUST_LOG)
+    /// Write each verdict to standard error; -vv also logs events (or set RUST_LOG)
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }

@@ -73,12 +73,12 @@ async fn lines_of_json_are_in_the_order_of_the_targets() {
     let [a, b, c] = &targets;
     let typed = ["--json", "--deadline", "1s", a, b, c];
     let run = lab.check(&typed).await.exits_with(7);
-    let told: Vec<_> = run
+    let output: Vec<_> = run
         .json()
         .iter()
         .map(|line| line["target"].as_str().expect("a target").to_owned())
         .collect();
-    assert_eq!(told, targets);
+    assert_eq!(output, targets);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,7 @@ async fn an_error_in_a_file_is_reported_with_its_line() {
 async fn an_interception_among_many_targets_is_reported_at_once_and_the_evidence_saved() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
-    let (attacker, _) = lab.plain_tls(Whose::Rogue, "a lie\n").await;
+    let (attacker, _) = lab.plain_tls(Whose::Rogue, "the attacker's page\n").await;
     let silent = lab.silent().await.to_string();
     let (attacker, cas, dir) = (attacker.to_string(), lab.both_cas(), lab.path("evidence"));
     let typed = [

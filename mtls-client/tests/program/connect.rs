@@ -316,7 +316,7 @@ async fn standard_input_that_cannot_be_read_is_26_and_the_server_detects_the_tru
 async fn a_man_in_the_middle_gets_no_byte_of_standard_input() {
     let mut lab = Lab::new();
     let real = lab.parrot().await.to_string();
-    let (attacker, read) = lab.plain_tls(Whose::Rogue, "a lie").await;
+    let (attacker, read) = lab.plain_tls(Whose::Rogue, "the attacker's page").await;
     let (cas, target) = (lab.both_cas(), attacker.to_string());
     for policy in ["require", "prefer"] {
         let input = lab.path("typed");
@@ -331,7 +331,7 @@ async fn a_man_in_the_middle_gets_no_byte_of_standard_input() {
         let run = run.mentions(&["INTERCEPTION DETECTED", &target]);
         assert_eq!(run.stdout, "");
         assert_eq!(read.load(Ordering::Relaxed), 0, "bytes that he has read");
-        // Not even by the program: whoever comes next can have it all.
+        // The program does not read it either: the next reader of the file gets all of it.
         let position = std::io::Seek::stream_position(&mut &input).expect("a position");
         assert_eq!(position, 0);
     }
@@ -351,7 +351,7 @@ async fn a_man_in_the_middle_gets_no_byte_of_standard_input() {
     let mut stdout = child.stdout.take().expect("piped");
     let mut page = String::new();
     stdout.read_to_string(&mut page).await.expect("an end");
-    assert!(page.ends_with("a lie"), "{page}");
+    assert!(page.ends_with("the attacker's page"), "{page}");
     drop(stdin);
     end_of(child).await.exits_with(110);
     assert!(read.load(Ordering::Relaxed) > 0);

@@ -207,7 +207,7 @@ async fn the_same_facts_and_heads_are_written() {
     }
 }
 
-/// Without what tells the two programs, or two moments, apart.
+/// Removes the differences between the programs and between two moments.
 fn without_own(run: &Run) -> Vec<String> {
     let own = |line: &&str| {
         !["date:", "user-agent:"]
@@ -224,16 +224,16 @@ async fn curl_sends_the_attacker_a_request_and_this_program_does_not() {
     }
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
-    let (attacker, read) = lab.plain_tls(Whose::Rogue, "a lie\n").await;
+    let (attacker, read) = lab.plain_tls(Whose::Rogue, "the attacker's page\n").await;
     let (cas, url) = (lab.both_cas(), format!("https://{attacker}/"));
     let typed = ["--cacert", &cas, "-d", "password=hunter2", &url];
     let mut curl = Command::new("curl");
     curl.args(["-sS", "--noproxy", "*"]).args(typed);
     let run = Run::of(curl).await.exits_with(0);
-    assert_eq!(run.stdout, "a lie\n");
-    let told = read.swap(0, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(run.stdout, "the attacker's page\n");
+    let output = read.swap(0, std::sync::atomic::Ordering::Relaxed);
     assert!(
-        told > 0,
+        output > 0,
         "the attack must work for what follows to mean anything"
     );
     let ours = [&["get", "-s", "--side-endpoint", &real], &typed[..]].concat();

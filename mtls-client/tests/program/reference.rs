@@ -107,8 +107,8 @@ async fn each_command_has_a_manual_page_with_the_options_of_its_help() {
     let mut names = vec!["mtls-client".to_owned()];
     names.extend(COMMANDS.map(|command| format!("mtls-client-{command}")));
     let paths: Vec<_> = names.iter().map(|name| format!("{dir}/{name}.1")).collect();
-    let told: BTreeSet<_> = run.stdout.lines().collect();
-    assert!(paths.iter().all(|path| told.contains(path.as_str())));
+    let output: BTreeSet<_> = run.stdout.lines().collect();
+    assert!(paths.iter().all(|path| output.contains(path.as_str())));
     for (name, path) in names.iter().zip(&paths) {
         let page = std::fs::read_to_string(path).expect("a page");
         let command = name.strip_prefix("mtls-client-").unwrap_or("--help");

@@ -217,7 +217,7 @@ async fn a_pipe_that_must_be_sent_again_is_65() {
 async fn no_byte_of_a_body_reaches_a_man_in_the_middle() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
-    let (attacker, read) = lab.plain_tls(Whose::Rogue, "a lie\n").await;
+    let (attacker, read) = lab.plain_tls(Whose::Rogue, "the attacker's page\n").await;
     let (url, cas, file) = (
         format!("https://{attacker}/form"),
         lab.both_cas(),

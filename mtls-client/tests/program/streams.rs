@@ -59,10 +59,10 @@ async fn memory_stays_bounded_for_large_bodies() {
             most = most.max(peak(pid).unwrap_or(0));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let mut told = String::new();
+        let mut output = String::new();
         let mut stdout = child.stdout.take().expect("a pipe");
-        stdout.read_to_string(&mut told).await.expect("the facts");
-        assert_eq!(told, format!("{SIZE} {SIZE}"));
+        stdout.read_to_string(&mut output).await.expect("the facts");
+        assert_eq!(output, format!("{SIZE} {SIZE}"));
         if most == 0 {
             println!("skipped in part: there is no /proc to ask for the memory");
         }

@@ -81,7 +81,7 @@ async fn a_table_has_colours_and_a_progress_line() {
     assert!(!run.stdout.contains("\x1b[1m"), "{:?}", run.stdout);
     let silent = at_a_terminal(&check.replace("check", "check -s"), &[]).await;
     assert!(!silent.stdout.contains("checked"), "{:?}", silent.stdout);
-    // Nobody sees it in a pipe.
+    // There is no bar in a pipe.
     let run = lab.check(&[&site.to_string(), &closed.to_string()]).await;
     assert!(!(run.stdout + &run.stderr).contains("checked"));
 }

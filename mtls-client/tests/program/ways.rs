@@ -218,7 +218,7 @@ async fn the_side_verifier_may_have_another_address() {
         (&paths[0]["peer"], &paths[1]["peer"]),
         (&plain.into(), &real.into())
     );
-    assert_eq!(paths[0]["side_verifier"], Value::Null, "nobody asked there");
+    assert_eq!(paths[0]["side_verifier"], Value::Null, "not tested there");
     assert_eq!(paths[1]["side_verifier"], "greets");
 }
 

@@ -81,7 +81,7 @@ async fn facts_of_a_failure_are_written_too() {
 async fn an_interception_that_the_policy_accepts_is_reported() {
     let mut lab = Lab::new();
     let real = lab.site().await.to_string();
-    let (attacker, _) = lab.plain_tls(Whose::Rogue, "a lie\n").await;
+    let (attacker, _) = lab.plain_tls(Whose::Rogue, "the attacker's page\n").await;
     let (cas, url) = (lab.both_cas(), format!("https://{attacker}/"));
     let typed = ["get", "-s", "--policy", "observe", "--cacert", &cas];
     let rest = [
@@ -92,7 +92,7 @@ async fn an_interception_that_the_policy_accepts_is_reported() {
         &url,
     ];
     let run = lab.run([&typed[..], &rest].concat()).await.exits_with(110);
-    assert_eq!(run.stdout, "a lie\nintercepted 110");
+    assert_eq!(run.stdout, "the attacker's page\nintercepted 110");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,8 +18,12 @@ Examples:
   mtls-client check --policy observe -v example.org example.net
       print a full report on each server, verified or not";
 
+const VERBOSE_HELP: &str = "Write a full report on each server instead of a table; -vv also logs \
+                            events to standard error (or set RUST_LOG)";
+
 /// The command `check`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("verbose", |arg| arg.help(VERBOSE_HELP)))]
 pub(crate) struct Args {
     /// HOST, HOST:PORT (default 443) or https URL to verify; several targets give a table, in the
     /// order given

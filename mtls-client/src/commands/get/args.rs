@@ -29,8 +29,12 @@ Examples:
   mtls-client get --policy prefer https://example.org/
       accept a server that does not speak the protocol";
 
+const JSON_HELP: &str =
+    "Write each verdict as one line of JSON to standard output; requires --output";
+
 /// The command `get`.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("json", |arg| arg.help(JSON_HELP)))]
 pub(crate) struct Args {
     /// URL to fetch; several are fetched one after the other, each over a connection of its own
     #[arg(required = true, value_name = "URL")]

@@ -107,10 +107,10 @@ async fn evidence_can_be_downloaded_from_the_page() {
         "/evidence/x",
         "/evidence/",
     ] {
-        let told = proxy
+        let output = proxy
             .ask(&format!("GET {nothing} HTTP/1.1\r\nHost: localhost\r\n"))
             .await;
-        assert!(told.starts_with("HTTP/1.1 404 "), "{told}");
+        assert!(output.starts_with("HTTP/1.1 404 "), "{output}");
     }
 }
 

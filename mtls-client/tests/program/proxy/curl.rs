@@ -76,7 +76,7 @@ async fn plain_servers_are_accepted_with_a_warning_under_prefer_and_refused_unde
     assert_eq!(refused.exits_with(35).stdout, "");
     let passed = proxy.curl(Way::Http, &["--cacert", &ca, &urls[1]]).await;
     assert_eq!(passed.exits_with(0).stdout, "plain");
-    // Whoever resolves the name first is held to the rule all the same.
+    // The rule also applies to a program that resolves the name itself.
     let to = format!("localhost:{0}:127.0.0.1:{0}", plain.port());
     let typed = ["--cacert", &ca, "--connect-to", &to, &urls[0]];
     let refused = proxy.curl(Way::Socks, &typed).await;
@@ -133,7 +133,7 @@ async fn unreachable_targets_are_reported_with_the_reason() {
     // Curl names the reply's code: 5 is "connection refused", 4 "host unreachable".
     let run = proxy.curl(Way::Socks, &[&url]).await.exits_with(97);
     assert!(run.stderr.contains("(5)"), "{}", run.stderr);
-    let run = proxy.curl(Way::Socks, &["https://nobody.invalid/"]).await;
+    let run = proxy.curl(Way::Socks, &["https://unknown.invalid/"]).await;
     assert!(run.exits_with(97).stderr.contains("(4)"));
     let (_, status) = proxy.tunnel(closed).await;
     assert_eq!(status, "HTTP/1.1 502 Bad Gateway");
@@ -169,16 +169,16 @@ async fn plain_http_follows_the_policy() {
             &url,
         ];
         let run = proxy.curl(Way::Http, &typed).await.exits_with(0);
-        let told = run.stdout;
+        let output = run.stdout;
         if passes {
-            assert!(told.starts_with("HTTP/1.1 200 OK"), "{told}");
-            assert!(told.contains("POST /a?b HTTP/1.1"), "{told}");
-            assert!(told.contains("via: 1.1 mtls-client"), "{told}");
-            assert!(told.ends_with("\nbody"), "{told}");
-            assert!(!told.to_lowercase().contains("secret"), "{told}");
+            assert!(output.starts_with("HTTP/1.1 200 OK"), "{output}");
+            assert!(output.contains("POST /a?b HTTP/1.1"), "{output}");
+            assert!(output.contains("via: 1.1 mtls-client"), "{output}");
+            assert!(output.ends_with("\nbody"), "{output}");
+            assert!(!output.to_lowercase().contains("secret"), "{output}");
         } else {
-            assert!(told.starts_with("HTTP/1.1 403 Forbidden"), "{told}");
-            assert!(told.contains("plain HTTP cannot be verified"), "{told}");
+            assert!(output.starts_with("HTTP/1.1 403 Forbidden"), "{output}");
+            assert!(output.contains("plain HTTP cannot be verified"), "{output}");
             let seen = proxy.connections(1).await;
             assert_eq!(seen[0]["kind"], "refused");
             assert_eq!(seen[0]["bytes"]["to_server"], 0);
@@ -190,12 +190,12 @@ async fn plain_http_follows_the_policy() {
     let closed = format!("http://{}/", closed_port().await);
     let run = proxy.curl(Way::Http, &["-i", &closed]).await.exits_with(0);
     assert!(run.stdout.starts_with("HTTP/1.1 502 "), "{}", run.stdout);
-    let told = proxy
+    let output = proxy
         .ask("GET https://a.test/ HTTP/1.1\r\nHost: a.test\r\n")
         .await;
     assert!(
-        told.contains("400 Bad Request") && told.contains("CONNECT"),
-        "{told}"
+        output.contains("400 Bad Request") && output.contains("CONNECT"),
+        "{output}"
     );
 }
 

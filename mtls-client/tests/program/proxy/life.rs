@@ -147,8 +147,8 @@ async fn a_signal_drains_open_tunnels_and_refuses_new_ones() {
 async fn a_second_signal_or_the_timeout_closes_tunnels() {
     let mut lab = Lab::new();
     let target = echo(&mut lab).await;
-    for (patience, signals) in [("60s", 2), ("1ms", 1)] {
-        let mut proxy = Running::with(&["--exempt", "*", "--shutdown-timeout", patience]).await;
+    for (limit, signals) in [("60s", 2), ("1ms", 1)] {
+        let mut proxy = Running::with(&["--exempt", "*", "--shutdown-timeout", limit]).await;
         let (mut stream, _) = proxy.tunnel(target).await;
         echoes(&mut stream).await;
         proxy.signal("INT");
@@ -347,7 +347,7 @@ async fn json_lines_report_each_verdict_and_each_end() {
 #[tokio::test]
 async fn peer_that_never_reads_keeps_memory_bounded() {
     let mut lab = Lab::new();
-    // Sends for as long as somebody takes it.
+    // Sends as long as the proxy reads.
     let target = lab
         .listen(|mut stream| async move {
             let chunk = vec![7; 64 * 1024];

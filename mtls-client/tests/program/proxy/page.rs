@@ -3,7 +3,7 @@
 use super::{Running, WAYS, Way};
 use crate::lab::has;
 
-async fn told(proxy: &Running, head: &str) -> (u16, String) {
+async fn response(proxy: &Running, head: &str) -> (u16, String) {
     let response = proxy.ask(head).await;
     let status = response
         .split(' ')
@@ -32,13 +32,13 @@ async fn names_that_dns_could_point_here_are_refused() {
     ] {
         for path in ["/", "/connections", "/script.js"] {
             let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
-            let (status, response) = told(&proxy, &head).await;
+            let (status, response) = response(&proxy, &head).await;
             assert_eq!(status, expected, "{host} {path}: {response}");
         }
     }
-    let (status, _) = told(&proxy, "GET / HTTP/1.1\r\n").await;
+    let (status, _) = response(&proxy, "GET / HTTP/1.1\r\n").await;
     assert_eq!(status, 421);
-    let (status, _) = told(
+    let (status, _) = response(
         &proxy,
         "GET http://multipath.localhost/ HTTP/1.1\r\nHost: x\r\n",
     )
@@ -66,7 +66,7 @@ async fn no_other_site_may_read_frame_or_script_it() {
         ("Sec-Fetch-Site: same-site\r\nSec-Fetch-Mode: cors\r\n", 403),
     ] {
         let head = format!("GET /connections HTTP/1.1\r\nHost: localhost\r\n{fields}");
-        let (status, response) = told(&proxy, &head).await;
+        let (status, response) = response(&proxy, &head).await;
         assert_eq!(status, expected, "{fields}: {response}");
         assert!(
             !response.to_lowercase().contains("access-control"),
@@ -83,15 +83,15 @@ async fn no_other_site_may_read_frame_or_script_it() {
         }
     }
     let post = "POST /connections HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n";
-    assert_eq!(told(&proxy, post).await.0, 405);
+    assert_eq!(response(&proxy, post).await.0, 405);
     let nothing = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n";
-    assert_eq!(told(&proxy, nothing).await.0, 404);
+    assert_eq!(response(&proxy, nothing).await.0, 404);
 }
 
 #[tokio::test]
 async fn page_uses_nothing_that_its_policy_forbids() {
     let proxy = Running::with(&[]).await;
-    let (_, page) = told(
+    let (_, page) = response(
         &proxy,
         "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n",
     )
@@ -103,7 +103,7 @@ async fn page_uses_nothing_that_its_policy_forbids() {
         assert!(!body.contains(forbidden), "{forbidden}");
     }
     let accept = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n";
-    let (_, json) = told(&proxy, accept).await;
+    let (_, json) = response(&proxy, accept).await;
     assert!(json.contains("content-type: application/json"), "{json}");
     assert!(json.contains("\"connections\":[]"), "{json}");
 }

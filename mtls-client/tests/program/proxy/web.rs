@@ -20,25 +20,25 @@ use crate::site::BOTH;
 /// A page with subresources of every kind, some of which the script fetches at once. It writes
 /// `all N loaded` when everything is there.
 const PAGE: &str = r#"<!doctype html><title>real</title>
-<link rel="stylesheet" href="/style.css"><body><h1>the real page</h1><p id="told">nothing</p>
+<link rel="stylesheet" href="/style.css"><body><h1>the real page</h1><p id="result">nothing</p>
 <img src="/dot.svg?1"><img src="/dot.svg?2"><script src="/script.js"></script></body>"#;
 
 const SCRIPT: &str = r#"
 const numbers = [...Array(24).keys()];
 Promise.all(numbers.map(n => fetch("/plain?" + n).then(r => r.text())))
   .then(texts => texts.filter(text => text === "plain text").length)
-  .then(count => { document.getElementById("told").textContent = "all " + count + " loaded"; });
+  .then(count => { document.getElementById("result").textContent = "all " + count + " loaded"; });
 "#;
 
 /// It is not loaded before its image is, and that comes when the socket has done its work.
-const SOCKET_PAGE: &str = r#"<!doctype html><p id="told">nothing</p><script src="/socket.js"></script>
+const SOCKET_PAGE: &str = r#"<!doctype html><p id="result">nothing</p><script src="/socket.js"></script>
 <img src="/when-thanked">"#;
 
 const SOCKET_SCRIPT: &str = r#"
 const socket = new WebSocket("wss://" + location.host + "/socket");
 socket.onopen = () => socket.send("over the socket");
 socket.onmessage = m => {
-  document.getElementById("told").textContent = "echo: " + m.data;
+  document.getElementById("result").textContent = "echo: " + m.data;
   socket.send("thanks");
 };
 "#;
@@ -59,7 +59,7 @@ impl Lab {
         self.serve_at_a_port(config, serve).await
     }
 
-    /// Plain HTTP that tells what it was asked.
+    /// A plain HTTP server that responds with the request.
     pub(crate) async fn plain_http(&mut self) -> SocketAddr {
         self.listen(|stream| async move {
             let service =
@@ -73,22 +73,22 @@ impl Lab {
 }
 
 async fn mirror(request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let mut told = format!(
+    let mut text = format!(
         "{} {} {:?}\n",
         request.method(),
         request.uri(),
         request.version()
     );
     for (name, value) in request.headers() {
-        told += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
+        text += &format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()));
     }
     let body = request
         .into_body()
         .collect()
         .await
         .map(|body| body.to_bytes());
-    told += &String::from_utf8_lossy(&body.unwrap_or_default());
-    Response::new(Full::new(told.into()))
+    text += &String::from_utf8_lossy(&body.unwrap_or_default());
+    Response::new(Full::new(text.into()))
 }
 
 async fn serve(stream: ServerStream<TcpStream>) {
