@@ -10,6 +10,7 @@ use mtls_core::pem::{KeyPairError, PemError, PemProblem};
 use mtls_core::{Policy, tls_error_message};
 use rustix::io::Errno;
 
+use crate::registry_error::RegistryError;
 use crate::target::TargetError;
 
 /// The reason why a server did not start, or was interrupted.
@@ -105,6 +106,8 @@ pub enum Error {
     StatusInTheOpen(SocketAddr),
     /// `--smkex` with another policy than `require`.
     SmkexPolicy(Policy),
+    /// The shared registry cannot be used.
+    Registry(Box<RegistryError>),
     /// A limit of zero.
     ZeroLimit(&'static str),
     /// The library refused the settings.
@@ -120,6 +123,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::StatusInTheOpen(_) | Self::SmkexPolicy(_) => ExitCode::from(2),
+            Self::Registry(error) if matches!(**error, RegistryError::Url(_)) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -199,6 +203,7 @@ impl fmt::Display for Error {
                 "cannot use --smkex: without certificates the policy is `require` and cannot be \
                  `{policy}`; omit --policy"
             ),
+            Self::Registry(error) => error.fmt(f),
             Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
             Self::Multipath(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
@@ -275,6 +280,12 @@ impl std::error::Error for Error {
             Self::Multipath(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<RegistryError> for Error {
+    fn from(error: RegistryError) -> Self {
+        Self::Registry(Box::new(error))
     }
 }
 

@@ -32,6 +32,7 @@ mod arguments;
 mod cli;
 mod error;
 mod passthrough;
+mod registry_error;
 mod service;
 mod target;
 mod tls;
@@ -43,6 +44,7 @@ pub use cli::{
 };
 pub use error::Error;
 pub use passthrough::{Passthrough, PassthroughOptions, PassthroughWatch, TunnelLimits, Tunnels};
+pub use registry_error::RegistryError;
 pub use service::{
     Authentication, Connection, Drained, Limits, OpenConnections, Server, ServerOptions, Stopping,
     TargetHealth,

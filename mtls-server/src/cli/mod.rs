@@ -4,6 +4,7 @@ mod common;
 mod config;
 mod passthrough;
 mod reference;
+mod registry;
 mod serve;
 mod terminate;
 mod tls_server;
@@ -119,11 +120,21 @@ impl Command {
             Self::Serve(args) => args.run().await?,
             Self::Passthrough(args) => args.run().await?,
             Self::Terminate(args) => args.run().await?,
-            Self::Config(command) => command.run()?,
+            Self::Config(command) => command.run().await?,
             Self::Completions(args) => reference::completions(&args)?,
             Self::Man(args) => reference::man(&args)?,
         }
         Ok(())
+    }
+
+    /// Errors in reaching the shared registry.
+    async fn check_registry(&self) -> Vec<Error> {
+        match self {
+            Self::Serve(args) => args.server.registry.check().await,
+            Self::Terminate(args) => args.server.registry.check().await,
+            Self::Passthrough(args) => args.registry.check().await,
+            _ => Vec::new(),
+        }
     }
 
     /// The errors that can be found without serving.

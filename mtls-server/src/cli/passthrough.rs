@@ -9,6 +9,7 @@ use mtls_core::path::Endpoint;
 use serde_json::json;
 
 use super::common::{ListenArgs, PolicyArgs, StatusArgs};
+use super::registry::RegistryArgs;
 use crate::arguments::positive;
 use crate::error::Error;
 use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
@@ -52,6 +53,10 @@ pub struct PassthroughArgs {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = positive)]
     pub health_interval: Duration,
 
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+
     /// The status page.
     #[command(flatten)]
     pub status: StatusArgs,
@@ -65,6 +70,7 @@ impl PassthroughArgs {
     pub(super) async fn run(self) -> Result<(), Error> {
         let mut program = Program::begin(self.limits.shutdown_timeout)?;
         self.status.open(&mut program)?;
+        self.registry.open(&mut program).await?;
         // The two ends of a tunnel.
         open_files::allow(self.limits.tunnels, 2, "--max-tunnels");
         let passthrough = Passthrough::bind(self.options(program.monitor())).await?;
@@ -105,6 +111,7 @@ impl PassthroughArgs {
             limits: self.limits,
             observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
             registry: Some(monitor.registry()),
+            service: monitor.service(),
             ..PassthroughOptions::new(self.target.clone(), self.policy.policy)
         }
     }

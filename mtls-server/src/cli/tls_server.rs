@@ -12,6 +12,7 @@ use serde_json::json;
 use tower_service::Service;
 
 use super::common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
+use super::registry::RegistryArgs;
 use crate::error::Error;
 use crate::service::{
     Limits, Monitor, Program, Server, ServerOptions, notify, open_files, print_line,
@@ -37,6 +38,10 @@ pub struct TlsServerArgs {
     /// The policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
+
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 
     /// The status page.
     #[command(flatten)]
@@ -73,6 +78,7 @@ impl TlsServerArgs {
         let connections = self.limits.connections;
         open_files::allow(connections, SOCKETS, "--max-connections");
         self.status.open(&mut program)?;
+        self.registry.open(&mut program).await?;
         let mut source = self.identity.source(&self.listen)?;
         let options = self.options(&mut source, program.monitor())?;
         let site = Site::new(service, &self.http);
@@ -98,6 +104,7 @@ impl TlsServerArgs {
             limits: self.limits,
             observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
             registry: Some(monitor.registry()),
+            service: monitor.service(),
             ..source.options(self.policy.policy, monitor)?
         })
     }

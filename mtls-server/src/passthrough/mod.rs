@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mtls_core::observer::Observer;
 use mtls_core::path::{Dial, Endpoint, Host, Path};
-use mtls_core::registry::PendingRegistry;
+use mtls_core::registry::{PendingRegistry, ServiceId};
 use mtls_core::relay::{RelayListener, ServerRelay};
 use mtls_core::{ListenerLimits, Policy, SideServiceSettings};
 use tokio::io::AsyncWriteExt;
@@ -50,6 +50,8 @@ pub struct PassthroughOptions {
     pub observer: Option<Arc<dyn Observer>>,
     /// The registry of pending handshakes. Default: its own.
     pub registry: Option<Arc<dyn PendingRegistry>>,
+    /// The name of the service in the registry. Default: the empty name.
+    pub service: ServiceId,
 }
 
 /// The limits of a passthrough, which are also options of the command line.
@@ -91,6 +93,7 @@ impl PassthroughOptions {
             limits: TunnelLimits::default(),
             observer: None,
             registry: None,
+            service: ServiceId::default(),
         }
     }
 }
@@ -103,7 +106,9 @@ impl PassthroughOptions {
             settings = settings.observer(Arc::clone(observer));
         }
         if let Some(registry) = &self.registry {
-            settings = settings.registry(Arc::clone(registry));
+            settings = settings
+                .registry(Arc::clone(registry))
+                .service(self.service);
         }
         let mut relay = ServerRelay::builder(&provider(), self.target.clone(), settings)
             .tunnel_idle_timeout(limits.idle_timeout)

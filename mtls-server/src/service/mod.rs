@@ -2,6 +2,7 @@
 //! and the loop that runs a service until a signal ends it.
 
 pub(crate) mod core_dumps;
+mod fleet;
 mod health;
 mod incoming;
 mod listen;
@@ -21,6 +22,7 @@ pub use server::{Connection, Drained, OpenConnections, Server};
 pub(crate) use stop::Stop;
 pub use stop::Stopping;
 
+pub(crate) use fleet::Fleet;
 pub(crate) use health::Health;
 pub(crate) use incoming::Sockets;
 pub(crate) use listen::listen;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::observer::Observer;
-use mtls_core::registry::PendingRegistry;
+use mtls_core::registry::{PendingRegistry, ServiceId};
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, SideServiceSettings};
 
@@ -63,6 +63,8 @@ pub struct ServerOptions {
     pub observer: Option<Arc<dyn Observer>>,
     /// The registry of pending handshakes. Default: its own.
     pub registry: Option<Arc<dyn PendingRegistry>>,
+    /// The name of the service in the registry. Default: the empty name.
+    pub service: ServiceId,
 }
 
 impl ServerOptions {
@@ -85,6 +87,7 @@ impl ServerOptions {
             limits: Limits::default(),
             observer: None,
             registry: None,
+            service: ServiceId::default(),
         }
     }
 
@@ -94,7 +97,9 @@ impl ServerOptions {
             settings = settings.observer(Arc::clone(observer));
         }
         if let Some(registry) = &self.registry {
-            settings = settings.registry(Arc::clone(registry));
+            settings = settings
+                .registry(Arc::clone(registry))
+                .service(self.service);
         }
         Ok(self.authentication.acceptor(settings)?.build()?)
     }

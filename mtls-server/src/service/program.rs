@@ -70,6 +70,14 @@ impl Program {
         receiver
     }
 
+    /// Awaits what the service needs before it starts, unless a signal ends the program.
+    pub(crate) async fn until<T>(&mut self, start: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            value = start => Ok(value),
+            _ = self.until_end() => Err(Error::Interrupted),
+        }
+    }
+
     /// Runs a service to its end. `service` gets a future that is ready when the service is to stop
     /// accepting, and to drain.
     pub(crate) async fn run<F>(mut self, service: impl FnOnce(BoxFuture) -> F) -> Result<(), Error>
@@ -100,6 +108,7 @@ impl Program {
         };
         tokio::select! {
             drained = running => {
+                monitor.leave().await;
                 if let Drained::CutOff(connections) = drained {
                     print_line(format_args!("the time is over: connections cut off: {connections}"));
                 }

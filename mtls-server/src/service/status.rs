@@ -146,6 +146,9 @@ impl Responder {
             Stage::Ready if self.monitor.backend_is_down() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "target-down")
             }
+            Stage::Ready if self.monitor.is_isolated() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "registry-isolated")
+            }
             Stage::Ready => (StatusCode::OK, stage.as_str()),
             Stage::Starting | Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, stage.as_str()),
         };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use mtls_core::pem;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::Error;
 
@@ -29,6 +29,19 @@ pub(crate) use server_tls::{ALPN, HTTP_2, TlsFiles};
 /// Reads the certificates of a file: at least one.
 fn certificates(what: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     pem::certificates(file).map_err(|source| Error::Pem { what, source })
+}
+
+/// The certificate chain and the key that this program shows as a client.
+pub(crate) fn client_identity(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let chain = certificates("client certificate", certificate)?;
+    let key = pem::private_key(key).map_err(|source| Error::Pem {
+        what: "client key",
+        source,
+    })?;
+    Ok((chain, key))
 }
 
 /// The cryptography of all connections.

@@ -1,6 +1,8 @@
 //! Handshakes that this machine registers.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +22,8 @@ use crate::registry::{Found, RegisterError, Registration, RegistryKey, SideStatu
 
 /// The time that a registration waits for further engines after the first.
 const FURTHER_ENGINES: Duration = Duration::from_millis(3);
-/// The interval in which a connection that waits for its Confirm reads the stored messages, in case a
-/// message is lost.
+/// The time that a connection waits for its Confirm before it reads the stored messages, in case a
+/// message is lost; doubled each time.
 const READ_KEPT: Duration = Duration::from_millis(500);
 
 /// The primary connection's hold on its entry in this machine's table.
@@ -121,6 +123,18 @@ impl<E: Engine> FleetRegistration<E> {
         Ok(())
     }
 
+    /// Finds confirmations whose message was lost. Ever more rarely, because most handshakes that
+    /// are not confirmed soon never are.
+    async fn read_kept(&self) -> Infallible {
+        let mut pause = READ_KEPT;
+        while pause <= self.shared.settings.note_life {
+            sleep(pause).await;
+            inbox::read_kept(&self.shared, self.key).await;
+            pause *= 2;
+        }
+        pending().await
+    }
+
     fn handle_put(&self, put: &Put) -> Result<(), RegisterError> {
         if let Some(existing) = &put.existing {
             match open_record(&self.shared.settings.keys, &self.key, existing) {
@@ -218,12 +232,9 @@ impl<E: Engine> Registration for FleetRegistration<E> {
 
     fn confirmed(&self) -> BoxFuture<'_, ()> {
         async move {
-            let mut confirmed = self.local.confirmed();
-            loop {
-                tokio::select! {
-                    () = &mut confirmed => return,
-                    () = sleep(READ_KEPT) => inbox::read_kept(&self.shared, self.key).await,
-                }
+            tokio::select! {
+                () = self.local.confirmed() => {}
+                never = self.read_kept() => match never {},
             }
         }
         .boxed()

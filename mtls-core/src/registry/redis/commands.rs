@@ -121,6 +121,20 @@ impl Keys {
         pipe
     }
 
+    /// What shows that this user may write, to this server.
+    pub(super) fn check(&self) -> Pipeline {
+        let mut pipe = pipe();
+        let name = format!("mtls:{}:check", self.fleet);
+        pipe.cmd("SET")
+            .arg(name)
+            .arg(1)
+            .arg("PX")
+            .arg(1_000)
+            .ignore();
+        pipe.cmd("INFO").arg("memory").arg("stats");
+        pipe
+    }
+
     pub(super) fn leave(&self, machine: MachineId) -> Pipeline {
         let mut pipe = pipe();
         pipe.cmd("DEL").arg(self.member(machine)).ignore();

@@ -65,6 +65,17 @@ impl Link {
         self.inner.lock().connection = None;
     }
 
+    /// Connects, runs commands that answer with one text, and disconnects.
+    pub(super) async fn check(&self, commands: redis::Pipeline) -> Result<String, EngineError> {
+        let mut connection = self.connect().await?;
+        let limit = self.inner.settings.response_timeout;
+        match timeout(limit, commands.query_async(&mut connection.commands)).await {
+            Ok(Ok((text,))) => Ok(text),
+            Ok(Err(error)) => Err(engine_error(&error)),
+            Err(_) => Err(EngineError::new("no answer in time")),
+        }
+    }
+
     async fn keep_connected(&self) {
         let mut pause = PAUSES.0;
         loop {

@@ -65,6 +65,18 @@ impl RedisEngine {
             }),
         }
     }
+
+    /// Connects once, and checks that a machine could use the engine: that it may write, and that
+    /// the engine drops no entries. Joins no fleet.
+    ///
+    /// # Errors
+    /// The reason why a machine could not use it.
+    pub async fn check(&self) -> Result<(), EngineError> {
+        let (events, _) = mpsc::channel(1);
+        let link = Link::new(Arc::clone(&self.inner), MachineId(0), events);
+        let info = link.check(self.inner.keys.check()).await?;
+        commands::Info::parse(&info).check()
+    }
 }
 
 impl Engine for RedisEngine {

@@ -17,7 +17,7 @@ pub enum ConfigCommand {
     ///
     /// Reads each table like the command's options, but without the environment, so each table must
     /// be complete. Reads the certificates, keys and directories that it names, and binds its
-    /// addresses for a moment. An address that another program uses, or that needs a privilege, is
+    /// addresses for a moment. Connects to each server of a shared registry. An address that another program uses, or that needs a privilege, is
     /// reported as not checked. The exit status is 2 if there is an error.
     Check {
         /// Configuration file
@@ -27,9 +27,9 @@ pub enum ConfigCommand {
 }
 
 impl ConfigCommand {
-    pub(in crate::cli) fn run(self) -> Result<(), CommandLineError> {
+    pub(in crate::cli) async fn run(self) -> Result<(), CommandLineError> {
         let Self::Check { file } = self;
-        let checked = check(&file).map_err(CommandLineError::File)?;
+        let checked = check(&file).await.map_err(CommandLineError::File)?;
         let mut lines: Vec<_> = checked.unchecked.iter().map(ToString::to_string).collect();
         let tables = checked.tables.join(", ");
         lines.push(format!("{}: nothing wrong: {tables}", file.display()));
@@ -47,7 +47,7 @@ struct Checked {
 }
 
 /// Checks all tables of a file.
-fn check(path: &Path) -> Result<Checked, Vec<ConfigError>> {
+async fn check(path: &Path) -> Result<Checked, Vec<ConfigError>> {
     let file = ConfigFile::read(path, &Cli::command())?;
     if file.tables.is_empty() {
         return Err(vec![ConfigError::new(path, None, Problem::Empty)]);
@@ -58,7 +58,9 @@ fn check(path: &Path) -> Result<Checked, Vec<ConfigError>> {
             Ok(cli) => {
                 let at = |problem| ConfigError::new(path, Some(table.line), problem);
                 let addresses = addresses::check(&cli.command.addresses());
+                let registry = cli.command.check_registry().await;
                 let errors = cli.command.check().into_iter().chain(addresses.wrong);
+                let errors = errors.chain(registry);
                 wrong.extend(errors.map(Problem::Unusable).map(at));
                 unchecked.extend(
                     addresses

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mtls_core::registry::fleet::FleetStatus;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::fleet::FleetNow;
 use super::tally::Tally;
 use super::times::Times;
 
@@ -112,13 +114,20 @@ impl Metrics {
     }
 
     /// Encodes all of them in the OpenMetrics text format.
-    pub(super) fn encode(&self, now: Now) -> Result<String, fmt::Error> {
+    pub(super) fn encode(
+        &self,
+        now: Now,
+        fleet: Option<FleetStatus>,
+    ) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("multipath_tls");
         self.register_connections(&mut registry);
         self.register_sides(&mut registry);
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", version);
         registry.register_collector(Box::new(now));
+        if let Some(fleet) = fleet {
+            registry.register_collector(Box::new(FleetNow(fleet)));
+        }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)

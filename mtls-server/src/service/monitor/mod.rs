@@ -1,5 +1,6 @@
 //! The counters of a running service, and their reports.
 
+mod fleet;
 mod metrics;
 mod report;
 mod tally;
@@ -11,9 +12,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use mtls_core::observer::{Event, Observer};
-use mtls_core::registry::MemoryRegistry;
+use mtls_core::registry::{PendingRegistry, ServiceId};
 
 use self::metrics::{Direction, FrameLabels, Metrics, ReasonLabels, VerdictLabels};
+use super::fleet::{Fleet, Pending};
 
 /// Monitors one service: observes the events of an acceptor or relay, for the status page.
 ///
@@ -22,7 +24,7 @@ use self::metrics::{Direction, FrameLabels, Metrics, ReasonLabels, VerdictLabels
 pub(crate) struct Monitor {
     started: Instant,
     stage: AtomicU8,
-    registry: Arc<MemoryRegistry>,
+    pending: OnceLock<Pending>,
     open: OnceLock<Box<OpenCount>>,
     /// The description of the service on the status page.
     description: OnceLock<serde_json::Value>,
@@ -58,7 +60,7 @@ impl Monitor {
         Arc::new(Self {
             started: Instant::now(),
             stage: AtomicU8::new(Stage::Starting as u8),
-            registry: Arc::new(MemoryRegistry::default()),
+            pending: OnceLock::new(),
             open: OnceLock::new(),
             description: OnceLock::new(),
             backend: OnceLock::new(),
@@ -66,9 +68,33 @@ impl Monitor {
         })
     }
 
-    /// The registry for the pending handshakes of the service, which counts them.
-    pub(crate) fn registry(&self) -> Arc<MemoryRegistry> {
-        Arc::clone(&self.registry)
+    /// The registry that the service has to use, so that its handshakes can be counted.
+    pub(crate) fn registry(&self) -> Arc<dyn PendingRegistry> {
+        self.pending().registry()
+    }
+
+    /// The name of the service in [`registry`](Self::registry).
+    pub(crate) fn service(&self) -> ServiceId {
+        self.pending().service()
+    }
+
+    /// Uses a registry that several machines share, from before the service asks for its registry.
+    pub(crate) fn share_registry(&self, fleet: Fleet) {
+        let _ = self.pending.set(Pending::Shared(fleet));
+    }
+
+    /// Returns true while the shared registry lets this machine complete no handshake.
+    pub(crate) fn is_isolated(&self) -> bool {
+        self.pending().status().is_some_and(|fleet| !fleet.lease)
+    }
+
+    /// Tells the machines that share the registry that this one ends.
+    pub(crate) async fn leave(&self) {
+        self.pending().leave().await;
+    }
+
+    fn pending(&self) -> &Pending {
+        self.pending.get_or_init(Pending::default)
     }
 
     /// Sets the source of the number of open connections, once.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
+use super::fleet;
 use super::metrics::{BackendNow, Direction, Now, ReasonLabels};
 use super::tally::Tally;
 use super::{Monitor, Stage};
@@ -12,7 +13,7 @@ use crate::service::log::dropped_lines;
 impl Monitor {
     /// The metrics, in the OpenMetrics text format.
     pub(crate) fn metrics(&self) -> Result<String, fmt::Error> {
-        self.metrics.encode(self.now())
+        self.metrics.encode(self.now(), self.pending().status())
     }
 
     /// The same for people, as JSON.
@@ -32,6 +33,7 @@ impl Monitor {
             "verdict": metrics.verdict_times.summary(),
             "pending_handshakes": now.pending,
             "waiting_opens": now.waiting,
+            "registry": self.pending().status().as_ref().map(fleet::status),
             "unregistered": by_reason(&metrics.unregistered),
             "side": {
                 "open": metrics.side_open.get(),
@@ -50,9 +52,9 @@ impl Monitor {
     fn now(&self) -> Now {
         Now {
             open: self.open(),
-            pending: self.registry.handshakes(),
-            waiting: self.registry.waits(),
-            ready: self.stage() == Stage::Ready && !self.backend_is_down(),
+            pending: self.pending().handshakes(),
+            waiting: self.pending().waits(),
+            ready: self.stage() == Stage::Ready && !self.backend_is_down() && !self.is_isolated(),
             backend: self.backend.get().map(|backend| BackendNow {
                 up: backend.up() == Some(true),
                 bytes: backend.bytes(),

@@ -1,0 +1,77 @@
+//! Where a service keeps its pending handshakes.
+
+use std::sync::Arc;
+
+use mtls_core::registry::fleet::{FleetRegistry, FleetStatus};
+use mtls_core::registry::redis::RedisEngine;
+use mtls_core::registry::{MemoryRegistry, PendingRegistry, ServiceId};
+
+/// A registry that several machines share.
+#[derive(Clone, Debug)]
+pub(crate) struct Fleet {
+    pub(crate) registry: FleetRegistry<RedisEngine>,
+    /// The service in it.
+    pub(crate) service: ServiceId,
+}
+
+/// The registry of a service.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// Of this process.
+    Memory(Arc<MemoryRegistry>),
+    /// Of the fleet.
+    Shared(Fleet),
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self::Memory(Arc::default())
+    }
+}
+
+impl Pending {
+    pub(crate) fn registry(&self) -> Arc<dyn PendingRegistry> {
+        match self {
+            Self::Memory(registry) => Arc::clone(registry) as Arc<dyn PendingRegistry>,
+            Self::Shared(fleet) => Arc::new(fleet.registry.clone()),
+        }
+    }
+
+    pub(crate) fn service(&self) -> ServiceId {
+        match self {
+            Self::Memory(_) => ServiceId::default(),
+            Self::Shared(fleet) => fleet.service,
+        }
+    }
+
+    /// Handshakes in this machine's table.
+    pub(crate) fn handshakes(&self) -> usize {
+        match self {
+            Self::Memory(registry) => registry.handshakes(),
+            Self::Shared(fleet) => fleet.registry.status().handshakes,
+        }
+    }
+
+    /// Opens that wait on this machine.
+    pub(crate) fn waits(&self) -> usize {
+        match self {
+            Self::Memory(registry) => registry.waits(),
+            Self::Shared(fleet) => fleet.registry.status().waits,
+        }
+    }
+
+    /// The state of the fleet, if there is one.
+    pub(crate) fn status(&self) -> Option<FleetStatus> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Shared(fleet) => Some(fleet.registry.status()),
+        }
+    }
+
+    /// Tells the fleet that this machine ends.
+    pub(crate) async fn leave(&self) {
+        if let Self::Shared(fleet) = self {
+            fleet.registry.leave().await;
+        }
+    }
+}
