@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::{Error, TimedOut};
 use crate::slots::{Inserted, SlotId, SlotLimits, SlotTable};
+use crate::sync::lock;
 
 /// The pause after a failed accept, such as for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -230,6 +231,6 @@ impl ConnectionLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotTable<AbortHandle>> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.silent)
     }
 }

@@ -187,6 +187,8 @@ pub mod smkex;
 #[cfg(feature = "tokio")]
 mod stream;
 #[cfg(feature = "tokio")]
+mod sync;
+#[cfg(feature = "tokio")]
 mod tls;
 #[cfg(feature = "tokio")]
 mod tls_message;

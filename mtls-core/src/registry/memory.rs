@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use super::{
 };
 use crate::proto::server::{Confirmation, HandshakeKeys, LookupMode, RegistrationId};
 use crate::slots::{SlotId, SlotLimits};
+use crate::sync::lock;
 
 /// Keeps pending handshakes in memory: the default.
 ///
@@ -423,9 +424,4 @@ impl Drop for MemoryRegistration {
         // A server that never flushed has nothing to prove; a tombstone answers for the rest.
         shared.make_tombstone(&mut state, self.key);
     }
-}
-
-/// No code panics while it holds one of these locks, so what it guards is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::path::Endpoint;
 use crate::proto::binding::{Association, Role};
 use crate::stream::VerdictHandle;
+use crate::sync::lock;
 use crate::verdict::Verdict;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::policy::Policy;
@@ -261,10 +262,7 @@ impl TunnelMonitor {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.state)
     }
 }
 

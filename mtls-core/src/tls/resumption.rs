@@ -4,7 +4,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption,
@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::http_io::linger;
 use crate::proto::binding::Association;
 use crate::proto::hello::HelloTap;
+use crate::sync::lock;
 
 /// A handshake whose ClientHello is ready to leave.
 pub(crate) struct TicketHandshake {
@@ -263,7 +264,7 @@ impl OfferedTicket {
     }
 
     fn lock_received(&self) -> MutexGuard<'_, Vec<Ticket>> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.received)
     }
 }
 
@@ -296,7 +297,7 @@ impl ClientSessionStore for OfferedTicket {
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offered = lock(&self.offered);
         offered.take().map(|Ticket(ticket)| *ticket)
     }
 }

@@ -2,7 +2,7 @@
 //! secret is kept, while it processes the ClientHello.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, SecureRandom};
@@ -19,6 +19,7 @@ use crate::error::{Error, InvalidMessage};
 use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::error::HelloError;
 use crate::proto::server::HandshakeKeys;
+use crate::sync::lock;
 
 /// The time in which a refused client may close, and the most bytes of it that are read meanwhile.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -175,10 +176,7 @@ impl CaptureExporter {
     }
 
     fn take(&self) -> Option<SideSecret> {
-        self.secret
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        lock(&self.secret).take()
     }
 }
 
@@ -191,8 +189,7 @@ impl fmt::Debug for CaptureExporter {
 impl KeyLog for CaptureExporter {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
         if label == EXPORTER_SECRET {
-            *self.secret.lock().unwrap_or_else(PoisonError::into_inner) =
-                SideSecret::from_exporter_secret(secret);
+            *lock(&self.secret) = SideSecret::from_exporter_secret(secret);
         }
         if self.callers.will_log(label) {
             self.callers.log(label, client_random, secret);

@@ -5,11 +5,13 @@
 //! connection would resume the attacker's session.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
+
+use crate::sync::lock;
 
 /// The most tickets of one connection that are withheld; servers send two to four.
 pub(super) const MAX_WITHHELD: usize = 8;
@@ -79,7 +81,7 @@ impl Quarantine {
     }
 
     fn lock(&self) -> MutexGuard<'_, QuarantineState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn write(&self, write: Write) {

@@ -3,7 +3,7 @@
 //! [`FleetRegistry`]: super::FleetRegistry
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,6 +15,7 @@ use super::engine::{
     Beat, Engine, EngineError, EngineEvent, MachineId, Membership, Operation, Put,
 };
 use crate::registry::RegistryKey;
+use crate::sync::lock;
 
 /// A store in memory, with faults on request. Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +139,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,12 +1,13 @@
 //! An engine, and counts of what it is used for.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::engine::{Engine, EngineError, Operation};
+use crate::sync::lock;
 
 /// Upper bounds of the latency histogram; a last bucket takes the rest.
 pub const LATENCY_BOUNDS: [Duration; 8] = [
@@ -86,9 +87,7 @@ impl<E: Engine> Metered<E> {
     }
 
     fn last_error(&self) -> MutexGuard<'_, Option<EngineError>> {
-        self.last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.last_error)
     }
 
     pub(super) fn status(&self) -> EngineStatus {

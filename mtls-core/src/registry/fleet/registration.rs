@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,6 +19,7 @@ use super::meter::Metered;
 use super::shared::{Counts, Shared};
 use crate::proto::server::HandshakeKeys;
 use crate::registry::{Found, RegisterError, Registration, RegistryKey, SideStatus};
+use crate::sync::lock;
 
 /// The time that a registration waits for further engines after the first.
 const FURTHER_ENGINES: Duration = Duration::from_millis(3);
@@ -198,7 +199,7 @@ impl<E: Engine> LatePuts<E> {
 impl Waiting {
     /// Adds machines; returns those to notify at once, because the flush has happened.
     fn add(&self, machines: &[MachineId]) -> Vec<MachineId> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         if state.flushed {
             return machines.to_vec();
         }
@@ -211,7 +212,7 @@ impl Waiting {
     }
 
     fn flush(&self) -> Vec<MachineId> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         state.flushed = true;
         std::mem::take(&mut state.machines)
     }

@@ -1,7 +1,7 @@
 //! The state that the tasks of one machine share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use chacha20poly1305::aead::Generate;
 use futures_util::future::join_all;
@@ -17,6 +17,7 @@ use super::polls::Polls;
 use super::settings::{FleetError, FleetSettings};
 use crate::proto::server::RegistrationId;
 use crate::registry::{Found, MemoryRegistry, RegistryKey};
+use crate::sync::lock;
 
 pub(super) struct Shared<E> {
     pub(super) settings: FleetSettings,
@@ -258,9 +259,4 @@ impl<E: Engine> Shared<E> {
 
 fn random<const N: usize>() -> Option<[u8; N]> {
     Generate::try_generate().ok()
-}
-
-/// No code panics while it holds one of these locks, so what it guards is whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

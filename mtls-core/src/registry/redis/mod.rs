@@ -9,7 +9,7 @@ mod link;
 mod settings;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use super::RegistryKey;
 use super::fleet::{Beat, Engine, EngineError, EngineEvent, MachineId, Membership, Operation, Put};
+use crate::sync::lock;
 use commands::Keys;
 use link::Link;
 
@@ -149,7 +150,7 @@ impl Engine for RedisEngine {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Runs commands on the connection, if there is one; one that does not answer is given up.

@@ -8,13 +8,15 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+
+use crate::sync::lock;
 
 /// The capacity of a pipe in bytes, if the system allows it; otherwise it is the system's
 /// 64 KiB or less.
@@ -78,17 +80,13 @@ impl Pipes {
 
     /// An empty pipe, unless there are too many or the system has none.
     pub(super) fn acquire(&self) -> Option<Pipe> {
-        let spare = self
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+        let spare = lock(&self.spare).pop();
         spare.or_else(|| Pipe::new(self.permit()?))
     }
 
     /// Takes an empty pipe back.
     pub(super) fn recycle(&self, pipe: Pipe) {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = lock(&self.spare);
         if spare.len() < SPARE {
             spare.push(pipe);
         }

@@ -2,12 +2,13 @@
 //! verification's cost.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::connection::{SideConnection, SideLink};
 use crate::path::{Dial, Endpoint};
 use crate::proto::binding::Association;
+use crate::sync::lock;
 
 /// Side connections by path and endpoint.
 #[derive(Debug)]
@@ -92,6 +93,6 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 }

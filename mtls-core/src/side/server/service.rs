@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::crypto::SecureRandom;
 use tokio::sync::oneshot;
@@ -14,6 +14,7 @@ use crate::proto::binding::{Association, Bindings, Nonce};
 use crate::proto::server::HandshakeKeys;
 use crate::registry::{MemoryRegistry, PendingRegistry, RegisterError, Registration, RegistryKey};
 use crate::slots::{SlotId, SlotTable};
+use crate::sync::lock;
 use crate::tls::io;
 use crate::verdict::Verdict;
 
@@ -136,6 +137,6 @@ impl SideService {
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotTable<oneshot::Sender<()>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 }
