@@ -11,7 +11,7 @@ use mtls_certs::cli::{self, Cli};
 fn main() -> ExitCode {
     match cli::run(Cli::parse(), &mut io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever closed the pipe has seen enough.
+        // The reader closed the pipe: it has read enough.
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to do when standard error is closed as well.

@@ -1,7 +1,7 @@
 //! Client certificates: *mutual* TLS inside *multipath* TLS, both ends in one process.
 //!
 //! The two answer different questions. A client certificate tells the server who the client is;
-//! the side path tells the client that nobody stands in the connection. They need nothing of each
+//! the side path tells the client that no attacker is in the connection. They need nothing of each
 //! other: the wrapped rustls configurations carry the certificates.
 //!
 //! ```text

@@ -272,7 +272,7 @@ impl fmt::Display for ApiMisuse {
                 f.write_str("SMKEX resumes no sessions: omit `tickets`, or set it to 0")
             }
             Self::SmkexMethod => f.write_str(
-                "SMKEX resumes no sessions: leave `method` away, or give it `Method::Side`",
+                "SMKEX resumes no sessions: omit `method`, or set it to `Method::Side`",
             ),
             Self::SmkexConfig => f.write_str(
                 "SMKEX has no certificate to renew: leave its TLS configuration as it is",

@@ -137,9 +137,9 @@ async fn application_protocols_are_agreed_on() {
 async fn a_side_path_that_fails_is_refused_and_never_forgiven() {
     let address = smkex_server().await;
     let closed = TcpListener::bind("127.0.0.3:0").await.expect("a port");
-    let nobody = Endpoint::from(closed.local_addr().expect("an address"));
+    let closed_endpoint = Endpoint::from(closed.local_addr().expect("an address"));
     drop(closed);
-    let connector = client_with(|settings| settings.side_endpoint(nobody))
+    let connector = client_with(|settings| settings.side_endpoint(closed_endpoint))
         .build()
         .expect("a connector");
     let refused = connector.connect(&Endpoint::from(address)).await;

@@ -1,4 +1,4 @@
-//! What cannot be is said in one sentence, with the right exit status.
+//! Invalid input produces one sentence and the right exit status.
 
 mod common;
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use common::{Running, Site, text, tool};
 
-/// What Chromium makes of a page, and what it complains of; `None` where it is not installed.
+/// A page as Chromium renders it, and its complaints; `None` if it is not installed.
 fn browse(server: &Running, path: &str) -> Option<(String, String)> {
     let profile = tempfile::tempdir().expect("a directory");
     let mut command = Command::new("chromium");

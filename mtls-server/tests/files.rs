@@ -1,4 +1,4 @@
-//! What `serve` makes of a directory, as curl sees it.
+//! `serve` and a directory, as curl sees it.
 
 mod common;
 

@@ -225,7 +225,7 @@ fn a_certificate_file_with_a_key_in_it_is_not_served() {
     drop(server);
 }
 
-/// What distinguishes a certificate from one without a problem.
+/// The difference between a certificate and one without a problem.
 type Change<'a> = &'a dyn Fn(&mut CertificateParams);
 
 /// Writes a self-signed certificate and its key in the place of the site's.

@@ -1,4 +1,4 @@
-//! What the service manager is told.
+//! Messages to the service manager.
 
 mod common;
 
@@ -94,7 +94,7 @@ fn the_service_manager_is_notified_through_an_abstract_socket() {
 fn manager_that_is_gone_is_no_reason_to_stop() {
     let site = Site::new();
     let mut command = site.command(&["--listen", "127.0.0.1:0"]);
-    command.env("NOTIFY_SOCKET", site.root.path().join("nobody"));
+    command.env("NOTIFY_SOCKET", site.root.path().join("missing"));
     let server = Running::start(command);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().0.code(), Some(0));

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// What `serve` and `terminate` say before their address.
+/// The text before the address in the log of `serve` and `terminate`.
 const ON: &str = " on https://";
 
 /// A server whose log fills the pipe after the line with its address. Killed on drop.

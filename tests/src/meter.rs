@@ -69,7 +69,7 @@ mod tests {
         let worker = std::thread::spawn(move || {
             let before = own();
             while own() - before < Duration::from_millis(20) {}
-            done.send(Meter::here()).expect("somebody who waits");
+            done.send(Meter::here()).expect("a waiting thread");
             let _ = stops.recv();
         });
         let meter = is_done.recv().expect("a worker");

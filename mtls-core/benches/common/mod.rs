@@ -1,4 +1,4 @@
-//! What the benchmarks of this package share: handshakes in memory, and verifications.
+//! Handshakes in memory and verifications, for the benchmarks of this package.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

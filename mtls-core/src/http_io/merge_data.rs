@@ -43,12 +43,12 @@ pub struct MergeData<S> {
 }
 
 impl<S> MergeData<S> {
-    /// What a client reads from an HTTP/2 server.
+    /// Bytes that a client reads from an HTTP/2 server.
     pub fn client(stream: S) -> Self {
         Self::new(stream, Some(Merger::new(State::Head(0))))
     }
 
-    /// What a server reads from an HTTP/2 client, from the connection preface on.
+    /// Bytes that a server reads from an HTTP/2 client, from the connection preface on.
     pub fn server(stream: S) -> Self {
         Self::new(stream, Some(Merger::new(State::Pass(PREFACE))))
     }
@@ -130,7 +130,7 @@ struct Merger {
     empties: Empties,
 }
 
-/// What the next byte belongs to.
+/// The part of a frame that the next byte belongs to.
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// A frame's head, of which this much is there.

@@ -2,10 +2,10 @@
 //!
 //! [`VerdictPage`] is a tower service; `axum::verdict_page` is a router with it.
 
+mod as_text;
 mod document;
 mod facts;
 mod response;
-mod text;
 mod verdict;
 mod words;
 

@@ -13,10 +13,10 @@ use http_body_util::Full;
 use serde::Serialize;
 use tower_service::Service;
 
+use super::as_text::AsText;
 use super::document::Document;
 use super::facts::Facts;
 use super::response::{Notice, Uncached};
-use super::text::AsText;
 use super::words::{INTERCEPTION, KNOWN, TRUST, UNKNOWN, Words};
 use crate::tower::{Media, MultipathConnectInfo};
 use crate::verdict::Verdict;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::spec::PathSpecError;
+use super::spec_error::PathSpecError;
 
 /// The longest user name or password, in bytes: RFC 1929 counts them in one.
 const MAX_LEN: usize = 255;

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::address::{HostAddress, is_interface_name};
 use super::credentials::Credentials;
 use super::endpoint::Endpoint;
-use super::spec::PathSpecError;
+use super::spec_error::PathSpecError;
 
 /// The kind of a path. Displayed, parsed and serialized as the programs write it:
 /// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`.

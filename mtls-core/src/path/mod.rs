@@ -26,7 +26,7 @@ mod query;
 mod route;
 mod socket;
 mod socks5;
-mod spec;
+mod spec_error;
 #[cfg(feature = "route")]
 pub mod survey;
 #[cfg(test)]
@@ -57,7 +57,7 @@ pub use independence::{Independence, Route, RouteInfo};
 pub use kind::PathKind;
 pub use names::ResolvedBy;
 pub use nameserver::{Nameserver, NameserverError};
-pub use spec::PathSpecError;
+pub use spec_error::PathSpecError;
 
 /// The default of [`Path::connect_timeout`].
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What the registry in memory promises.
+//! The contract of the registry in memory.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -41,7 +41,7 @@ pub(super) struct SideCheck<'a, D: Dial, IO> {
     found: Found,
 }
 
-/// What there is to report.
+/// The result for the report.
 #[derive(Default)]
 pub(super) struct Found {
     report: Option<PathReport>,

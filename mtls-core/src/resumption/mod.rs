@@ -37,7 +37,7 @@ pub(crate) struct Resumption<'a, D, IO> {
     pub(crate) sides: &'a [D],
     pub(crate) name: &'a ServerName<'static>,
     pub(crate) side_endpoint: &'a Endpoint,
-    /// Where the primary connection may be replaced.
+    /// How to replace the primary connection; `None` if it cannot be replaced.
     pub(crate) redial: Option<&'a dyn Redial<IO>>,
     /// How long the primary handshake took.
     pub(crate) handshake: Duration,

@@ -29,7 +29,7 @@ pub(super) struct Procedure {
     stage: Stage,
 }
 
-/// What is known before the first attempt.
+/// Facts that are known before the first attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Setup {
     /// The primary connection brought a ticket.
@@ -98,14 +98,14 @@ pub(super) enum AttemptResult {
     Unreachable,
 }
 
-/// What the procedure has found.
+/// The result of the procedure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ResumptionOutcome {
     Verified(ResumptionDirection),
     Failed(ResumptionFailure),
 }
 
-/// What the driver does next.
+/// The next step of the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     Attempt(Attempt),

@@ -1,4 +1,4 @@
-//! What the primary connection brings to a verification by resumption.
+//! The primary connection's part in a verification by resumption.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::tls::client::Complete;
 use crate::tls::resumption::public_key;
 use crate::tls::tickets::Ticket;
 
-/// What a server has beyond two handshakes' time to send a ticket.
+/// The time that a server has for a ticket, beyond that of two handshakes.
 const TICKET_GRACE: Duration = Duration::from_millis(100);
 
 /// The session of the primary connection.

@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) counted: Arc<Counted>,
 }
 
-/// What the observer was given, in words.
+/// The observed events, as text.
 #[derive(Debug, Default)]
 pub(crate) struct Counted(Mutex<Vec<String>>);
 
@@ -117,7 +117,7 @@ impl World {
     }
 }
 
-/// What becomes of the Confirms on a side path.
+/// The fate of the Confirms on a side path.
 #[derive(Clone)]
 pub(crate) enum Confirms {
     /// Each takes one permit.

@@ -1,4 +1,4 @@
-//! What the engine sees, and what a stranger who writes to it can do.
+//! The engine sees no secret, and an attacker who writes to it can only deny service.
 
 use std::time::Duration;
 

@@ -83,7 +83,7 @@ impl Fleet {
         }
     }
 
-    /// What a client takes for an interception must not be said of this handshake.
+    /// The registry must not answer *unknown* for this handshake: clients report that as an interception.
     pub(crate) async fn assert_unavailable(&self, machine: usize, key: RegistryKey) {
         let reply = self.look_up(machine, key).await;
         assert!(matches!(reply, LookupReply::Unavailable), "{reply:?}");

@@ -41,7 +41,7 @@ fn write(content: impl AsRef<[u8]>) -> PathBuf {
     file
 }
 
-/// What an application could print of a result.
+/// Every text that an application could print of a result.
 fn shown<T>(result: &Result<T, pem::PemError>) -> String {
     match result {
         Ok(_) => String::new(),

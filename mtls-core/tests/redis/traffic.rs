@@ -21,7 +21,7 @@ use crate::fleet::Machine;
 /// How often a handshake begins.
 const PERIOD: Duration = Duration::from_millis(20);
 
-/// What came of the verifications so far.
+/// The results of the verifications so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) verified: AtomicU64,
@@ -157,7 +157,7 @@ async fn confirm(
     };
 }
 
-/// A man in the middle has made the client's handshake himself: the servers never saw it.
+/// A man in the middle completed the client's handshake: the servers never saw it.
 async fn intercept(there: Machine, number: u128, tally: Arc<Tally>) {
     let reply = there
         .look_up(key(2, number), LookupMode::Immediate, requester(number))

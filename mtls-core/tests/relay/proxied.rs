@@ -1,4 +1,4 @@
-//! What a proxy asks of a client relay: exemptions, a policy by server name, bytes that were read
+//! The use of a client relay by a proxy: exemptions, a policy by server name, bytes that were read
 //! before, and word of when there is something to tell.
 
 use std::sync::Arc;
@@ -107,7 +107,7 @@ async fn target_that_cannot_be_dialled_settles_its_tunnel() {
     let closed = address(&bind([127, 0, 0, 1], 0).await);
     let mut tunnel = relay(Policy::Prefer).tunnel(closed.into());
     let monitor = tunnel.monitor();
-    tunnel.dial().await.expect_err("nobody listens");
+    tunnel.dial().await.expect_err("no listener");
     monitor.wait_until_resolved().await;
     let report = monitor.report();
     assert_eq!(report.stage, TunnelStage::Ended(TunnelEnd::Refused));

@@ -1,4 +1,4 @@
-//! What relays refuse, and what they pass unverified; how tunnels end.
+//! Tunnels that relays refuse or pass unverified, and how tunnels end.
 
 use std::net::SocketAddr;
 use std::time::Duration;

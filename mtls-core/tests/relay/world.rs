@@ -34,7 +34,7 @@ pub(crate) struct World {
     pub(crate) rogue: Arc<ServerConfig>,
 }
 
-/// What a test chooses of the server's TLS.
+/// A test's choices for the server's TLS.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Choice<'a> {
     pub(crate) groups: Option<&'a [&'static dyn SupportedKxGroup]>,

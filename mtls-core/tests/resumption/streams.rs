@@ -1,4 +1,4 @@
-//! What the application gets: every byte, also of a server that speaks first.
+//! The application gets every byte, also of a server that speaks first.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

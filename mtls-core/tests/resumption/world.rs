@@ -21,9 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub(crate) const HOST: &str = "server.test";
-/// What the victim sends.
+/// The victim's request.
 pub(crate) const SECRET: &[u8] = b"GET /secret\n";
-/// What the server answers.
+/// The server's response.
 pub(crate) const PAGE: &[u8] = b"the server's page\n";
 
 /// The certificates. The client trusts both authorities: the rogue one too.

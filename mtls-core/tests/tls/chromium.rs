@@ -1,4 +1,4 @@
-//! What Chromium 156 really sent (`chromium/*.bin`): GREASE, permuted extensions, a hybrid key
+//! Bytes that Chromium 156 sent (`chromium/*.bin`): GREASE, permuted extensions, a hybrid key
 //! share, ECH GREASE; answered by OpenSSL, at once and after a HelloRetryRequest for P-384.
 
 use mtls_core::proto::binding::Role;

@@ -17,7 +17,7 @@ pub(crate) const NAME: &str = "localhost";
 
 pub(crate) type Groups<'a> = &'a [&'static dyn SupportedKxGroup];
 
-/// What a test chooses; the rest is rustls's default.
+/// A test's choices; the rest is rustls's default.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Choice<'a> {
     pub(crate) client_groups: Option<Groups<'a>>,
@@ -162,7 +162,7 @@ impl Connected {
     }
 }
 
-/// Keeps the last exporter secret that it was told.
+/// Keeps the last exporter secret that it received.
 #[derive(Default)]
 pub(crate) struct SecretLog(Mutex<Option<Vec<u8>>>);
 

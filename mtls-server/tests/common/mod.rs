@@ -184,13 +184,13 @@ impl Running {
         }
     }
 
-    /// Where the next side listener is that has not been asked for.
+    /// The address of the next side listener in the log.
     pub(crate) fn next_side_address(&mut self) -> SocketAddr {
         let line = self.wait_for("side connections too on ");
         address_after(&line, "side connections too on ")
     }
 
-    /// Where the status page is.
+    /// The address of the status page.
     pub(crate) fn status_address(&self) -> SocketAddr {
         let line = self
             .said
@@ -207,7 +207,7 @@ impl Running {
         self.child.id()
     }
 
-    /// What has been said up to now.
+    /// The log up to now.
     pub(crate) fn said(&mut self) -> &[String] {
         self.said.extend(self.lines.try_iter());
         &self.said
@@ -235,7 +235,7 @@ impl Running {
         (status, std::mem::take(&mut self.said))
     }
 
-    /// Waits until nobody listens there any more.
+    /// Waits until the address has no listener any more.
     pub(crate) async fn wait_until_closed(&self) {
         let closed = async {
             while TcpStream::connect(self.address).await.is_ok() {

@@ -12,7 +12,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::common::Site;
 use crate::world::*;
 
-/// What an attacker got.
+/// The bytes that an attacker got.
 #[derive(Debug)]
 struct Loot {
     of_victim: Vec<u8>,
@@ -50,7 +50,7 @@ async fn attacker(
                 let server = connector.connect(name, server).await;
                 let victim = acceptor.accept(tcp).await;
                 if let (Ok(mut victim), Ok(mut server)) = (victim, server) {
-                    // A request of his own, before he has the victim's.
+                    // A request of their own, before they have the victim's.
                     let request = b"GET /index.html HTTP/1.0\r\n\r\n";
                     let _ = server.write_all(request).await;
                     let _ = server.flush().await;

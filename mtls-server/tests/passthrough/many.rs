@@ -9,7 +9,7 @@ use crate::world::*;
 
 const TUNNELS: usize = 1000;
 
-/// What one idle tunnel may cost the passthrough, in KiB of resident memory of a debug build.
+/// The limit for one idle tunnel of the passthrough, in KiB of resident memory of a debug build.
 const PER_TUNNEL: u64 = 40;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,7 @@ impl Drop for Server {
     }
 }
 
-/// An address that nobody listens on.
+/// An address without a listener.
 pub(crate) fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("an address")
@@ -192,7 +192,7 @@ pub(crate) fn exporter_connector(site: &Site) -> MultipathConnector {
         .expect("a connector")
 }
 
-/// One whose primary path leads to somebody else.
+/// One whose primary path leads to an attacker.
 pub(crate) fn misled_connector(
     config: Arc<rustls::ClientConfig>,
     server: SocketAddr,

@@ -87,7 +87,7 @@ impl Backend {
         let (bound, is_bound) = std::sync::mpsc::channel();
         let backend = Self::start(url, move |seen| async move {
             let listener = UnixListener::bind(path).expect("to bind");
-            bound.send(()).expect("somebody waits");
+            bound.send(()).expect("a waiting test");
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
                 serve(stream, Arc::clone(&seen));
@@ -97,7 +97,7 @@ impl Backend {
         backend
     }
 
-    /// Accepts nobody: the connection waits in the kernel.
+    /// Accepts no connection: it waits in the kernel.
     pub(crate) fn silent() -> (std::net::TcpListener, String) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -195,7 +195,7 @@ async fn answer(request: Request<Incoming>) -> Answer {
     }
 }
 
-/// What was asked for, line by line.
+/// The requests, line by line.
 fn fields(request: &Request<Incoming>) -> Answer {
     let mut lines = format!(
         "{} {} {:?}\n",

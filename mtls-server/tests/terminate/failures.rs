@@ -82,7 +82,7 @@ fn a_target_that_does_not_answer_in_time_gets_504() {
     assert!(body.contains("did not answer in time"), "{body}");
     server.wait_for("did not answer in time");
 
-    // The kernel takes the connection, and nobody the request.
+    // The kernel accepts the connection, and no program reads the request.
     let (_listener, url) = Backend::silent();
     let server = site.terminate(&url, &["--target-timeout", "200ms"]);
     let (head, _) = site.fetch(&server, "/", &[]).expect("curl");

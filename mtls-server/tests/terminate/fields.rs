@@ -1,4 +1,4 @@
-//! What the target is told, and what the client.
+//! Header fields that the target and the client receive.
 
 use crate::backend::Backend;
 use crate::common::{Site, get, verdict_of};

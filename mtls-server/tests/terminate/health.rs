@@ -1,4 +1,4 @@
-//! What the status page says of the target.
+//! The health of the target on the status page.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -47,7 +47,7 @@ impl Site {
     }
 }
 
-/// What the target was told of a field, once.
+/// The value of a field at the target, once.
 fn told<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let mut values = body
         .lines()

@@ -97,7 +97,7 @@ async fn a_target_that_does_not_read_holds_its_client_back() {
             Err(_) => return,
         }
     }
-    panic!("{taken} bytes were taken, and nobody has read them");
+    panic!("{taken} bytes were taken without a reader");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::Result;
 const SIZE: (u32, u32) = (1_320, 460);
 const PNG_SCALE: u32 = 2;
 const FONT: &str = "sans-serif";
-/// Where systems keep a font that is fit for print.
+/// Paths of fonts that are fit for print.
 const FONTS: [&str; 5] = [
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
     "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
@@ -133,7 +133,7 @@ fn longest(rows: &[Row]) -> f64 {
     ends.fold(f64::MIN_POSITIVE, f64::max)
 }
 
-/// What shows the series that take as many round trips as TLS does.
+/// The element for the series that take as many round trips as TLS does.
 fn around_tls(rows: &[Row]) -> Range<f64> {
     let tls = rows[Series::Tls.index()].times.median();
     let near = |row: &&Row| (0.8..1.3).contains(&(row.times.median() / tls));

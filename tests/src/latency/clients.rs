@@ -37,7 +37,7 @@ pub(super) struct Clients {
     fresh: MultipathConnector,
     fast_open: MultipathConnector,
     pooled: MultipathConnector,
-    /// Where the client's relay listens.
+    /// The listen address of the client's relay.
     relay: SocketAddr,
 }
 

@@ -100,7 +100,7 @@ impl Client {
         (client, sent)
     }
 
-    /// TLS is complete, with whomever.
+    /// TLS is complete, with the server or an attacker.
     pub fn complete(&mut self, transcript: Transcript) -> Vec<Sent> {
         self.tls = Some(transcript);
         (0..self.sides.len())

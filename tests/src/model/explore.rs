@@ -2,8 +2,8 @@
 
 use stateright::{Model, Property};
 
-use super::attack::Forger;
 use super::client::{Client, LinkEvent};
+use super::forgery::Forger;
 use super::properties;
 use super::server::Server;
 use super::state::{Link, State};

@@ -15,9 +15,9 @@
 //! [`ClientVerifier`]: mtls_core::proto::client::ClientVerifier
 //! [`ServerVerifier`]: mtls_core::proto::server::ServerVerifier
 
-pub mod attack;
 pub mod client;
 mod explore;
+pub mod forgery;
 pub mod knowledge;
 pub mod mutant;
 pub mod properties;

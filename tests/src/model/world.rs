@@ -4,8 +4,8 @@ use mtls_core::proto::binding::Association;
 use mtls_core::proto::client::TlsVersion;
 use mtls_core::proto::frame::Frame;
 
-use super::attack::{Forger, Forgery};
 use super::client::{LinkEvent, Sent};
+use super::forgery::{Forger, Forgery};
 use super::scenario::{Access, Scenario};
 use super::state::{Link, State};
 use super::symbols::{Attacker, Holder, Random, ServerRandom, Transcript};

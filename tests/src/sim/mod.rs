@@ -74,7 +74,7 @@ pub enum ServerKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interceptor {
     /// None.
-    Nobody,
+    Absent,
     /// Terminates TLS with the rogue authority's certificate and relays to the server.
     Terminates,
     /// Accepts the connection and says nothing.
@@ -114,7 +114,7 @@ impl Lab {
             primary,
             sides: sides.to_vec(),
             server: ServerKind::Multipath(Policy::Require),
-            interceptor: Interceptor::Nobody,
+            interceptor: Interceptor::Absent,
             server_groups: Vec::new(),
         }
     }
@@ -178,7 +178,7 @@ impl Lab {
 
     fn add_interceptor(&self, sim: &mut turmoil::Sim<'_>, pki: &Pki) {
         match self.interceptor {
-            Interceptor::Nobody => {}
+            Interceptor::Absent => {}
             Interceptor::Silent => sim.host(INTERCEPTOR, hosts::silent),
             Interceptor::Terminates => {
                 let rogue = tls::server_config(&pki.rogue, tls::provider());
@@ -194,7 +194,7 @@ impl Lab {
     /// The client trusts the rogue authority too.
     fn client(&self, pki: &Pki) -> Client {
         let entrance = match self.interceptor {
-            Interceptor::Nobody => SERVER.to_owned(),
+            Interceptor::Absent => SERVER.to_owned(),
             Interceptor::Silent | Interceptor::Terminates => INTERCEPTOR.to_owned(),
         };
         let side = |(index, rtt): (usize, &Duration)| SimPath::new(gateway(index), *rtt);
@@ -212,7 +212,7 @@ impl Lab {
             rtt / 2
         };
         sim.set_link_latency(CLIENT, SERVER, one_way(self.primary));
-        if self.interceptor != Interceptor::Nobody {
+        if self.interceptor != Interceptor::Absent {
             sim.set_link_latency(CLIENT, INTERCEPTOR, one_way(self.primary));
             sim.set_link_latency(INTERCEPTOR, SERVER, one_way(self.primary));
         }

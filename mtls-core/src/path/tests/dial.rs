@@ -109,7 +109,7 @@ async fn a_source_that_this_host_does_not_have_is_named() {
     );
 }
 
-/// An address where nobody listens, for as long as the socket lives.
+/// An address without a listener, for as long as the socket lives.
 fn deaf_port() -> (socket2::Socket, String) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     let any = std::net::SocketAddr::new(ip("127.0.0.1"), 0);
@@ -269,7 +269,7 @@ async fn a_dial_that_may_open_fast_carries_bytes_as_any_other() {
 #[tokio::test]
 async fn several_addresses_are_tried_though_a_dial_may_open_fast() {
     let (listener, address) = listen("127.0.0.1:0").await;
-    // Nobody listens at the first one, and a connection that is not made yet cannot win.
+    // The first one has no listener, and a connection that is not complete cannot win.
     let path = Path::system()
         .fast_open(true)
         .resolve(name("two.test"), address.port(), ip("127.0.0.99"))

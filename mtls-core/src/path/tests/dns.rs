@@ -263,7 +263,7 @@ async fn addresses_given_names_and_localhost_need_no_dns() {
         assert_eq!(dial(&path, &to).await.unwrap().peer, Some(address));
     }
     assert_eq!(server.queries(), []);
-    // Another port is not what was given. Nobody listens there, but the name is looked up.
+    // The override is for another port. This one has no listener, but the name is looked up.
     dial(&path, "given.test:1").await.unwrap_err();
     assert_eq!(server.queries().len(), 1);
 }

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Broken;
-use super::kernel::{Pipe, Pipes, Refill};
+use super::splice::{Pipe, Pipes, Refill};
 use crate::relay::socket::as_tcp;
 
 /// The most that a direction copies at a time, and so the most that it stores in this process:

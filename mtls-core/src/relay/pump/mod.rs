@@ -1,7 +1,7 @@
 //! Moves the bytes of a tunnel, both ways, until it ends.
 
 mod flow;
-mod kernel;
+mod splice;
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 pub(super) use self::flow::Flow;
-pub(super) use self::kernel::Pipes;
+pub(super) use self::splice::Pipes;
 use super::socket::{abort, reset};
 use crate::proto::binding::Role;
 

@@ -249,7 +249,7 @@ fn the_deadline_never_ends_in_a_fallback() {
     }
 }
 
-/// What an explored sequence contains.
+/// The contents of an explored sequence.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     connections: u8,

@@ -175,7 +175,7 @@ impl Reading<'_> {
     }
 }
 
-/// What a file may say about a command: its own options and the global ones, but not where the
+/// The keys of a file for a command: its own options and the global ones, but not where the
 /// file is.
 fn options<'a>(command: &'a Command, root: &'a Command) -> impl Iterator<Item = &'a Arg> {
     let global = root.get_arguments().filter(|arg| arg.is_global_set());

@@ -204,7 +204,7 @@ mod tests {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let has = |ip| loopback.addresses.iter().any(|one| one.ip == ip);
         assert!(has(address("127.0.0.1")), "{loopback:?}");
-        assert_eq!(loopback.sources().count(), 0, "nobody elsewhere can answer");
+        assert_eq!(loopback.sources().count(), 0, "no other host can answer");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the tap gives: the hash, the association, the ends of the hellos.
+//! The results of the tap: the hash, the association, the ends of the hellos.
 
 use super::*;
 

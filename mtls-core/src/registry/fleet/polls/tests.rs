@@ -10,7 +10,7 @@ fn poll(complete: Completeness) -> Poll {
     Poll::new([A, B], complete, false)
 }
 
-/// What two machines that hold nothing prove.
+/// Two machines that hold nothing are enough for *unknown*.
 fn both_nothing(complete: Completeness, young: bool, full: bool) -> LookupReply {
     let mut poll = poll(complete);
     poll.handle_nothing(A, young, full);
