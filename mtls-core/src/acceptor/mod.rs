@@ -183,7 +183,7 @@ impl MultipathAcceptor {
 
     /// Takes a connection from `peer`: TLS, or a side connection, by its first byte
     /// (`docs/protocol.md`, section 2). TLS is complete when this returns. Under
-    /// [`Policy::Require`] the connection is confirmed as well; under [`Policy::Prefer`](crate::Policy::Prefer) the stream
+    /// [`Policy::Require`](crate::Policy::Require) the connection is confirmed as well; under [`Policy::Prefer`](crate::Policy::Prefer) the stream
     /// holds the client's first bytes back until its verdict is decided
     /// ([`ServerStream`]). Dropping the future gives the connection up.
     ///

@@ -137,7 +137,7 @@ impl<D: Dial> MultipathHttpsConnectorBuilder<WantsSchemes<D>> {
         self.schemes(Schemes::HttpsOnly)
     }
 
-    /// Takes `http` URIs too, but under [`Policy::Require`]: nothing can verify plain HTTP. Such
+    /// Takes `http` URIs too, but under [`Policy::Require`](crate::Policy::Require): nothing can verify plain HTTP. Such
     /// a response carries no verdict.
     pub fn https_or_http(self) -> MultipathHttpsConnectorBuilder<WantsProtocols1<D>> {
         self.schemes(Schemes::HttpsOrHttp)
