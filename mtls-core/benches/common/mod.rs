@@ -160,15 +160,14 @@ impl Ends {
         (client, server)
     }
 
-    /// The same with what both drivers do beside: copies of the configurations, taps, a captured
+    /// The same with what both drivers do beside: a copy of the server's configuration, taps, a captured
     /// secret, and the verification.
     pub(crate) fn multipath(&self) -> (ClientConnection, ServerConnection) {
-        let client_config = ClientConfig::clone(&self.client);
         let capture = Arc::new(Capture::default());
         let mut server_config = ServerConfig::clone(&self.server);
         server_config.key_log = Arc::clone(&capture) as Arc<dyn KeyLog>;
         let mut client =
-            ClientConnection::new(Arc::new(client_config), self.name.clone()).expect("a client");
+            ClientConnection::new(Arc::clone(&self.client), self.name.clone()).expect("a client");
         let mut server = ServerConnection::new(Arc::new(server_config)).expect("a server");
         let (mut client_tap, mut server_tap) = (HelloTap::new(), HelloTap::new());
 

@@ -17,6 +17,9 @@ use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::stream::ServerStream;
 
+/// A stream that waits to be accepted, and its peer.
+type Ready<S> = (Box<ServerStream<S>>, SocketAddr);
+
 /// The most streams that wait for the application.
 const READY: usize = 64;
 
@@ -25,7 +28,7 @@ const READY: usize = 64;
 pub struct MultipathListener<S> {
     handler: Arc<Handler<S>>,
     local: io::Result<SocketAddr>,
-    ready: mpsc::Receiver<(ServerStream<S>, SocketAddr)>,
+    ready: mpsc::Receiver<Ready<S>>,
     tasks: JoinSet<()>,
     /// Its drop does not stop the accept loops; that of `tasks` does.
     stop: watch::Sender<bool>,
@@ -81,7 +84,7 @@ where
     /// is logged (`tracing`, level debug), and never returned.
     pub async fn accept(&mut self) -> (ServerStream<S>, SocketAddr) {
         match self.ready.recv().await {
-            Some(ready) => ready,
+            Some((stream, peer)) => (*stream, peer),
             // The sender belongs to this very struct's handler.
             None => std::future::pending().await,
         }
@@ -116,7 +119,7 @@ where
 struct Handler<S> {
     acceptor: MultipathAcceptor,
     limiter: Arc<ConnectionLimiter>,
-    ready: mpsc::Sender<(ServerStream<S>, SocketAddr)>,
+    ready: mpsc::Sender<Ready<S>>,
 }
 
 impl<S> ConnectionHandler<S> for Handler<S>
@@ -135,7 +138,8 @@ where
         match (acceptor.open(stream).await?, kind) {
             (FirstMessage::Side(io, received), _) => {
                 drop(silent);
-                acceptor.side(io, peer, received).run().await
+                // On the heap, as the handshake: the task of a silent connection stays small.
+                Box::pin(acceptor.side(io, peer, received).run()).await
             }
             (FirstMessage::Tls(_), ListenerKind::SideOnly) => {
                 Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
@@ -148,7 +152,7 @@ where
                     .acquire_permit(max_wait)
                     .await
                     .inspect_err(failed)?;
-                let stream = acceptor.handshake(*hello, peer).await?;
+                let stream = Box::new(Box::pin(acceptor.handshake(*hello, peer)).await?);
                 // Fails only after the listener was dropped.
                 let _ = self.ready.send((stream, peer)).await;
                 Ok(())

@@ -4,14 +4,15 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::AlertDescription;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::pump::Counters;
 use crate::error::{Error, InvalidMessage};
 use crate::proto::binding::{HelloHash, Role};
 use crate::proto::error::HelloError;
 use crate::proto::hello::HelloTap;
-use crate::tls::first_hello::{FirstHello, READ_BUFFER};
+use crate::tls::first_hello::FirstHello;
+use crate::tls::io::read_some;
 
 /// Passes each end's hellos, and nothing that follows its last one. The ServerHello itself does
 /// not pass: what is to be done before it leaves differs from relay to relay.
@@ -76,16 +77,10 @@ where
     /// stores, at most 64 KiB of each direction.
     pub(super) async fn run(&mut self) -> Result<HelloOutcome, Error> {
         self.to_server.pass_hello(&self.tap, self.server).await?;
-        let mut from_client = vec![0; READ_BUFFER];
-        let mut from_server = vec![0; READ_BUFFER];
         loop {
             let step = tokio::select! {
-                read = self.server.read(&mut from_server) => {
-                    self.server_sent(&from_server[..read?]).await?
-                }
-                read = self.client.read(&mut from_client) => {
-                    self.client_sent(&from_client[..read?]).await?
-                }
+                received = read_some(self.server) => self.server_sent(&received?).await?,
+                received = read_some(self.client) => self.client_sent(&received?).await?,
             };
             if let Some(hellos) = step {
                 return Ok(hellos);

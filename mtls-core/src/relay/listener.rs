@@ -137,7 +137,8 @@ where
         match (self.relay.accept(stream, peer).await?, kind) {
             (RelayAccepted::Side(side), _) => {
                 drop(silent);
-                side.run().await
+                // On the heap, as the tunnel: the task of a silent connection stays small.
+                Box::pin(side.run()).await
             }
             (RelayAccepted::Tunnel(_), ListenerKind::SideOnly) => {
                 Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
@@ -154,7 +155,7 @@ where
                         return Ok(());
                     }
                 };
-                tunnel.run_with_permit(permit).await;
+                Box::pin(tunnel.run_with_permit(permit)).await;
                 Ok(())
             }
         }

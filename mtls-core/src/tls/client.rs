@@ -9,11 +9,11 @@ use rustls::crypto::{CryptoProvider, SecureRandom};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::io::{feed, read_until, take_output};
+use super::io::{feed, read_some, read_until, take_output};
 use super::tickets::{Quarantine, Ticket};
 use crate::error::Error;
 use crate::proto::binding::{Association, Binding, SideContext, SideSecret, Values};
@@ -156,13 +156,10 @@ impl ClientHello {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut tapping = true;
-        // On the heap: futures are copied.
-        let mut buffer = vec![0; 4096];
         while tapping && !self.tap.is_complete() && self.connection.is_handshaking() {
-            let read = io.read(&mut buffer).await?;
-            let received = &buffer[..read];
-            tapping = read > 0 && self.tap.server_bytes(received).is_ok();
-            let fed = feed(&mut self.connection, received);
+            let received = read_some(io).await?;
+            tapping = !received.is_empty() && self.tap.server_bytes(&received).is_ok();
+            let fed = feed(&mut self.connection, &received);
             if let Err(error) = fed {
                 // The alert says why; the error is what counts, whether it arrives or not.
                 let alert = take_output(&mut self.connection)?;

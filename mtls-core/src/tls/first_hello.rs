@@ -1,16 +1,14 @@
 //! Reads a client's first bytes: what both acceptors and relays do before anything else.
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
+use super::io;
 use crate::error::{Error, InvalidMessage};
 use crate::proto::error::HelloError;
 use crate::proto::hello::HelloTap;
 
 /// The first byte of a TLS handshake record (RFC 8446, section 5.1).
 pub(crate) const TLS_HANDSHAKE: u8 = 22;
-
-/// The number of bytes of a hello that are read at a time.
-pub(crate) const READ_BUFFER: usize = 4096;
 
 /// The first bytes of a client, up to its first ClientHello.
 pub(crate) struct FirstHello {
@@ -25,9 +23,7 @@ pub(crate) struct FirstHello {
 
 /// Reads once.
 pub(crate) async fn read_some<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Vec<u8>, Error> {
-    let mut received = vec![0; READ_BUFFER];
-    let read = io.read(&mut received).await?;
-    received.truncate(read);
+    let received = io::read_some(io).await?;
     match received.is_empty() {
         true => Err(InvalidMessage::EndedEarly.into()),
         false => Ok(received),
@@ -43,14 +39,9 @@ impl FirstHello {
         let mut tap = HelloTap::new();
         let mut tapped = tap.client_bytes(&received);
         while tapped.is_ok() && tap.association().is_none() {
-            let start = received.len();
-            received.resize(start + READ_BUFFER, 0);
-            let read = io.read(&mut received[start..]).await?;
-            received.truncate(start + read);
-            if read == 0 {
-                return Err(InvalidMessage::EndedEarly.into());
-            }
-            tapped = tap.client_bytes(&received[start..]);
+            let more = read_some(io).await?;
+            tapped = tap.client_bytes(&more);
+            received.extend(more);
         }
         Ok(Self {
             received,

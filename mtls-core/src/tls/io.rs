@@ -3,8 +3,9 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use rustls::crypto::SecureRandom;
 use rustls::{ClientConnection, ConnectionCommon};
@@ -12,6 +13,9 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::error::Error;
 use crate::proto::binding::Nonce;
+
+/// The number of bytes that are read at a time before TLS is complete, and on side connections.
+const READ_BUFFER: usize = 4096;
 
 /// The most plaintext of a server that speaks first which may wait: rustls reads no more.
 const MAX_PLAINTEXT: usize = 16 * 1024;
@@ -81,6 +85,18 @@ impl<IO: AsyncRead + Unpin> Read for PollRead<'_, '_, IO> {
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
+}
+
+/// Reads once, up to [`READ_BUFFER`] bytes; none at the end. The buffer exists only while there is
+/// something to read, so a connection that waits holds no memory for it. Safe to drop.
+pub(crate) async fn read_some<IO: AsyncRead + Unpin>(io: &mut IO) -> io::Result<Vec<u8>> {
+    poll_fn(|cx| {
+        let mut buffer = [MaybeUninit::uninit(); READ_BUFFER];
+        let mut buffer = ReadBuf::uninit(&mut buffer);
+        ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().to_vec()))
+    })
+    .await
 }
 
 /// Fresh random bytes.

@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::first_hello::{FirstHello, READ_BUFFER};
+use super::first_hello::{FirstHello, read_some};
 use super::io::{feed, take_output};
-use crate::error::{Error, InvalidMessage};
+use crate::error::Error;
 use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::error::HelloError;
 use crate::proto::server::HandshakeKeys;
@@ -116,12 +116,7 @@ impl TlsSettings {
             }
             io.write_all(&output).await?;
             io.flush().await?;
-            received.resize(READ_BUFFER, 0);
-            let read = io.read(&mut received).await?;
-            received.truncate(read);
-            if read == 0 {
-                return Err(InvalidMessage::EndedEarly.into());
-            }
+            received = read_some(&mut io).await?;
             // What the tap refuses, rustls judges: then there is no hello binding.
             let _ = tap.client_bytes(&received);
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -15,6 +15,7 @@ use crate::path::{DialError, Dialed};
 use crate::proto::binding::Association;
 use crate::proto::client::Peer;
 use crate::proto::frame::{Frame, FrameReader, GREETING};
+use crate::tls::io::read_some;
 use crate::verdict::{PathReport, PathRole};
 
 /// The most commands that wait for a side connection's task.
@@ -221,7 +222,6 @@ impl Task {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let mut reader = FrameReader::new();
-        let mut buffer = [0; 2048];
         let mut idle_at = Instant::now() + self.idle;
         loop {
             if self.send_waiting(&mut stream).await.is_err() {
@@ -234,12 +234,12 @@ impl Task {
                     Some(command) => self.handle_command(command),
                     None => return SideEvent::Ended,
                 },
-                read = stream.read(&mut buffer) => {
-                    let read = read.unwrap_or(0);
-                    if read == 0 {
+                received = read_some(&mut stream) => {
+                    let received = received.unwrap_or_default();
+                    if received.is_empty() {
                         return SideEvent::Ended;
                     }
-                    let taken = reader.read(&buffer[..read], |frame| self.deliver(frame));
+                    let taken = reader.read(&received, |frame| self.deliver(frame));
                     // Garbage in the same read must not hide that the server has greeted.
                     if reader.greeted() {
                         self.shared.set_peer(Peer::Greeted);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::service::{SideService, SideSlot};
@@ -18,6 +18,7 @@ use crate::proto::binding::Association;
 use crate::proto::frame::{Frame, FrameBody, FrameReader, GREETING, RejectCode};
 use crate::proto::server::{Lookup, ServerEvent, ServerVerifier};
 use crate::registry::{ConfirmedSide, LookupReply, LookupRequester, RegistryKey};
+use crate::tls::io::read_some;
 
 /// The longest time that a write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -153,7 +154,6 @@ where
     async fn run(mut self, received: &[u8]) -> Result<(), Error> {
         self.outgoing.extend_from_slice(&GREETING);
         self.handle_bytes(received).await?;
-        let mut buffer = [0; 2048];
         loop {
             // An answer that is there already leaves with the greeting, in one segment.
             while let Some((association, reply)) = self.lookups.next().now_or_never() {
@@ -163,12 +163,12 @@ where
             self.flush().await?;
             let wake = self.verifier.poll_timeout().map(Instant::from_std);
             tokio::select! {
-                read = self.io.read(&mut buffer) => {
-                    let read = read?;
-                    if read == 0 {
+                received = read_some(&mut self.io) => {
+                    let received = received?;
+                    if received.is_empty() {
                         return Ok(self.reader.finish().map_err(InvalidMessage::Side)?);
                     }
-                    self.handle_bytes(&buffer[..read]).await?;
+                    self.handle_bytes(&received).await?;
                 }
                 (association, reply) = self.lookups.next() => {
                     self.handle_reply(association, &reply)?;
