@@ -22,7 +22,7 @@ pub struct KeepReading<S> {
     waiting: Option<Waker>,
 }
 
-/// Why the writing side of a [`KeepReading`] broke, if it did.
+/// The error of the writing side of a [`KeepReading`], if it failed.
 #[derive(Clone, Debug, Default)]
 pub struct WriteError(Arc<OnceLock<String>>);
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// How long a peer may go on sending after the last response, and how long it may pause; nginx has
-/// the same values.
+/// The longest time for a peer to send more after the last response, as in nginx.
 pub const LINGER: Duration = Duration::from_secs(30);
-/// See [`LINGER`].
+/// The longest pause within [`LINGER`], as in nginx.
 pub const LINGER_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes that are read at a time and dropped.
 const DISCARD: usize = 16 * 1024;

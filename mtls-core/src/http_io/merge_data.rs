@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-/// How a client's connection begins (RFC 9113, section 3.4).
+/// The length of the connection preface of a client (RFC 9113, section 3.4).
 const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 const FRAME_HEAD: usize = 9;
 const DATA: u8 = 0;
@@ -43,17 +43,17 @@ pub struct MergeData<S> {
 }
 
 impl<S> MergeData<S> {
-    /// Bytes that a client reads from an HTTP/2 server.
+    /// Wraps the stream of a client, which reads from an HTTP/2 server.
     pub fn client(stream: S) -> Self {
         Self::new(stream, Some(Merger::new(State::Head(0))))
     }
 
-    /// Bytes that a server reads from an HTTP/2 client, from the connection preface on.
+    /// Wraps the stream of a server, which reads from an HTTP/2 client, the connection preface first.
     pub fn server(stream: S) -> Self {
         Self::new(stream, Some(Merger::new(State::Pass(PREFACE))))
     }
 
-    /// Every byte as it is, for other protocols than HTTP/2.
+    /// Passes all bytes unchanged, for other protocols than HTTP/2.
     pub fn unchanged(stream: S) -> Self {
         Self::new(stream, None)
     }
@@ -63,7 +63,7 @@ impl<S> MergeData<S> {
         Self { stream, merger }
     }
 
-    /// The stream beneath.
+    /// The inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
@@ -123,7 +123,7 @@ struct Merger {
     head: [u8; FRAME_HEAD],
     run: Option<Run>,
     output: Vec<u8>,
-    /// How much of `output` has been given away.
+    /// The bytes of `output` that were read.
     given: usize,
     input: Box<[u8; CHUNK]>,
     end: Option<io::Result<()>>,
@@ -164,7 +164,7 @@ impl Merger {
         }
     }
 
-    /// Reads what is there, up to a bound; waits only where there is nothing.
+    /// Reads the available bytes, up to a limit; waits only if there are none.
     fn poll_fill<S: AsyncRead>(
         &mut self,
         mut stream: Pin<&mut S>,
@@ -190,7 +190,7 @@ impl Merger {
         }
     }
 
-    /// Nothing more comes; what is there of a frame's head is passed on.
+    /// Ends the stream, and passes on an incomplete frame head.
     fn end(&mut self, end: io::Result<()>) {
         if let State::Head(there) = self.state {
             self.finish_run();
@@ -199,7 +199,7 @@ impl Merger {
         self.end = Some(end);
     }
 
-    /// Gives away as much as there is room for.
+    /// Fills the buffer.
     fn give(&mut self, buf: &mut ReadBuf<'_>) {
         let waiting = &self.output[self.given..];
         let length = waiting.len().min(buf.remaining());
@@ -211,7 +211,7 @@ impl Merger {
         }
     }
 
-    /// Takes this much of the input apart.
+    /// Parses this many bytes of the input.
     fn take(&mut self, length: usize) {
         let mut at = 0;
         while at < length {

@@ -1,7 +1,7 @@
 //! Adapters between a TLS stream and an HTTP library, for servers and clients.
 //!
-//! They work around limits of the HTTP library that lose data of honest peers, and give both
-//! programs of this project the same bounds.
+//! They work around limits of the HTTP library that lose data of honest peers, and both programs of
+//! this project share their limits.
 
 mod head_limit;
 mod keep_reading;

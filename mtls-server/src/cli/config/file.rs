@@ -175,8 +175,7 @@ impl Reading<'_> {
     }
 }
 
-/// The keys of a file for a command: its own options and the global ones, but not where the
-/// file is.
+/// The options of a command that a file can set: its own and the global ones, without `--config`.
 fn options<'a>(command: &'a Command, root: &'a Command) -> impl Iterator<Item = &'a Arg> {
     let global = root.get_arguments().filter(|arg| arg.is_global_set());
     command
