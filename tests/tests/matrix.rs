@@ -32,7 +32,7 @@ fn secrets(attempt: &Value) -> Vec<&Value> {
 fn every_cell_is_what_the_threat_model_says() -> Result {
     let run = matrix(&["--json"])?;
     let cells = cells(&run)?;
-    assert_eq!(cells.len(), 288);
+    assert_eq!(cells.len(), 384);
     for cell in &cells {
         assert_eq!(cell["expected"], cell["observed"], "{cell:#}");
         let attempts = cell["attempts"].as_array().ok_or("no attempts")?;

@@ -10,6 +10,7 @@ use mtls_core::{Accepted, ClientSettings, MultipathAcceptor, MultipathConnector,
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
+use rustls::server::ProducesTickets;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
@@ -114,6 +115,13 @@ impl MitmPlan {
             page: None,
             side_acceptor: None,
         })
+    }
+
+    /// Issues and opens session tickets under this key.
+    #[must_use]
+    pub fn ticket_key(mut self, key: &Arc<dyn ProducesTickets>) -> Self {
+        Arc::make_mut(&mut self.identity).ticketer = Arc::clone(key);
+        self
     }
 
     /// Limits the victim's connection to TLS 1.2.

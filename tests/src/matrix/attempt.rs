@@ -7,7 +7,7 @@ use mtls_core::proto::binding::Value;
 use mtls_core::proto::frame::FrameBody;
 use tokio::time::timeout;
 
-use super::cell::{AttackerReport, Attempt, Cell, Outcome, Presence};
+use super::cell::{AttackerReport, Attempt, Cell, Outcome, Presence, Protocol};
 use super::site::{FetchOutcome, Site};
 use crate::attacker::frames::change_proof;
 use crate::attacker::{
@@ -22,6 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MITM_TRIES: usize = 2;
 /// Number of variants that an attacker tries who is alone on a side path.
 const SIDE_TRIES: usize = 3;
+
+/// The variant in which attackers who are apart have agreed on a ticket key in advance.
+const AGREED_IN_ADVANCE: usize = 1;
+/// The variant in which an attacker resets the side path.
+const RESETS: usize = 2;
 
 /// Runs a cell: each variant of the attack, on a client of its own.
 pub(super) async fn run_cell(cell: Cell) -> Vec<Attempt> {
@@ -135,6 +140,19 @@ impl Deployment {
             false => Shared::Nothing,
         };
         for (index, &presence) in (0..).zip(attackers.sides) {
+            let resumes = cell.protocol.resumes_sessions() && number != RESETS;
+            if resumes && attackers.next_to_server {
+                // One attacker terminates the TLS of all paths.
+                deployment.sides.push(deployment.primary);
+                continue;
+            }
+            if resumes && presence == Presence::Active {
+                let plan = deployment.resuming_attack(site, &shared, number)?;
+                let mitm = Mitm::start(site.host(80 + index), plan).await?;
+                deployment.sides.push(mitm.address());
+                deployment.side_attackers.push(Attacker::InTheMiddle(mitm));
+                continue;
+            }
             let attack = match presence {
                 Presence::Active => Some(deployment.side_attack(site, &shared, number)?),
                 Presence::Absent | Presence::Passive => None,
@@ -159,7 +177,11 @@ impl Deployment {
                 Ok(Shared::Notes(notes))
             }
             Presence::Active => {
-                let mut plan = site.mitm()?;
+                let agreed = number == AGREED_IN_ADVANCE && !cell.attackers.communicate;
+                let mut plan = match cell.protocol.resumes_sessions() && agreed {
+                    true => site.mitm_with_agreed_ticket_key()?,
+                    false => site.mitm()?,
+                };
                 if cell.attackers.communicate {
                     plan = plan.shares_secrets()?;
                 }
@@ -178,7 +200,11 @@ impl Deployment {
             self.attack.push("stands in the middle of the primary path");
             return plan;
         }
-        let plan = plan.early_connection(EarlyConnection::Confirms);
+        // A server that does not support multipath TLS confirms nothing.
+        let plan = match cell.protocol {
+            Protocol::Resumption => plan,
+            _ => plan.early_connection(EarlyConnection::Confirms),
+        };
         if number.is_multiple_of(MITM_TRIES) {
             self.attack
                 .push("stands in the middle of the primary path, verified by the server");
@@ -218,6 +244,23 @@ impl Deployment {
         };
         self.attack.push(says);
         Ok(attack)
+    }
+
+    /// Where the client resumes its session over the side path, the attacker there terminates TLS.
+    fn resuming_attack(&mut self, site: &Site, shared: &Shared, number: usize) -> Result<MitmPlan> {
+        let (says, plan) = match (shared, number) {
+            (Shared::Plan(plan), _) => (
+                "resumes the session on the side path for the man in the middle",
+                MitmPlan::clone(plan),
+            ),
+            (_, AGREED_IN_ADVANCE) => (
+                "is in the middle of the side path, with a ticket key that was agreed in advance",
+                site.mitm_with_agreed_ticket_key()?,
+            ),
+            _ => ("is in the middle of the side path", site.mitm()?),
+        };
+        self.attack.push(says);
+        Ok(plan)
     }
 
     async fn start_side(

@@ -20,6 +20,10 @@ pub enum Protocol {
     MtlsExporter,
     /// TLS 1.3 between two ends without multipath support, with a relay at each.
     Relays,
+    /// Verification by resumption of a server that does not support multipath TLS.
+    Resumption,
+    /// Multipath TLS, or verification by resumption where the server sends no greeting.
+    Auto,
 }
 
 /// The credentials of the attackers.
@@ -126,18 +130,25 @@ impl Cell {
 }
 
 impl Protocol {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Unauthenticated,
         Self::Tls,
         Self::Smkex,
         Self::MtlsHello,
         Self::MtlsExporter,
         Self::Relays,
+        Self::Resumption,
+        Self::Auto,
     ];
 
     /// Whether it uses more than one path.
     pub(super) fn is_multipath(self) -> bool {
         !matches!(self, Self::Unauthenticated | Self::Tls)
+    }
+
+    /// Whether the client may resume sessions over side paths.
+    pub(super) fn resumes_sessions(self) -> bool {
+        matches!(self, Self::Resumption | Self::Auto)
     }
 
     /// Whether the server has a certificate.
@@ -154,6 +165,8 @@ impl Protocol {
             Self::MtlsHello => "MTLS hello",
             Self::MtlsExporter => "MTLS export",
             Self::Relays => "MTLS relays",
+            Self::Resumption => "Resumption",
+            Self::Auto => "Auto",
         }
     }
 }

@@ -47,21 +47,21 @@ const TABLE: [Row; 16] = [
     // An active attacker on the side path can deny the connection, and no more …
     (
         apart("./A", "active on the side path", Absent, &[Active]),
-        ["pprrrr"; 3],
+        ["pprrrrrr"; 3],
     ),
     (
         apart("P/A", "the same, plus a reader", Passive, &[Active]),
-        ["pprrrr"; 3],
+        ["pprrrrrr"; 3],
     ),
     // … or, with the hellos, answer for the server if the hello binding is on offer. There is no
     // man in the middle then, so no attacker reads anything.
     (
         communicating("P-A", "the same, communicating", Passive, &[Active]),
-        ["pppprp"; 3],
+        ["pppprprr"; 3],
     ),
     (
         apart("A/A", "active on both, apart", Active, &[Active]),
-        ONE_IN_THE_MIDDLE,
+        APART_ON_ALL_PATHS,
     ),
     (
         communicating("A-A", "active on both, together", Active, &[Active]),
@@ -73,16 +73,18 @@ const TABLE: [Row; 16] = [
     ),
     (
         communicating("./A-A", "on both of two sides", Absent, &[Active, Active]),
-        ["pprrrr"; 3],
+        ["pprrrrrr"; 3],
     ),
     (NEXT_TO_SERVER, ALL_PATHS),
 ];
 
-const ALL_WELL: [&str; 3] = ["pppppp"; 3];
+const ALL_WELL: [&str; 3] = ["pppppppp"; 3];
 /// Every client with a path that the attacker is not on detects them; honest CAs protect TLS.
-const ONE_IN_THE_MIDDLE: [&str; 3] = ["brrrrr", "bbrrrr", "bbrrrr"];
+const ONE_IN_THE_MIDDLE: [&str; 3] = ["brrrrrrr", "bbrrrrrr", "bbrrrrrr"];
+/// The same, but attackers who agreed on a ticket key in advance pass verification by resumption.
+const APART_ON_ALL_PATHS: [&str; 3] = ["brrrrrrr", "bbrrrrbb", "bbrrrrbb"];
 /// Only honest CAs protect the client.
-const ALL_PATHS: [&str; 3] = ["brbrrr", "bbbbbb", "bbbbbb"];
+const ALL_PATHS: [&str; 3] = ["brbrrrrr", "bbbbbbbb", "bbbbbbbb"];
 
 const NEXT_TO_SERVER: Attackers = Attackers {
     next_to_server: true,

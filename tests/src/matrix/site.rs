@@ -1,13 +1,16 @@
 //! The two honest ends of a cell: a server, and a client that fetches its page.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::path::Endpoint;
 use mtls_core::proto::binding::{Binding, Bindings};
 use mtls_core::relay::{RelayListener, ServerRelay};
-use mtls_core::{Error, ListenerLimits, Policy, SideServiceSettings};
+use mtls_core::{Error, ListenerLimits, Method, Policy, SideServiceSettings};
 use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::ProducesTickets;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -27,6 +30,8 @@ pub(super) struct Site {
     protocol: Protocol,
     trust: Trust,
     front: SocketAddr,
+    /// The ticket key that attackers who are apart agreed on in advance.
+    agreed_ticket_key: Arc<dyn ProducesTickets>,
     _server: Server,
     _relay: Option<RelayListener>,
 }
@@ -51,12 +56,13 @@ impl Site {
         };
         let setup = match protocol {
             Protocol::Unauthenticated => Setup::plain().tls(raw()?),
-            Protocol::Tls | Protocol::Relays => Setup::plain(),
+            Protocol::Tls | Protocol::Relays | Protocol::Resumption => Setup::plain(),
             // A key that was made for this run cannot have been stolen; this one can.
             Protocol::Smkex if trust == Trust::StolenKey => Setup::new(Policy::Require).tls(raw()?),
             Protocol::Smkex => Setup::smkex(),
             Protocol::MtlsHello => multipath(Binding::Hello.into()),
             Protocol::MtlsExporter => multipath(Binding::Exporter.into()),
+            Protocol::Auto => multipath(Bindings::ALL),
         };
         let server = world.serve(setup).await?;
         let (front, relay) = match protocol {
@@ -71,6 +77,7 @@ impl Site {
             protocol,
             trust,
             front,
+            agreed_ticket_key: Ticketer::new()?,
             _server: server,
             _relay: relay,
         })
@@ -94,6 +101,11 @@ impl Site {
             true => plan,
             false => plan.takes_any_raw_key(),
         })
+    }
+
+    /// The same, whose tickets are under the key that attackers agreed on in advance.
+    pub(super) fn mitm_with_agreed_ticket_key(&self) -> Result<MitmPlan> {
+        Ok(self.mitm()?.ticket_key(&self.agreed_ticket_key))
     }
 
     fn identity(&self) -> Result<ServerConfig> {
@@ -134,15 +146,32 @@ impl Site {
             Protocol::Unauthenticated | Protocol::Tls => {
                 Ok(FetchOutcome::of(victim.fetch_plain().await))
             }
-            Protocol::Smkex => self.connect(victim, Bindings::ALL).await,
-            Protocol::MtlsHello => self.connect(victim, Binding::Hello.into()).await,
-            Protocol::MtlsExporter => self.connect(victim, Binding::Exporter.into()).await,
+            Protocol::Smkex => self.connect(victim, Bindings::ALL, Method::Side).await,
+            Protocol::MtlsHello => {
+                let bindings = Binding::Hello.into();
+                self.connect(victim, bindings, Method::Side).await
+            }
+            Protocol::MtlsExporter => {
+                let bindings = Binding::Exporter.into();
+                self.connect(victim, bindings, Method::Side).await
+            }
+            Protocol::Resumption => {
+                self.connect(victim, Bindings::ALL, Method::Resumption)
+                    .await
+            }
+            Protocol::Auto => self.connect(victim, Bindings::ALL, Method::Auto).await,
             Protocol::Relays => self.tunnel(victim).await,
         }
     }
 
-    async fn connect(&self, victim: &Victim, bindings: Bindings) -> Result<FetchOutcome> {
-        let builder = victim.connector_with(victim.settings(Policy::Require).bindings(bindings))?;
+    async fn connect(
+        &self,
+        victim: &Victim,
+        bindings: Bindings,
+        method: Method,
+    ) -> Result<FetchOutcome> {
+        let settings = victim.settings(Policy::Require).bindings(bindings);
+        let builder = victim.connector_with(settings)?.method(method);
         Ok(match builder.build()?.connect(&victim.target()).await {
             Ok(stream) => FetchOutcome::of(fetch(stream).await),
             Err(error) => FetchOutcome::from_error(&error),
