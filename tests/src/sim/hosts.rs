@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mtls_core::{Incoming, ListenerLimits, MultipathAcceptor, MultipathListener};
+use mtls_core::registry::fleet::double::MemoryStore;
+use mtls_core::registry::fleet::{FleetKeys, FleetRegistry, FleetSettings, MachineId};
+use mtls_core::{
+    Incoming, ListenerLimits, MultipathAcceptor, MultipathListener, SideServiceSettings,
+};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
@@ -19,6 +23,7 @@ pub(super) async fn server(
     kind: ServerKind,
     config: Arc<ServerConfig>,
     log: Log,
+    machine: Option<(MemoryStore, MachineId)>,
 ) -> turmoil::Result {
     let mut incoming = SimListener::bind(PORT).await?;
     let ServerKind::Multipath(policy) = kind else {
@@ -32,7 +37,13 @@ pub(super) async fn server(
             });
         }
     };
-    let acceptor = MultipathAcceptor::builder(config, policy).build()?;
+    let mut settings = SideServiceSettings::new(policy);
+    if let Some((store, machine)) = machine {
+        let fleet = FleetSettings::new(machine, FleetKeys::new(&[7; FleetKeys::KEY_LEN]));
+        let registry = FleetRegistry::start(vec![store.engine()], fleet)?;
+        settings = settings.registry(Arc::new(registry));
+    }
+    let acceptor = MultipathAcceptor::builder(config, settings).build()?;
     let mut listener = MultipathListener::new(acceptor, incoming, ListenerLimits::default());
     loop {
         let (stream, _) = listener.accept().await;

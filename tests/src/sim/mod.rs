@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use mtls_certs::Pki;
 use mtls_core::path::{Dial, Endpoint, Host, HostName};
+use mtls_core::registry::fleet::MachineId;
+use mtls_core::registry::fleet::double::MemoryStore;
 use mtls_core::{ClientSettings, ConnectorBuilder, MultipathConnector, Policy};
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
@@ -35,6 +37,8 @@ use crate::tls;
 
 /// The name of the server, in certificates too.
 pub const SERVER: &str = "server";
+/// The name of the second machine of a fleet.
+pub const SECOND_SERVER: &str = "second-server";
 /// The name of the client's host.
 pub const CLIENT: &str = "client";
 /// The name of the host of a man in the middle.
@@ -59,6 +63,9 @@ pub struct Lab {
     pub interceptor: Interceptor,
     /// The key-exchange groups that the server supports; empty: the provider's.
     pub server_groups: Vec<&'static dyn SupportedKxGroup>,
+    /// The engine of a fleet of two machines, of which side paths reach the second. `None`: one
+    /// server.
+    pub fleet: Option<MemoryStore>,
 }
 
 /// The protocol that the server runs.
@@ -116,6 +123,7 @@ impl Lab {
             server: ServerKind::Multipath(Policy::Require),
             interceptor: Interceptor::Absent,
             server_groups: Vec::new(),
+            fleet: None,
         }
     }
 
@@ -136,7 +144,8 @@ impl Lab {
             .build();
         self.add_server(&mut sim, &pki, &served);
         for index in 0..self.sides.len() {
-            sim.host(gateway(index), || hosts::relay(SERVER));
+            let to = self.side_server();
+            sim.host(gateway(index), move || hosts::relay(to));
         }
         self.add_interceptor(&mut sim, &pki);
         let end = self.client(&pki);
@@ -170,10 +179,26 @@ impl Lab {
             config.send_tls13_tickets = 2;
         }
         let config: Arc<ServerConfig> = Arc::new(config);
-        let (kind, served) = (self.server, Arc::clone(served));
-        sim.host(SERVER, move || {
-            hosts::server(kind, Arc::clone(&config), Arc::clone(&served))
-        });
+        let mut machines = vec![(SERVER, self.fleet.clone())];
+        if let Some(store) = &self.fleet {
+            machines.push((SECOND_SERVER, Some(store.clone())));
+        }
+        for (number, (name, store)) in (0..).zip(machines) {
+            let (kind, served) = (self.server, Arc::clone(served));
+            let config = Arc::clone(&config);
+            sim.host(name, move || {
+                let machine = store.clone().map(|store| (store, MachineId(number)));
+                hosts::server(kind, Arc::clone(&config), Arc::clone(&served), machine)
+            });
+        }
+    }
+
+    /// The server that side connections reach.
+    fn side_server(&self) -> &'static str {
+        match self.fleet {
+            Some(_) => SECOND_SERVER,
+            None => SERVER,
+        }
     }
 
     fn add_interceptor(&self, sim: &mut turmoil::Sim<'_>, pki: &Pki) {
@@ -222,7 +247,7 @@ impl Lab {
                 .filter(|before| !before.is_zero());
             let before = before.expect("a side path has a round trip of at least 4 ms");
             sim.set_link_latency(CLIENT, gateway(index), before);
-            sim.set_link_latency(gateway(index), SERVER, BEHIND_GATEWAY);
+            sim.set_link_latency(gateway(index), self.side_server(), BEHIND_GATEWAY);
         }
     }
 }

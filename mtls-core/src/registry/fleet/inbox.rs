@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Weak};
 
-use chacha20poly1305::aead::Generate;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -12,9 +11,8 @@ use super::engine::{Engine, EngineEvent};
 use super::message::{Body, Holds, Message};
 use super::meter::Metered;
 use super::shared::{Counts, Shared};
-use crate::proto::binding::Association;
 use crate::registry::memory::local::{Held, Recent};
-use crate::registry::{PendingRegistry, RegistryKey, ServiceId};
+use crate::registry::{PendingRegistry, RegistryKey};
 
 /// Records that are written again at a time after a reconnection.
 const REWRITES: usize = 64;
@@ -75,7 +73,6 @@ async fn send_heartbeats<E: Engine>(shared: Weak<Shared<E>>, at: Arc<Metered<E>>
         };
         if at.engine.connected() {
             let _ = shared.beat(&at).await;
-            join(&shared).await;
         }
     }
 }
@@ -85,7 +82,6 @@ async fn send_heartbeats<E: Engine>(shared: Weak<Shared<E>>, at: Arc<Metered<E>>
 async fn reconnect<E: Engine>(shared: Arc<Shared<E>>, at: Arc<Metered<E>>) {
     let _ = shared.beat(&at).await;
     shared.connected.send_replace(());
-    join(&shared).await;
     let recent = shared.local.recent(shared.settings.record_life);
     tracing::debug!(records = recent.len(), "engine connected");
     stream::iter(recent)
@@ -128,23 +124,6 @@ pub(super) async fn read_kept<E: Engine>(shared: &Arc<Shared<E>>, key: RegistryK
         for sealed in kept {
             handle_sealed(shared, &sealed);
         }
-    }
-}
-
-/// Lets the other machines know this one, by a question for a handshake that there is not.
-async fn join<E: Engine>(shared: &Arc<Shared<E>>) {
-    if shared.members().joined() {
-        return;
-    }
-    let Ok(association) = Generate::try_generate() else {
-        return;
-    };
-    let key = RegistryKey {
-        service: ServiceId::default(),
-        association: Association(association),
-    };
-    if shared.poll(key).await.heard_all() {
-        shared.members().handle_known_by_all();
     }
 }
 

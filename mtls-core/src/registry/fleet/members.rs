@@ -24,7 +24,7 @@ pub struct MemberTimes {
 /// The list is complete in two cases. An engine that has forgotten nothing for a life lists every
 /// machine that holds a lease. And a machine that has watched the fleet for a life, with no gap as
 /// long as a lease, has heard of every machine: each one joins a whole lease before its first
-/// handshake, or hears from all others that they know it.
+/// handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Members {
     me: MachineId,
@@ -104,16 +104,6 @@ impl Members {
         if self.others.get(&machine).is_some_and(left) {
             self.others.remove(&machine);
         }
-    }
-
-    /// Set when all machines of a complete list have answered this one, so that they know it.
-    pub fn handle_known_by_all(&mut self) {
-        self.joined = true;
-    }
-
-    /// Do the others know this machine?
-    pub fn joined(&self) -> bool {
-        self.joined
     }
 
     fn note(&mut self, machine: MachineId, beat: Option<Beat>, at: Instant) {

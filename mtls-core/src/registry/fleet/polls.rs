@@ -89,11 +89,6 @@ impl Poll {
         self.found.is_some() || self.missing.is_empty()
     }
 
-    /// Have all machines of a complete list answered?
-    pub fn heard_all(&self) -> bool {
-        self.missing.is_empty() && self.complete != Completeness::Incomplete
-    }
-
     /// The conclusion from the answers so far. Without every machine's word, nothing is unknown.
     ///
     /// A machine that started less than a life ago may have forgotten a handshake of its earlier

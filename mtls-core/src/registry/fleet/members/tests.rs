@@ -44,14 +44,6 @@ fn a_machine_completes_no_handshake_until_the_others_can_know_it() {
 }
 
 #[test]
-fn a_machine_that_all_others_know_needs_not_wait() {
-    let (mut members, start) = members();
-    members.handle_heartbeat(beat(1, 1), &listed(&[]), start);
-    members.handle_known_by_all();
-    assert!(members.holds_lease(start));
-}
-
-#[test]
 fn a_lease_ends_without_a_heartbeat_and_long_before_the_others_stop_asking() {
     let (mut members, start) = members();
     let now = watch(&mut members, start, 5, &listed(&[]));
@@ -135,11 +127,11 @@ fn a_machine_number_in_use_twice_ends_the_lease() {
     list.previous = Some(beat(77, 3));
     members.handle_heartbeat(beat(1, 1), &list, start);
     assert!(!members.conflict(start), "an earlier process left it");
-    members.handle_known_by_all();
-    assert!(members.holds_lease(start));
-    members.handle_heartbeat(beat(1, 2), &list, start + SECOND);
-    assert!(members.conflict(start + SECOND));
-    assert!(!members.holds_lease(start + SECOND));
+    let now = watch(&mut members, start, 5, &listed(&[]));
+    assert!(members.holds_lease(now));
+    members.handle_heartbeat(beat(1, 2), &list, now);
+    assert!(members.conflict(now));
+    assert!(!members.holds_lease(now));
 }
 
 #[test]
