@@ -199,7 +199,7 @@ impl fmt::Display for Limit {
         match self {
             Self::RatioAtMost(limit) => write!(f, "ratio ≤ {limit}"),
             Self::RatioAtLeast(limit) => write!(f, "ratio ≥ {limit}"),
-            Self::AtMost(limit) => write!(f, "≤ {limit}"),
+            Self::AtMost(limit) => write!(f, "≤ {}", number(*limit)),
         }
     }
 }
