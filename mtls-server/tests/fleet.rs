@@ -91,7 +91,7 @@ fn write_key(site: &Site) -> String {
     file.to_str().expect("text").to_owned()
 }
 
-/// What every machine of a fleet is given.
+/// Options of every machine of a fleet.
 fn registry(key: &str, engines: &[&Engine], machine: u16) -> Vec<String> {
     let machine = machine.to_string();
     let mut options: Vec<_> = [
@@ -417,10 +417,10 @@ fn table(site: &Site, registry: &str, key: &str) -> String {
 fn config_check_connects_to_the_registry_and_reports() {
     let site = Site::new();
     let key = write_key(&site);
-    let nobody = format!("redis://{}", free_address());
-    let (fine, said) = check(&site, &table(&site, &nobody, &key));
+    let closed = format!("redis://{}", free_address());
+    let (fine, said) = check(&site, &table(&site, &closed, &key));
     assert!(
-        !fine && said.contains(&nobody) && said.contains("refused"),
+        !fine && said.contains(&closed) && said.contains("refused"),
         "{said}"
     );
     let (fine, said) = check(&site, &table(&site, "redis://a:s3cret@b", &key));
@@ -430,7 +430,7 @@ fn config_check_connects_to_the_registry_and_reports() {
     );
     let short = site.root.path().join("short.key");
     fs::write(&short, &KEY[1..]).expect("to write");
-    let (fine, said) = check(&site, &table(&site, &nobody, short.to_str().expect("text")));
+    let (fine, said) = check(&site, &table(&site, &closed, short.to_str().expect("text")));
     assert!(
         !fine && said.contains("line 1: expected 64 hexadecimal digits"),
         "{said}"

@@ -22,7 +22,7 @@ fn fleet(store: &MemoryStore) -> Lab {
     }
 }
 
-/// What came of one connection under `require`, in a word.
+/// The result of one connection under `require`, in a word.
 async fn connect(client: &Client) -> &'static str {
     let connector = client
         .connector(Policy::Require)

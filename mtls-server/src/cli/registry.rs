@@ -87,7 +87,7 @@ impl fmt::Debug for RegistryUrl {
     }
 }
 
-/// What the options describe.
+/// Settings from the options.
 struct Settings {
     service: ServiceId,
     fleet: FleetSettings,

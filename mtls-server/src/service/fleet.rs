@@ -1,4 +1,4 @@
-//! Where a service keeps its pending handshakes.
+//! The registry of a service's pending handshakes.
 
 use std::sync::Arc;
 

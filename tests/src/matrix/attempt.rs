@@ -246,7 +246,7 @@ impl Deployment {
         Ok(attack)
     }
 
-    /// Where the client resumes its session over the side path, the attacker there terminates TLS.
+    /// The attacker on the side path terminates TLS when the client resumes its session there.
     fn resuming_attack(&mut self, site: &Site, shared: &Shared, number: usize) -> Result<MitmPlan> {
         let (says, plan) = match (shared, number) {
             (Shared::Plan(plan), _) => (

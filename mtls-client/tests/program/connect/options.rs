@@ -24,12 +24,16 @@ async fn a_man_in_the_middle_gets_no_byte_of_standard_input() {
         let run = Run::of(command).await.exits_with(110);
         let run = run.mentions(&["INTERCEPTION DETECTED", &target]);
         assert_eq!(run.stdout, "");
-        assert_eq!(read.load(Ordering::Relaxed), 0, "bytes that he has read");
+        assert_eq!(
+            read.load(Ordering::Relaxed),
+            0,
+            "bytes that the attacker has read"
+        );
         // The program does not read it either: the next reader of the file gets all of it.
         let position = std::io::Seek::stream_position(&mut &input).expect("a position");
         assert_eq!(position, 0);
     }
-    // Under observe he is let in, and the exit status says so.
+    // `observe` lets the attacker in, and the exit status reports it.
     let mut command = program();
     command
         .args(["connect", "--policy", "observe", "--cacert", &cas])

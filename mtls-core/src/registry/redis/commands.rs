@@ -121,7 +121,7 @@ impl Keys {
         pipe
     }
 
-    /// What shows that this user may write, to this server.
+    /// Commands that show that this user may write to this server.
     pub(super) fn check(&self) -> Pipeline {
         let mut pipe = pipe();
         let name = format!("mtls:{}:check", self.fleet);
