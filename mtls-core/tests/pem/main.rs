@@ -210,7 +210,7 @@ fn a_file_without_what_is_wanted_is_described() {
     let labelled = |label: &str| key.replace("PRIVATE KEY", label);
     for (message, part) in [
         (of_key(b""), "it is empty"),
-        (of_key(b"nonsense"), "`-----BEGIN PRIVATE KEY-----`"),
+        (of_key(b"nonsense"), "`BEGIN PRIVATE KEY`"),
         (
             of_key(chain.as_bytes()),
             "no private key in it, but a certificate",
