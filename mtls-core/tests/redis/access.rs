@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{sleep, timeout};
 
 use crate::fleet::{Machine, engine_at, fleet_settings, two_machines};
-use crate::server::{Server, start, start_with};
+use crate::server::{Server, free_port, start, start_with};
 
 /// The rights that docs/deploy/fleet.md grants.
 const RIGHTS: &str = "~mtls:* &mtls:* -@all +set +get +mget +del +sadd +srem +smembers +pexpire \
@@ -145,7 +145,7 @@ async fn an_engine_is_reached_over_tls_with_a_client_certificate_and_no_other() 
         std::fs::write(&path, text).expect("a file");
         path.to_str().expect("a path of text").to_owned()
     };
-    let port = (plain.port ^ 1).to_string();
+    let port = free_port().to_string();
     let tls = [
         "--tls-port",
         &port,

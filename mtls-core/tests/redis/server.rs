@@ -37,7 +37,8 @@ pub(crate) async fn start_with(test: &str, arguments: &[&str]) -> Option<Server>
     Some(server)
 }
 
-fn free_port() -> u16 {
+/// A port that no program uses now.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -67,7 +68,7 @@ impl Server {
     /// Starts the process, empty, and waits until it listens.
     pub(crate) async fn run(&mut self) {
         let port = self.port.to_string();
-        let process = Command::new("redis-server")
+        let mut process = Command::new("redis-server")
             .args([
                 "--port",
                 &port,
@@ -84,11 +85,13 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server starts");
-        self.process = Some(process);
         let listening = self.listening_port();
         while TcpStream::connect(("127.0.0.1", listening)).await.is_err() {
+            let ended = process.try_wait().expect("a process");
+            assert!(ended.is_none(), "redis-server has ended: {ended:?}");
             sleep(Duration::from_millis(20)).await;
         }
+        self.process = Some(process);
     }
 
     /// The port for TLS, if there is one.
