@@ -71,7 +71,7 @@ where
     }
 }
 
-/// A router with the page about the verdict at [`VERDICT_PATH`](crate::page::VERDICT_PATH)
+/// A router with the page about the verdict at [`VERDICT_PATH`]
 /// (`/.multipath`), for browsers, terminals and programs: merge it into yours.
 ///
 /// ```
