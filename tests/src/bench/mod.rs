@@ -2,7 +2,7 @@
 //! programs, as one table.
 //!
 //! Client, server and relays have a thread and a current-thread runtime each, like hosts of one
-//! core. All benchmarks use [the same method](crate::rounds). A ratio is that of two medians, with
+//! core. All benchmarks use the same method. A ratio is that of two medians, with
 //! its 95 % confidence interval.
 
 mod connections;

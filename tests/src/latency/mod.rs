@@ -2,7 +2,7 @@
 //! known round-trip times.
 //!
 //! Client and server are threads in namespaces of their own with two [emulated
-//! links](crate::link) between them. Every [round](crate::rounds) connects once by each [`Series`],
+//! links](crate::link) between them. Every round connects once by each [`Series`],
 //! and waits after each until the network is idle, so that CPU time and bytes belong to one
 //! connection. Each connection sends a request and gets a response, which count for the bytes but
 //! not for the time.
