@@ -59,7 +59,7 @@ pub enum Error {
     Disputed(Box<Verdict>),
     /// The policy refuses a connection that was not verified.
     Unverified(Box<Unverified>),
-    /// To a client: the shared registry does not let this machine complete handshakes.
+    /// Server: the shared registry does not let this machine complete handshakes.
     Registry(RegisterError),
     /// The primary path took too long.
     TimedOut(TimedOut),
@@ -215,7 +215,7 @@ impl fmt::Display for NotSmkex {
             ),
             Self::Client(error) => write!(
                 f,
-                "the client does not speak SMKEX ({error}): it asks for a certificate, and this \
+                "the client does not speak SMKEX ({error}): it requires a certificate, and this \
                  server has a raw public key instead"
             ),
         }

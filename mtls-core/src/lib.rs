@@ -80,6 +80,8 @@
 //! - Accept many connections at a time: [`MultipathListener`].
 //! - Run several machines behind one address: [`SideServiceSettings::registry`], [`registry`].
 //! - Verify for clients and servers that do not support the side protocol: module `relay`.
+//! - Verify TLS 1.3 servers that do not support it, by a weaker method: [`ConnectorBuilder::method`],
+//!   [`Method`].
 //! - Serve or request HTTP: modules `axum`, `tower` and `hyper_client`; [`http_io`] protects other
 //!   HTTP libraries from losing data.
 //! - Do without a certificate authority: [`smkex`].
@@ -91,8 +93,9 @@
 //!
 //! - [`MultipathStream`] is the connection, with its [`Verdict`];
 //!   [`into_inner`](MultipathStream::into_inner) returns the `TlsStream` unchanged.
-//! - [`ClientSettings`], [`SideServiceSettings`] and [`ListenerLimits`] are all settings. Nothing but
-//!   the policy and the side paths lacks a default.
+//! - [`ClientSettings`], [`SideServiceSettings`] and [`ListenerLimits`] are the common settings;
+//!   [`ConnectorBuilder`] has those of one connector. Nothing but the policy and the side paths lacks
+//!   a default.
 //! - [`Error`], [`ApiMisuse`] and [`Reason`] state the cause of a refusal.
 //! - [`proto`] contains the side protocol as state machines without I/O, for other drivers. Without
 //!   the default feature `tokio` the crate consists of it alone.
@@ -114,7 +117,7 @@
 //! | `ring` | | the *ring* provider of rustls |
 //! | `fips` | | the FIPS 140 module of aws-lc-rs; building it needs Go and CMake |
 //! | `dns` | | name resolution over a bound path ([`path::Path::interface`], [`path::Path::source`]) |
-//! | `encrypted-dns` | | nameservers by TLS and by HTTPS ([`path::Path::nameserver_tls`]) |
+//! | `encrypted-dns` | | nameservers by TLS and by HTTPS ([`path::Path::nameserver_tls`]); enables `aws-lc-rs` |
 //! | `idn` | | international names, and IPv4 addresses in old notations, in a [`path::Host`] |
 //! | `route` | | the interface of an unbound path, by which its independence is known; [`path::survey`] |
 //! | `pem` | | [`pem`]: certificates and keys from files, without a key in any error |

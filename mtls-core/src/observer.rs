@@ -44,7 +44,8 @@ pub enum Event<'a> {
     Passed(&'a Verdict),
     /// A connection failed, because of the client, the policy or a limit.
     Failed(&'a Error),
-    /// A handshake continues without a registration, and cannot be verified.
+    /// A handshake was not registered: it cannot be verified, and after
+    /// [`RegisterError::Isolated`] it is refused.
     NotRegistered(RegisterError),
     /// A side connection was accepted.
     SideOpened,

@@ -4,9 +4,8 @@
 //! The server has no certificate but a raw public key (RFC 7250) that was made when its
 //! configuration was, and that no authority certifies. The client accepts *any* key whose holder signs
 //! the handshake. TLS is otherwise what it always is: TLS 1.3, the same key exchange and ciphers.
-//! Then both ends compare their handshakes over the side paths, as ever, and **neither end goes on
-//! without**: the policy is [`Require`](crate::Policy::Require), and there is no way to say
-//! another one.
+//! Then both ends compare their handshakes over the side paths, and **neither end goes on
+//! without**: the policy is [`Require`](crate::Policy::Require), and any other is an error.
 //!
 //! The name is that of the research: Costea, Choudary, Gucea, Tackmann and Raiciu, "Secure
 //! Opportunistic Multipath Key Exchange" (ACM CCS 2018).
@@ -17,13 +16,13 @@
 //! - A man in the middle on one path is detected: on the primary path because their handshakes differ,
 //!   on a side path because they know no handshake.
 //! - So are attackers on all paths who do not communicate within the deadline.
-//! - No authority has to be trusted, and none has to be paid, asked or renewed.
+//! - No authority has to be trusted, and none has to be paid or contacted.
 //!
 //! # What it does not give
 //!
 //! - **Nothing against active attackers on all paths who talk to one another.** There is no
 //!   certificate that could stop them: what multipath TLS still has with honest authorities is
-//!   gone. Who stands next to the server stands on all paths.
+//!   gone. An attacker next to the server is on all paths.
 //! - **No identity.** A verified connection ends at the host that answers at that address on all paths,
 //!   and no name is checked. Choose addresses that you did not learn over one path only.
 //! - No memory: a key is not recognised at the next connection (trust on first use), and a new one
@@ -103,8 +102,8 @@ static TLS13_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// The TLS configuration of a SMKEX client: TLS 1.3 alone, any raw public key, no resumption.
 ///
-/// The configuration itself is not given out: with another policy it would be TLS that anybody can
-/// intercept.
+/// The configuration itself is not given out: with another policy it would be TLS that any
+/// attacker on the path can intercept.
 #[derive(Clone)]
 #[must_use]
 pub struct SmkexClient {

@@ -186,8 +186,8 @@ impl<S> MultipathStream<S> {
         self
     }
 
-    /// The evidence of the interception that [`Policy::Observe`](crate::verdict::policy::Policy::Observe)
-    /// let pass, at a client.
+    /// The evidence of an interception or a suspicion that
+    /// [`Policy::Observe`](crate::verdict::policy::Policy::Observe) accepted, at a client.
     pub fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_deref()
     }

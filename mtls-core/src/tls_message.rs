@@ -3,7 +3,7 @@
 use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 
-/// Says in words why TLS failed.
+/// Describes why TLS failed.
 ///
 /// rustls shows a part of its certificate errors as their Rust values, in which names and object
 /// identifiers are lists of numbers.
@@ -19,7 +19,7 @@ pub fn tls_error_message(error: &rustls::Error) -> String {
     }
 }
 
-/// Says in words why a certificate is not accepted: the second half of the sentence that begins
+/// Describes why a certificate is not accepted: the second half of the sentence that begins
 /// with "the certificate is not accepted".
 pub fn certificate_error_message(error: &CertificateError) -> String {
     use CertificateError as E;

@@ -194,7 +194,7 @@ async fn a_server_never_gives_out_a_connection_without_a_side() {
     );
     let said = said.await.expect("a report");
     assert!(
-        said.contains("no side connection asked for this handshake"),
+        said.contains("no side connection sent an Open for this handshake"),
         "{said}"
     );
 }

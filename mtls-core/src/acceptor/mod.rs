@@ -189,13 +189,14 @@ impl MultipathAcceptor {
     ///
     /// Set `TCP_NODELAY` on a stream that is TCP.
     ///
-    /// Never await this in line in an accept loop: a silent client would stop everybody. Use
+    /// Never await this in line in an accept loop: a silent client would block all others. Use
     /// [`MultipathListener`], or a bounded number of tasks.
     ///
     /// # Errors
     /// The errors of plain TLS: [`Error::Tls`], [`Error::TimedOut`], [`Error::Io`];
     /// [`Error::InvalidMessage`] for what is neither TLS nor a side connection;
-    /// [`Error::Unverified`] and [`Error::Disputed`] when the policy refuses the connection.
+    /// [`Error::Unverified`] and [`Error::Disputed`] when the policy refuses the connection;
+    /// [`Error::Registry`] when the machine is cut off from its fleet, whatever the policy.
     ///
     /// # Panics
     /// Outside a tokio runtime with its time driver.

@@ -46,7 +46,7 @@ pub(crate) struct PrimaryTls<'a> {
 /// A connection that the policy accepts.
 pub(crate) struct Allowed {
     pub(crate) verdict: Verdict,
-    /// Of an interception that [`Policy::Observe`] lets pass.
+    /// Of an interception or a suspicion that [`Policy::Observe`] accepts.
     pub(crate) evidence: Option<Box<Evidence>>,
 }
 

@@ -23,7 +23,7 @@ use crate::verdict::policy::Policy;
 use crate::verdict::{Reason, TlsReport};
 
 impl ServerEvaluation {
-    /// Hands the stream out as soon as the policy allows, or says why not. Under
+    /// Hands the stream out as soon as the policy allows, or returns the refusal. Under
     /// [`Policy::Prefer`] its verdict may be left open until the client's first bytes arrive.
     pub(crate) async fn into_stream<IO>(
         self,

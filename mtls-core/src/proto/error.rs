@@ -109,7 +109,7 @@ impl fmt::Display for SideMisbehaved {
         f.write_str(match self {
             Self::InvalidFrame => "a frame that cannot be read",
             Self::ClientFrameFromServer => "a frame that only clients send",
-            Self::ProofWithoutOpen => "a proof that was not asked for",
+            Self::ProofWithoutOpen => "a proof without an open",
             Self::SecondProof => "a second proof for one question",
             Self::BindingNotOffered => "a binding that was not offered",
             Self::UnknownWithoutDone => "\"unknown\" before it could know",

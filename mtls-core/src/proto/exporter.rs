@@ -15,7 +15,7 @@ const MAX_HASH_LEN: usize = 48;
 /// Fills `out` with `TLS-Exporter(label, context, out.len())`. In TLS 1.3 an empty context equals
 /// none.
 ///
-/// The length of `exporter_secret` tells the hash of the cipher suite: the suites of RFC 8446 use
+/// The length of `exporter_secret` determines the hash of the cipher suite: the suites of RFC 8446 use
 /// SHA-256 (32 bytes) and SHA-384 (48 bytes). `None` for any other length; `out` is unchanged then.
 ///
 /// # Panics

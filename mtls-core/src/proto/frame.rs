@@ -46,7 +46,7 @@ pub enum FrameBody {
     },
     /// Client: "TLS is complete and I have no Proof yet".
     Done,
-    /// Either end: says no, about this association only.
+    /// Either end: refuses, for this association only.
     Reject {
         /// The reason.
         code: RejectCode,

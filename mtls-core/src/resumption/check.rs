@@ -35,10 +35,20 @@ pub(super) struct SideCheck<'a, D: Dial, IO> {
     first: Option<FirstDial<D::Stream>>,
     session: Arc<PrimarySession>,
     ticket: Option<Ticket>,
+    was_connected: bool,
     /// Sessions of the side path.
     side_tickets: Vec<Ticket>,
     replacement: Option<Connected<IO>>,
     found: Found,
+}
+
+/// Facts and resources at the start of a check.
+pub(super) struct Start<S> {
+    pub(super) dial: FirstDial<S>,
+    /// The ticket of the primary connection to offer.
+    pub(super) ticket: Option<Ticket>,
+    /// The side path was connected before, for the side protocol.
+    pub(super) was_connected: bool,
 }
 
 /// The result for the report.
@@ -54,16 +64,16 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
     pub(super) fn new(
         shared: &'a Resumption<'a, D, IO>,
         index: usize,
-        first: FirstDial<D::Stream>,
         session: Arc<PrimarySession>,
-        ticket: Option<Ticket>,
+        start: Start<D::Stream>,
     ) -> Self {
         Self {
             shared,
             dial: &shared.sides[index],
-            first: Some(first),
+            first: Some(start.dial),
             session,
-            ticket,
+            ticket: start.ticket,
+            was_connected: start.was_connected,
             side_tickets: Vec::new(),
             replacement: None,
             found: Found::default(),
@@ -77,6 +87,7 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
             // A session without the client's certificate is not what the application wants.
             can_reverse: self.shared.redial().is_some() && !withholds_certificate,
             withholds_certificate,
+            was_connected: self.was_connected,
         });
         let outcome = loop {
             let attempt = match procedure.next() {
@@ -89,14 +100,13 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
                     tracing::debug!(?attempt, ?result, "resumption");
                     procedure.handle(attempt, result);
                 }
-                Err(_) if self.found.report.is_none() => {
-                    procedure.handle(attempt, AttemptResult::Unreachable);
-                }
                 Err(_) => {
-                    self.found
-                        .error
-                        .get_or_insert_with(|| "the deadline passed".to_owned());
-                    procedure.handle_deadline();
+                    let error = &mut self.found.error;
+                    error.get_or_insert_with(|| "the deadline passed".to_owned());
+                    match self.found.report {
+                        None => procedure.handle(attempt, AttemptResult::Unreachable),
+                        Some(_) => procedure.handle_deadline(),
+                    }
                 }
             }
         };

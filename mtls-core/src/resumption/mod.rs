@@ -22,7 +22,7 @@ use crate::side::client::result::SideResult;
 use crate::tls::client::TlsSettings;
 
 pub(crate) use check::Connected;
-use check::{Found, SideCheck};
+use check::{Found, SideCheck, Start};
 pub(crate) use dials::SideDials;
 use session::PrimarySession;
 
@@ -67,7 +67,14 @@ impl<D: Dial, IO: AsyncRead + AsyncWrite + Unpin> Resumption<'_, D, IO> {
         for (index, first) in dials {
             let ticket = tickets.pop();
             let skipped = too_few && ticket.is_none();
-            let check = SideCheck::new(self, index, first, Arc::clone(&session), ticket);
+            // It has a result of the side protocol.
+            let was_connected = index < results.len();
+            let start = Start {
+                dial: first,
+                ticket,
+                was_connected,
+            };
+            let check = SideCheck::new(self, index, Arc::clone(&session), start);
             checks.push(async move {
                 match skipped {
                     true => (index, Found::without_ticket(), None),

@@ -39,6 +39,8 @@ pub(super) struct Setup {
     /// The client has a certificate: the handshake of [`Attempt::Forward`] is not completed
     /// unless it resumes, so it brings no ticket.
     pub(super) withholds_certificate: bool,
+    /// The side path was connected before, for the side protocol.
+    pub(super) was_connected: bool,
 }
 
 /// How often the side path resumed its own sessions.
@@ -234,7 +236,8 @@ impl Procedure {
         }
     }
 
-    /// A failure here says nothing: an attacker on the primary path can cause it at will.
+    /// A failure here, other than a dispute, decides nothing: an attacker on the primary path can
+    /// cause it at will.
     fn handle_reversed(&mut self, result: AttemptResult) {
         if let AttemptResult::Resumed { .. } = result {
             self.verified(ResumptionDirection::Reversed);
@@ -255,8 +258,9 @@ impl Procedure {
     }
 
     fn side_failed(&mut self, result: AttemptResult) {
-        // The fallback is for a side path that cannot be dialled at all.
-        let never_connected = self.connections == 2;
+        // The fallback is for a side path that cannot be dialled at all. An attacker on the primary
+        // path can delay its handshake until the deadline leaves no time to dial the side path again.
+        let never_connected = self.connections == 2 && !self.setup.was_connected;
         self.failed(match result {
             AttemptResult::Unreachable if never_connected => ResumptionFailure::SideUnreachable,
             _ => ResumptionFailure::SideFailed,

@@ -33,7 +33,7 @@ pub(crate) fn ephemeral_key(provider: &CryptoProvider) -> Result<CertifiedKey, r
         .key_provider
         .load_private_key(borrowed.clone_key())?;
     let public = key.public_key().ok_or_else(|| {
-        rustls::Error::General("the provider does not tell the public key of a key pair".into())
+        rustls::Error::General("the provider does not expose the public key of a key pair".into())
     })?;
     let public = CertificateDer::from(public.to_vec());
     Ok(CertifiedKey::new(vec![public], key))

@@ -16,14 +16,17 @@ use rustls::{
     AlertDescription, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::client::{ClientSecrets, Complete, Stub, TlsSettings, association_of};
+use super::client::{
+    ClientSecrets, Complete, Stub, TlsSettings, association_of, is_resumed, version,
+};
 use super::io::{poll_read_tls, read_until, take_output};
 use super::tickets::{MAX_WITHHELD, Ticket};
 use crate::error::Error;
-use crate::http_io::linger;
+use crate::http_io::{LINGER, linger};
 use crate::proto::binding::Association;
+use crate::proto::client::TlsVersion;
 use crate::proto::hello::HelloTap;
 use crate::sync::lock;
 
@@ -150,8 +153,8 @@ impl TicketHandshake {
     /// and agreed on this application protocol.
     pub(crate) fn is_resumed(&self, alpn: Option<&[u8]>) -> bool {
         let tls = &self.connection;
-        tls.handshake_kind() == Some(HandshakeKind::Resumed)
-            && tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        is_resumed(tls)
+            && version(tls) == TlsVersion::Tls13
             && !tls.is_handshaking()
             && tls.alpn_protocol() == alpn
     }
@@ -205,7 +208,7 @@ impl TicketHandshake {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        if self.finish(&mut io).await.is_ok() {
+        if let Ok(Ok(())) = timeout(LINGER, self.finish(&mut io)).await {
             linger(io).await;
         }
     }

@@ -1,5 +1,5 @@
-//! The server's TLS handshake: rustls does all of it; its hellos are tapped, and its exporter
-//! secret is kept, while it processes the ClientHello.
+//! The server's TLS handshake: rustls does all of it; its hellos are tapped, and the side
+//! secret is derived from its exporter secret, while it processes the ClientHello.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -127,7 +127,7 @@ impl<IO> FirstFlight<IO>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    /// Sends the flight, says so, and completes the handshake.
+    /// Sends the flight, calls `flushed`, and completes the handshake.
     pub(crate) async fn complete(mut self, flushed: impl FnOnce()) -> Result<TlsStream<IO>, Error> {
         self.io.write_all(&self.output).await?;
         self.io.flush().await?;

@@ -13,7 +13,8 @@ use rustls::pki_types::ServerName;
 
 use crate::sync::lock;
 
-/// The most tickets of one connection that are withheld; servers send two to four.
+/// The most writes of one connection that are withheld: its session tickets, of which servers send two
+/// to four, and its key-exchange group.
 pub(super) const MAX_WITHHELD: usize = 8;
 
 /// A TLS 1.3 session ticket with its secret. It is offered once.

@@ -112,9 +112,9 @@ pub enum Reason {
     /// Server, under [`Policy::Prefer`](crate::Policy::Prefer): the client has sent no
     /// application data yet, which decides the verdict.
     Undecided,
-    /// Server: no side connection has asked for this handshake.
+    /// Server: no side connection has sent an Open for this handshake.
     NoSideConnection,
-    /// Server: a side connection has asked, and not confirmed in time.
+    /// Server: a side connection has sent an Open, and not confirmed in time.
     NotConfirmed,
     /// Server: the registry did not take the handshake.
     NotRegistered,
@@ -157,7 +157,9 @@ impl fmt::Display for Reason {
             Self::Undecided => {
                 f.write_str("the verdict waits for the client's first application data")
             }
-            Self::NoSideConnection => f.write_str("no side connection asked for this handshake"),
+            Self::NoSideConnection => {
+                f.write_str("no side connection sent an Open for this handshake")
+            }
             Self::NotConfirmed => f.write_str("the side connection did not confirm in time"),
             Self::NotRegistered => f.write_str("the registry did not take the handshake"),
             Self::NotTls13 => f.write_str("the handshake was not TLS 1.3"),

@@ -17,8 +17,12 @@ pub enum Policy {
     Require,
     /// A client falls back to plain TLS only where the side path cannot be dialled or its first
     /// bytes are not the greeting. An attacker who can block the side path can force that, so this
-    /// does not protect against such an attacker. A server decides when the client's first application bytes
-    /// arrive, and holds them back only when a side connection has sent an Open by then.
+    /// does not protect against such an attacker. With [`Method::Resumption`](crate::Method::Resumption)
+    /// it does so where the side path cannot be dialled, or the server resumes no session and shows
+    /// the same key on both paths (`docs/protocol.md`, section 11.4).
+    ///
+    /// A server decides when the client's first application bytes arrive, and holds them back only
+    /// when a side connection has sent an Open by then.
     Prefer,
     /// Fails no connection, and reports.
     Observe,

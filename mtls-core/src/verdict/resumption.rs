@@ -58,8 +58,9 @@ pub enum ResumptionFailure {
 }
 
 impl ResumptionFailure {
-    /// Whether [`Policy::Prefer`](crate::Policy::Prefer) accepts the connection all the same. Only
-    /// an attacker who blocks the side path, or holds the server's private key, can cause these.
+    /// Whether [`Policy::Prefer`](crate::Policy::Prefer) accepts the connection all the same. An
+    /// attacker on the primary path alone can cause these only with the server's private key; an
+    /// attacker who blocks the side path, or attackers on both paths with one key, can.
     pub fn allows_fallback(self) -> bool {
         matches!(self, Self::Unsupported | Self::SideUnreachable)
     }

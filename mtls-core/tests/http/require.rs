@@ -41,7 +41,7 @@ async fn unverified_request_gets_421_as_text_or_json_and_never_reaches_the_servi
     assert_eq!(text.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
     let words = body(text).await;
     assert!(
-        words.contains("no side connection asked for this handshake"),
+        words.contains("no side connection sent an Open for this handshake"),
         "{words}"
     );
 

@@ -9,11 +9,13 @@ use mtls_core::{
     ListenerLimits, Method, MultipathAcceptor, MultipathListener, Policy, Reason, ResumptionFailure,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::outcomes::reason;
 use crate::tickets::stateless;
-use crate::world::{PAGE, Site, To, World, ask, builder, builder_with, refused, settings, target};
+use crate::world::{
+    PAGE, Site, To, World, ask, builder, builder_with, plain, refused, settings, target,
+};
 
 /// A server that speaks the side protocol.
 async fn multipath(world: &World) -> SocketAddr {
@@ -98,6 +100,47 @@ async fn a_primary_attacker_on_a_server_that_does_not_greet_is_found() {
     let refused = refused(connector.connect(&target()).await.expect_err("an error"));
     assert_eq!(reason(&refused.verdict), Some(ResumptionFailure::Split));
     assert_eq!(refused.verdict.method, Method::Resumption);
+}
+
+/// The attacker's delay leaves no time to dial the side path again, which was connected once.
+#[tokio::test]
+async fn a_primary_attacker_who_waits_for_the_deadline_forces_no_fallback() {
+    let world = World::new();
+    let site = Site::start(world.genuine()).await;
+    let rogue = Site::start(world.rogue()).await;
+    let late = behind(rogue.address, Duration::from_millis(600)).await;
+    // The victim of plain TLS sends the attacker its secret.
+    assert_eq!(
+        plain(world.client_config(), late).await.expect("a page"),
+        PAGE
+    );
+    let (primary, side) = (To::one(late), To::one(site.address));
+    let settings = settings(Policy::Prefer, &primary, &side).deadline(Duration::from_millis(300));
+    let connector = builder_with(world.client_config(), settings);
+    let connector = connector.method(Method::Auto).build().expect("a connector");
+    let refused = refused(connector.connect(&target()).await.expect_err("an error"));
+    assert_eq!(
+        reason(&refused.verdict),
+        Some(ResumptionFailure::SideFailed)
+    );
+    let side = &refused.verdict.paths[1];
+    assert_eq!(side.error.as_deref(), Some("the deadline passed"));
+}
+
+/// Relays to `to`, and keeps back what it answers for this long.
+async fn behind(to: SocketAddr, delay: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                let mut server = TcpStream::connect(to).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    address
 }
 
 /// A session in the store came from a connection that the server itself has verified.

@@ -10,8 +10,8 @@ use mtls_core::path::{Dial, Endpoint, Path};
 use mtls_core::relay::{ClientRelay, RelayListener, ServerRelay};
 use mtls_core::smkex::{SmkexClient, SmkexServer};
 use mtls_core::{
-    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener, Policy,
-    Verdict,
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener,
+    Policy, Verdict,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -46,7 +46,9 @@ async fn main() -> Result<()> {
     let acceptor = SmkexServer::new(Arc::clone(&provider))
         .acceptor(Policy::Require)?
         .build()?;
-    let connector = SmkexClient::new(Arc::clone(&provider)).connector(settings)?.build()?;
+    let connector = SmkexClient::new(Arc::clone(&provider))
+        .connector(settings)?
+        .build()?;
     greet("SMKEX", connector, serve(acceptor).await?).await?;
 
     relays(&provider, client, server).await?;

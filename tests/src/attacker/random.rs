@@ -1,4 +1,4 @@
-//! Saying another client's random.
+//! A client that sends another client's random.
 
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 

@@ -131,7 +131,11 @@ pub(super) fn compare<const N: usize>(
             let title = (format!("{name}: {}", subject.name), *unit);
             let limit = subject.limits[index];
             figures.push(match peer.is_empty() {
-                true => Figure::alone(benchmark, title.0, title.1, own.median(), None),
+                true => {
+                    // A limit of a ratio needs the peer.
+                    let limit = limit.filter(|limit| matches!(limit, Limit::AtMost(_)));
+                    Figure::alone(benchmark, title.0, title.1, own.median(), limit)
+                }
                 false => {
                     let peer = (subjects[0].name, &peer);
                     Figure::compared(benchmark, title, limit, &own, peer)

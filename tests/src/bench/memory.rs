@@ -56,7 +56,7 @@ fn raise_file_limit() -> Result {
 fn handshakes() -> Result<f64> {
     let registry = MemoryRegistry::default();
     let mut held = Vec::with_capacity(HANDSHAKES as usize);
-    // Grown in full before the measurement starts.
+    // Its entries, 16 bytes each, are part of the result: a server holds them too.
     held.extend(register(&registry, 0));
     let before = resident()?;
     held.extend((1..HANDSHAKES).filter_map(|number| register(&registry, number)));
@@ -132,8 +132,8 @@ fn connections(
     Ok((resident()? - before) / CONNECTIONS as f64)
 }
 
-/// A server accepts in order, so its last connection is accepted when a later one is answered; it
-/// sleeps soon after.
+/// Waits until the resident memory no longer changes: the server has then accepted the connections,
+/// and sleeps.
 fn wait_until_accepted(streams: &[TcpStream]) -> Result {
     let started = Instant::now();
     let mut last = f64::NAN;
@@ -146,7 +146,7 @@ fn wait_until_accepted(streams: &[TcpStream]) -> Result {
         last = now;
     }
     Err(format!(
-        "the server did not accept {} connections in time",
+        "the memory of the server with {} connections did not settle in time",
         streams.len()
     )
     .into())

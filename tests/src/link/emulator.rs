@@ -195,7 +195,7 @@ impl Carrier {
                 self.hand_out()
             });
             if let Err(error) = moved {
-                // The devices are gone, and so is everybody who would send something.
+                // The devices are gone, and with them all senders.
                 let _ = writeln!(io::stderr(), "the emulated links have ended: {error}");
                 return;
             }

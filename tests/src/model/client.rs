@@ -1,5 +1,5 @@
-//! The honest client: real [`ClientVerifier`]s, one for each side path, driven and judged as
-//! `mtls_core::connector` does.
+//! The honest client: real [`ClientVerifier`]s, one for each side path, driven as in
+//! `side/client/verification.rs`, and evaluated as in `evaluate/client.rs`.
 
 use mtls_core::Policy;
 use mtls_core::proto::binding::{Bindings, Nonce};

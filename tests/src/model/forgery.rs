@@ -11,7 +11,7 @@ use super::scenario::Scenario;
 use super::state::State;
 use super::symbols::{Attacker, Random, Transcript, attacker_nonce};
 
-/// A frame, in the words of who makes it.
+/// A frame, described by its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Forgery {
     /// An Open with the nonce of the client's n-th, or one of the attacker's own.
@@ -59,7 +59,7 @@ pub enum Source {
     Garbage,
 }
 
-/// An attacker, and all that it knows at this moment.
+/// An attacker, and all that they know at this moment.
 #[derive(Debug)]
 pub struct Forger<'a> {
     scenario: &'a Scenario,

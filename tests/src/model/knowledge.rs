@@ -1,10 +1,11 @@
-//! The observations of an attacker. What it can compute from them follows from the state of the world.
+//! Knowledge: the frames that each attacker has seen, from which [`Forger`](super::forgery::Forger)
+//! builds the frames that they can forge.
 
 use mtls_core::proto::binding::{Association, Binding, Nonce, Value};
 use mtls_core::proto::frame::{Frame, FrameBody};
 
-/// The parts of frames that one attacker has seen, each once, in the order of their bytes: who has
-/// seen the same knows the same.
+/// The parts of frames that one attacker has seen, each once, in the order of their bytes, so
+/// attackers who have seen the same parts are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Knowledge {
     /// The nonces of the client's Opens.

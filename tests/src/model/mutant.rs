@@ -3,7 +3,7 @@
 /// A change to the protocol that must not survive the checker.
 ///
 /// The machines carry no switches for these: each is made around them, at the point where the
-/// changed code would differ. What it stands for is said with each.
+/// changed code would differ. Each states the change that it represents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutant {
     /// `Role::label` returns the same label for both roles. Made by giving both ends the client's value for both.

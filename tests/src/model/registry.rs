@@ -113,7 +113,7 @@ impl Registry {
         }
     }
 
-    /// Looks a handshake up; the second is who had to give its waiting place up.
+    /// Looks a handshake up; the second is the evicted requester.
     pub fn look_up(
         &mut self,
         association: Association,
@@ -173,7 +173,7 @@ impl Registry {
             .retain(|wait| (wait.connection, wait.association) != (connection, association));
     }
 
-    /// The first flight of a registration has left: who waited is answered.
+    /// The first flight of a registration has left, and the requesters that wait for it are answered.
     pub fn flushed(&mut self, association: Association) -> Vec<Woken> {
         let Ok(place) = self.position(association) else {
             return Vec::new();

@@ -1,5 +1,5 @@
 //! The honest server: real [`ServerVerifier`]s, one for each side connection, driven as
-//! `mtls_core::acceptor` drives them.
+//! in `side/server/connection.rs`.
 
 use mtls_core::proto::binding::{Association, Binding, Bindings, Nonce, SideContext, Value};
 use mtls_core::proto::client::TlsVersion;
@@ -178,7 +178,7 @@ impl Server {
         let side = &mut self.connections[connection];
         side.note_open(frame);
         side.verifier.handle_frame(frame, epoch());
-        self.obey(connection, frame);
+        self.handle_events(connection, frame);
         self.transmit(connection)
     }
 
@@ -245,8 +245,8 @@ impl Server {
         };
     }
 
-    /// As the acceptor's `obey`: does what the machine says.
-    fn obey(&mut self, connection: usize, frame: &Frame) {
+    /// Handles the machine's events, as `handle_events` in `side/server/connection.rs`.
+    fn handle_events(&mut self, connection: usize, frame: &Frame) {
         while let Some(event) = self.connections[connection].verifier.poll_event() {
             match event {
                 ServerEvent::Lookup { association, mode } => {

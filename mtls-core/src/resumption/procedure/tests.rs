@@ -6,6 +6,7 @@ const SETUP: Setup = Setup {
     ticket: true,
     can_reverse: true,
     withholds_certificate: false,
+    was_connected: false,
 };
 const NO_TICKET: Setup = Setup {
     ticket: false,
@@ -224,6 +225,19 @@ fn a_client_with_a_certificate_fetches_tickets_in_a_handshake_without_it() {
 }
 
 #[test]
+fn a_side_path_that_was_connected_before_is_never_unreachable() {
+    for setup in [SETUP, NO_TICKET] {
+        let setup = Setup {
+            was_connected: true,
+            ..setup
+        };
+        let (attempts, outcome) = run(setup, |_, _| AttemptResult::Unreachable);
+        assert_eq!(attempts.len(), 1);
+        assert_eq!(outcome, failed(ResumptionFailure::SideFailed));
+    }
+}
+
+#[test]
 fn the_deadline_never_ends_in_a_fallback() {
     for setup in [SETUP, NO_TICKET] {
         for same_key in [true, false] {
@@ -342,12 +356,19 @@ fn no_sequence_of_results_verifies_without_a_resumption_or_falls_back_against_th
     for ticket in [false, true] {
         for can_reverse in [false, true] {
             for withholds_certificate in [false, true] {
-                let procedure = Procedure::new(Setup {
-                    ticket,
-                    can_reverse,
-                    withholds_certificate,
-                });
-                explore(&procedure, Seen::default(), &mut ended);
+                for was_connected in [false, true] {
+                    let procedure = Procedure::new(Setup {
+                        ticket,
+                        can_reverse,
+                        withholds_certificate,
+                        was_connected,
+                    });
+                    let seen = Seen {
+                        dialled_side: was_connected,
+                        ..Seen::default()
+                    };
+                    explore(&procedure, seen, &mut ended);
+                }
             }
         }
     }
