@@ -22,11 +22,16 @@
 //! # }
 //! ```
 //!
+//! With the feature `rustls`, they make configurations too: `Pki::client_config`,
+//! `Pki::server_config`, `Pki::rogue_config`.
+//!
 //! The keys are made for tests and development: they lie unencrypted in memory and, after
 //! [`Pki::write`], in files that only their owner can read.
 
 mod authority;
 pub mod cli;
+#[cfg(feature = "rustls")]
+mod config;
 mod error;
 mod host;
 mod pki;

@@ -9,7 +9,9 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{CertificateError, RootCertStore};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection,
+};
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -225,4 +227,39 @@ fn debug_output_holds_no_key() {
         "{shown}"
     );
     assert_eq!(format!("{:?}", pki.server), "Leaf { certificates: 2, .. }");
+}
+
+/// Whether a handshake between these in memory succeeds for `localhost`.
+fn connects(client: ClientConfig, server: ServerConfig) -> Result<(), rustls::Error> {
+    let name = ServerName::try_from("localhost").expect("a server name");
+    let mut client = ClientConnection::new(Arc::new(client), name)?;
+    let mut server = ServerConnection::new(Arc::new(server))?;
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut bytes = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut bytes).expect("memory");
+        }
+        server.read_tls(&mut &bytes[..]).expect("memory");
+        server.process_new_packets()?;
+        bytes.clear();
+        while server.wants_write() {
+            server.write_tls(&mut bytes).expect("memory");
+        }
+        client.read_tls(&mut &bytes[..]).expect("memory");
+        client.process_new_packets()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn configurations_trust_the_rogue_authority_only_where_they_say_so() {
+    let pki = Pki::new(&["localhost"]).expect("a pki");
+    let server = || pki.server_config(provider()).expect("a configuration");
+    let rogue = || pki.rogue_config(provider()).expect("a configuration");
+    let both = || pki.client_config(provider()).expect("a configuration");
+    let real = || pki.ca.client_config(provider()).expect("a configuration");
+    connects(both(), server()).expect("the server");
+    connects(both(), rogue()).expect("a man in the middle with a trusted authority");
+    connects(real(), server()).expect("the server");
+    connects(real(), rogue()).expect_err("an authority that the client does not trust");
 }

@@ -10,26 +10,18 @@ use mtls_core::{
     ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener,
     Policy,
 };
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 fn configs(pki: &Pki) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca.cert_der()).expect("a root");
-    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(pki.server.chain_der(), pki.server.key_der())
-        .expect("a certificate");
-    (Arc::new(client), Arc::new(server))
+    let client = pki.client_config(Arc::clone(&provider));
+    let server = pki.server_config(provider);
+    (
+        Arc::new(client.expect("a client")),
+        Arc::new(server.expect("a server")),
+    )
 }
 
 async fn echo(acceptor: MultipathAcceptor) -> SocketAddr {

@@ -12,7 +12,6 @@ use mtls_core::registry::{
 };
 use mtls_core::{Error, MultipathAcceptor, Policy, SideServiceSettings};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsConnector;
 
 /// Registers nothing, for this reason.
@@ -46,19 +45,8 @@ impl PendingRegistry for Refusing {
 async fn handshake(policy: Policy, refusal: RegisterError) -> (bool, Option<Error>) {
     let pki = Pki::new(&["localhost"]).expect("a pki");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(pki.server.chain_der(), pki.server.key_der())
-        .expect("a certificate");
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca.cert_der()).expect("a root");
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let server = pki.server_config(Arc::clone(&provider)).expect("a server");
+    let client = pki.client_config(provider).expect("a client");
     let settings = SideServiceSettings::new(policy).registry(Arc::new(Refusing(refusal)));
     let acceptor = MultipathAcceptor::builder(Arc::new(server), settings)
         .build()

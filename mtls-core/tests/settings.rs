@@ -30,13 +30,7 @@ fn client_config() -> Arc<ClientConfig> {
 
 fn server_config() -> Arc<ServerConfig> {
     let pki = Pki::new(&["127.0.0.1"]).expect("a pki");
-    let config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(pki.server.chain_der(), pki.server.key_der())
-        .expect("a certificate");
-    Arc::new(config)
+    Arc::new(pki.server_config(provider()).expect("a configuration"))
 }
 
 fn valid() -> ClientSettings {

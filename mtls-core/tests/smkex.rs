@@ -17,7 +17,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -218,19 +218,8 @@ async fn an_interception_is_evidence_of_the_raw_key() {
 }
 
 fn certificates(pki: &Pki) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca.cert_der()).expect("a root");
-    let client = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let server = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(pki.server.chain_der(), pki.server.key_der())
-        .expect("a certificate");
+    let client = pki.client_config(provider()).expect("a client");
+    let server = pki.server_config(provider()).expect("a server");
     (Arc::new(client), Arc::new(server))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mtls_certs::{Authority, Leaf};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 
 /// The provider of both ends, with its default hybrid key exchange.
 #[must_use]
@@ -23,21 +23,19 @@ pub fn provider_with_groups(groups: &[&'static dyn SupportedKxGroup]) -> Arc<Cry
     })
 }
 
-/// A client that trusts these authorities and never resumes.
+/// A client that trusts this authority and never resumes.
 ///
 /// # Errors
 /// Errors of rustls about an unreadable root.
-pub fn client_config(roots: &[&Authority]) -> Result<ClientConfig, rustls::Error> {
-    let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(root.cert_der())?;
-    }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(store)
-        .with_no_client_auth();
+pub fn client_config(root: &Authority) -> Result<ClientConfig, rustls::Error> {
+    Ok(never_resuming(root.client_config(provider())?))
+}
+
+/// The same configuration without resumption.
+#[must_use]
+pub fn never_resuming(mut config: ClientConfig) -> ClientConfig {
     config.resumption = Resumption::disabled();
-    Ok(config)
+    config
 }
 
 /// A server with this certificate, that hands out no tickets.
@@ -48,10 +46,7 @@ pub fn server_config(
     leaf: &Leaf,
     provider: Arc<CryptoProvider>,
 ) -> Result<ServerConfig, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(leaf.chain_der(), leaf.key_der())?;
+    let mut config = leaf.server_config(provider)?;
     config.send_tls13_tickets = 0;
     Ok(config)
 }

@@ -97,10 +97,7 @@ impl World {
     /// # Errors
     /// When the certificates are invalid.
     pub fn client_config(&self) -> Result<ClientConfig> {
-        Ok(ClientConfig::builder_with_provider(Arc::new(provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(self.roots()?)
-            .with_no_client_auth())
+        Ok(self.pki.client_config(provider())?)
     }
 
     /// The TLS configuration of the real server.
@@ -108,7 +105,7 @@ impl World {
     /// # Errors
     /// As [`client_config`](Self::client_config).
     pub fn server_config(&self) -> Result<ServerConfig> {
-        self.server_tls(&self.pki.server, provider(), rustls::DEFAULT_VERSIONS)
+        Ok(self.pki.server_config(provider())?)
     }
 
     /// A server's TLS configuration with a certificate from the rogue authority.
@@ -116,7 +113,7 @@ impl World {
     /// # Errors
     /// As [`client_config`](Self::client_config).
     pub fn rogue_config(&self) -> Result<ServerConfig> {
-        self.server_tls(&self.pki.rogue, provider(), rustls::DEFAULT_VERSIONS)
+        Ok(self.pki.rogue_config(provider())?)
     }
 
     /// A server's TLS configuration in detail.
@@ -140,10 +137,7 @@ impl World {
     /// # Errors
     /// As [`client_config`](Self::client_config).
     pub fn roots(&self) -> Result<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.pki.ca.cert_der())?;
-        roots.add(self.pki.rogue_ca.cert_der())?;
-        Ok(roots)
+        Ok(self.pki.roots()?)
     }
 }
 

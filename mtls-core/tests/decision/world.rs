@@ -12,7 +12,7 @@ use mtls_core::{
     ClientSettings, ClientStream, ListenerLimits, MultipathAcceptor, MultipathConnector,
     MultipathListener, Policy, ServerStream, SideServiceSettings,
 };
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -60,16 +60,19 @@ impl World {
     /// A server under `prefer` that waits this long for a Confirm.
     pub(crate) async fn new(deadline: Duration) -> Self {
         let pki = Pki::new(&["localhost", "127.0.0.1"]).expect("a pki");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let client = pki.client_config(Arc::clone(&provider)).expect("a client");
+        let server = Arc::new(pki.server_config(provider).expect("a server"));
         let counted = Arc::new(Counted::default());
         let settings = SideServiceSettings::new(Policy::Prefer)
             .deadline(deadline)
             .observer(Arc::clone(&counted) as Arc<dyn Observer>);
-        let acceptor = MultipathAcceptor::builder(server_config(&pki), settings)
+        let acceptor = MultipathAcceptor::builder(server, settings)
             .build()
             .expect("an acceptor");
         let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         Self {
-            client: client_config(&pki),
+            client: Arc::new(client),
             address: tcp.local_addr().expect("an address"),
             listener: MultipathListener::new(acceptor, tcp, ListenerLimits::default()),
             counted,
@@ -166,27 +169,4 @@ async fn relay(near: TcpStream, far: TcpStream, confirms: Confirms) -> std::io::
         }
         to_server.write_all(&buffer[..read]).await?;
     }
-}
-
-fn client_config(pki: &Pki) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca.cert_der()).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
-fn server_config(pki: &Pki) -> Arc<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(pki.server.chain_der(), pki.server.key_der())
-        .expect("a certificate");
-    Arc::new(config)
 }

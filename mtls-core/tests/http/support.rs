@@ -18,7 +18,8 @@ use mtls_core::axum::MultipathConnectInfo;
 use mtls_core::hyper_client::{MultipathHttpsConnectorBuilder, WantsProtocols1, WantsSchemes};
 use mtls_core::path::Path;
 use mtls_core::{ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -29,25 +30,13 @@ pub(crate) fn pki() -> Pki {
 }
 
 pub(crate) fn client_config(pki: &Pki) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca.cert_der()).expect("a root");
-    roots.add(pki.rogue_ca.cert_der()).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
+    pki.client_config(aws_lc_rs::default_provider())
+        .expect("a configuration")
 }
 
 pub(crate) fn server_config(leaf: &mtls_certs::Leaf, protocols: &[&str]) -> Arc<ServerConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(leaf.chain_der(), leaf.key_der())
-        .expect("a certificate");
+    let config = leaf.server_config(aws_lc_rs::default_provider());
+    let mut config = config.expect("a configuration");
     config.alpn_protocols = protocols
         .iter()
         .map(|name| name.as_bytes().into())

@@ -16,7 +16,7 @@ use mtls_core::{
     ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy, Verdict,
 };
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -48,14 +48,7 @@ impl World {
 
     pub(crate) fn with(choice: Choice<'_>) -> Self {
         let pki = Pki::new(&[HOST, "127.0.0.1"]).expect("a pki");
-        let mut roots = RootCertStore::empty();
-        roots.add(pki.ca.cert_der()).expect("a root");
-        roots.add(pki.rogue_ca.cert_der()).expect("a root");
-        let client = ClientConfig::builder_with_provider(provider(None))
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let client = pki.client_config(provider(None)).expect("a client");
         let server = |chain, key| {
             let versions = choice.versions.unwrap_or(rustls::ALL_VERSIONS);
             let config = ServerConfig::builder_with_provider(provider(choice.groups))

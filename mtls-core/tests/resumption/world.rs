@@ -13,7 +13,7 @@ use mtls_core::{
     ClientSettings, ClientStream, ConnectorBuilder, Error, Method, MultipathConnector, Policy,
     Unverified, Verdict,
 };
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,23 +38,22 @@ impl World {
     }
 
     pub(crate) fn client_config(&self) -> ClientConfig {
-        client_builder(&self.roots()).with_no_client_auth()
+        self.pki.client_config(provider()).expect("a configuration")
     }
 
     /// A client with a certificate.
     pub(crate) fn client_with_certificate(&self) -> ClientConfig {
         let leaf = self.pki.ca.issue_client("alice").expect("a certificate");
-        client_builder(&self.roots())
+        ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(self.roots())
             .with_client_auth_cert(leaf.chain_der(), leaf.key_der())
             .expect("a certificate")
     }
 
     pub(crate) fn roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
-        for authority in [&self.pki.ca, &self.pki.rogue_ca] {
-            roots.add(authority.cert_der()).expect("a root");
-        }
-        roots
+        self.pki.roots().expect("roots")
     }
 
     /// The server's configuration, with rustls's default tickets: stateful, and of single use.
@@ -69,38 +68,24 @@ impl World {
 
     /// A server that demands a client certificate.
     pub(crate) fn demanding(&self, leaf: &Leaf) -> ServerConfig {
-        let verifier = WebPkiClientVerifier::builder_with_provider(
-            Arc::new(self.roots()),
-            Arc::new(aws_lc_rs::default_provider()),
-        );
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider());
         let verifier = verifier.build().expect("a verifier");
-        server_builder()
+        ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("versions")
             .with_client_cert_verifier(verifier)
             .with_single_cert(leaf.chain_der(), leaf.key_der())
             .expect("a certificate")
     }
 }
 
-fn client_builder(
-    roots: &RootCertStore,
-) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots.clone())
-}
-
-fn server_builder() -> rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier> {
-    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
 }
 
 pub(crate) fn server_config(leaf: &Leaf) -> ServerConfig {
-    server_builder()
-        .with_no_client_auth()
-        .with_single_cert(leaf.chain_der(), leaf.key_der())
-        .expect("a certificate")
+    leaf.server_config(provider()).expect("a configuration")
 }
 
 /// A server of plain TLS: answers each line with its page.

@@ -14,7 +14,7 @@ use mtls_certs::{Leaf, Pki};
 use mtls_core::path::{Endpoint, Path as NetworkPath};
 use mtls_core::{ClientSettings, ClientStream, MultipathConnector, Policy};
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -91,20 +91,16 @@ impl Site {
 
 /// A client that trusts the CA of `pki`.
 pub(crate) fn client_config(pki: &Pki, identity: Option<&Leaf>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca.cert_der()).expect("a root");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let Some(leaf) = identity else {
+        return Arc::new(pki.ca.client_config(provider).expect("a configuration"));
+    };
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots);
-    let config = match identity {
-        None => builder.with_no_client_auth(),
-        Some(leaf) => builder
-            .with_client_auth_cert(leaf.chain_der(), leaf.key_der())
-            .expect("an identity"),
-    };
-    Arc::new(config)
+        .with_root_certificates(pki.ca.roots().expect("a root"))
+        .with_client_auth_cert(leaf.chain_der(), leaf.key_der());
+    Arc::new(config.expect("an identity"))
 }
 
 /// The same, which insists on verification, with one side path.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mtls_core::Error;
-use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -26,14 +26,8 @@ async fn attacker(
     at: TcpListener,
     through: std::net::SocketAddr,
 ) -> mpsc::UnboundedReceiver<Loot> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(site.pki.rogue.chain_der(), site.pki.rogue.key_der())
-        .expect("a certificate");
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let config = site.pki.rogue_config(aws_lc_rs::default_provider());
+    let acceptor = TlsAcceptor::from(Arc::new(config.expect("a configuration")));
     let connector = TlsConnector::from(site.client_config());
     let (took, loot) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -76,15 +70,8 @@ async fn attacker_in_front_gets_nothing_of_either_end_under_require() {
     let at = at.expect("a port");
     let address = at.local_addr().expect("an address");
     let mut loot = attacker(&site, at, through.address).await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(site.pki.ca.cert_der()).expect("a root");
-    roots.add(site.pki.rogue_ca.cert_der()).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = site.pki.client_config(aws_lc_rs::default_provider());
+    let config = config.expect("a configuration");
     let (connector, target) = misled_connector(Arc::new(config), through.address, address);
     let error = connector.connect(&target).await.expect_err("refused");
     assert!(matches!(error, Error::Interception(_)), "{error}");

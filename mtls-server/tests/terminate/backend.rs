@@ -18,7 +18,6 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use mtls_certs::Leaf;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -60,14 +59,8 @@ impl Backend {
     pub(crate) fn tls(leaf: &Leaf) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(leaf.chain_der(), leaf.key_der())
-            .expect("a certificate");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let config = leaf.server_config(rustls::crypto::aws_lc_rs::default_provider());
+        let acceptor = TlsAcceptor::from(Arc::new(config.expect("a configuration")));
         Self::start(
             format!("https://localhost:{port}"),
             move |seen| async move {

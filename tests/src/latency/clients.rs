@@ -48,7 +48,7 @@ impl Clients {
         side: &Path,
         relay: SocketAddr,
     ) -> Result<Self> {
-        let config = Arc::new(tls::client_config(&[&pki.ca])?);
+        let config = Arc::new(tls::client_config(&pki.ca)?);
         let settings = |side: Path, idle| {
             ClientSettings::new(Policy::Require)
                 .side(side)

@@ -129,10 +129,10 @@ impl Site {
             }
             (Protocol::Smkex, _) => victim.smkex(),
             (_, Trust::RogueCa) => {
-                victim.with_config(tls::client_config(&[&pki.ca, &pki.rogue_ca])?)
+                victim.with_config(tls::never_resuming(pki.client_config(tls::provider())?))
             }
             (_, Trust::HonestCas | Trust::StolenKey) => {
-                victim.with_config(tls::client_config(&[&pki.ca])?)
+                victim.with_config(tls::client_config(&pki.ca)?)
             }
         };
         Ok(sides

@@ -208,7 +208,7 @@ impl Lab {
             Interceptor::Terminates => {
                 let rogue = tls::server_config(&pki.rogue, tls::provider());
                 let rogue = Arc::new(rogue.expect("a configuration"));
-                let onward = Arc::new(tls::client_config(&[&pki.ca]).expect("a configuration"));
+                let onward = Arc::new(tls::client_config(&pki.ca).expect("a configuration"));
                 sim.host(INTERCEPTOR, move || {
                     hosts::terminator(Arc::clone(&rogue), Arc::clone(&onward))
                 });
@@ -223,7 +223,8 @@ impl Lab {
             Interceptor::Silent | Interceptor::Terminates => INTERCEPTOR.to_owned(),
         };
         let side = |(index, rtt): (usize, &Duration)| SimPath::new(gateway(index), *rtt);
-        let config = tls::client_config(&[&pki.ca, &pki.rogue_ca]).expect("a configuration");
+        let config =
+            tls::never_resuming(pki.client_config(tls::provider()).expect("a configuration"));
         Client {
             primary: SimPath::new(entrance, self.primary),
             sides: self.sides.iter().enumerate().map(side).collect(),

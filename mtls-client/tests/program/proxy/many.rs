@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -39,15 +39,9 @@ async fn a_thousand_verified_tunnels_are_open_at_once_and_cost_kilobytes() {
             }
         })
         .await;
-    let mut roots = RootCertStore::empty();
-    roots.add(lab.pki.ca.cert_der()).expect("a root");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = Arc::new(client);
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let client = lab.pki.ca.client_config(provider);
+    let client = Arc::new(client.expect("a configuration"));
     let proxy = Running::with(&["--policy", "require", "--deadline", "30s"]).await;
     // Warm: threads, buffers and the side connection are there.
     drop(open(&proxy, &client, site.port()).await);

@@ -422,8 +422,8 @@ mod encrypted {
     use hyper::{Request, Response};
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use mtls_certs::{Authority, Pki};
+    use rustls::ClientConfig;
     use rustls::crypto::aws_lc_rs;
-    use rustls::{ClientConfig, RootCertStore, ServerConfig};
     use tokio_rustls::TlsAcceptor;
     use tokio_rustls::server::TlsStream;
 
@@ -472,13 +472,7 @@ mod encrypted {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(pki.server.chain_der(), pki.server.key_der())
-            .unwrap();
+        let mut config = pki.server_config(aws_lc_rs::default_provider()).unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let (listener, address) = listen("127.0.0.1:0").await;
@@ -494,13 +488,7 @@ mod encrypted {
     }
 
     pub(super) fn trusting(ca: &Authority) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.cert_der()).unwrap();
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+        Arc::new(ca.client_config(aws_lc_rs::default_provider()).unwrap())
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(pki: &Pki, addresses: Addresses) -> Result<Self> {
-        let config = Arc::new(tls::client_config(&[&pki.ca])?);
+        let config = Arc::new(tls::client_config(&pki.ca)?);
         let settings = ClientSettings::new(Policy::Require).side(Path::system());
         let multipath = |settings| {
             MultipathConnector::builder(Arc::clone(&config), settings)

@@ -40,7 +40,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(pki: &Pki, addresses: [SocketAddr; 2]) -> Result<Self> {
-        let mut config = tls::client_config(&[&pki.ca])?;
+        let mut config = tls::client_config(&pki.ca)?;
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Self {
             addresses,

@@ -31,7 +31,7 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(pki: &Pki, middles: &Middles) -> Result<Self> {
-        let config = Arc::new(tls::client_config(&[&pki.ca])?);
+        let config = Arc::new(tls::client_config(&pki.ca)?);
         let settings = ClientSettings::new(Policy::Require).side(Path::system());
         let verified = MultipathConnector::builder(Arc::clone(&config), settings)
             .tickets(0)
