@@ -68,6 +68,18 @@ pub enum Error {
 }
 
 /// A connection that the policy refuses.
+///
+/// ```
+/// use mtls_core::{Error, Unverified};
+///
+/// /// The refused connection, for a log or a page.
+/// fn refused(error: Error) -> Option<Unverified> {
+///     match error {
+///         Error::Unverified(unverified) => Some(*unverified),
+///         _ => None,
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Unverified {
@@ -124,12 +136,22 @@ pub enum ApiMisuse {
 }
 
 /// The end of a connection that does not speak SMKEX, to one that does.
+///
+/// ```
+/// use mtls_core::{Error, NotSmkex};
+///
+/// /// Whether to connect again with certificates.
+/// fn has_certificates(error: &Error) -> bool {
+///     matches!(error, Error::NotSmkex(NotSmkex::Server(_)))
+/// }
+/// # assert!(has_certificates(&Error::NotSmkex(NotSmkex::Server(rustls::Error::HandshakeNotComplete))));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum NotSmkex {
     /// The server has a certificate and no raw public key, or refused the handshake.
     Server(rustls::Error),
-    /// The client wants a certificate.
+    /// The client requires a certificate.
     Client(rustls::Error),
 }
 
@@ -158,6 +180,16 @@ pub enum InvalidMessage {
 }
 
 /// The step that exceeded its time limit.
+///
+/// ```
+/// use mtls_core::{Error, TimedOut};
+///
+/// /// A server without a free slot is overloaded; a silent client is not its fault.
+/// fn is_overload(error: &Error) -> bool {
+///     matches!(error, Error::TimedOut(TimedOut::Busy))
+/// }
+/// # assert!(is_overload(&Error::TimedOut(TimedOut::Busy)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimedOut {

@@ -80,7 +80,7 @@ async fn an_interface_is_a_path() {
         .check(&["--side", "if:none0", &site])
         .await
         .exits_with(111);
-    run.mentions(&["none0", "does it exist?"]);
+    run.mentions(&["none0", "check that it exists"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

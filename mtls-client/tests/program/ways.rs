@@ -165,7 +165,7 @@ async fn paths_that_do_not_reach_the_target_are_listed_with_the_others() {
     ];
     let typed = [&["paths"][..], &sides, &[&site]].concat();
     let run = lab.run(&typed).await.exits_with(111);
-    let run = run.mentions(&[&closed, "if:none0", "does it exist?"]);
+    let run = run.mentions(&[&closed, "if:none0", "check that it exists"]);
     assert!(run.stdout.contains("failed: "), "{}", run.stdout);
     assert!(run.stdout.contains("greets"), "{}", run.stdout);
     // The primary path's failure counts more, and the others are tried all the same.

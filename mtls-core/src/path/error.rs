@@ -92,9 +92,9 @@ impl std::error::Error for DialError {
 pub enum DialFailureClass {
     /// A name could not be resolved, or not to an address that the path can reach.
     Resolve,
-    /// No connection came about.
+    /// No connection was established.
     Connect,
-    /// The time was over first.
+    /// The time limit has passed.
     TimedOut,
 }
 
@@ -108,26 +108,26 @@ pub enum DialFailure {
         name: String,
         /// The resolver.
         resolver: String,
-        /// Its answer.
+        /// Its response.
         reason: String,
     },
-    /// No address took the connection; this is the first one that was tried.
+    /// No address accepted the connection; this is the first one.
     Connect {
         /// The address.
         address: SocketAddr,
         /// The system's reason.
         error: Arc<io::Error>,
     },
-    /// The path's time was over.
+    /// The path's time limit has passed.
     TimedOut {
         /// The step.
         stage: DialStage,
-        /// The path's time.
+        /// The time limit.
         after: Duration,
     },
-    /// The host has no address that the path's source could reach.
+    /// The host has no address of the family of the path's source.
     NoUsableAddress {
-        /// The host whose addresses these would be.
+        /// The host.
         host: String,
         /// The path's source.
         source: IpAddr,
@@ -146,14 +146,14 @@ pub enum DialFailure {
         /// The system's reason.
         error: Arc<io::Error>,
     },
-    /// The proxy did not let us through.
+    /// The proxy refused.
     Proxy {
         /// The proxy.
         proxy: Endpoint,
         /// Its reason.
         refusal: ProxyRefusal,
     },
-    /// The system gave no socket.
+    /// The system could not create a socket.
     Other(Arc<io::Error>),
 }
 
@@ -175,7 +175,7 @@ impl fmt::Display for DialFailure {
             }
             Self::NoUsableAddress { host, source } => write!(
                 f,
-                "`{host}` has no IPv{} address, and the path's source {source} reaches no other",
+                "`{host}` has no IPv{} address, which the source {source} of the path needs",
                 if source.is_ipv4() { 4 } else { 6 }
             ),
             Self::Interface { name, error } => fmt_interface(f, name, error),
@@ -202,7 +202,7 @@ fn fmt_interface(f: &mut fmt::Formatter<'_>, name: &str, error: &io::Error) -> f
         // ENODEV has no kind of its own.
         _ => write!(
             f,
-            "could not bind to the interface `{name}` (does it exist?): {error}"
+            "could not bind to the interface `{name}`: {error}; check that it exists"
         ),
     }
 }
@@ -212,7 +212,7 @@ fn fmt_source(f: &mut fmt::Formatter<'_>, source: IpAddr, error: &io::Error) -> 
         io::ErrorKind::AddrNotAvailable => {
             write!(
                 f,
-                "{source} is not an address of this host; name one that it has"
+                "{source} is not an address of this host; use one of its addresses (`ip address` lists them)"
             )
         }
         _ => write!(f, "could not bind to the source {source}: {error}"),
@@ -227,7 +227,7 @@ pub enum DialStage {
     Resolving,
     /// Connecting, to the target or to the proxy.
     Connecting,
-    /// Waiting for the proxy's answer.
+    /// Waiting for the proxy's response.
     AwaitingProxy,
 }
 
@@ -236,35 +236,51 @@ impl fmt::Display for DialStage {
         f.write_str(match self {
             Self::Resolving => "resolving a name",
             Self::Connecting => "connecting",
-            Self::AwaitingProxy => "waiting for the proxy's answer",
+            Self::AwaitingProxy => "waiting for the proxy's response",
         })
     }
 }
 
 /// Reason of a proxy's refusal.
+///
+/// ```
+/// use mtls_core::path::{DialError, DialFailure, ProxyRefusal};
+///
+/// fn needs_credentials(error: &DialError) -> bool {
+///     matches!(
+///         &error.reason,
+///         DialFailure::Proxy {
+///             refusal: ProxyRefusal::NoMethod { .. }
+///                 | ProxyRefusal::Credentials
+///                 | ProxyRefusal::HttpStatus(407),
+///             ..
+///         }
+///     )
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ProxyRefusal {
     /// A SOCKS5 reply other than "succeeded" (RFC 1928, section 6).
     Socks5Reply(u8),
-    /// The SOCKS5 proxy takes none of the authentication methods that were offered.
+    /// The SOCKS5 proxy accepts none of the authentication methods that were offered.
     NoMethod {
         /// A user name and password were among them.
         with_credentials: bool,
     },
-    /// The SOCKS5 proxy did not take the user name and password (RFC 1929).
+    /// The SOCKS5 proxy rejected the user name and password (RFC 1929).
     Credentials,
     /// An HTTP status other than 2xx.
     HttpStatus(u16),
-    /// Its answer is not the protocol's.
+    /// Its response does not follow the protocol.
     Malformed(&'static str),
-    /// The head of its HTTP answer is longer than this many bytes.
+    /// The head of its HTTP response is longer than this many bytes.
     TooLong(usize),
-    /// The target has a zone, which names an interface of this host; the proxy was not asked.
+    /// The target has a zone, which names an interface of this host; the proxy received no request.
     Zone,
-    /// It closed the connection within its answer.
+    /// It closed the connection before its response was complete.
     Closed,
-    /// The connection to it broke.
+    /// The connection to it failed.
     Io(Arc<io::Error>),
 }
 
@@ -285,13 +301,13 @@ impl fmt::Display for ProxyRefusal {
             }
             Self::NoMethod {
                 with_credentials: true,
-            } => f.write_str("takes neither a user name and password nor none"),
+            } => f.write_str("accepts neither a user name and password nor their absence"),
             Self::NoMethod {
                 with_credentials: false,
-            } => f.write_str("wants credentials; write them as USER:PASSWORD@ before its host"),
-            Self::Credentials => f.write_str("does not take this user name and password"),
+            } => f.write_str("requires credentials; write them as USER:PASSWORD@ before its host"),
+            Self::Credentials => f.write_str("rejected the user name and password; check them"),
             Self::HttpStatus(407) => f.write_str(
-                "refused with HTTP status 407: it wants (other) credentials; write them as \
+                "refused with HTTP status 407: it requires other credentials; write them as \
                  USER:PASSWORD@ before its host",
             ),
             Self::HttpStatus(code) => {
@@ -300,16 +316,16 @@ impl fmt::Display for ProxyRefusal {
             Self::Malformed(what) => {
                 write!(
                     f,
-                    "answered something else than its protocol: {what}; is it such a proxy?"
+                    "sent an invalid response: {what}; check that it is a proxy of this kind"
                 )
             }
-            Self::TooLong(limit) => write!(f, "sent an answer longer than {limit} bytes"),
+            Self::TooLong(limit) => write!(f, "sent a response longer than {limit} bytes"),
             Self::Zone => f.write_str(
-                "cannot be asked for an address with a zone, which names an interface of this \
-                 host; use a path without a proxy",
+                "cannot connect to an address with a zone, which names an interface of this host; \
+                 use a path without a proxy",
             ),
-            Self::Closed => f.write_str("closed the connection within its answer"),
-            Self::Io(error) => write!(f, "broke the connection: {error}"),
+            Self::Closed => f.write_str("closed the connection before its response was complete"),
+            Self::Io(error) => write!(f, "did not respond: {error}"),
         }
     }
 }
@@ -327,7 +343,7 @@ impl std::error::Error for ProxyRefusal {
 fn socks5_reply(code: u8) -> &'static str {
     match code {
         1 => "general failure",
-        2 => "not allowed by its rules",
+        2 => "its rules do not allow the target",
         3 => "network unreachable",
         4 => "host unreachable",
         5 => "connection refused",
@@ -340,10 +356,10 @@ fn socks5_reply(code: u8) -> &'static str {
 
 fn http_hint(code: u16) -> &'static str {
     match code {
-        403 => ": not allowed by its rules",
-        405 | 501 => ": it does not know CONNECT",
+        403 => ": its rules do not allow the target",
+        405 | 501 => ": it does not support CONNECT",
         502 | 503 => ": it cannot reach the target",
-        504 => ": the target did not answer it in time",
+        504 => ": the target did not respond in time",
         _ => "",
     }
 }

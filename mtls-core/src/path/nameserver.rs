@@ -108,6 +108,13 @@ fn endpoint(authority: &str, port: u16) -> Result<Endpoint, NameserverError> {
 }
 
 /// Error of parsing a [`Nameserver`].
+///
+/// ```
+/// use mtls_core::path::{Nameserver, NameserverError};
+///
+/// let error = "udp://192.0.2.1".parse::<Nameserver>().unwrap_err();
+/// assert_eq!(error, NameserverError::UnknownForm);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameserverError {

@@ -13,6 +13,16 @@ pub(super) const PRIVATE_KEY: &str = "a private key";
 /// The problem of one PEM file.
 ///
 /// The message has the form `FILE: CAUSE; REMEDY`.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use mtls_core::pem::{self, PemProblem};
+///
+/// let error = pem::private_key(Path::new("/nowhere.key")).unwrap_err();
+/// assert!(matches!(error.problem(), PemProblem::Read(_)));
+/// assert!(error.to_string().starts_with("/nowhere.key: "));
+/// ```
 #[derive(Debug)]
 pub struct PemError {
     /// For display; not the name that was given where that is the text of a file.

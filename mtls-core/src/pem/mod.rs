@@ -99,6 +99,19 @@ pub fn certified_key(
 }
 
 /// The reason why a certificate chain and a private key cannot be used together.
+///
+/// ```
+/// use mtls_certs::Pki;
+/// use mtls_core::pem::{KeyPairError, certified_key};
+///
+/// # fn main() -> Result<(), mtls_certs::Error> {
+/// let pki = Pki::new(&["localhost"])?;
+/// let provider = rustls::crypto::aws_lc_rs::default_provider();
+/// let error = certified_key(pki.server.chain_der(), pki.rogue.key_der(), &provider);
+/// assert_eq!(error.unwrap_err(), KeyPairError::Mismatch);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyPairError {

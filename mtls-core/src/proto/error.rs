@@ -8,6 +8,15 @@ pub use self::hello::HelloError;
 
 /// Bytes on a side connection that are not the side protocol, version 1
 /// (`docs/protocol.md`, section 5).
+///
+/// ```
+/// use mtls_core::proto::error::FrameError;
+/// use mtls_core::proto::frame::FrameReader;
+///
+/// let mut reader = FrameReader::new();
+/// let error = reader.read(b"HTTP/1.1 400 Bad Request", |_| {});
+/// assert_eq!(error, Err(FrameError::NotTheGreeting));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FrameError {
@@ -30,7 +39,7 @@ pub enum FrameError {
         /// The field's name in the specification.
         field: &'static str,
     },
-    /// A frame body with bytes to spare.
+    /// A frame body with bytes after its last field.
     TrailingBytes {
         /// The frame type.
         kind: u8,
@@ -58,14 +67,17 @@ impl fmt::Display for FrameError {
             Self::TooLong { kind, len } => {
                 write!(
                     f,
-                    "a frame of type {kind} announces {len} bytes, at most 512 are allowed"
+                    "a frame of type {kind} has {len} bytes, at most 512 are allowed"
                 )
             }
             Self::MissingField { kind, field } => {
                 write!(f, "a frame of type {kind} ends before its field `{field}`")
             }
             Self::TrailingBytes { kind, trailing } => {
-                write!(f, "a frame of type {kind} has {trailing} bytes to spare")
+                write!(
+                    f,
+                    "a frame of type {kind} has {trailing} bytes after its last field"
+                )
             }
             Self::UnknownBinding(bit) => {
                 write!(
@@ -90,7 +102,7 @@ impl core::error::Error for FrameError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SideMisbehaved {
-    /// A frame that cannot be read.
+    /// A frame that is not valid.
     InvalidFrame,
     /// Open, Confirm or Done, which only clients send.
     ClientFrameFromServer,
@@ -107,12 +119,12 @@ pub enum SideMisbehaved {
 impl fmt::Display for SideMisbehaved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::InvalidFrame => "a frame that cannot be read",
+            Self::InvalidFrame => "a frame that is not valid",
             Self::ClientFrameFromServer => "a frame that only clients send",
-            Self::ProofWithoutOpen => "a proof without an open",
-            Self::SecondProof => "a second proof for one question",
+            Self::ProofWithoutOpen => "a Proof without an Open",
+            Self::SecondProof => "a second Proof for one Open",
             Self::BindingNotOffered => "a binding that was not offered",
-            Self::UnknownWithoutDone => "\"unknown\" before it could know",
+            Self::UnknownWithoutDone => "Reject(unknown) before a Done",
         })
     }
 }

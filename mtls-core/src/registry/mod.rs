@@ -227,6 +227,16 @@ pub enum LookupReply {
 }
 
 /// Reason of a handshake that was not registered. It continues unverified, if the policy allows that.
+///
+/// ```
+/// use mtls_core::registry::RegisterError;
+///
+/// /// Whether an operator must act.
+/// fn is_alarming(error: RegisterError) -> bool {
+///     matches!(error, RegisterError::Full { .. } | RegisterError::Isolated)
+/// }
+/// # assert!(is_alarming(RegisterError::Isolated));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegisterError {

@@ -406,8 +406,8 @@ where
 
 fn broken_by(end: PumpEnd) -> Error {
     let message = match end {
-        PumpEnd::Broken { by: Role::Server } => "the server broke the connection",
-        _ => "the client broke the connection",
+        PumpEnd::Broken { by: Role::Server } => "the connection to the server failed",
+        _ => "the connection to the client failed",
     };
     io::Error::new(io::ErrorKind::ConnectionReset, message).into()
 }

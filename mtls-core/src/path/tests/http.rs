@@ -94,8 +94,8 @@ async fn every_status_but_success_is_a_refusal_that_is_told() {
     for (code, said) in [
         (100, "HTTP status 100"),
         (301, "HTTP status 301"),
-        (403, "HTTP status 403: not allowed by its rules"),
-        (405, "HTTP status 405: it does not know CONNECT"),
+        (403, "HTTP status 403: its rules do not allow the target"),
+        (405, "HTTP status 405: it does not support CONNECT"),
         (407, "credentials"),
         (502, "HTTP status 502: it cannot reach the target"),
         (999, "HTTP status 999"),

@@ -112,7 +112,7 @@ async fn given_addresses_are_asked_for_one_after_the_other() {
 async fn every_reply_code_is_a_refusal_that_is_spelt_out() {
     for (code, said) in [
         (1, "general failure"),
-        (2, "not allowed by its rules"),
+        (2, "its rules do not allow the target"),
         (3, "network unreachable"),
         (4, "host unreachable"),
         (5, "connection refused"),

@@ -5,6 +5,16 @@ use core::fmt;
 use crate::proto::binding::Role;
 
 /// Bytes of a primary path whose hellos cannot be bound (`docs/protocol.md`, section 4.3).
+///
+/// ```
+/// use mtls_core::proto::binding::Role;
+/// use mtls_core::proto::error::HelloError;
+/// use mtls_core::proto::hello::HelloTap;
+///
+/// let error = HelloTap::new().server_bytes(b"SSH-2.0-OpenSSH").unwrap_err();
+/// let kind = b'S';
+/// assert_eq!(error, HelloError::UnknownRecordType { from: Role::Server, kind });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HelloError {
@@ -61,7 +71,7 @@ pub enum HelloError {
         /// The sender.
         from: Role,
     },
-    /// The peer gave up with an alert before the ServerHello.
+    /// The peer ended the handshake with an alert before the ServerHello.
     Alert {
         /// The sender.
         from: Role,
@@ -92,7 +102,7 @@ pub enum HelloError {
         /// The handshake type.
         kind: u8,
     },
-    /// A record that goes on after a hello.
+    /// A record that continues after a hello.
     BytesAfterHello {
         /// The sender.
         from: Role,
@@ -113,7 +123,7 @@ pub enum HelloError {
         /// Its length, in bytes.
         len: usize,
     },
-    /// A hello, or a vector in it, with bytes to spare.
+    /// A hello, or a vector in it, with bytes after its last field.
     TrailingBytes {
         /// `ClientHello` or `ServerHello`.
         message: &'static str,
@@ -155,12 +165,12 @@ impl fmt::Display for HelloError {
             Self::UnknownRecordType { from, kind } => {
                 write!(
                     f,
-                    "expected a TLS record from the {from}, got type {kind}; does it speak TLS?"
+                    "expected a TLS record from the {from}, got type {kind}; check that it speaks TLS"
                 )
             }
             Self::RecordVersion { from, version } => write!(
                 f,
-                "expected a TLS record from the {from}, got version {version:#06x}; does it speak TLS?"
+                "expected a TLS record from the {from}, got version {version:#06x}; check that it speaks TLS"
             ),
             Self::EmptyRecord { from } => write!(f, "the {from} sent an empty TLS record"),
             Self::RecordLength { from, kind, len } => write!(
@@ -197,7 +207,7 @@ impl fmt::Display for HelloError {
             Self::LimitExceeded { from, limit } => write!(
                 f,
                 "the {from} sent more than {limit} bytes before the ServerHello; \
-                 raise the tap's limit if they are honest"
+                 raise the tap's limit if the {from} is honest"
             ),
             Self::OutOfTurn { from, kind } => {
                 write!(
@@ -236,7 +246,7 @@ impl fmt::Display for HelloError {
                 trailing,
             } => write!(
                 f,
-                "a {message} has {trailing} bytes to spare after `{field}`"
+                "a {message} has {trailing} bytes after its last field `{field}`"
             ),
             Self::DuplicateExtension { message, extension } => {
                 write!(f, "a {message} has extension {extension} twice")
@@ -248,7 +258,7 @@ impl fmt::Display for HelloError {
             ),
             Self::NoKeyShare => f.write_str(
                 "the ServerHello has no `key_share`; \
-                 turn off key exchange by pre-shared key alone at both ends",
+                 disable key exchange by pre-shared key alone at both ends",
             ),
             Self::OtherRandom => {
                 f.write_str("the second ClientHello has another `random` than the first")
