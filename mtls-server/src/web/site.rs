@@ -234,7 +234,7 @@ where
     async fn after_http(&self, end: End, requests: &Requests<S>, client: &ClientHandle) {
         let peer = requests.info.peer();
         let lingers = match end {
-            End::Complete => requests.may_send(),
+            End::Complete => requests.activity.may_send(),
             End::Failed(error) => {
                 tracing::debug!(%peer, %error, "connection ended");
                 true

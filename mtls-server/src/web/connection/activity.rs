@@ -32,8 +32,12 @@ struct State {
     awaited: AtomicUsize,
     /// The client does not read: a write is pending.
     blocked: AtomicBool,
-    /// Request headers that were received.
+    /// Request headers that were received. The last one's number, from 1 on.
     requests: AtomicUsize,
+    /// The last request while the client may still send its body; otherwise 0.
+    unsent: AtomicUsize,
+    /// The last request over HTTP/1.1 while its body is being read; otherwise 0.
+    read: AtomicUsize,
     /// The start of the wait for the next one over HTTP/1.1, in milliseconds since `start`;
     /// [`NO_WAIT`] from its end to the end of the response.
     header_wait: AtomicU64,
@@ -86,6 +90,8 @@ impl Activity {
             awaited: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
+            unsent: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
             header_wait: AtomicU64::new(0),
         }))
     }
@@ -139,17 +145,45 @@ impl Activity {
         self.0.blocked.load(Ordering::Relaxed)
     }
 
-    /// Records that a request header was received. The next one is awaited from the end of its
-    /// [`TimedBody`] on.
-    pub(crate) fn begin_request(&self) {
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
+    /// Records that a request header was received, and returns the request's number. The next
+    /// header is awaited from the end of its [`TimedBody`] on.
+    pub(crate) fn begin_request(&self, has_body: bool) -> usize {
+        let request = self.0.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let body = if has_body { request } else { 0 };
+        self.0.unsent.store(body, Ordering::Relaxed);
+        self.0.read.store(body, Ordering::Relaxed);
         self.0.header_wait.store(NO_WAIT, Ordering::Relaxed);
+        request
     }
 
-    /// The number of the request whose header is awaited.
-    pub(crate) fn awaited_header(&self) -> Option<usize> {
-        let waits = self.0.header_wait.load(Ordering::Relaxed) != NO_WAIT;
-        waits.then(|| self.0.requests.load(Ordering::Relaxed))
+    /// Records that the body of a request over HTTP/1.1 was received.
+    pub(crate) fn end_body(&self, request: usize) {
+        // There may be a later request already.
+        let (unsent, relaxed) = (&self.0.unsent, Ordering::Relaxed);
+        let _ = unsent.compare_exchange(request, 0, relaxed, relaxed);
+        self.stop_reading(request);
+    }
+
+    /// Records that no more of the body of a request over HTTP/1.1 is wanted. The client may still
+    /// send the rest, and has the time for a header to do so.
+    pub(crate) fn stop_reading(&self, request: usize) {
+        let (read, relaxed) = (&self.0.read, Ordering::Relaxed);
+        if read.compare_exchange(request, 0, relaxed, relaxed).is_ok() {
+            let now = self.milliseconds();
+            let restart = |since| (since != NO_WAIT).then_some(now);
+            let _ = self.0.header_wait.fetch_update(relaxed, relaxed, restart);
+        }
+    }
+
+    /// Whether the client may still send the body of its last request. Over HTTP/2 it counts as
+    /// unsent to the end of the connection.
+    pub(crate) fn may_send(&self) -> bool {
+        self.0.unsent.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the next bytes over HTTP/1.1 are a request header.
+    pub(crate) fn awaits_header(&self) -> bool {
+        !self.may_send() && self.0.header_wait.load(Ordering::Relaxed) != NO_WAIT
     }
 
     fn end_response(&self) {
@@ -158,6 +192,10 @@ impl Activity {
     }
 
     fn header_deadline(&self, limit: Duration) -> Option<Instant> {
+        if self.0.read.load(Ordering::Relaxed) != 0 {
+            // A response may end before the upload that it belongs to.
+            return None;
+        }
         match self.0.header_wait.load(Ordering::Relaxed) {
             NO_WAIT => None,
             since => Some(self.0.start + Duration::from_millis(since) + limit),
@@ -425,7 +463,7 @@ mod tests {
             header: Some(Duration::from_secs(30)),
             ..LIMITS
         };
-        activity.begin_request();
+        activity.begin_request(false);
         let body = TimedBody::new(http_body_util::Empty::<&[u8]>::new(), activity.clone());
         let mut waiting = Box::pin(activity.expired(limits));
         assert!(!is_over(&mut waiting).await);
@@ -437,5 +475,56 @@ mod tests {
         activity.note(true);
         advance(Duration::from_secs(11)).await;
         assert_eq!(waiting.await, Expired::Header);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_the_next_header_begins_at_the_end_of_a_longer_upload() {
+        let (near, _far) = tokio::io::duplex(64);
+        let (_stream, activity) = TimedStream::new(near);
+        let limits = IdleLimits {
+            header: Some(Duration::from_secs(30)),
+            ..LIMITS
+        };
+        let upload = activity.begin_request(true);
+        activity.end_response();
+        assert!(activity.may_send() && !activity.awaits_header());
+        let mut waiting = Box::pin(activity.expired(limits));
+        advance(Duration::from_secs(40)).await;
+        assert!(!is_over(&mut waiting).await, "during the upload");
+        activity.note(true);
+        activity.end_body(upload);
+        assert!(!activity.may_send() && activity.awaits_header());
+        advance(Duration::from_secs(29)).await;
+        assert!(!is_over(&mut waiting).await);
+        activity.note(true);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(waiting.await, Expired::Header);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_an_upload_that_is_not_read_has_the_time_of_a_header() {
+        let (near, _far) = tokio::io::duplex(64);
+        let (_stream, activity) = TimedStream::new(near);
+        let limits = IdleLimits {
+            header: Some(Duration::from_secs(30)),
+            ..LIMITS
+        };
+        let upload = activity.begin_request(true);
+        activity.end_response();
+        activity.stop_reading(upload);
+        assert!(activity.may_send() && !activity.awaits_header());
+        let mut waiting = Box::pin(activity.expired(limits));
+        assert!(!is_over(&mut waiting).await);
+        advance(Duration::from_secs(30)).await;
+        assert_eq!(waiting.await, Expired::Header);
+    }
+
+    #[test]
+    fn the_end_of_an_earlier_body_changes_nothing_for_a_later_request() {
+        let activity = Activity::start();
+        let earlier = activity.begin_request(true);
+        activity.begin_request(true);
+        activity.end_body(earlier);
+        assert!(activity.may_send());
     }
 }

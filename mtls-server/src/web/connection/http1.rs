@@ -25,7 +25,8 @@ const FIELDS: usize = 100;
 ///
 /// Then a second connection of hyper with a higher limit continues, at the first byte that the first
 /// one has not used. This is not possible any more, and the response to such a head is 431, after a
-/// request with `Upgrade`, and for a head whose beginning arrives together with the end of a body.
+/// request with `Upgrade`; for a head whose beginning arrives together with the end of a body; and
+/// after a body that the service has not read to the end.
 pub(in crate::web) struct Http1<I, S: HttpService<Incoming>> {
     /// `None` only inside [`advance`](Self::advance).
     state: Option<State<I, S>>,
@@ -167,9 +168,10 @@ struct CountedHeads<I> {
     counts: bool,
     signals: Signals,
     activity: Activity,
-    /// The request whose head is counted.
-    request: usize,
+    /// Lines since the last empty line.
     lines: usize,
+    /// The last line has no byte yet, a CR excepted.
+    is_line_empty: bool,
     /// Bytes that hyper has not received yet.
     held: Vec<u8>,
 }
@@ -181,8 +183,8 @@ impl<I> CountedHeads<I> {
             counts: true,
             signals,
             activity,
-            request: 0,
             lines: 0,
+            is_line_empty: true,
             held: Vec::new(),
         }
     }
@@ -195,18 +197,26 @@ impl<I> CountedHeads<I> {
     }
 
     /// Whether a head has too many fields with these bytes.
+    ///
+    /// The bytes of a body never count if they arrive after its head: hyper could not continue in
+    /// the middle of a body.
     fn exceeds(&mut self, bytes: &[u8]) -> bool {
-        let header = self.activity.awaited_header();
-        let Some(request) = header.filter(|_| self.counts && !self.signals.upgrades()) else {
+        if !self.counts || !self.activity.awaits_header() || self.signals.upgrades() {
             return false;
-        };
-        if self.request != request {
-            self.request = request;
-            self.lines = 0;
         }
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
         // A request line, and the fields.
-        self.lines > FIELDS + 1
+        bytes.iter().any(|byte| self.count(*byte) > FIELDS + 1)
+    }
+
+    /// The lines since the last empty line, with this byte.
+    fn count(&mut self, byte: u8) -> usize {
+        match byte {
+            b'\r' => {}
+            b'\n' if self.is_line_empty => self.lines = 0,
+            b'\n' => (self.lines, self.is_line_empty) = (self.lines + 1, true),
+            _ => self.is_line_empty = false,
+        }
+        self.lines
     }
 }
 

@@ -10,6 +10,8 @@ use mtls_core::http_io::{LINGER, LINGER_PAUSE};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::activity::Activity;
+
 /// The body of a request.
 ///
 /// Over HTTP/2, the rest of a dropped body is still read and discarded, for 30 s at most and with
@@ -21,19 +23,38 @@ pub struct RequestBody {
     /// `Some` until it is dropped.
     body: Option<Incoming>,
     version: Version,
+    /// The number of the request on its connection.
+    request: usize,
+    activity: Activity,
 }
 
 impl RequestBody {
-    pub(in crate::web) fn new(body: Incoming, version: Version) -> Self {
-        let body = Some(body);
-        Self { body, version }
+    pub(in crate::web) fn new(
+        body: Incoming,
+        version: Version,
+        request: usize,
+        activity: Activity,
+    ) -> Self {
+        Self {
+            body: Some(body),
+            version,
+            request,
+            activity,
+        }
+    }
+
+    fn is_http2(&self) -> bool {
+        self.version == Version::HTTP_2
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let unread = |body: &Incoming| self.version == Version::HTTP_2 && !body.is_end_stream();
-        if let Some(body) = self.body.take().filter(unread)
+        if !self.is_http2() {
+            self.activity.stop_reading(self.request);
+            return;
+        }
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream())
             && let Ok(runtime) = Handle::try_current()
         {
             runtime.spawn(drain(body));
@@ -56,10 +77,19 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        match &mut self.body {
-            Some(body) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        let is_last = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || body.is_end_stream(),
+            Poll::Ready(frame) => frame.is_none(),
+            Poll::Pending => false,
+        };
+        if is_last && !self.is_http2() {
+            self.activity.end_body(self.request);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

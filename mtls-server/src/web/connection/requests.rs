@@ -1,9 +1,8 @@
 //! The requests of one connection.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
@@ -43,8 +42,6 @@ pub(in crate::web) struct Requests<S> {
     pub(in crate::web) request_head: HeadLimit,
     pub(in crate::web) signals: Signals,
     pub(in crate::web) takeover: Takeover,
-    /// The last request has a body, which the client may still send.
-    has_body: AtomicBool,
 }
 
 impl<S> Requests<S> {
@@ -61,13 +58,7 @@ impl<S> Requests<S> {
             request_head,
             signals: Signals::default(),
             takeover: Takeover::default(),
-            has_body: AtomicBool::new(false),
         }
-    }
-
-    /// Whether the client may still send the body of its last request.
-    pub(in crate::web) fn may_send(&self) -> bool {
-        self.has_body.load(Ordering::Relaxed)
     }
 
     /// Whether the head of a request is within the limit. The HTTP library checks that of HTTP/1.1.
@@ -97,18 +88,30 @@ where
     B: Body<Data = Bytes>,
 {
     /// The response, with the verdict.
-    pub(in crate::web) async fn respond(
+    ///
+    /// Records the request at once: hyper reads its body before it polls the future for the first
+    /// time.
+    pub(in crate::web) fn respond(
         self: Arc<Self>,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<SiteBody<B>>, Infallible>> {
+        let has_body = !request.body().is_end_stream();
+        let number = self.activity.begin_request(has_body);
+        let version = request.version();
+        let activity = self.activity.clone();
+        let request = request.map(|body| RequestBody::new(body, version, number, activity));
+        self.finish(request)
+    }
+
+    async fn finish(
+        self: Arc<Self>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<SiteBody<B>>, Infallible> {
-        self.activity.begin_request();
         let upgrade = request.extensions().get::<OnUpgrade>().cloned();
         if upgrade.is_some() {
             self.signals.allow_upgrade().await;
             request.extensions_mut().insert(self.takeover.clone());
         }
-        let has_body = !request.body().is_end_stream();
-        self.has_body.store(has_body, Ordering::Relaxed);
         let mut response = self.dispatch(request).await;
         if let (Some(upgrade), false) = (upgrade, switches(&response)) {
             self.takeover.run(close(upgrade));
@@ -118,7 +121,10 @@ where
         Ok(response.map(|body| TimedBody::new(body, self.activity.clone())))
     }
 
-    async fn dispatch(&self, mut request: Request<Incoming>) -> Response<Either<Full<Bytes>, B>> {
+    async fn dispatch(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Response<Either<Full<Bytes>, B>> {
         let (method, headers) = (request.method(), request.headers());
         if !self.fits(&request) {
             let media = Media::negotiate(headers, &[Media::Text, Media::Html]);
@@ -128,15 +134,9 @@ where
             let response = VerdictPage.response(method, headers, Some(&self.info));
             return response.map(Either::Left);
         }
-        let version = request.version();
         request.extensions_mut().insert(self.info.clone());
         let _awaited = self.activity.awaited();
-        match call(
-            &self.service,
-            request.map(|body| RequestBody::new(body, version)),
-        )
-        .await
-        {
+        match call(&self.service, request).await {
             Ok(response) => response.map(Either::Right),
             Err(error) => {
                 let error: BoxError = error.into();
