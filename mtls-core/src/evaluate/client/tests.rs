@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::io::duplex;
 
+mod resumption;
+
 use super::*;
 use crate::path::{DialError, DialFailure, Dialed, PathKind, Route, RouteInfo};
 use crate::proto::binding::{Binding, Bindings, Value, Values};
