@@ -53,12 +53,11 @@ impl<'a> Client<'a> {
     ) -> Result<Self, Failure> {
         let authentication = Authentication::new(settings, protocols)?;
         let build = |side_endpoint: Option<&Endpoint>| {
+            let timeout = settings.times.connect_timeout;
             let client = settings
                 .paths
-                .client_settings(&settings.verify, settings.times.connect_timeout)
+                .client_settings(&settings.verify, timeout, side_endpoint)
                 .bindings(settings.tls.bindings());
-            let endpoint = side_endpoint.into_iter().cloned();
-            let client = endpoint.fold(client, ClientSettings::side_endpoint);
             let builder = authentication.connector(client)?;
             builder.method(settings.tls.method).build()
         };

@@ -27,11 +27,12 @@ pub(crate) struct PathOptions {
 }
 
 impl PathSet {
-    /// Converts to the library's settings, without the side endpoint.
+    /// Converts to the library's settings, with this side endpoint.
     pub(crate) fn client_settings(
         &self,
         verify: &VerifyArgs,
         connect_timeout: Option<Duration>,
+        side_endpoint: Option<&Endpoint>,
     ) -> ClientSettings {
         let settings = ClientSettings::new(verify.policy)
             .primary(self.primary.clone())
@@ -39,6 +40,8 @@ impl PathSet {
             .deadline(verify.deadline);
         let sides = self.sides.iter().cloned();
         let settings = sides.fold(settings, ClientSettings::side);
+        let side_endpoint = side_endpoint.into_iter().cloned();
+        let settings = side_endpoint.fold(settings, ClientSettings::side_endpoint);
         let timeout = connect_timeout.into_iter();
         timeout.fold(settings, ClientSettings::handshake_timeout)
     }

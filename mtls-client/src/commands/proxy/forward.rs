@@ -222,7 +222,7 @@ fn interim_heads<B>(request: &mut Request<B>) -> mpsc::Receiver<Vec<u8>> {
     heads
 }
 
-/// The request in origin form, for a connection of its own.
+/// The request in origin form, for its own connection.
 fn forwarded(
     request: Request<Incoming>,
     form: &TargetForm,

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mtls_core::relay::{TunnelMonitor, TunnelReport};
+use mtls_core::Error;
+use mtls_core::path::DialError;
+use mtls_core::relay::{TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
 use serde::Serialize;
 
 use super::certificates::PresentedCertificates;
@@ -35,6 +37,8 @@ struct State {
 struct Record {
     origin: Arc<Origin>,
     monitor: TunnelMonitor,
+    /// The last report of a tunnel that was refused before it ran.
+    refused: Option<Box<TunnelReport>>,
     certificates: Option<Arc<PresentedCertificates>>,
     changed: u64,
     ended: bool,
@@ -115,6 +119,7 @@ impl History {
         let record = Record {
             origin: Arc::new(origin),
             monitor,
+            refused: None,
             certificates: None,
             changed: state.version,
             ended: false,
@@ -183,6 +188,18 @@ impl Entry {
         state.touch(self.id);
     }
 
+    /// Ends a tunnel that never runs.
+    pub(crate) fn refuse(&self, reason: Box<DialError>) {
+        let mut state = self.history.lock();
+        if let Some(record) = state.records.get_mut(&self.id) {
+            let mut report = record.monitor.report();
+            report.stage = TunnelStage::Ended(TunnelEnd::Refused);
+            report.error = Some(Arc::new(Error::Dial(reason)));
+            record.refused = Some(Box::new(report));
+        }
+        state.touch(self.id);
+    }
+
     /// Adds the certificates of a second connection.
     pub(crate) fn set_certificates(&self, certificates: PresentedCertificates) {
         let mut state = self.history.lock();
@@ -243,7 +260,10 @@ impl Totals {
 
 impl Record {
     fn report(&self, id: u64) -> ConnectionReport {
-        let tunnel = self.monitor.report();
+        let tunnel = match &self.refused {
+            Some(refused) => TunnelReport::clone(refused),
+            None => self.monitor.report(),
+        };
         let mut evidence = Vec::new();
         if tunnel.evidence.is_some() {
             evidence.push("json");

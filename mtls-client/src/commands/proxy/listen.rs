@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,26 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Whether a socket that listens on `own` accepts connections to `target`. The families are not
+/// compared: an address of one may lead to the other.
+pub(super) fn accepts(own: SocketAddr, target: SocketAddr) -> bool {
+    let (own_ip, target_ip) = (own.ip().to_canonical(), target.ip().to_canonical());
+    own.port() == target.port()
+        && (own_ip == target_ip
+            || target_ip.is_unspecified()
+            || own_ip.is_unspecified() && is_here(target))
+}
+
+/// Whether this host has the address; only then a socket can be bound to it.
+fn is_here(mut address: SocketAddr) -> bool {
+    address.set_ip(address.ip().to_canonical());
+    address.set_port(0);
+    match UdpSocket::bind(address) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::AddrNotAvailable,
+    }
 }
 
 /// Serves clients, at most `limit` at a time; further ones wait in the queue of the system.
@@ -106,5 +126,31 @@ pub(super) fn raise_file_limit(tunnels: usize) {
         };
         // If it fails, there are fewer tunnels: the accept loop pauses without files.
         let _ = setrlimit(Resource::Nofile, raised);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_accepts_its_own_address_or_every_address_of_this_host() {
+        for (own, target, expected) in [
+            ("127.0.0.1:8118", "127.0.0.1:8118", true),
+            ("127.0.0.1:8118", "[::ffff:127.0.0.1]:8118", true),
+            ("127.0.0.1:8118", "127.0.0.1:8119", false),
+            ("127.0.0.1:8118", "127.0.0.2:8118", false),
+            ("127.0.0.1:8118", "0.0.0.0:8118", true),
+            ("0.0.0.0:8118", "127.0.0.1:8118", true),
+            ("0.0.0.0:8118", "127.9.9.9:8118", true),
+            ("0.0.0.0:8118", "127.0.0.1:443", false),
+            ("0.0.0.0:8118", "198.51.100.255:8118", false),
+            ("[::]:8118", "127.0.0.1:8118", true),
+            ("[::]:8118", "[::ffff:127.0.0.1]:8118", true),
+            ("[::]:8118", "198.51.100.255:8118", false),
+        ] {
+            let accepted = accepts(own.parse().unwrap(), target.parse().unwrap());
+            assert_eq!(accepted, expected, "{own} {target}");
+        }
     }
 }

@@ -28,7 +28,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mtls_core::ClientSettings;
 use mtls_core::path::{Endpoint, Host, Path};
 use mtls_core::relay::ClientRelay;
 use serde::Serialize;
@@ -105,9 +104,8 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
 }
 
 fn relay(args: &Args, paths: &PathSet) -> Result<ClientRelay, Failure> {
-    let settings = paths.client_settings(&args.verify, args.connect_timeout);
-    let endpoint = paths.side_endpoint.iter().cloned();
-    let settings = endpoint.fold(settings, ClientSettings::side_endpoint);
+    let side_endpoint = paths.side_endpoint.as_ref();
+    let settings = paths.client_settings(&args.verify, args.connect_timeout, side_endpoint);
     let builder =
         ClientRelay::builder(&roots::provider(), settings).tunnel_idle_timeout(args.idle_timeout);
     let built = builder.build();
@@ -221,5 +219,11 @@ impl Proxy {
         let is_target =
             |listen: &SocketAddr| (listen.ip(), listen.port()) == (address.ip(), target.port);
         self.about.listen.iter().any(is_target)
+    }
+
+    /// Whether connections to this address arrive at the proxy.
+    fn listens_on(&self, address: SocketAddr) -> bool {
+        let mut own = self.about.listen.iter();
+        own.any(|own| listen::accepts(*own, address))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! It is served on the proxy's port, and at `http://multipath.localhost/` through the proxy. It
 //! shows a browsing history, so it is for this host only: only loopback peers get it, only under
-//! names that DNS rebinding cannot use, and no other site may read or frame it.
+//! names that DNS rebinding cannot use, and no other site may read or frame it. Remote clients
+//! cannot reach it through the proxy either (see [`dial`](super::tunnels::dial)).
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,9 @@
 //! Tunnels of the proxy: their admission, their verdicts, and the evidence.
 
+use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use mtls_core::path::{DialError, DialFailure, DialFailureClass, Endpoint, Path};
@@ -8,9 +11,11 @@ use mtls_core::relay::{Tunnel, TunnelReport};
 use mtls_core::{Error, Policy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinError;
 
 use super::Proxy;
 use super::certificates::PresentedCertificates;
+use super::console::Console;
 use super::history::{ConnectionReport, Entry, Origin};
 use super::request::{Protocol, SocksReply};
 use super::summary::Kind;
@@ -20,6 +25,8 @@ pub(super) struct Admitted {
     pub(super) tunnel: Tunnel<Path>,
     pub(super) entry: Entry,
     permit: OwnedSemaphorePermit,
+    /// The client.
+    peer: SocketAddr,
     /// Whether a `--require` for the address of the target may make the policy stricter.
     may_tighten: bool,
 }
@@ -51,20 +58,44 @@ pub(super) fn admit(
         tunnel,
         entry,
         permit,
+        peer,
         may_tighten: !policy.exempt && policy.policy != Policy::Require,
     })
 }
 
 /// Dials the target. A `--require` for its address applies even if the client requested a name.
+///
+/// # Errors
+/// If there is no connection, or a remote client requested the proxy itself: it would get the
+/// proxy's page, because the proxy is a loopback client of itself.
 pub(super) async fn dial(proxy: &Proxy, admitted: &mut Admitted) -> Result<(), Error> {
     admitted.tunnel.dial().await?;
     let dialed = admitted.tunnel.target_address();
+    let is_remote = !admitted.peer.ip().to_canonical().is_loopback();
+    if let Some(itself) = dialed.filter(|&address| is_remote && proxy.listens_on(address)) {
+        let refusal = refusal_of_itself(proxy, admitted, itself);
+        admitted.entry.refuse(refusal.clone());
+        return Err(Error::Dial(refusal));
+    }
     let dialed = dialed.filter(|_| admitted.may_tighten);
     if let Some(rule) = dialed.and_then(|address| proxy.rules.requirement(address)) {
         admitted.tunnel.restrict_to(Policy::Require);
         admitted.entry.set_rule(rule);
     }
     Ok(())
+}
+
+fn refusal_of_itself(proxy: &Proxy, admitted: &Admitted, address: SocketAddr) -> Box<DialError> {
+    let reason = io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "the proxy itself cannot be a target of other hosts",
+    );
+    let reason = DialFailure::Connect {
+        address,
+        error: Arc::new(reason),
+    };
+    let target = admitted.tunnel.monitor().report().target;
+    Box::new(DialError::new(proxy.primary.kind().clone(), target, reason))
 }
 
 /// Relays until the tunnel ends, and reports its verdict and its end.
@@ -76,6 +107,7 @@ where
         tunnel,
         entry,
         permit,
+        peer: _,
         may_tighten: _,
     } = admitted;
     let monitor = tunnel.monitor();
@@ -120,18 +152,24 @@ async fn save_evidence(proxy: &Proxy, entry: &Entry, report: &ConnectionReport) 
     };
     let (evidence_to_save, into) = (Arc::clone(&evidence), dir.clone());
     let saved = tokio::task::spawn_blocking(move || evidence_to_save.save(&into)).await;
-    match saved {
-        Ok(Ok(path)) => console.evidence(&format!("Evidence saved: {}", path.display())),
-        Ok(Err(error)) => console.evidence(&format!("Evidence NOT saved: {error}")),
-        Err(error) => console.evidence(&format!("Evidence NOT saved: {error}")),
-    }
+    report_saved(console, "Evidence", saved);
     let Some(certificates) = fetch_certificates(proxy, entry, report).await else {
         return;
     };
     let saved = tokio::task::spawn_blocking(move || certificates.save(&dir, &evidence)).await;
-    if let Ok(Ok(path)) = saved {
-        console.evidence(&format!("Certificates saved: {}", path.display()));
-    }
+    report_saved(console, "Certificates", saved);
+}
+
+fn report_saved<E: Display>(
+    console: &Console,
+    what: &str,
+    saved: Result<Result<PathBuf, E>, JoinError>,
+) {
+    console.evidence(&match saved {
+        Ok(Ok(path)) => format!("{what} saved: {}", path.display()),
+        Ok(Err(error)) => format!("{what} NOT saved: {error}"),
+        Err(error) => format!("{what} NOT saved: {error}"),
+    });
 }
 
 /// Fetches the certificates that the peer presents, over a second connection.

@@ -1,6 +1,11 @@
-//! The proxy's own page, and who may see it.
+//! The proxy's own page, and its access control.
 
-use super::{Running, WAYS, Way};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{LONG, Running, WAYS, Way};
 use crate::lab::has;
 
 async fn response(proxy: &Running, head: &str) -> (u16, String) {
@@ -134,4 +139,77 @@ async fn the_page_is_served_at_its_name_through_the_proxy() {
         assert!(run.stdout.contains("<title>Multipath TLS proxy"), "{url}");
     }
     assert!(proxy.json("/connections").await["connections"] == serde_json::json!([]));
+}
+
+/// An address of this host that is not on the loopback.
+fn public_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // It only chooses a route.
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback()).then_some(address)
+}
+
+/// Sends these bytes, and returns all that the proxy sends until it closes.
+async fn exchange(address: SocketAddr, sent: &[u8]) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.expect("the proxy");
+        stream.write_all(sent).await.expect("to write");
+        let mut received = Vec::new();
+        let _ = stream.read_to_end(&mut received).await;
+        String::from_utf8_lossy(&received).into_owned()
+    };
+    let received = tokio::time::timeout(LONG, exchange).await;
+    received.expect("the proxy hangs")
+}
+
+/// Requests for `/connections` at this port of the loopback, through the proxy.
+fn requests_through_the_proxy(port: u16) -> [Vec<u8>; 4] {
+    let get = |url: &str| {
+        let host = "Host: localhost\r\nConnection: close";
+        format!("GET {url}/connections HTTP/1.1\r\n{host}\r\n\r\n")
+    };
+    let connect = format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n");
+    let socks = [
+        &[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1][..],
+        &port.to_be_bytes(),
+    ]
+    .concat();
+    [
+        get(&format!("http://127.0.0.1:{port}")).into(),
+        get(&format!("http://localhost:{port}")).into(),
+        (connect + &get("")).into(),
+        [socks, get("").into()].concat(),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn remote_clients_cannot_read_it_through_the_proxy() {
+    let Some(public) = public_address() else {
+        println!("skipped: this host has only loopback addresses");
+        return;
+    };
+    let proxy = Running::with(&["--unsafe-listen", "--listen", "0.0.0.0:0"]).await;
+    let state = proxy.json("/connections").await;
+    let listen = state["proxy"]["listen"][1].as_str().expect("an address");
+    let listen: SocketAddr = listen.parse().expect("an address");
+    // One of the two sockets listens on 127.0.0.1 alone.
+    for port in [listen.port(), proxy.address.port()] {
+        for request in requests_through_the_proxy(port) {
+            let sent = String::from_utf8_lossy(&request);
+            let local = exchange(proxy.address, &request).await;
+            assert!(local.contains("\"connections\":"), "{sent}: {local}");
+            let remote = exchange((public, listen.port()).into(), &request).await;
+            assert!(!remote.contains("\"connections\":"), "{sent}: {remote}");
+            assert!(!remote.contains("200 OK"), "{sent}: {remote}");
+        }
+    }
+    let all = proxy.connections(0).await;
+    let refused = all.iter().filter(|one| one["kind"] == "failed");
+    let reasons = refused.map(|one| one["explanation"].to_string());
+    let reasons: Vec<_> = reasons.collect();
+    assert!(!reasons.is_empty());
+    for reason in reasons {
+        assert!(reason.contains("the proxy itself"), "{reason}");
+    }
 }
