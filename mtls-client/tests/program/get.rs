@@ -1,10 +1,10 @@
-//! `get`: what is asked for, and where the answer goes.
+//! `get`: requests, and the output of responses.
 
 use std::process::Stdio;
 
 use tokio::io::AsyncReadExt;
 
-use crate::lab::{Lab, program};
+use crate::lab::{Lab, Run, program};
 use crate::site::{BIG, PAGE};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,6 +244,22 @@ async fn a_reader_that_closes_standard_output_is_not_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn max_time_applies_to_a_reader_that_does_not_read() {
+    let mut lab = Lab::new();
+    let site = lab.site().await;
+    let url = format!("https://{site}/big");
+    let mut command = program();
+    command.args(["get", "--cacert", &lab.ca(), "-s", "--max-time", "2s", &url]);
+    assert_eq!(Run::unread(command).await, 28);
+    // The system opens a FIFO for writing once it has a reader.
+    let fifo = lab.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo").success());
+    let run = lab.get(&["-o", &fifo, "--max-time", "2s", &url]).await;
+    run.exits_with(28).mentions(&["writing the response"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn proxy_variables_of_the_environment_are_ignored() {
     let mut lab = Lab::new();
     let site = lab.site().await;
@@ -259,6 +275,6 @@ async fn proxy_variables_of_the_environment_are_ignored() {
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         command.env(name, &closed);
     }
-    let run = crate::lab::Run::of(command).await.exits_with(0);
+    let run = Run::of(command).await.exits_with(0);
     assert_eq!(run.stdout, PAGE);
 }

@@ -235,6 +235,14 @@ impl Run {
         }
     }
 
+    /// Runs it with a standard output that is never read, and returns its exit status.
+    pub(crate) async fn unread(mut command: Command) -> i32 {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("to run");
+        let end = tokio::time::timeout(HANGS, child.wait()).await;
+        let status = end.expect("the program hangs").expect("an end");
+        status.code().expect("an exit status, not a signal")
+    }
+
     /// Runs it with this on standard input.
     pub(crate) async fn with_input(mut command: Command, input: Vec<u8>) -> Self {
         command.stdin(Stdio::piped());

@@ -84,7 +84,7 @@ impl Facts {
         };
     }
 
-    /// Resets the facts about the previous response, after a redirect.
+    /// Resets the facts about the previous response, after a redirect, except the exit status.
     pub(super) fn reset_for_redirect(&mut self, now: Duration) {
         *self = Self {
             method: std::mem::take(&mut self.method),
@@ -94,6 +94,7 @@ impl Facts {
             heads: self.heads,
             redirected: now,
             number: self.number,
+            exit: self.exit,
             ..Self::default()
         };
     }

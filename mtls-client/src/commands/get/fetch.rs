@@ -28,6 +28,9 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::messages::{self, Messages};
 
+/// The minimum time for the reader of the output to receive what was written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The transfer of one page.
 pub(super) struct Fetch<'a> {
     command: &'a Get,
@@ -98,8 +101,10 @@ impl<'a> Fetch<'a> {
         self.facts.number = number;
         let end = self.follow_with_retries(max_time).await;
         self.progress.end();
-        // Data received before a failure is written, as in curl.
-        let written = self.sink.finish().await;
+        // Data received before a failure is written, as in curl, unless the reader has stalled.
+        let until = self.until;
+        let until = until.map(|until| until.max(Instant::now() + FLUSH_TIMEOUT));
+        let written = write_in_time(until, self.sink.finish()).await;
         let end = end.and(written.map_err(Stop::from));
         if let Err(Stop::Failed(failure)) = end {
             messages::error(&failure);
@@ -154,9 +159,7 @@ impl<'a> Fetch<'a> {
             }
             step = step.redirected(exchange.response.status());
             url = next;
-            let exit = self.facts.exit;
             self.facts.reset_for_redirect(self.started.elapsed());
-            self.facts.exit = exit;
         }
     }
 
@@ -278,7 +281,7 @@ impl<'a> Fetch<'a> {
             return Err(http_status(url, status).into());
         }
         self.write_head(&exchange.response).await?;
-        self.sink.open().await?;
+        write_in_time(self.until, self.sink.open()).await?;
         let Exchange {
             response,
             connection: _connection,
@@ -300,7 +303,7 @@ impl<'a> Fetch<'a> {
         while let Some(piece) = in_time(self.until, url, pieces.next()).await? {
             self.facts.downloaded = received.count();
             let data = piece.map_err(|error| self.incomplete(url, error))?;
-            in_time(self.until, url, self.sink.write(&data)).await??;
+            write_in_time(self.until, self.sink.write(&data)).await?;
             self.progress
                 .show("received", self.facts.downloaded, length);
             if self.sink.is_closed() {
@@ -346,7 +349,10 @@ impl<'a> Fetch<'a> {
     async fn write_head(&mut self, response: &Response<Incoming>) -> Result<(), Failure> {
         match self.command.show {
             Show::Body => Ok(()),
-            Show::Head | Show::HeadAndBody => self.sink.write(&head::render(response)).await,
+            Show::Head | Show::HeadAndBody => {
+                let head = head::render(response);
+                write_in_time(self.until, self.sink.write(&head)).await
+            }
         }
     }
 }
@@ -361,6 +367,18 @@ async fn in_time<T>(
         Some(until) => timeout_at(until, work).await.map_err(|_| {
             Failure::max_time(&format!("waiting for the response from {}", url.endpoint()))
         }),
+    }
+}
+
+async fn write_in_time(
+    until: Option<Instant>,
+    writing: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    match until {
+        None => writing.await,
+        Some(until) => timeout_at(until, writing)
+            .await
+            .unwrap_or_else(|_| Err(Failure::max_time("writing the response"))),
     }
 }
 
