@@ -162,7 +162,7 @@ fn not_verified(unverified: &Unverified, to: &Endpoint, paths: &PathSet) -> Fail
     let dial = unverified.dial.as_ref().map(|error| error.class());
     let message = format!(
         "{to} is not verified, and nothing was sent: {path}{cause}; {}",
-        remedy(unverified.reason, dial)
+        remedy(unverified, dial)
     );
     Failure::new(exit, unverified.reason.as_str(), message)
 }
@@ -173,8 +173,9 @@ fn side_error(unverified: &Unverified) -> Option<&str> {
     path.error.as_deref()
 }
 
-fn remedy(reason: Reason, dial: Option<DialFailureClass>) -> &'static str {
-    match reason {
+fn remedy(unverified: &Unverified, dial: Option<DialFailureClass>) -> &'static str {
+    let is_smkex = unverified.verdict.tls.server_key == Some("raw-public-key");
+    match unverified.reason {
         Reason::Side(SideFailure::Unreachable)
         | Reason::Resumption(ResumptionFailure::SideUnreachable)
             if dial == Some(DialFailureClass::Resolve) =>
@@ -188,6 +189,11 @@ fn remedy(reason: Reason, dial: Option<DialFailureClass>) -> &'static str {
             "check that path, or name the side verifier with --side-endpoint"
         }
         Reason::Resumption(failure) => resumption_remedy(failure),
+        // SMKEX has no other method and no other policy.
+        Reason::Side(SideFailure::NoGreeting) if is_smkex => {
+            "if the side verifier has another address, name it with --side-endpoint; if the server \
+             has a certificate too, omit --smkex"
+        }
         Reason::Side(SideFailure::NoGreeting) => {
             "if the side verifier has another address, name it with --side-endpoint; to verify \
              without one, use --method auto, and to continue unverified, --policy prefer"

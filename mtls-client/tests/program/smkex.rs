@@ -68,6 +68,20 @@ async fn each_end_reports_that_the_other_has_no_smkex() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_side_endpoint_without_the_protocol_gets_a_remedy_that_smkex_accepts() {
+    let mut lab = Lab::new();
+    let site = lab.smkex_site().await.to_string();
+    let silent = lab.silent().await.to_string();
+    let typed = ["--smkex", "--deadline", "2s", "--side-endpoint", &silent];
+    let typed = [&["check"], &typed[..], &[site.as_str()]].concat();
+    let run = lab.run(typed).await.exits_with(112);
+    let run = run.mentions(&["name it with --side-endpoint", "omit --smkex"]);
+    for refused in ["--method", "--policy"] {
+        assert!(!run.stderr.contains(refused), "{}", run.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn options_that_contradict_smkex_are_refused() {
     let lab = Lab::new();
     let ca = lab.ca();
