@@ -1,4 +1,4 @@
-//! Compiles what runs before `main`.
+//! Compiles the code that runs before `main`.
 
 fn main() {
     println!("cargo::rerun-if-changed=src/output/closed_stdout.c");

@@ -7,7 +7,7 @@ use mtls_core::path::{Nameserver, NameserverError, PathKind, PathSpecError};
 /// A nameserver from the command line: `[PATH=]ADDR`.
 #[derive(Clone, Debug)]
 pub(crate) struct DnsServer {
-    /// `None`: every path without a nameserver of its own.
+    /// `None`: every path without its own nameserver.
     pub(crate) path: Option<PathKind>,
     pub(crate) server: Nameserver,
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use mtls_core::pem::{self, CertificateUse, CertificateWarning, KeyPairError};
-use rustls::crypto::aws_lc_rs;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+use super::roots;
 use crate::args::TlsArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -50,7 +50,7 @@ impl Files<'_> {
             ),
             _ => failure(self.key_option(), error),
         })?;
-        let certified = pem::certified_key(chain, key, &aws_lc_rs::default_provider())
+        let certified = pem::certified_key(chain, key, &roots::provider())
             .map_err(|error| self.unusable(&error))?;
         Ok(Identity {
             warnings: self.warnings(&certified),

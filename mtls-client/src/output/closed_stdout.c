@@ -13,7 +13,7 @@ __attribute__((constructor)) static void close_for_writing(void)
     if (fcntl(STDOUT_FILENO, F_GETFD) != -1)
         return;
     int null = open("/dev/null", O_RDONLY);
-    /* Standard input may be closed too, and then takes the first place. */
+    /* If standard input is closed too, /dev/null was opened in its place. */
     if (null >= 0 && null != STDOUT_FILENO)
         dup2(null, STDOUT_FILENO);
     if (null > STDERR_FILENO)

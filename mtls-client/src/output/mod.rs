@@ -1,5 +1,6 @@
 //! Messages, reports, and their formats.
 
+pub(crate) mod http_head;
 pub(crate) mod json;
 pub(crate) mod messages;
 mod report;

@@ -11,11 +11,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::style::{Colour, Style};
 use super::text::{capitalized, milliseconds, padded, printable, wrapped};
+use crate::connect::attempt::Attempt;
+use crate::connect::channel_bindings::ChannelBindings;
 
 /// The longest line of an alarm, in characters.
 const WIDTH: usize = 80;
-use crate::connect::attempt::Attempt;
-use crate::connect::channel_bindings::ChannelBindings;
 
 /// The report on one connection; empty without a verdict.
 pub(super) fn report(attempt: &Attempt, style: Style) -> String {

@@ -36,7 +36,7 @@ const JSON_HELP: &str =
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("json", |arg| arg.help(JSON_HELP)))]
 pub(crate) struct Args {
-    /// URL to fetch; several are fetched one after the other, each over a connection of its own
+    /// URL to fetch; several are fetched one after the other, each over its own connection
     #[arg(required = true, value_name = "URL")]
     pub(crate) urls: Vec<HttpsUrl>,
 

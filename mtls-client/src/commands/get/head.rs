@@ -3,6 +3,8 @@
 use hyper::ext::ReasonPhrase;
 use hyper::{Response, Version};
 
+use crate::output::http_head::write_fields;
+
 /// The status line and the header fields, as in HTTP/1.1.
 pub(super) fn render<B>(response: &Response<B>) -> Vec<u8> {
     let status = response.status();
@@ -15,13 +17,7 @@ pub(super) fn render<B>(response: &Response<B>) -> Vec<u8> {
     let mut head = format!("{version} {} ", status.as_str()).into_bytes();
     head.extend_from_slice(reason);
     head.extend_from_slice(b"\r\n");
-    for (name, value) in response.headers() {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
+    write_fields(&mut head, response.headers());
     head
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use futures_util::TryFutureExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -67,7 +68,6 @@ pub(super) async fn send(
     let is_h2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut tasks = JoinSet::new();
     let (tls, write_failure) = KeepReading::new(CloseNotify(tls));
-    let io = TokioIo::new(tls);
     let form = if is_h2 { Form::Absolute } else { Form::Origin };
     let mut request = request(url, fields, form, upload)?;
     if watch.length() == Some(0) && expects_content(&method) {
@@ -76,8 +76,8 @@ pub(super) async fn send(
     }
     *request.method_mut() = method;
     let sent = match is_h2 {
-        true => over_h2(io, request, &mut tasks).await,
-        false => over_h1(io, request, &mut tasks).await,
+        true => over_h2(tls, request, &mut tasks).await,
+        false => over_h1(tls, request, &mut tasks).await,
     };
     match sent {
         Ok(response) if !fits(response.headers()) => Err(too_long(url).into()),
@@ -261,8 +261,8 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
-async fn over_h1<S: Stream>(
-    io: TokioIo<S>,
+async fn over_h1(
+    tls: impl Stream,
     request: Request<Upload>,
     tasks: &mut Connection,
 ) -> hyper::Result<Response<Incoming>> {
@@ -271,38 +271,32 @@ async fn over_h1<S: Stream>(
         .max_header_size(HEAD.bytes())
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
-        .handshake(io)
+        .handshake(TokioIo::new(tls))
         .await?;
-    tasks.spawn(async move {
-        let end = connection.await;
-        if let Err(error) = &end {
-            tracing::debug!(%error, "connection ended");
-        }
-        end
-    });
+    run(tasks, connection);
     sender.send_request(request).await
 }
 
-async fn over_h2<S: Stream>(
-    io: TokioIo<S>,
+async fn over_h2(
+    tls: impl Stream,
     request: Request<Upload>,
     tasks: &mut Connection,
 ) -> hyper::Result<Response<Incoming>> {
-    let io = TokioIo::new(MergeData::client(io.into_inner()));
     let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
         .max_header_list_size(HEAD.list_size())
         .initial_stream_window_size(HTTP_2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP_2_CONNECTION_WINDOW)
-        .handshake(io)
+        .handshake(TokioIo::new(MergeData::client(tls)))
         .await?;
-    tasks.spawn(async move {
-        let end = connection.await;
-        if let Err(error) = &end {
-            tracing::debug!(%error, "connection ended");
-        }
-        end
-    });
+    run(tasks, connection);
     sender.send_request(request).await
+}
+
+fn run(
+    tasks: &mut Connection,
+    connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+) {
+    tasks.spawn(connection.inspect_err(|error| tracing::debug!(%error, "connection ended")));
 }
 
 /// The form of the target of a request.

@@ -219,7 +219,8 @@ impl Queue {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let note = format!(
-                "mtls-client: {dropped} messages dropped, because standard error was blocked\n"
+                "mtls-client: {dropped} messages dropped, because standard output or standard \
+                 error was blocked\n"
             );
             if self.lines.try_send(Line::Err(note)).is_err() {
                 self.dropped.fetch_add(dropped, Ordering::Relaxed);

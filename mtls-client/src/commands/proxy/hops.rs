@@ -6,6 +6,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Version};
 
 use super::response::{Body, full};
+use crate::output::http_head::write_fields;
 
 const MAX_FORWARDS: HeaderName = HeaderName::from_static("max-forwards");
 
@@ -66,15 +67,11 @@ pub(super) fn respond(request: &Request<Incoming>) -> Response<Body> {
 fn received(request: &Request<Incoming>) -> Vec<u8> {
     let (method, target, version) = (request.method(), request.uri(), request.version());
     let mut head = format!("{method} {target} {version:?}\r\n").into_bytes();
-    for (name, value) in request.headers() {
-        if !SECRETS.contains(name) {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-    }
-    head.extend_from_slice(b"\r\n");
+    let fields = request.headers().iter();
+    write_fields(
+        &mut head,
+        fields.filter(|(name, _)| !SECRETS.contains(name)),
+    );
     head
 }
 

@@ -11,6 +11,8 @@ use hyper::header::HeaderMap;
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 
+use crate::output::http_head::write_fields;
+
 /// Writes interim responses to one client.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Interim {
@@ -67,13 +69,7 @@ impl Interim {
 pub(super) fn head(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
-    for (name, value) in fields {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
+    write_fields(&mut head, fields);
     head
 }
 
