@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Attempt;
-use super::roots::{self, client_config};
+use super::provider::provider;
+use super::roots::client_config;
 use super::settings::Settings;
 use crate::failure::Failure;
 
@@ -128,7 +129,7 @@ impl Authentication {
             }
             Self::AnyRawKey(protocols) => {
                 let protocols: Vec<_> = protocols.iter().map(Vec::as_slice).collect();
-                SmkexClient::new(roots::provider())
+                SmkexClient::new(provider())
                     .alpn(&protocols)
                     .connector(settings)
             }

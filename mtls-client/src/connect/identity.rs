@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use mtls_core::pem::{self, CertificateUse, CertificateWarning, KeyPairError};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use super::roots;
+use super::provider::provider;
 use crate::args::TlsArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -50,8 +50,8 @@ impl Files<'_> {
             ),
             _ => failure(self.key_option(), error),
         })?;
-        let certified = pem::certified_key(chain, key, &roots::provider())
-            .map_err(|error| self.unusable(&error))?;
+        let certified =
+            pem::certified_key(chain, key, &provider()).map_err(|error| self.unusable(&error))?;
         Ok(Identity {
             warnings: self.warnings(&certified),
             key: Arc::new(SingleCertAndKey::from(certified)),

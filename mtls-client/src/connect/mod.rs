@@ -8,5 +8,6 @@ pub(crate) mod failure;
 pub(crate) mod identity;
 mod nameservers;
 pub(crate) mod path_set;
-pub(crate) mod roots;
+pub(crate) mod provider;
+mod roots;
 pub(crate) mod settings;

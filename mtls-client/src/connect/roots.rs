@@ -6,19 +6,14 @@ use std::sync::Arc;
 
 use mtls_core::{pem, tls_error_message};
 use rustls::client::WantsClientCert;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_native_certs::ErrorKind;
 
 use super::identity::Identity;
+use super::provider::provider;
 use crate::args::TlsArgs;
 use crate::exit::Exit;
 use crate::failure::Failure;
-
-/// The cryptography of all connections.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
 
 /// The configuration that the connector wraps.
 pub(super) fn client_config(

@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 
 use super::content::{Content, Piece};
 use crate::args::input_file::InputFile;
-use crate::connect::roots;
+use crate::connect::provider::provider;
 
 /// Media types by the end of a file's name, as curl knows them.
 const MEDIA_TYPES: [(&str, &str); 10] = [
@@ -112,7 +112,7 @@ impl Multipart {
 /// A random boundary, so that no content contains it.
 fn boundary() -> Result<String, &'static str> {
     let mut random = [0; 16];
-    roots::provider()
+    provider()
         .secure_random
         .fill(&mut random)
         .map_err(|_| "the system has no random bytes")?;

@@ -21,7 +21,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::connect::roots;
+use crate::connect::provider::provider;
 
 /// The maximum time of the second connection.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -109,7 +109,7 @@ struct CertificateCollector {
 impl CertificateCollector {
     fn new() -> Self {
         Self {
-            provider: roots::provider(),
+            provider: provider(),
             certificates: Mutex::default(),
         }
     }

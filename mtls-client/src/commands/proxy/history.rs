@@ -306,11 +306,11 @@ mod tests {
     use mtls_core::{ClientSettings, Policy, relay::ClientRelay};
 
     use super::*;
-    use crate::connect::roots;
+    use crate::connect::provider::provider;
 
     fn monitor() -> TunnelMonitor {
         let settings = ClientSettings::new(Policy::Prefer).side(Path::system());
-        let relay = ClientRelay::builder(&roots::provider(), settings)
+        let relay = ClientRelay::builder(&provider(), settings)
             .build()
             .expect("a relay");
         let target: Endpoint = "a.test:443".parse().expect("an endpoint");

@@ -41,7 +41,7 @@ use self::history::History;
 use self::rules::Rules;
 use crate::args::TlsArgs;
 use crate::connect::path_set::PathSet;
-use crate::connect::roots;
+use crate::connect::provider::provider;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::trace;
@@ -107,7 +107,7 @@ fn relay(args: &Args, paths: &PathSet) -> Result<ClientRelay, Failure> {
     let side_endpoint = paths.side_endpoint.as_ref();
     let settings = paths.client_settings(&args.verify, args.connect_timeout, side_endpoint);
     let builder =
-        ClientRelay::builder(&roots::provider(), settings).tunnel_idle_timeout(args.idle_timeout);
+        ClientRelay::builder(&provider(), settings).tunnel_idle_timeout(args.idle_timeout);
     let built = builder.build();
     built.map_err(|error| Failure::usage("settings", error))
 }
