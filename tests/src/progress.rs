@@ -39,7 +39,7 @@ impl Progress {
             return Self(Display::Bar(bar));
         }
         let now = Instant::now();
-        print(&format!("{label}: {total} measurements"));
+        print(&format!("{label}: {total} steps"));
         Self(Display::Lines {
             label: label.to_owned(),
             total,

@@ -12,6 +12,7 @@ mod instructions;
 mod latency;
 mod memory;
 mod relay;
+mod server;
 mod startup;
 mod verifications;
 mod worker;
@@ -100,7 +101,11 @@ pub fn run(args: &BenchArgs) -> ExitCode {
     if cfg!(debug_assertions) {
         note("this is not a release build");
     }
-    match measure(args).and_then(|figures| Ok(print(args, &figures)?)) {
+    let mut figures = Vec::new();
+    let measured = measure(args, &mut figures);
+    // The figures of the benchmarks before one that failed took minutes.
+    let printed = print(args, &figures).map_err(Into::into);
+    match measured.and(printed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: the benchmark failed: {error}");
@@ -109,12 +114,11 @@ pub fn run(args: &BenchArgs) -> ExitCode {
     }
 }
 
-fn measure(args: &BenchArgs) -> Result<Vec<Figure>> {
+fn measure(args: &BenchArgs, figures: &mut Vec<Figure>) -> Result {
     let selected = match args.benchmarks.as_slice() {
         [] => Benchmark::value_variants(),
         some => some,
     };
-    let mut figures = Vec::new();
     for benchmark in selected {
         figures.extend(match benchmark {
             Benchmark::Connections => connections::run(args)?,
@@ -127,7 +131,7 @@ fn measure(args: &BenchArgs) -> Result<Vec<Figure>> {
             Benchmark::Instructions => instructions::run(args)?,
         });
     }
-    Ok(figures)
+    Ok(())
 }
 
 fn print(args: &BenchArgs, figures: &[Figure]) -> io::Result<()> {

@@ -10,19 +10,19 @@ mod report;
 mod site;
 mod table;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::runtime::Builder;
 
 use self::cell::Cell;
 use self::report::Report;
 use crate::Result;
+use crate::progress::Progress;
 
 pub use self::cell::{Outcome, Protocol, Trust};
 pub use self::expected::Claim;
@@ -89,7 +89,7 @@ fn measured(args: &MatrixArgs) -> Result<Report> {
 }
 
 async fn attack(cells: Vec<Cell>) -> Vec<Cell> {
-    let bar = progress(cells.len());
+    let progress = Progress::new("attacks", cells.len() as u64);
     let mut running = stream::iter(cells)
         .map(|cell| async move {
             let attempts = tokio::spawn(attempt::run_cell(cell.clone())).await;
@@ -102,22 +102,10 @@ async fn attack(cells: Vec<Cell>) -> Vec<Cell> {
         .buffered(CONCURRENT);
     let mut done = Vec::new();
     while let Some(cell) = running.next().await {
-        bar.inc(1);
+        progress.step();
         done.push(cell);
     }
-    bar.finish_and_clear();
     done
-}
-
-/// Shown on standard error, where that is a terminal.
-fn progress(cells: usize) -> ProgressBar {
-    let target = match io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
-    };
-    let bar = ProgressBar::with_draw_target(Some(cells as u64), target);
-    let style = ProgressStyle::with_template("{bar:40.cyan} {pos}/{len} cells attacked, {elapsed}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn print(args: &MatrixArgs, report: &Report) -> Result {

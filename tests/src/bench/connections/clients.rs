@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::Kind;
-use super::server::{Addresses, CHUNK, HEAD};
+use super::server::{CHUNK, HEAD};
+use crate::bench::server::Addresses;
 use crate::{Result, tls};
 
 /// One client of each kind.

@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::clients::Clients;
-use self::server::Server;
+use self::server::Requests;
 use super::figure::{Figure, Limit, Quantity, Subject};
+use super::server::Server;
 use super::worker::{micros, run_client};
 use super::{BenchArgs, Comparison};
 use crate::rounds::Subjects;
@@ -46,7 +47,7 @@ const KINDS: [Kind; 3] = [Kind::Plain, Kind::Fresh, Kind::Pooled];
 
 pub(super) fn run(args: &BenchArgs) -> Result<Vec<Figure>> {
     let pki = Pki::new(&["localhost", "127.0.0.1"])?;
-    let server = Server::start(&pki)?;
+    let server = Server::start::<Requests>(&pki)?;
     let clients = Arc::new(Clients::new(&pki, server.addresses())?);
     let args = args.clone();
     run_client(async move { super::compare(&Connections(clients), &args).await })

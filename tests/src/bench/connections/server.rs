@@ -1,86 +1,34 @@
-//! The server, with a listener for plain and one for multipath TLS.
+//! The responses of the server.
 
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::sync::Arc;
+use std::io;
 
-use mtls_certs::Pki;
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
-use rustls::ServerConfig;
+use mtls_core::ServerStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
-use crate::bench::worker::{Worker, bind};
-use crate::{Result, tls};
+use crate::bench::server::Serve;
 
 /// The size of a request's head and of a response, in bytes.
 pub(super) const HEAD: usize = 8;
 /// The size of the buffers for bulk data, in bytes.
 pub(in crate::bench) const CHUNK: usize = 64 * 1024;
 
-/// Two listeners; they end when this is dropped.
-pub(super) struct Server {
-    addresses: Addresses,
-    _worker: Worker,
-}
+/// Reads requests and writes their responses, over TLS.
+pub(super) struct Requests;
 
-/// The addresses of the listeners.
-#[derive(Clone, Copy)]
-pub(super) struct Addresses {
-    pub(super) plain: SocketAddr,
-    pub(super) multipath: SocketAddr,
-}
-
-impl Server {
-    pub(super) fn start(pki: &Pki) -> Result<Self> {
-        let config = Arc::new(tls::server_config(&pki.server, tls::provider())?);
-        let acceptor = MultipathAcceptor::builder(Arc::clone(&config), Policy::Require).build()?;
-        let (plain, multipath) = (bind()?, bind()?);
-        let addresses = Addresses {
-            plain: plain.local_addr()?,
-            multipath: multipath.local_addr()?,
-        };
-        let worker = Worker::start("server", move || async move {
-            tokio::select! {
-                done = serve_plain(plain, config) => done,
-                done = serve_multipath(multipath, acceptor) => done,
-            }
-        })?;
-        Ok(Self {
-            addresses,
-            _worker: worker,
-        })
+impl Serve for Requests {
+    async fn plain(stream: TlsStream<TcpStream>) -> io::Result<()> {
+        respond(stream).await
     }
 
-    pub(super) fn addresses(&self) -> Addresses {
-        self.addresses
-    }
-}
-
-async fn serve_plain(listener: StdTcpListener, config: Arc<ServerConfig>) -> Result {
-    let listener = TcpListener::from_std(listener)?;
-    let acceptor = TlsAcceptor::from(config);
-    loop {
-        let (tcp, _) = listener.accept().await?;
-        let acceptor = acceptor.clone();
-        tokio::spawn(async move {
-            tcp.set_nodelay(true)?;
-            respond(acceptor.accept(tcp).await?).await
-        });
-    }
-}
-
-async fn serve_multipath(listener: StdTcpListener, acceptor: MultipathAcceptor) -> Result {
-    let listener = TcpListener::from_std(listener)?;
-    let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
-    loop {
-        let (stream, _) = listener.accept().await;
-        tokio::spawn(respond(stream));
+    async fn multipath(stream: ServerStream<TcpStream>) -> io::Result<()> {
+        respond(stream).await
     }
 }
 
 /// A request is a number of bytes, and these bytes; the response is the number.
-async fn respond<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> std::io::Result<()> {
+async fn respond<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
     let mut head = [0; HEAD];
     loop {
         if stream.read_exact(&mut head).await.is_err() {

@@ -13,8 +13,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::TcpListener;
 
 use super::Kind;
-use super::server::Addresses;
 use crate::bench::note;
+use crate::bench::server::Addresses;
 use crate::bench::worker::{Worker, bind};
 use crate::meter::Meter;
 use crate::{Result, child, tls};

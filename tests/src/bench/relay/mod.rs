@@ -15,8 +15,9 @@ use tokio::time::sleep;
 
 use self::client::Clients;
 use self::middle::{Middle, Middles};
-use self::server::Server;
+use self::server::Transfers;
 use super::figure::{Figure, Limit, Quantity, Subject};
+use super::server::Server;
 use super::worker::{micros, run_client};
 use super::{BenchArgs, Comparison};
 use crate::Result;
@@ -69,7 +70,7 @@ impl Kind {
 
 pub(super) fn run(args: &BenchArgs) -> Result<Vec<Figure>> {
     let pki = Pki::new(&["localhost", "127.0.0.1"])?;
-    let server = Server::start(&pki)?;
+    let server = Server::start::<Transfers>(&pki)?;
     let middles = Middles::start(server.addresses())?;
     let clients = Clients::new(&pki, &middles)?;
     let mut relays: Vec<Middle> = middles.all().cloned().collect();

@@ -1,18 +1,14 @@
-//! The server: TLS handshakes, and then bytes in the clear.
+//! The responses of the server: bytes in the clear after the TLS handshake.
 
-use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::sync::Arc;
+use std::io;
 
-use mtls_certs::Pki;
-use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
-use rustls::ServerConfig;
+use mtls_core::ServerStream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use crate::bench::connections::CHUNK;
-use crate::bench::worker::{Worker, bind};
-use crate::{Result, tls};
+use crate::bench::server::Serve;
 
 /// The server's first byte after TLS.
 pub(super) const READY: u8 = b'R';
@@ -21,70 +17,20 @@ pub(super) const READY: u8 = b'R';
 pub(super) const DOWNLOAD: u8 = b'D';
 pub(super) const ECHO: u8 = b'E';
 
-/// Two listeners; they end when this is dropped.
-pub(super) struct Server {
-    addresses: Addresses,
-    _worker: Worker,
-}
+/// Reads requests and writes their responses, without TLS after the handshake.
+pub(super) struct Transfers;
 
-/// The addresses of the listeners.
-#[derive(Clone, Copy)]
-pub(super) struct Addresses {
-    /// tokio-rustls.
-    pub(super) plain: SocketAddr,
-    /// The same, verified.
-    pub(super) multipath: SocketAddr,
-}
-
-impl Server {
-    pub(super) fn start(pki: &Pki) -> Result<Self> {
-        let config = Arc::new(tls::server_config(&pki.server, tls::provider())?);
-        let acceptor = MultipathAcceptor::builder(Arc::clone(&config), Policy::Require).build()?;
-        let (plain, multipath) = (bind()?, bind()?);
-        let addresses = Addresses {
-            plain: plain.local_addr()?,
-            multipath: multipath.local_addr()?,
-        };
-        let worker = Worker::start("server", move || async move {
-            tokio::select! {
-                done = serve_plain(plain, config) => done,
-                done = serve_multipath(multipath, acceptor) => done,
-            }
-        })?;
-        Ok(Self {
-            addresses,
-            _worker: worker,
-        })
+impl Serve for Transfers {
+    async fn plain(stream: TlsStream<TcpStream>) -> io::Result<()> {
+        respond(stream.into_inner().0).await
     }
 
-    pub(super) fn addresses(&self) -> Addresses {
-        self.addresses
+    async fn multipath(stream: ServerStream<TcpStream>) -> io::Result<()> {
+        respond(stream.into_inner().into_inner().0).await
     }
 }
 
-async fn serve_plain(listener: StdTcpListener, config: Arc<ServerConfig>) -> Result {
-    let listener = TcpListener::from_std(listener)?;
-    let acceptor = TlsAcceptor::from(config);
-    loop {
-        let (tcp, _) = listener.accept().await?;
-        let acceptor = acceptor.clone();
-        tokio::spawn(async move {
-            tcp.set_nodelay(true)?;
-            respond(acceptor.accept(tcp).await?.into_inner().0).await
-        });
-    }
-}
-
-async fn serve_multipath(listener: StdTcpListener, acceptor: MultipathAcceptor) -> Result {
-    let listener = TcpListener::from_std(listener)?;
-    let mut listener = MultipathListener::new(acceptor, listener, ListenerLimits::default());
-    loop {
-        let (stream, _) = listener.accept().await;
-        tokio::spawn(respond(stream.into_inner().into_inner().0));
-    }
-}
-
-async fn respond(mut tcp: TcpStream) -> std::io::Result<()> {
+async fn respond(mut tcp: TcpStream) -> io::Result<()> {
     tcp.write_u8(READY).await?;
     while let Ok(wanted) = tcp.read_u8().await {
         let size = tcp.read_u64().await?;
@@ -96,7 +42,7 @@ async fn respond(mut tcp: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn send(tcp: &mut TcpStream, bytes: u64) -> std::io::Result<()> {
+async fn send(tcp: &mut TcpStream, bytes: u64) -> io::Result<()> {
     let chunk = vec![0x5a; CHUNK];
     let mut left = bytes;
     while left > 0 {
@@ -108,7 +54,7 @@ async fn send(tcp: &mut TcpStream, bytes: u64) -> std::io::Result<()> {
 }
 
 /// Echoes messages of this size until the client closes.
-async fn echo(tcp: &mut TcpStream, size: u64) -> std::io::Result<()> {
+async fn echo(tcp: &mut TcpStream, size: u64) -> io::Result<()> {
     let mut message = vec![0; size.min(CHUNK as u64) as usize];
     while tcp.read_exact(&mut message).await.is_ok() {
         tcp.write_all(&message).await?;
