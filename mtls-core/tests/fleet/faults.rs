@@ -153,6 +153,31 @@ async fn machines_that_reach_different_engines_are_not_certain() {
     let key = fleet.key(1);
     let _entry = fleet.register(0, key).await.expect("a lease");
     fleet.assert_unavailable(1, key).await;
+    // Also when each has forgotten the other: both hold a lease by the engine that they reach.
+    sleep(settings(0).member_life + SECOND).await;
+    let key = fleet.key(2);
+    let _entry = fleet.register(0, key).await.expect("a lease");
+    fleet.assert_unavailable(1, key).await;
+    fleet.stores[0].mend(MachineId(0));
+    fleet.stores[1].mend(MachineId(1));
+    sleep(SECOND).await;
+    fleet.assert_found(1, key).await;
+    fleet.assert_unknown(1, fleet.key(3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_one_of_two_engines_a_machine_is_certain_for_no_longer_than_a_lease() {
+    let fleet = Fleet::new(2, 2).await;
+    fleet.stores[0].stop();
+    sleep(settings(0).lease - 2 * SECOND).await;
+    fleet.assert_unknown(1, fleet.key(1)).await;
+    sleep(3 * SECOND).await;
+    fleet.assert_unavailable(1, fleet.key(1)).await;
+    let _entry = fleet.register(0, fleet.key(2)).await.expect("a lease");
+    fleet.assert_found(1, fleet.key(2)).await;
+    fleet.stores[0].restart_empty();
+    sleep(SECOND).await;
+    fleet.assert_unknown(1, fleet.key(1)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -120,9 +120,14 @@ impl<E: Engine> Shared<E> {
         Counts::add(&self.counts.polls);
         let lists = self.beat_everywhere().await;
         let now = Instant::now().into_std();
+        let lease = self.settings.lease;
+        // Another machine may hold its lease by the very engine whose list is missing here.
+        let all_listed = self.engines.iter().all(|at| at.has_listed(lease));
         let mut poll = {
             let members = self.members();
-            let complete = if lists.iter().any(|list| members.trusts(list)) {
+            let complete = if !all_listed {
+                Completeness::Incomplete
+            } else if lists.iter().any(|list| members.trusts(list)) {
                 Completeness::ByEngine
             } else if !lists.is_empty() && members.remembers_all(now) {
                 Completeness::ByMemory

@@ -21,10 +21,11 @@ pub struct MemberTimes {
 
 /// The machines that this machine knows.
 ///
-/// The list is complete in two cases. An engine that has forgotten nothing for a life lists every
-/// machine that holds a lease. And a machine that has watched the fleet for a life, with no gap as
-/// long as a lease, has heard of every machine: each one joins a whole lease before its first
-/// handshake.
+/// The list can be complete only while every engine has listed its members within the last lease:
+/// another machine may hold its lease by any one of them. Then it is complete in two cases. An
+/// engine that has forgotten nothing for a life lists every machine that holds a lease by it. And a
+/// machine that has watched the fleet for a life, with no gap as long as a lease, has heard of
+/// every machine: each one joins a whole lease before its first handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Members {
     me: MachineId,

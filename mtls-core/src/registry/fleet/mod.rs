@@ -47,9 +47,9 @@ pub use settings::{FleetError, FleetSettings};
 
 /// The registry of one machine of a fleet.
 ///
-/// Several engines are independent of each other, without replication: each handshake is recorded
-/// on all of them, and one that answers is enough. Clones share everything; the tasks of the
-/// registry end with the last clone.
+/// Several engines are independent of each other, without replication, and the same on all machines:
+/// each handshake is recorded on all of them, and one that answers is enough to find it. Clones
+/// share everything; the tasks of the registry end with the last clone.
 ///
 /// A machine that reaches no engine for longer than its lease refuses handshakes
 /// ([`RegisterError::Isolated`]), also at first until the other machines know it
@@ -101,7 +101,7 @@ impl<E: Engine> FleetRegistry<E> {
     }
 
     /// Completes when this machine may complete handshakes: an engine is connected, and the other
-    /// machines know this one. Within `lease` after the first connection.
+    /// machines know this one. Within a lease and a heartbeat after the first connection.
     pub async fn ready(&self) {
         while !self.shared.holds_lease() {
             tokio::time::sleep(Duration::from_millis(10)).await;

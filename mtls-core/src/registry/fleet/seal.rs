@@ -32,7 +32,7 @@ pub(super) struct NotSealed;
 const NONCE_LEN: usize = 24;
 
 impl FleetKeys {
-    /// The number of keys that are accepted at a time.
+    /// The number of keys that a file may hold.
     pub const MAX: usize = 2;
 
     /// Length of a key in bytes.

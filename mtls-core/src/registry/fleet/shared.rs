@@ -1,6 +1,6 @@
 //! The state that the tasks of one machine share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use chacha20poly1305::aead::Generate;
@@ -32,6 +32,8 @@ pub(super) struct Shared<E> {
     incarnation: u64,
     started: Instant,
     notes: Arc<Semaphore>,
+    /// Whether messages were dropped since few were being sent: logged once.
+    dropping: AtomicBool,
     left: watch::Sender<bool>,
 }
 
@@ -74,6 +76,7 @@ impl<E: Engine> Shared<E> {
                 .ok_or(FleetError::NoRandom)?,
             started: Instant::now(),
             notes: Arc::new(Semaphore::new(settings.max_notes)),
+            dropping: AtomicBool::new(false),
             left: watch::Sender::default(),
             settings,
         })
@@ -127,7 +130,7 @@ impl<E: Engine> Shared<E> {
         if *self.left.borrow() {
             return Err(EngineError::new("this machine has left its fleet"));
         }
-        let sent = Instant::now().into_std();
+        let sent = Instant::now();
         let beat = Beat {
             incarnation: self.incarnation,
             count: at.beats.fetch_add(1, Ordering::Relaxed) + 1,
@@ -138,9 +141,12 @@ impl<E: Engine> Shared<E> {
             ..
         } = self.settings;
         let membership = at.run(at.engine.join(machine, beat, member_life)).await?;
+        at.handle_list(sent);
+        let sent = sent.into_std();
         let mut members = self.members();
+        let known = members.conflict(sent);
         members.handle_heartbeat(beat, &membership, sent);
-        if members.conflict(sent) {
+        if members.conflict(sent) && !known {
             tracing::error!(%machine, "machine number in use by another process; give each machine its own");
         }
         Ok(membership)
@@ -243,9 +249,14 @@ impl<E: Engine> Shared<E> {
         F: Future<Output = ()> + Send + 'static,
     {
         let Ok(permit) = Arc::clone(&self.notes).try_acquire_owned() else {
-            tracing::warn!(machine = %to, "message dropped: max_notes messages are being sent");
+            if !self.dropping.swap(true, Ordering::Relaxed) {
+                tracing::warn!("messages are dropped: max_notes messages are being sent");
+            }
             return;
         };
+        if self.notes.available_permits() > self.settings.max_notes / 2 {
+            self.dropping.store(false, Ordering::Relaxed);
+        }
         let Some(message) = self.seal(Some(to), body) else {
             return;
         };
