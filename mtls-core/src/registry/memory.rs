@@ -73,7 +73,9 @@ struct Shared {
 struct State {
     entries: HashMap<RegistryKey, Entry>,
     /// Tombstones in the order of their end, which is that of their making.
-    tombstones: VecDeque<(Instant, RegistryKey)>,
+    tombstones: VecDeque<(Instant, RegistryKey, RegistrationId)>,
+    /// The last time that the table was full for a handshake.
+    refused: Option<Instant>,
     waits: Waits,
     next_registration: u128,
     sweeping: bool,
@@ -126,6 +128,7 @@ impl MemoryRegistry {
         let state = State {
             entries: HashMap::new(),
             tombstones: VecDeque::new(),
+            refused: None,
             waits,
             next_registration: 0,
             sweeping: false,
@@ -162,6 +165,7 @@ impl MemoryRegistry {
         state.sweep(now);
         let limit = self.shared.limits.handshakes;
         if state.entries.len() >= limit {
+            state.refused = Some(now);
             return Err(RegisterError::Full { limit });
         }
         let opened = state.waits.waits_for(&key);
@@ -185,6 +189,7 @@ impl MemoryRegistry {
         Ok(Box::new(MemoryRegistration {
             shared: Arc::clone(&self.shared),
             key,
+            id: registration,
             primary,
         }))
     }
@@ -204,11 +209,12 @@ impl MemoryRegistry {
             }
         }
         if mode == LookupMode::Immediate {
-            // A full registry may have turned this very handshake away: "unknown" would be taken
-            // for an interception, and a flood of handshakes would raise false alarms.
-            return LookupState::Reply(match state.entries.len() < self.shared.limits.handshakes {
-                true => LookupReply::Unknown,
-                false => LookupReply::Busy,
+            // A registry that is or was full may have turned this very handshake away: "unknown"
+            // would be taken for an interception, and a flood of handshakes would raise false
+            // alarms.
+            return LookupState::Reply(match state.may_have_refused(&self.shared.limits) {
+                true => LookupReply::Busy,
+                false => LookupReply::Unknown,
             });
         }
         match state.waits.insert(key, requester) {
@@ -295,21 +301,21 @@ impl Shared {
             return;
         }
         if matches!(update(&entry.primary), AfterUpdate::MakeTombstone) {
-            self.make_tombstone(&mut state, key);
+            self.make_tombstone(&mut state, key, confirmation.registration);
         }
     }
 
     /// Makes an entry a tombstone, once, and sees to it that it is swept away without further
     /// calls: it holds a secret.
-    fn make_tombstone(self: &Arc<Self>, state: &mut State, key: RegistryKey) {
-        let Some(entry) = state.entries.get_mut(&key) else {
+    fn make_tombstone(self: &Arc<Self>, state: &mut State, key: RegistryKey, id: RegistrationId) {
+        let Some(entry) = state.registered(&key, id) else {
             return;
         };
         if std::mem::replace(&mut entry.is_tombstone, true) {
             return;
         }
         let end = Instant::now() + self.limits.tombstone;
-        state.tombstones.push_back((end, key));
+        state.tombstones.push_back((end, key, id));
         if !state.sweeping
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
@@ -321,13 +327,32 @@ impl Shared {
 
 impl State {
     fn sweep(&mut self, now: Instant) {
-        while let Some(&(end, key)) = self.tombstones.front() {
+        while let Some(&(end, key, id)) = self.tombstones.front() {
             if end > now {
                 break;
             }
             self.tombstones.pop_front();
-            self.entries.remove(&key);
+            self.remove(&key, id);
         }
+    }
+
+    /// The entry of this registration: a later one of the same key is another.
+    fn registered(&mut self, key: &RegistryKey, id: RegistrationId) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(key);
+        entry.filter(|entry| entry.found.registration == id)
+    }
+
+    fn remove(&mut self, key: &RegistryKey, id: RegistrationId) {
+        if self.registered(key, id).is_some() {
+            self.entries.remove(key);
+        }
+    }
+
+    /// May the table have turned away a handshake that a client asks for now? The time of a
+    /// tombstone is longer than a client waits.
+    fn may_have_refused(&self, limits: &MemoryRegistryLimits) -> bool {
+        let lately = |at: Instant| at.elapsed() < limits.tombstone;
+        self.entries.len() >= limits.handshakes || self.refused.is_some_and(lately)
     }
 }
 
@@ -341,7 +366,7 @@ async fn sweep_until_empty(shared: Weak<Shared>, first: Instant) {
         let mut state = shared.lock();
         state.sweep(Instant::now());
         match state.tombstones.front() {
-            Some(&(end, _)) => next = end,
+            Some(&(end, ..)) => next = end,
             None => {
                 state.sweeping = false;
                 return;
@@ -382,16 +407,17 @@ impl Drop for WaitSlot {
 struct MemoryRegistration {
     shared: Arc<Shared>,
     key: RegistryKey,
+    id: RegistrationId,
     primary: Arc<Primary>,
 }
 
 impl Registration for MemoryRegistration {
     fn flushed(&self) {
         let mut state = self.shared.lock();
-        let State { entries, waits, .. } = &mut *state;
-        if let Some(entry) = entries.get_mut(&self.key) {
+        if let Some(entry) = state.registered(&self.key, self.id) {
             entry.flushed = true;
-            waits.answer(&self.key, &entry.found);
+            let found = entry.found.clone();
+            state.waits.answer(&self.key, &found);
         }
     }
 
@@ -422,6 +448,6 @@ impl Drop for MemoryRegistration {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         // A server that never flushed has nothing to prove; a tombstone answers for the rest.
-        shared.make_tombstone(&mut state, self.key);
+        shared.make_tombstone(&mut state, self.key, self.id);
     }
 }

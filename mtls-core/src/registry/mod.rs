@@ -142,9 +142,7 @@ pub trait Registration: fmt::Debug + Send + Sync + 'static {
 
     /// The number of changes of the [status](Self::status) so far. A server reads it for each
     /// response, so it should take no lock.
-    fn revision(&self) -> usize {
-        self.status().revision()
-    }
+    fn revision(&self) -> usize;
 
     /// Completes when the handshake is confirmed; safe to drop and to call again.
     fn confirmed(&self) -> BoxFuture<'_, ()>;

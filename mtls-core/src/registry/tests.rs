@@ -213,6 +213,55 @@ async fn a_full_registry_does_not_claim_that_a_handshake_is_unknown() {
     assert!(matches!(reply, LookupReply::Busy));
 }
 
+/// The handshake was turned away while the registry was full, and is asked for when it is not.
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_was_full_does_not_claim_that_a_handshake_is_unknown() {
+    let limits = MemoryRegistryLimits {
+        handshakes: 1,
+        ..MemoryRegistryLimits::default()
+    };
+    let second = Duration::from_secs(1);
+    let registry = MemoryRegistry::new(limits);
+    drop(registry.register(key(1), keys()).await.expect("a place"));
+    tokio::time::sleep(DEFAULT_TOMBSTONE - second).await;
+    let refused = registry.register(key(2), keys()).await;
+    assert_eq!(refused.err(), Some(RegisterError::Full { limit: 1 }));
+    tokio::time::sleep(2 * second).await;
+    assert_eq!(registry.handshakes(), 0);
+    let look_up = || registry.look_up(key(2), LookupMode::Immediate, requester(1));
+    assert!(matches!(look_up().await, LookupReply::Busy));
+    // Longer than any client waits for its verification.
+    tokio::time::sleep(DEFAULT_TOMBSTONE - 2 * second).await;
+    assert!(matches!(look_up().await, LookupReply::Unknown));
+}
+
+/// A machine of a fleet forgets what it may not register after all.
+#[cfg(feature = "fleet")]
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_forgotten_registration_spares_the_next_of_its_key() {
+    let registry = MemoryRegistry::default();
+    let [first, next] = [RegistrationId(1), RegistrationId(2)];
+    let forgotten = registry
+        .register_as(key(1), keys(), first)
+        .expect("a place");
+    registry.forget(&key(1), first);
+    let entry = registry.register_as(key(1), keys(), next).expect("a place");
+    forgotten.flushed();
+    let mut early = registry.look_up(key(1), LookupMode::UntilFlushed, requester(1));
+    assert!(poll!(&mut early).is_pending(), "its flight has not left");
+    drop(forgotten);
+    tokio::time::sleep(DEFAULT_TOMBSTONE + Duration::from_secs(1)).await;
+    assert!(found(&registry, key(1)).await.is_some());
+    // Nor does the tombstone of a forgotten registration.
+    drop(entry);
+    registry.forget(&key(1), next);
+    let _entry = registry
+        .register_as(key(1), keys(), first)
+        .expect("a place");
+    tokio::time::sleep(DEFAULT_TOMBSTONE + Duration::from_secs(1)).await;
+    assert!(found(&registry, key(1)).await.is_some());
+}
+
 #[test]
 fn the_default_bounds_are_the_documented_ones() {
     let limits = MemoryRegistryLimits::default();

@@ -231,6 +231,10 @@ impl<E: Engine> Registration for FleetRegistration<E> {
         self.local.status()
     }
 
+    fn revision(&self) -> usize {
+        self.local.revision()
+    }
+
     fn confirmed(&self) -> BoxFuture<'_, ()> {
         async move {
             tokio::select! {

@@ -39,14 +39,7 @@ impl MemoryRegistry {
 
     /// Forgets a registration at once, without a tombstone.
     pub(in crate::registry) fn forget(&self, key: &RegistryKey, id: RegistrationId) {
-        let mut state = self.shared.lock();
-        if state
-            .entries
-            .get(key)
-            .is_some_and(|entry| entry.found.registration == id)
-        {
-            state.entries.remove(key);
-        }
+        self.shared.lock().remove(key, id);
     }
 
     /// Looks a handshake up for another machine.
@@ -55,11 +48,11 @@ impl MemoryRegistry {
         state.sweep(Instant::now());
         match state.entries.get(key) {
             Some(entry) => {
-                lock(&entry.primary.status).opened = true;
+                entry.primary.change_status(|status| status.opened = true);
                 Held::Found(entry.found.clone())
             }
-            None if state.entries.len() < self.shared.limits.handshakes => Held::Nothing,
-            None => Held::Full,
+            None if state.may_have_refused(&self.shared.limits) => Held::Full,
+            None => Held::Nothing,
         }
     }
 
@@ -70,11 +63,8 @@ impl MemoryRegistry {
 
     /// A side connection of another machine has asked for this registration.
     pub(in crate::registry) fn mark_opened(&self, key: &RegistryKey, id: RegistrationId) {
-        let state = self.shared.lock();
-        if let Some(entry) = state.entries.get(key)
-            && entry.found.registration == id
-        {
-            lock(&entry.primary.status).opened = true;
+        if let Some(entry) = self.shared.lock().registered(key, id) {
+            entry.primary.change_status(|status| status.opened = true);
         }
     }
 
