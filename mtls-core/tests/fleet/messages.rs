@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mtls_core::proto::server::LookupMode;
 use mtls_core::registry::fleet::{
-    Engine, FleetError, FleetKeys, FleetRegistry, FleetSettings, MachineId,
+    Engine, FleetError, FleetKeys, FleetRegistry, FleetSettings, MAX_KEPT, MachineId,
 };
 use mtls_core::registry::{LookupReply, MemoryRegistryLimits, PendingRegistry};
 use tokio::time::sleep;
@@ -86,6 +86,71 @@ async fn a_full_table_of_any_machine_is_busy_and_not_unknown() {
         let reply = fleet.look_up(machine, fleet.key(2)).await;
         assert!(matches!(reply, LookupReply::Busy), "{machine}: {reply:?}");
     }
+}
+
+/// The handshake was turned away while the table was full, and is asked for when it is not.
+#[tokio::test(start_paused = true)]
+async fn a_table_of_any_machine_that_was_full_is_busy_and_not_unknown() {
+    let fleet = Fleet::with(2, 1, |settings| {
+        let mut limits = MemoryRegistryLimits::default();
+        limits.handshakes = 1;
+        settings.limits = limits;
+    })
+    .await;
+    let tombstone = MemoryRegistryLimits::default().tombstone;
+    let second = Duration::from_secs(1);
+    drop(fleet.register(0, fleet.key(1)).await.expect("a lease"));
+    sleep(tombstone - second).await;
+    assert!(fleet.register(0, fleet.key(2)).await.is_err());
+    sleep(2 * second).await;
+    for machine in [0, 1] {
+        let reply = fleet.look_up(machine, fleet.key(2)).await;
+        assert!(matches!(reply, LookupReply::Busy), "{machine}: {reply:?}");
+    }
+    sleep(tombstone).await;
+    for machine in [0, 1] {
+        fleet.assert_unknown(machine, fleet.key(2)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_about_a_handshake_is_bounded() {
+    let fleet = Fleet::new(1, 1).await;
+    let engine = fleet.stores[0].engine();
+    let (sender, _events) = tokio::sync::mpsc::channel(8);
+    engine.start(MachineId(9), sender);
+    for _ in 0..2 * MAX_KEPT {
+        let life = Duration::from_secs(9);
+        let kept = engine.keep(fleet.key(1), vec![1], life).await;
+        kept.expect("connected");
+    }
+    let kept = engine.kept(fleet.key(1)).await.expect("connected");
+    assert_eq!(kept.len(), MAX_KEPT);
+    assert_eq!(fleet.stores[0].contents().len(), MAX_KEPT);
+}
+
+/// A side connection of another machine asks, and one of this machine.
+#[tokio::test(start_paused = true)]
+async fn every_change_of_a_status_changes_its_revision() {
+    let fleet = Fleet::new(2, 1).await;
+    for machine in [0, 1] {
+        let key = fleet.key(machine as u8);
+        let entry = fleet.register(0, key).await.expect("a lease");
+        assert_eq!(entry.revision(), 0);
+        let id = fleet.assert_found(machine, key).await;
+        sleep(Duration::from_secs(1)).await;
+        assert!(entry.status().opened);
+        assert_eq!(entry.revision(), 1, "machine {machine}");
+        fleet.machines[machine].confirm(key.service, confirmed(key, id));
+        entry.confirmed().await;
+        assert_eq!(entry.revision(), 2, "machine {machine}");
+    }
+    // Found by asking all machines: the engine has lost the record.
+    let key = fleet.key(9);
+    let entry = fleet.register(0, key).await.expect("a lease");
+    fleet.stores[0].evict_records();
+    fleet.assert_found(1, key).await;
+    assert_eq!(entry.revision(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_certs::Pki;
-use mtls_core::proto::binding::Association;
-use mtls_core::proto::server::{HandshakeKeys, LookupMode};
+use mtls_core::proto::binding::{Association, Binding, Bindings, SideContext};
+use mtls_core::proto::server::{Confirmation, HandshakeKeys, LookupMode, RegistrationId};
 use mtls_core::registry::fleet::{FleetRegistry, FleetStatus};
 use mtls_core::registry::redis::{RedisEngine, RedisSettings};
-use mtls_core::registry::{LookupReply, LookupRequester, PendingRegistry, RegistryKey, ServiceId};
+use mtls_core::registry::{
+    ConfirmedSide, LookupReply, LookupRequester, PendingRegistry, Registration, RegistryKey,
+    ServiceId,
+};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{sleep, timeout};
 
@@ -17,7 +20,7 @@ use crate::server::{Server, free_port, start, start_with};
 
 /// The rights that docs/deploy/fleet.md grants.
 const RIGHTS: &str = "~mtls:* &mtls:* -@all +set +get +mget +del +sadd +srem +smembers +pexpire \
-                      +pttl +rpush +lrange +publish +subscribe +info +hello +ping";
+                      +pttl +rpush +ltrim +lrange +publish +subscribe +info +hello +ping";
 
 async fn grant(server: &Server, user: &str, password: &str) {
     let password = format!(">{password}");
@@ -51,7 +54,7 @@ async fn problem(machine: &Machine) -> String {
         .expect("a problem")
 }
 
-async fn assert_well(machine: &Machine) {
+async fn assert_well(machine: &Machine) -> Box<dyn Registration> {
     let ready = timeout(Duration::from_secs(60), machine.ready()).await;
     assert!(ready.is_ok(), "{:?}", machine.status());
     let key = key("shop", 1);
@@ -63,6 +66,7 @@ async fn assert_well(machine: &Machine) {
     let FleetStatus { engines, .. } = machine.status();
     assert_eq!(engines[0].problem, None);
     assert_eq!(engines[0].errors, 0);
+    entry
 }
 
 fn key(service: &str, byte: u8) -> RegistryKey {
@@ -81,10 +85,17 @@ async fn the_documented_rights_are_enough() {
     let mut settings = settings(&format!("redis://fleet@127.0.0.1:{}", server.port));
     settings.password = Some("s3cret".to_owned().into());
     let machine = start_machine(settings);
-    assert_well(&machine).await;
+    let entry = assert_well(&machine).await;
     // Everything else that a machine does.
     let look_up = machine.look_up(key("shop", 2), LookupMode::Immediate, requester());
     look_up.await;
+    let service = ServiceId::from_name("shop");
+    machine.confirm(service, confirmed_of_another_machine());
+    // After a while a connection that waits reads what is kept for it.
+    let waited = timeout(Duration::from_secs(1), entry.confirmed()).await;
+    assert!(waited.is_err(), "nothing has confirmed it");
+    let kept = server.command(&["KEYS", "mtls:*:c:*"]).await;
+    assert_eq!(kept.lines().count(), 1, "{kept}");
     machine.leave().await;
     assert_eq!(
         machine.status().engines[0].errors,
@@ -92,6 +103,20 @@ async fn the_documented_rights_are_enough() {
         "{:?}",
         machine.status()
     );
+}
+
+/// A confirmation of a handshake that machine 2 made.
+fn confirmed_of_another_machine() -> ConfirmedSide {
+    let association = Association([2; 16]);
+    let nonce = [0; 32];
+    let context = SideContext::new(&association, &nonce, Bindings::ALL, &nonce, Binding::Hello);
+    let confirmation = Confirmation {
+        association,
+        registration: RegistrationId(2 << 112),
+        binding: Binding::Hello,
+        context,
+    };
+    ConfirmedSide::new(confirmation, ([192, 0, 2, 1], 443).into())
 }
 
 fn requester() -> LookupRequester {
@@ -199,8 +224,11 @@ async fn fleets_on_one_engine_do_not_see_each_other() {
     let Some(server) = start("fleets_on_one_engine_do_not_see_each_other").await else {
         return;
     };
-    let [shop, _other_shop] = two_machines("shop", &[&server]).await;
-    let [bank, _other_bank] = two_machines("bank", &[&server]).await;
+    let servers = [&server];
+    let ([shop, _other_shop], [bank, _other_bank]) = tokio::join!(
+        two_machines("shop", &servers),
+        two_machines("bank", &servers)
+    );
     assert_eq!((shop.status().members, bank.status().members), (2, 2));
     let key = key("shared", 1);
     let entry = shop
@@ -214,8 +242,8 @@ async fn fleets_on_one_engine_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn the_engine_sees_no_secret_and_keeps_no_record_for_long() {
-    let test = "the_engine_sees_no_secret_and_keeps_no_record_for_long";
+async fn the_engine_keeps_no_record_for_long() {
+    let test = "the_engine_keeps_no_record_for_long";
     let Some(server) = start(test).await else {
         return;
     };

@@ -110,8 +110,8 @@ async fn an_engine_that_becomes_a_replica_raises_no_false_alarm() {
 
 /// A policy that evicts forgets records while the engine answers.
 #[tokio::test]
-async fn an_engine_that_is_told_to_evict_raises_no_false_alarm() {
-    let test = "an_engine_that_is_told_to_evict_raises_no_false_alarm";
+async fn an_engine_that_starts_to_evict_raises_no_false_alarm() {
+    let test = "an_engine_that_starts_to_evict_raises_no_false_alarm";
     with_fault(test, async |server: Server| {
         for (name, value) in [("maxmemory-policy", "allkeys-random"), ("maxmemory", "1")] {
             assert_eq!(server.command(&["CONFIG", "SET", name, value]).await, "OK");

@@ -47,5 +47,6 @@ pub(crate) async fn settle(machines: &[Machine]) {
     for machine in machines {
         machine.ready().await;
     }
-    sleep(LIFE + Duration::from_secs(1)).await;
+    // A machine that is ready has watched for a lease already.
+    sleep(LIFE - fleet_settings(0).lease + Duration::from_secs(1)).await;
 }

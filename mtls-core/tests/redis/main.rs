@@ -5,6 +5,7 @@
 
 mod access;
 mod contract;
+mod engine;
 mod faults;
 mod fleet;
 mod server;

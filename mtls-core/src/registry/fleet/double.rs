@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::engine::{
-    Beat, Engine, EngineError, EngineEvent, MachineId, Membership, Operation, Put,
+    Beat, Engine, EngineError, EngineEvent, MAX_KEPT, MachineId, Membership, Operation, Put,
 };
 use crate::registry::RegistryKey;
 use crate::sync::lock;
@@ -243,6 +243,7 @@ impl Engine for MemoryEngine {
         self.on(move |data| {
             let kept = data.kept.entry(key).or_default();
             kept.push((message, Instant::now() + life));
+            kept.truncate(MAX_KEPT);
         })
     }
 

@@ -59,7 +59,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// may be lost.
     fn publish(&self, to: Option<MachineId>, message: Vec<u8>) -> Operation<'_, ()>;
 
-    /// Keeps a message about a handshake for `life`.
+    /// Keeps a message about a handshake for `life`; of more than [`MAX_KEPT`] the latest are
+    /// dropped.
     fn keep(&self, key: RegistryKey, message: Vec<u8>, life: Duration) -> Operation<'_, ()>;
 
     /// The messages that were kept about a handshake, at most [`MAX_KEPT`].
@@ -75,7 +76,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 /// An operation of an [`Engine`].
 pub type Operation<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
 
-/// The most messages about one handshake that are read: more than its confirmations.
+/// The most messages about one handshake that are kept: more than its confirmations.
 pub const MAX_KEPT: usize = 32;
 
 /// The content of a machine's heartbeat: a random number for each start of the process, and a

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::engine::{Engine, EngineEvent};
@@ -39,6 +40,7 @@ async fn handle_events<E: Engine>(
     let Some(mut alive) = shared.upgrade().map(|shared| shared.connected.subscribe()) else {
         return;
     };
+    let mut rewriting = JoinSet::new();
     // The registry is held only while an event is handled.
     loop {
         let event = tokio::select! {
@@ -53,7 +55,9 @@ async fn handle_events<E: Engine>(
         };
         match event {
             EngineEvent::Connected => {
-                tokio::spawn(reconnect(shared, Arc::clone(&at)));
+                // An earlier one ends: this one writes everything again.
+                rewriting.shutdown().await;
+                rewriting.spawn(reconnect(shared, Arc::clone(&at)));
             }
             EngineEvent::Message(sealed) => handle_sealed(&shared, &sealed),
         }

@@ -85,6 +85,11 @@ impl Keys {
         let kept = self.of('c', key);
         let mut pipe = pipe();
         pipe.cmd("RPUSH").arg(&kept).arg(message).ignore();
+        pipe.cmd("LTRIM")
+            .arg(&kept)
+            .arg(0)
+            .arg(MAX_KEPT - 1)
+            .ignore();
         pipe.cmd("PEXPIRE").arg(&kept).arg(millis(life)).ignore();
         pipe
     }
@@ -107,7 +112,7 @@ impl Keys {
         pipe.arg("NX").arg("PX").arg(millis(EPOCH_LIFE)).ignore();
         pipe.cmd("PTTL").arg(self.epoch());
         pipe.cmd("SMEMBERS").arg(self.members());
-        pipe.cmd("INFO").arg("memory").arg("stats");
+        pipe.cmd("INFO").arg("memory").arg("stats").arg("server");
         pipe
     }
 
@@ -175,6 +180,8 @@ impl FromRedisValue for Joined {
 pub(super) struct Info {
     pub(super) policy: String,
     pub(super) evicted: u64,
+    /// The age of the process, at least.
+    pub(super) uptime: Duration,
 }
 
 impl Info {
@@ -185,9 +192,12 @@ impl Info {
                 .unwrap_or_default()
                 .trim()
         };
+        // The difference of two times in whole seconds: up to one second too much.
+        let uptime = Duration::from_secs(field("uptime_in_seconds").parse().unwrap_or(0));
         Self {
             policy: field("maxmemory_policy").to_owned(),
             evicted: field("evicted_keys").parse().unwrap_or(0),
+            uptime: uptime.saturating_sub(Duration::from_secs(1)),
         }
     }
 

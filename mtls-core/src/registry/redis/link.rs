@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::commands::engine_error;
@@ -81,8 +81,12 @@ impl Link {
         loop {
             match self.connect().await {
                 Ok(connection) => {
-                    pause = PAUSES.0;
+                    let since = Instant::now();
                     self.serve(connection).await;
+                    // A replica or an overloaded engine breaks each connection at once.
+                    if since.elapsed() > PAUSES.1 {
+                        pause = PAUSES.0;
+                    }
                 }
                 Err(error) => self.report(error),
             }

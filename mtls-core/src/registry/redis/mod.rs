@@ -1,8 +1,9 @@
 //! Redis or Valkey as an engine of a fleet ([`FleetRegistry`](super::fleet::FleetRegistry)).
 //!
-//! Use one engine, or two that are independent of each other: what they hold is written again after
-//! a restart, so they need neither replication nor a disk. Redis 7.0 or later, with
-//! `maxmemory-policy noeviction`: the engine refuses another policy, because it drops entries.
+//! Use one engine, or two that are independent of each other, the same on all machines: what they
+//! hold is written again after a restart, so they need neither replication nor a disk. Redis 7.0 or
+//! later, with `maxmemory-policy noeviction`: the engine refuses another policy, because it drops
+//! entries.
 
 mod commands;
 mod link;
@@ -193,7 +194,9 @@ impl Inner {
             .zip(beats)
             .filter_map(|(id, beat)| Some((id, commands::beat(&beat?)?)))
             .collect();
-        let memory = self.lock().evictions.handle(info.evicted, joined.memory);
+        // A snapshot on disk brings the key of an earlier process back, and not what that lost.
+        let memory = joined.memory.min(info.uptime);
+        let memory = self.lock().evictions.handle(info.evicted, memory);
         Ok(Membership {
             members,
             previous: joined.previous.as_deref().and_then(commands::beat),

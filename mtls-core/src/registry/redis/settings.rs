@@ -90,6 +90,7 @@ impl FromStr for RedisAddress {
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, host_port) = match authority.rsplit_once('@') {
             Some((user, _)) if user.contains(':') => return Err(RedisAddressError::Password),
+            Some((user, _)) if user.contains(QUERY) => return Err(RedisAddressError::Host),
             Some((user, rest)) => (Some(user.to_owned()), rest),
             None => (None, authority),
         };
@@ -112,6 +113,9 @@ impl FromStr for RedisAddress {
     }
 }
 
+/// Characters that begin a query, in which other programs take a password, or a fragment.
+const QUERY: [char; 2] = ['?', '#'];
+
 fn split_port(text: &str) -> Result<(&str, Option<&str>), RedisAddressError> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -129,7 +133,8 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), RedisAddressError> {
             None => (text, None),
         },
     };
-    let fits = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '@');
+    let bad = |c: char| c.is_whitespace() || c == '@' || QUERY.contains(&c);
+    let fits = !host.is_empty() && !host.contains(bad);
     fits.then_some((host, port)).ok_or(RedisAddressError::Host)
 }
 

@@ -20,6 +20,17 @@ fn evicted_entries_are_counted() {
 }
 
 #[test]
+fn the_age_of_a_process_is_never_overestimated() {
+    let uptime = |text: &str| Info::parse(text).uptime;
+    // The engine counts whole seconds of the clock, and the first one may be short.
+    let text = "# Server\r\nuptime_in_seconds:61\r\nuptime_in_days:7\r\n";
+    assert_eq!(uptime(text), Duration::from_secs(60));
+    for text in ["", "uptime_in_seconds:0\r\n", "uptime_in_seconds:x\r\n"] {
+        assert_eq!(uptime(text), Duration::ZERO, "{text}");
+    }
+}
+
+#[test]
 fn names_keep_fleets_and_services_and_machines_apart() {
     use crate::proto::binding::Association;
     let key = |service: &str| RegistryKey {
