@@ -192,7 +192,7 @@ impl Settings {
             .map_err(|error| RegistryError::Settings(error).into())
     }
 
-    /// Connects to each engine by its own.
+    /// Connects to each engine separately.
     async fn check(self) -> Vec<Error> {
         let mut wrong = Vec::new();
         for engine in self.engines {

@@ -68,7 +68,7 @@ impl Pending {
         }
     }
 
-    /// Tells the fleet that this machine ends.
+    /// Announces to the fleet that this machine ends.
     pub(crate) async fn leave(&self) {
         if let Self::Shared(fleet) = self {
             fleet.registry.leave().await;
