@@ -170,7 +170,10 @@ impl Dialler {
     ) -> Result<Vec<SocketAddr>, DialFailure> {
         let source = match &self.settings.kind {
             PathKind::Source(source) => Some(source.ip()),
-            _ => None,
+            PathKind::Direct
+            | PathKind::Interface(_)
+            | PathKind::Socks5(_)
+            | PathKind::HttpConnect(_) => None,
         };
         let reaches = |to: &HostAddress| source.is_none_or(|s| s.is_ipv4() == to.ip().is_ipv4());
         let usable: Vec<_> = addresses.into_iter().filter(reaches).collect();
@@ -188,7 +191,9 @@ impl Dialler {
         match &self.settings.kind {
             PathKind::Interface(name) => SocketBinding::Interface(name.as_str().into()),
             PathKind::Source(address) => SocketBinding::Source(address.clone()),
-            _ => SocketBinding::None,
+            PathKind::Direct | PathKind::Socks5(_) | PathKind::HttpConnect(_) => {
+                SocketBinding::None
+            }
         }
     }
 
