@@ -5,6 +5,13 @@ use std::path::PathBuf;
 /// Why no certificate could be made or written.
 ///
 /// Each message says what was expected, what came, and what to do.
+///
+/// ```
+/// use mtls_certs::{Error, Pki};
+///
+/// let error = Pki::new(&["not a name"]).unwrap_err();
+/// assert!(matches!(error, Error::InvalidHostName(_)));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

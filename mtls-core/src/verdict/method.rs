@@ -65,6 +65,12 @@ impl FromStr for Method {
 }
 
 /// A word that names no [`Method`].
+///
+/// ```
+/// use mtls_core::Method;
+///
+/// assert!("notary".parse::<Method>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownMethod(String);
 

@@ -14,6 +14,13 @@ use zeroize::Zeroizing;
 pub struct FleetKeys(Vec<XChaCha20Poly1305>);
 
 /// Error of reading the fleet keys of a file.
+///
+/// ```
+/// use mtls_core::registry::fleet::{FleetKeys, FleetKeysError};
+///
+/// let error = FleetKeys::from_text("# the key of 2026\nnot hexadecimal").unwrap_err();
+/// assert_eq!(error, FleetKeysError::NotAKey(2));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FleetKeysError {

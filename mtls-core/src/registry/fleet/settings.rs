@@ -9,6 +9,19 @@ use super::seal::FleetKeys;
 use crate::registry::MemoryRegistryLimits;
 
 /// The settings of a [`FleetRegistry`](super::FleetRegistry).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mtls_core::registry::fleet::{FleetKeys, FleetSettings, MachineId};
+///
+/// # fn main() -> Result<(), mtls_core::registry::fleet::FleetKeysError> {
+/// let keys = FleetKeys::from_text(&"7f".repeat(FleetKeys::KEY_LEN))?;
+/// let mut settings = FleetSettings::new(MachineId(1), keys);
+/// settings.register_wait = Duration::from_millis(200);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FleetSettings {
@@ -47,6 +60,17 @@ pub struct FleetSettings {
 }
 
 /// Reason why a [`FleetRegistry`](super::FleetRegistry) does not start.
+///
+/// ```
+/// use mtls_core::registry::fleet::double::MemoryEngine;
+/// use mtls_core::registry::fleet::{FleetError, FleetKeys, FleetRegistry, FleetSettings, MachineId};
+///
+/// let keys = FleetKeys::new(&[7; FleetKeys::KEY_LEN]);
+/// let settings = FleetSettings::new(MachineId(1), keys);
+/// let engines: Vec<MemoryEngine> = Vec::new();
+/// let error = FleetRegistry::start(engines, settings).err();
+/// assert_eq!(error, Some(FleetError::NoEngine));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FleetError {

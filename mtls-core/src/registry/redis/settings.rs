@@ -11,6 +11,18 @@ use zeroize::Zeroizing;
 use crate::registry::ServiceId;
 
 /// The settings of a [`RedisEngine`](super::RedisEngine).
+///
+/// ```
+/// use mtls_core::registry::ServiceId;
+/// use mtls_core::registry::redis::{RedisAddressError, RedisSettings};
+///
+/// # fn main() -> Result<(), RedisAddressError> {
+/// let address = "rediss://fleet@engine-1.internal:6380".parse()?;
+/// let mut settings = RedisSettings::new(address, ServiceId::from_name("shop"));
+/// settings.password = Some("from a file".to_owned().into());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RedisSettings {
@@ -48,6 +60,13 @@ pub struct RedisAddress {
 }
 
 /// Error of parsing the address of an engine.
+///
+/// ```
+/// use mtls_core::registry::redis::{RedisAddress, RedisAddressError};
+///
+/// let error = "redis://fleet:s3cret@engine".parse::<RedisAddress>().unwrap_err();
+/// assert_eq!(error, RedisAddressError::Password);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisAddressError {
