@@ -1,4 +1,4 @@
-//! axum over HTTPS with multipath TLS (not mutual TLS): a page for everybody, one for verified
+//! axum over HTTPS with multipath TLS (not mutual TLS): a page for all users, one for verified
 //! clients, and a graceful end on Ctrl-C.
 //!
 //! ```text

@@ -34,6 +34,7 @@ mod error;
 mod passthrough;
 mod registry_error;
 mod service;
+mod sync;
 mod target;
 mod tls;
 mod web;

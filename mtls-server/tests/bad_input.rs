@@ -30,11 +30,11 @@ fn run(mut command: Command) -> Output {
 /// One line on standard error, with `part` in it; status 1; nothing was served.
 fn assert_fails(command: Command, part: &str) {
     let output = run(command);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{part}: {said}");
-    assert!(said.starts_with("mtls-server: "), "{said}");
-    assert!(said.contains(part), "expected {part:?}: {said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let log = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{part}: {log}");
+    assert!(log.starts_with("mtls-server: "), "{log}");
+    assert!(log.contains(part), "expected {part:?}: {log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
     assert_eq!(text(&output.stdout), "");
 }
 
@@ -77,9 +77,9 @@ fn a_wrong_command_line_has_status_2() {
         let mut command = binary();
         command.args(arguments);
         let output = run(command);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(part), "{arguments:?}: {said}");
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {log}");
+        assert!(log.contains(part), "{arguments:?}: {log}");
     }
 }
 
@@ -161,10 +161,10 @@ fn a_key_that_others_can_read_is_warned_of_and_used() {
     command.env("NO_COLOR", "1");
     let server = Running::start(command);
     server.signal(rustix::process::Signal::TERM);
-    let (status, said) = server.wait();
+    let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    assert!(said[0].contains("can be read by everybody"), "{said:#?}");
-    assert!(said[0].contains("server.key"), "{said:#?}");
+    assert!(log[0].contains("can be read by all users"), "{log:#?}");
+    assert!(log[0].contains("server.key"), "{log:#?}");
 }
 
 #[test]

@@ -77,11 +77,11 @@ fn the_shipped_unit_starts_the_shipped_configuration_on_ipv4_and_ipv6() {
     let output = unit_command("ExecStartPre=", &file)
         .output()
         .expect("to run");
-    let said = text(&output.stdout) + &text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
+    let log = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
     assert!(
-        said.contains("nothing wrong: serve") && !said.contains("not checked"),
-        "{said}"
+        log.contains("nothing wrong: serve") && !log.contains("not checked"),
+        "{log}"
     );
 
     let server = Running::start(unit_command("ExecStart=", &file));
@@ -111,16 +111,16 @@ fn config_check_of_a_running_configuration_reports_unchecked_addresses() {
     let output = unit_command("ExecStartPre=", &file)
         .output()
         .expect("to run");
-    let said = text(&output.stdout);
+    let log = text(&output.stdout);
     assert_eq!(
         output.status.code(),
         Some(0),
-        "{said}{}",
+        "{log}{}",
         text(&output.stderr)
     );
     let unchecked = format!("not checked: cannot listen on 0.0.0.0:{port}: it is in use already");
-    assert!(said.contains(&unchecked), "{said}");
-    assert!(said.contains("nothing wrong: serve"), "{said}");
+    assert!(log.contains(&unchecked), "{log}");
+    assert!(log.contains("nothing wrong: serve"), "{log}");
 }
 
 #[test]

@@ -418,34 +418,34 @@ fn config_check_connects_to_the_registry_and_reports() {
     let site = Site::new();
     let key = write_key(&site);
     let closed = format!("redis://{}", free_address());
-    let (fine, said) = check(&site, &table(&site, &closed, &key));
+    let (fine, log) = check(&site, &table(&site, &closed, &key));
     assert!(
-        !fine && said.contains(&closed) && said.contains("refused"),
-        "{said}"
+        !fine && log.contains(&closed) && log.contains("refused"),
+        "{log}"
     );
-    let (fine, said) = check(&site, &table(&site, "redis://a:s3cret@b", &key));
+    let (fine, log) = check(&site, &table(&site, "redis://a:s3cret@b", &key));
     assert!(
-        !fine && said.contains("it holds a password") && !said.contains("s3cret"),
-        "{said}"
+        !fine && log.contains("it holds a password") && !log.contains("s3cret"),
+        "{log}"
     );
     let short = site.root.path().join("short.key");
     fs::write(&short, &KEY[1..]).expect("to write");
-    let (fine, said) = check(&site, &table(&site, &closed, short.to_str().expect("text")));
+    let (fine, log) = check(&site, &table(&site, &closed, short.to_str().expect("text")));
     assert!(
-        !fine && said.contains("line 1: expected 64 hexadecimal digits"),
-        "{said}"
+        !fine && log.contains("line 1: expected 64 hexadecimal digits"),
+        "{log}"
     );
-    assert!(!said.contains(&KEY[1..]), "{said}");
+    assert!(!log.contains(&KEY[1..]), "{log}");
     let Some(engine) = Engine::start(&[]) else {
         return;
     };
-    let (fine, said) = check(&site, &table(&site, &engine.url(), &key));
-    assert!(fine, "{said}");
+    let (fine, log) = check(&site, &table(&site, &engine.url(), &key));
+    assert!(fine, "{log}");
     let Some(evicting) = Engine::start(&["--maxmemory-policy", "allkeys-lru"]) else {
         return;
     };
-    let (fine, said) = check(&site, &table(&site, &evicting.url(), &key));
-    assert!(!fine && said.contains("noeviction"), "{said}");
+    let (fine, log) = check(&site, &table(&site, &evicting.url(), &key));
+    assert!(!fine && log.contains("noeviction"), "{log}");
 }
 
 #[test]

@@ -63,8 +63,8 @@ fn a_server_that_refuses_a_damaged_key_shows_no_piece_of_it() {
     for (name, content) in damaged_of(&site) {
         fs::write(&key, content).expect("to write");
         let output = output_of(serve(&site, &cert, &key));
-        let said = text(&output);
-        assert!(said.contains(&key.display().to_string()), "{name}: {said}");
+        let log = text(&output);
+        assert!(log.contains(&key.display().to_string()), "{name}: {log}");
         assert_no_key(&site, name, &output);
     }
 }
@@ -147,9 +147,9 @@ fn a_reload_shows_no_piece_of_a_damaged_key_in_the_log_or_on_the_status_page() {
         }
     }
     server.signal(Signal::TERM);
-    let (status, said) = server.wait();
+    let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    assert_no_key(&site, "the log", said.join("\n").as_bytes());
+    assert_no_key(&site, "the log", log.join("\n").as_bytes());
 }
 
 #[test]
@@ -218,8 +218,8 @@ fn a_certificate_file_with_a_key_in_it_is_not_served() {
     let cert = site.www().join("both.pem");
     let both = site.pki.server.chain_pem().to_owned() + site.pki.server.key_pem();
     fs::write(&cert, both).expect("to write");
-    let said = text(&output_of(serve(&site, &cert, &site.pem("server.key"))));
-    assert!(said.contains("every client could fetch it"), "{said}");
+    let log = text(&output_of(serve(&site, &cert, &site.pem("server.key"))));
+    assert!(log.contains("every client could fetch it"), "{log}");
     fs::write(&cert, site.pki.server.chain_pem()).expect("to write");
     let server = Running::start(serve(&site, &cert, &site.pem("server.key")));
     drop(server);
@@ -272,10 +272,10 @@ fn a_certificate_that_clients_refuse_is_warned_of_at_the_start_and_at_a_reload()
         replace(&site, change);
         let started = serve();
         started.signal(Signal::TERM);
-        let said = started.wait().1.join("\n");
+        let log = started.wait().1.join("\n");
         assert!(
-            said.contains(part) && said.contains("WARN"),
-            "expected {part:?}: {said}"
+            log.contains(part) && log.contains("WARN"),
+            "expected {part:?}: {log}"
         );
         reloaded.signal(Signal::HUP);
         reloaded.wait_for(part);

@@ -5,6 +5,7 @@ mod common;
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 
 use common::{HUNG, Running, Site};
 use rustix::process::Signal;
@@ -37,41 +38,53 @@ impl Manager {
         (Self(socket), Running::start(command))
     }
 
-    fn told(&self) -> String {
+    fn receive(&self) -> String {
         let mut buffer = [0; 512];
         let length = self.0.recv(&mut buffer).expect("a message");
         common::text(&buffer[..length])
     }
 }
 
+/// Fills the queue of a socket, so that a further message would block.
+fn fill(path: &Path) {
+    let filler = UnixDatagram::unbound().expect("a socket");
+    filler.set_nonblocking(true).expect("an option");
+    let filled = std::iter::repeat_with(|| filler.send_to(b"full", path));
+    let filled = filled.take_while(Result::is_ok).count();
+    assert!(filled > 0, "the queue takes no message");
+}
+
 #[test]
 fn the_service_manager_is_notified_of_the_start_of_reloads_and_of_the_end() {
     let site = Site::new();
     let (manager, mut server) = Manager::start(&site, None);
-    assert_eq!(manager.told(), "READY=1\n");
+    assert_eq!(manager.receive(), "READY=1\n");
     for content in [None, Some("nonsense")] {
         if let Some(content) = content {
             std::fs::write(site.pem("server.pem"), content).expect("to write");
         }
         server.signal(Signal::HUP);
-        let told = manager.told();
-        assert!(told.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{told}");
-        assert_eq!(manager.told(), "READY=1\n");
+        let message = manager.receive();
+        assert!(
+            message.starts_with("RELOADING=1\nMONOTONIC_USEC="),
+            "{message}"
+        );
+        assert_eq!(manager.receive(), "READY=1\n");
         server.wait_for("SIGHUP: ");
     }
     server.signal(Signal::TERM);
-    assert_eq!(manager.told(), "STOPPING=1\n");
+    assert_eq!(manager.receive(), "STOPPING=1\n");
     assert_eq!(server.wait().0.code(), Some(0));
 }
 
 #[test]
-fn manager_gets_signs_of_life_where_it_wants_them() {
+fn the_service_manager_gets_watchdog_messages_if_it_requests_them() {
     let site = Site::new();
     let (manager, server) = Manager::start(&site, Some("20000"));
-    let told: Vec<String> = (0..4).map(|_| manager.told()).collect();
-    let beats = told.iter().filter(|told| *told == "WATCHDOG=1\n");
-    assert_eq!(beats.count(), 3, "{told:?}");
-    assert!(told.contains(&"READY=1\n".to_owned()), "{told:?}");
+    let messages: Vec<String> = (0..4).map(|_| manager.receive()).collect();
+    let beats = messages.iter().filter(|message| *message == "WATCHDOG=1\n");
+    assert_eq!(beats.count(), 3, "{messages:?}");
+    assert!(messages.contains(&"READY=1\n".to_owned()), "{messages:?}");
     server.signal(Signal::TERM);
     assert_eq!(server.wait().0.code(), Some(0));
 }
@@ -84,14 +97,14 @@ fn the_service_manager_is_notified_through_an_abstract_socket() {
     let socket = UnixDatagram::bind_addr(&address).expect("a socket");
     let name = format!("@{name}");
     let (manager, server) = Manager::start_on(socket, OsStr::new(&name), &site, None);
-    assert_eq!(manager.told(), "READY=1\n");
+    assert_eq!(manager.receive(), "READY=1\n");
     server.signal(Signal::TERM);
-    assert_eq!(manager.told(), "STOPPING=1\n");
+    assert_eq!(manager.receive(), "STOPPING=1\n");
     assert_eq!(server.wait().0.code(), Some(0));
 }
 
 #[test]
-fn manager_that_is_gone_is_no_reason_to_stop() {
+fn a_missing_service_manager_does_not_stop_the_server() {
     let site = Site::new();
     let mut command = site.command(&["--listen", "127.0.0.1:0"]);
     command.env("NOTIFY_SOCKET", site.root.path().join("missing"));
@@ -105,14 +118,11 @@ fn a_service_manager_that_does_not_read_delays_neither_the_start_nor_the_end() {
     let site = Site::new();
     let path = site.root.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    let filler = UnixDatagram::unbound().expect("a socket");
-    filler.set_nonblocking(true).expect("an option");
-    while filler.send_to(b"full", &path).is_ok() {}
-    let (manager, server) = Manager::start_on(socket, path.as_os_str(), &site, None);
+    fill(&path);
+    let (_manager, server) = Manager::start_on(socket, path.as_os_str(), &site, None);
     server.signal(Signal::TERM);
-    let (status, lines) = server.wait();
-    assert_eq!(status.code(), Some(0), "{lines:#?}");
-    assert_eq!(manager.told(), "full");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
 }
 
 #[test]
@@ -120,10 +130,8 @@ fn a_service_manager_that_reads_late_still_gets_the_first_message() {
     let site = Site::new();
     let path = site.root.path().join("notify");
     let socket = UnixDatagram::bind(&path).expect("a socket");
-    let filler = UnixDatagram::unbound().expect("a socket");
-    filler.set_nonblocking(true).expect("an option");
-    while filler.send_to(b"full", &path).is_ok() {}
+    fill(&path);
     let (manager, _server) = Manager::start_on(socket, path.as_os_str(), &site, None);
-    let first = std::iter::repeat_with(|| manager.told()).find(|message| message != "full");
+    let first = std::iter::repeat_with(|| manager.receive()).find(|message| message != "full");
     assert_eq!(first.as_deref(), Some("READY=1\n"));
 }

@@ -21,7 +21,7 @@ fn run(mut command: Command) -> Output {
     command.output().expect("to run")
 }
 
-fn said(arguments: &[&str]) -> String {
+fn log(arguments: &[&str]) -> String {
     let mut command = binary();
     command.args(arguments);
     let Output {
@@ -66,7 +66,7 @@ fn each_command_has_a_manual_page_with_all_of_its_options() {
         let page = fs::read_to_string(&path).expect("a page");
         let mut arguments: Vec<_> = name.split_whitespace().collect();
         arguments.push("--help");
-        let missing: Vec<_> = options(&said(&arguments))
+        let missing: Vec<_> = options(&log(&arguments))
             .difference(&options(&page))
             .cloned()
             .collect();
@@ -83,8 +83,8 @@ fn assert_well_formed(page: &std::path::Path) {
         println!("skipped: mandoc is not installed");
         return;
     };
-    let said = text(&output.stdout);
-    let complaints: Vec<_> = said
+    let log = text(&output.stdout);
+    let complaints: Vec<_> = log
         .lines()
         .filter(|line| !line.contains("missing date"))
         .collect();
@@ -94,7 +94,7 @@ fn assert_well_formed(page: &std::path::Path) {
 #[test]
 fn each_shell_has_a_completion_script_for_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = said(&["completions", shell]);
+        let script = log(&["completions", shell]);
         let words = COMMANDS.iter().flat_map(|command| command.split(' '));
         for word in words.chain(["side-listen"]) {
             assert!(script.contains(word), "no `{word}` for {shell}");
@@ -106,7 +106,7 @@ fn each_shell_has_a_completion_script_for_every_command() {
 fn bash_completes_a_command_an_option_and_its_values() {
     let folder = tempfile::tempdir().expect("a directory");
     let script = folder.path().join("completions.bash");
-    fs::write(&script, said(&["completions", "bash"])).expect("to write");
+    fs::write(&script, log(&["completions", "bash"])).expect("to write");
     for (typed, current, expected) in [
         ("mtls-server pass", "pass", "passthrough"),
         ("mtls-server serve --side-l", "--side-l", "--side-listen"),
@@ -137,10 +137,10 @@ fn pages_that_cannot_be_written_name_their_path_and_the_remedy() {
     command.args(["man", "/dev/null/pages"]);
     let output = run(command);
     assert_eq!(output.status.code(), Some(1));
-    let said = text(&output.stderr);
+    let log = text(&output.stderr);
     assert!(
-        said.contains("/dev/null/pages") && said.contains("directory"),
-        "{said}"
+        log.contains("/dev/null/pages") && log.contains("directory"),
+        "{log}"
     );
 }
 

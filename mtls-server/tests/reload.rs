@@ -82,31 +82,28 @@ async fn an_invalid_pair_is_reported_once_and_the_old_one_stays_in_use() {
     let mut server = site.serve(&[]);
     let key = fs::read(site.pem("server.key")).expect("a key");
     fs::write(site.pem("server.key"), "nonsense").expect("to write");
-    let said = server.wait_for("the certificate from before stays in use");
-    assert!(said.contains("the files have changed: "), "{said}");
-    assert!(said.contains("there is no private key in it"), "{said}");
+    let log = server.wait_for("the certificate from before stays in use");
+    assert!(log.contains("the files have changed: "), "{log}");
+    assert!(log.contains("there is no private key in it"), "{log}");
     assert!(serves(&site.pki, server.address).await);
 
     fs::copy(site.pem("rogue.key"), site.pem("server.key")).expect("to copy");
-    let said = server.wait_for("the certificate from before stays in use");
-    assert!(
-        said.contains("does not belong to the certificate"),
-        "{said}"
-    );
+    let log = server.wait_for("the certificate from before stays in use");
+    assert!(log.contains("does not belong to the certificate"), "{log}");
     assert!(serves(&site.pki, server.address).await);
 
     fs::remove_file(site.pem("server.key")).expect("to remove");
-    let said = server.wait_for("the certificate from before stays in use");
-    assert!(said.contains("cannot read the key"), "{said}");
+    let log = server.wait_for("the certificate from before stays in use");
+    assert!(log.contains("cannot read the key"), "{log}");
 
     fs::write(site.pem("server.key"), key).expect("to write");
     server.wait_for("new connections get the certificate");
     assert!(serves(&site.pki, server.address).await);
     server.signal(Signal::TERM);
-    let (status, said) = server.wait();
+    let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    let complaints = said.iter().filter(|line| line.contains("from before"));
-    assert_eq!(complaints.count(), 3, "{said:#?}");
+    let complaints = log.iter().filter(|line| line.contains("from before"));
+    assert_eq!(complaints.count(), 3, "{log:#?}");
 }
 
 #[tokio::test]
@@ -117,8 +114,8 @@ async fn sighup_reloads_at_once_and_ends_nothing() {
     server.wait_for("SIGHUP: new connections get the certificate");
     fs::write(site.pem("server.pem"), "nonsense").expect("to write");
     server.signal(Signal::HUP);
-    let said = server.wait_for("SIGHUP: nothing was reloaded");
-    assert!(said.contains("there is no certificate in it"), "{said}");
+    let log = server.wait_for("SIGHUP: nothing was reloaded");
+    assert!(log.contains("there is no certificate in it"), "{log}");
     assert!(serves(&site.pki, server.address).await);
     server.signal(Signal::TERM);
     assert_eq!(server.wait().0.code(), Some(0));

@@ -89,10 +89,10 @@ async fn a_connection_that_outlasts_the_shutdown_timeout_is_cut_off() {
     send_get(&mut stream, "/large", "close").await;
     read_head(&mut stream).await;
     server.signal(Signal::TERM);
-    let (status, said) = server.wait();
+    let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    let last = said.last().expect("a line");
-    assert!(last.contains("cut off: 1"), "{said:#?}");
+    let last = log.last().expect("a line");
+    assert!(last.contains("cut off: 1"), "{log:#?}");
 }
 
 #[tokio::test]
@@ -106,8 +106,8 @@ async fn a_second_signal_ends_at_once() {
     server.signal(Signal::TERM);
     server.wait_for("a second signal ends at once");
     server.signal(Signal::TERM);
-    let (status, said) = server.wait();
-    assert_eq!(status.code(), Some(1), "{said:#?}");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(1), "{log:#?}");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn a_client_that_takes_any_key_is_served_and_verified() {
     let site = Site::new();
     let mut server = Running::start(command(&site, &[]));
     server.wait_for("mtls-client get --smkex https://localhost:");
-    assert!(server.said()[0].contains("(policy require)"));
+    assert!(server.log()[0].contains("(policy require)"));
     let to = Endpoint::from(server.address);
     let mut stream = connector().connect(&to).await.expect("a verified stream");
     assert_eq!(stream.verdict().tls.server_key, Some("raw-public-key"));
@@ -79,8 +79,8 @@ fn conflicting_options_are_refused_with_status_2() {
         (&["--client-ca", "x"], "--client-ca"),
     ] {
         let output = command(&site, more).output().expect("to run");
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{more:?}: {said}");
-        assert!(said.contains("--smkex") && said.contains(part), "{said}");
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{more:?}: {log}");
+        assert!(log.contains("--smkex") && log.contains(part), "{log}");
     }
 }

@@ -204,9 +204,9 @@ fn an_address_that_others_reach_needs_a_word() {
     let output = site.command(&["--status", "0.0.0.0:0"]).output();
     let output = output.expect("to run");
     assert_eq!(output.status.code(), Some(2));
-    let said = text(&output.stderr);
-    assert!(said.contains("--unsafe-status"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let log = text(&output.stderr);
+    assert!(log.contains("--unsafe-status"), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
 
     let server = site.serve(&["--status", "0.0.0.0:0", "--unsafe-status"]);
     let port = server.status_address().port();

@@ -137,8 +137,8 @@ impl<D: Dial> MultipathHttpsConnectorBuilder<WantsSchemes<D>> {
         self.schemes(Schemes::HttpsOnly)
     }
 
-    /// Takes `http` URIs too, but under [`Policy::Require`](crate::Policy::Require): nothing can verify plain HTTP. Such
-    /// a response carries no verdict.
+    /// Accepts `http` URIs too, except under [`Policy::Require`](crate::Policy::Require), because
+    /// nothing can verify plain HTTP. Such a response carries no verdict.
     pub fn https_or_http(self) -> MultipathHttpsConnectorBuilder<WantsProtocols1<D>> {
         self.schemes(Schemes::HttpsOrHttp)
     }
@@ -183,7 +183,7 @@ impl<D: Dial> MultipathHttpsConnectorBuilder<WantsProtocols2<D>> {
     /// Builds the connector; it dials the primary path itself.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for invalid settings.
     pub fn build(self) -> Result<MultipathHttpsConnector<OwnPrimary, D>, Error> {
         self.wrap_connector(OwnPrimary(()))
     }
@@ -192,7 +192,7 @@ impl<D: Dial> MultipathHttpsConnectorBuilder<WantsProtocols2<D>> {
     /// [`MultipathHttpsConnectorBuilder::<WantsProtocols3>::wrap_connector`].
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for invalid settings.
     pub fn wrap_connector<H>(self, http: H) -> Result<MultipathHttpsConnector<H, D>, Error> {
         self.0.0.finish(&[HTTP_1], http)
     }
@@ -202,7 +202,7 @@ impl<D: Dial> MultipathHttpsConnectorBuilder<WantsProtocols3<D>> {
     /// Builds the connector; it dials the primary path itself.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for invalid settings.
     pub fn build(self) -> Result<MultipathHttpsConnector<OwnPrimary, D>, Error> {
         self.wrap_connector(OwnPrimary(()))
     }
@@ -214,7 +214,7 @@ impl<D: Dial> MultipathHttpsConnectorBuilder<WantsProtocols3<D>> {
     /// unknown. The side paths are dialled while the inner connector dials.
     ///
     /// # Errors
-    /// [`Error::ApiMisuse`] for settings that cannot be.
+    /// [`Error::ApiMisuse`] for invalid settings.
     pub fn wrap_connector<H>(self, http: H) -> Result<MultipathHttpsConnector<H, D>, Error> {
         let protocols: &[&[u8]] = match self.0.http1 {
             true => &[HTTP_2, HTTP_1],

@@ -35,8 +35,8 @@ impl<D: Dial> ServerRelay<D> {
     /// Takes a connection from `peer`: one for the target, or a side connection, by its first
     /// byte. A connection for the target is returned when its ClientHello is complete.
     ///
-    /// Never await this in line in an accept loop: a silent client would stop everybody. Use
-    /// [`RelayListener`](super::RelayListener), or a bounded number of tasks.
+    /// Never await this in line in an accept loop: a silent client would block all others.
+    /// Use [`RelayListener`](super::RelayListener), or a bounded number of tasks.
     ///
     /// # Errors
     /// [`Error::TimedOut`], [`Error::InvalidMessage`] and [`Error::Io`] for a client that sends

@@ -16,10 +16,10 @@ use crate::tls::authentication::Authentication;
 /// Verifies the TLS connections of clients that do not support the side protocol, with the hello
 /// binding.
 ///
-/// For each [`Tunnel`](super::Tunnel) it dials the target over the primary path, taps the hellos, and **holds the
-/// server's flight back until the Proof checks**: a man in the middle gets a ClientHello (two, if
-/// they send a HelloRetryRequest) and never an answer to their ServerHello. Clones share the side
-/// connections.
+/// For each [`Tunnel`](super::Tunnel) it dials the target over the primary path, taps the hellos,
+/// and **holds the server's flight back until the Proof checks**: a man in the middle gets a
+/// ClientHello (two, if they send a HelloRetryRequest) and never an answer to their ServerHello.
+/// Clones share the side connections.
 pub struct ClientRelay<D = Path> {
     pub(super) inner: Arc<Inner<D>>,
 }

@@ -115,7 +115,7 @@ where
         Ok(None)
     }
 
-    /// The server may have said why in a warning.
+    /// The error for a server that closed; a warning alert may state the reason.
     async fn server_closed(&mut self) -> io::Result<Error> {
         match self.tap.warning() {
             Some(description) => self.server_alert(description).await,
@@ -126,7 +126,7 @@ where
         }
     }
 
-    /// Passes the alert, which carries no keys and says to the client what went wrong.
+    /// Passes the alert, which carries no keys and gives the client the reason.
     async fn server_alert(&mut self, description: u8) -> io::Result<Error> {
         let end = self.tap.bytes_read(Role::Server);
         self.to_client.pass(end, self.client).await?;

@@ -1,4 +1,4 @@
-//! Many tunnels at a time: concurrent, bounded, and never in the way of one another.
+//! A listener for many concurrent tunnels, within bounds.
 
 use std::any::Any;
 use std::fmt;

@@ -18,8 +18,8 @@ use crate::verdict::Verdict;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::policy::Policy;
 
-/// Watches one tunnel from outside, for a status page say. Clones watch the same tunnel; one that
-/// outlives it keeps its last report.
+/// Watches one tunnel from outside, such as for a status page. Clones watch the same tunnel; one
+/// that outlives it keeps its last report.
 #[derive(Clone, Debug)]
 pub struct TunnelMonitor {
     shared: Arc<Shared>,

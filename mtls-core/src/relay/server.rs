@@ -68,7 +68,7 @@ impl<D> fmt::Debug for ServerRelay<D> {
 
 impl ServerRelay<Path> {
     /// Starts a builder of a relay to `target`. The relay takes random numbers from `provider`, and
-    /// uses nothing else of it. A mere [`Policy`](crate::Policy) is enough for the settings.
+    /// uses nothing else of it. A [`Policy`](crate::Policy) can stand in for the settings.
     pub fn builder(
         provider: &CryptoProvider,
         target: Endpoint,

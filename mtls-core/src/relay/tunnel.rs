@@ -84,8 +84,9 @@ impl<D: Dial> Tunnel<D> {
     }
 
     /// Sets a policy by the server name of the ClientHello; the stricter of this and the tunnel's
-    /// policy applies. For a client that resolves names itself, so that the target is an address. The name is what the client wrote:
-    /// under encrypted client hello the outer one, which may say little.
+    /// policy applies. For a client that resolves names itself, so that the target is an address.
+    /// The name is what the client wrote: under encrypted client hello the outer one, which may
+    /// say little.
     pub fn policy_by_name(mut self, policy: Arc<PolicyByName>) -> Self {
         self.by_name = Some(policy);
         self

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtls_core::observer::Observer;
 use mtls_core::path::Endpoint;
 use serde_json::json;
 
@@ -103,16 +102,15 @@ impl PassthroughArgs {
     }
 
     fn options(&self, monitor: &Arc<Monitor>) -> PassthroughOptions {
+        let sides = monitor.side_settings(self.policy.policy);
+        let sides = sides.deadline(self.limits.deadline);
         PassthroughOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
             send_proxy: self.send_proxy,
             health_interval: self.health_interval,
             limits: self.limits,
-            observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
-            registry: Some(monitor.registry()),
-            service: monitor.service(),
-            ..PassthroughOptions::new(self.target.clone(), self.policy.policy)
+            ..PassthroughOptions::new(self.target.clone(), sides)
         }
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use hyper::body::{Body, Bytes};
 use hyper::{Request, Response};
-use mtls_core::observer::Observer;
 use mtls_core::{MultipathAcceptor, Policy};
 use serde_json::json;
 use tower_service::Service;
@@ -102,9 +101,6 @@ impl TlsServerArgs {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
             limits: self.limits,
-            observer: Some(Arc::clone(monitor) as Arc<dyn Observer>),
-            registry: Some(monitor.registry()),
-            service: monitor.service(),
             ..source.options(self.policy.policy, monitor)?
         })
     }
@@ -164,17 +160,23 @@ enum TlsSource {
 }
 
 impl TlsSource {
-    fn options(&mut self, policy: Policy, monitor: &Monitor) -> Result<ServerOptions, Error> {
+    fn options(&mut self, policy: Policy, monitor: &Arc<Monitor>) -> Result<ServerOptions, Error> {
+        let sides = monitor.side_settings(policy);
         let tls = match self {
             Self::Files(reloader) => reloader.load()?,
             Self::Dev(dev, client_ca) => ServerTls {
                 client_ca: client_ca.clone(),
                 ..dev.identity().clone().into()
             },
-            Self::Smkex => return Ok(ServerOptions::smkex()),
+            Self::Smkex => {
+                return Ok(ServerOptions {
+                    sides,
+                    ..ServerOptions::smkex()
+                });
+            }
         };
         monitor.set_certificate_end(tls.identity.not_after());
-        Ok(ServerOptions::new(tls, policy))
+        Ok(ServerOptions::new(tls, sides))
     }
 
     /// Reloads files when they change, and prints a client command for certificates of this run.

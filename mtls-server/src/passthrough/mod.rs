@@ -8,11 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtls_core::observer::Observer;
 use mtls_core::path::{Dial, Endpoint, Host, Path};
-use mtls_core::registry::{PendingRegistry, ServiceId};
 use mtls_core::relay::{RelayListener, ServerRelay};
-use mtls_core::{ListenerLimits, Policy, SideServiceSettings};
+use mtls_core::{ListenerLimits, SideServiceSettings};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
@@ -33,8 +31,8 @@ const DOWN: &str = "side connections are answered, and clients refused";
 pub struct PassthroughOptions {
     /// The TLS server.
     pub target: Endpoint,
-    /// The action for connections that are not verified.
-    pub policy: Policy,
+    /// The policy, and the settings of verifications.
+    pub sides: SideServiceSettings,
     /// Listen addresses for TLS and side connections. Default: 127.0.0.1, port 8443.
     pub listen: Vec<SocketAddr>,
     /// Listen addresses for side connections only. Default: none.
@@ -46,12 +44,6 @@ pub struct PassthroughOptions {
     pub health_interval: Duration,
     /// The limits.
     pub limits: TunnelLimits,
-    /// The observer of events. Default: none.
-    pub observer: Option<Arc<dyn Observer>>,
-    /// The registry of pending handshakes. Default: its own.
-    pub registry: Option<Arc<dyn PendingRegistry>>,
-    /// The name of the service in the registry. Default: the empty name.
-    pub service: ServiceId,
 }
 
 /// The limits of a passthrough, which are also options of the command line.
@@ -81,36 +73,23 @@ pub struct TunnelLimits {
 }
 
 impl PassthroughOptions {
-    /// Uses the defaults of all other settings.
-    pub fn new(target: Endpoint, policy: Policy) -> Self {
+    /// Uses the defaults of all other settings. `sides` may be a [`Policy`](mtls_core::Policy).
+    pub fn new(target: Endpoint, sides: impl Into<SideServiceSettings>) -> Self {
         Self {
             target,
-            policy,
+            sides: sides.into(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
             send_proxy: false,
             health_interval: Duration::from_secs(5),
             limits: TunnelLimits::default(),
-            observer: None,
-            registry: None,
-            service: ServiceId::default(),
         }
     }
-}
 
-impl PassthroughOptions {
     fn relay(&self) -> Result<ServerRelay, Error> {
         let limits = &self.limits;
-        let mut settings = SideServiceSettings::new(self.policy).deadline(limits.deadline);
-        if let Some(observer) = &self.observer {
-            settings = settings.observer(Arc::clone(observer));
-        }
-        if let Some(registry) = &self.registry {
-            settings = settings
-                .registry(Arc::clone(registry))
-                .service(self.service);
-        }
-        let mut relay = ServerRelay::builder(&provider(), self.target.clone(), settings)
+        let (target, sides) = (self.target.clone(), self.sides.clone());
+        let mut relay = ServerRelay::builder(&provider(), target, sides)
             .tunnel_idle_timeout(limits.idle_timeout)
             .max_tunnels(limits.tunnels);
         if self.send_proxy {

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use mtls_core::Error;
 use mtls_core::relay::{TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
 use serde::Serialize;
 
 use crate::service::Health;
+use crate::sync::lock;
 
 /// Counts tunnels.
 #[derive(Debug, Default)]
@@ -90,7 +91,7 @@ impl Tally {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

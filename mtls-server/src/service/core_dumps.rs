@@ -17,3 +17,17 @@ pub(crate) fn disable() {
         tracing::warn!(%error, "cannot disable core dumps, which would contain private keys");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::dumpable_behavior;
+
+    use super::*;
+
+    #[test]
+    fn the_process_is_marked_as_not_dumpable() {
+        disable();
+        let behavior = dumpable_behavior().expect("a state");
+        assert_eq!(behavior, DumpableBehavior::NotDumpable);
+    }
+}

@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 use tokio::time::sleep;
+
+use crate::sync::lock;
 
 /// The shortest time between two checks, however many connections fail.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -113,7 +115,7 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -1,11 +1,8 @@
 //! Settings of a server.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use mtls_core::observer::Observer;
-use mtls_core::registry::{PendingRegistry, ServiceId};
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, SideServiceSettings};
 
@@ -18,28 +15,16 @@ use crate::tls::{ALPN, ServerTls, provider};
 #[non_exhaustive]
 pub enum Authentication {
     /// By certificates, and by the side protocol as far as the policy requires it.
-    Certificates {
-        /// The certificate of the server, and the CAs of its clients.
-        tls: ServerTls,
-        /// The action for connections that are not verified.
-        policy: Policy,
-    },
-    /// By the side protocol alone, which is always required ([`mtls_core::smkex`]). The server
-    /// has a raw public key that is created when it starts.
+    Certificates(ServerTls),
+    /// By the side protocol alone ([`mtls_core::smkex`]), with [`Policy::Require`] and no other. The
+    /// server has a raw public key that is created when it starts.
     Smkex,
 }
 
 impl Authentication {
-    fn policy(&self) -> Policy {
-        match self {
-            Self::Certificates { policy, .. } => *policy,
-            Self::Smkex => Policy::Require,
-        }
-    }
-
     fn acceptor(&self, settings: SideServiceSettings) -> Result<AcceptorBuilder, Error> {
         Ok(match self {
-            Self::Certificates { tls, .. } => MultipathAcceptor::builder(tls.config()?, settings),
+            Self::Certificates(tls) => MultipathAcceptor::builder(tls.config()?, settings),
             Self::Smkex => SmkexServer::new(provider())
                 .alpn(&ALPN)
                 .acceptor(settings)?,
@@ -53,55 +38,41 @@ impl Authentication {
 pub struct ServerOptions {
     /// The authentication.
     pub authentication: Authentication,
+    /// The policy, and the settings of verifications.
+    pub sides: SideServiceSettings,
     /// Listen addresses for TLS and side connections. Default: 127.0.0.1, port 8443.
     pub listen: Vec<SocketAddr>,
     /// Listen addresses for side connections only. Default: none.
     pub side_listen: Vec<SocketAddr>,
     /// The limits.
     pub limits: Limits,
-    /// The observer of events. Default: none.
-    pub observer: Option<Arc<dyn Observer>>,
-    /// The registry of pending handshakes. Default: its own.
-    pub registry: Option<Arc<dyn PendingRegistry>>,
-    /// The name of the service in the registry. Default: the empty name.
-    pub service: ServiceId,
 }
 
 impl ServerOptions {
-    /// Uses the defaults of all other settings. `tls` may be an [`Identity`](crate::Identity).
-    pub fn new(tls: impl Into<ServerTls>, policy: Policy) -> Self {
-        let tls = tls.into();
-        Self::authenticated(Authentication::Certificates { tls, policy })
+    /// Uses the defaults of all other settings. `tls` may be an [`Identity`](crate::Identity), and
+    /// `sides` a [`Policy`].
+    pub fn new(tls: impl Into<ServerTls>, sides: impl Into<SideServiceSettings>) -> Self {
+        Self::authenticated(Authentication::Certificates(tls.into()), sides.into())
     }
 
     /// The same with SMKEX instead of a certificate.
     pub fn smkex() -> Self {
-        Self::authenticated(Authentication::Smkex)
+        Self::authenticated(Authentication::Smkex, Policy::Require.into())
     }
 
-    fn authenticated(authentication: Authentication) -> Self {
+    fn authenticated(authentication: Authentication, sides: SideServiceSettings) -> Self {
         Self {
             authentication,
+            sides,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
             limits: Limits::default(),
-            observer: None,
-            registry: None,
-            service: ServiceId::default(),
         }
     }
 
     pub(super) fn acceptor(&self) -> Result<MultipathAcceptor, Error> {
-        let mut settings = SideServiceSettings::new(self.authentication.policy());
-        if let Some(observer) = &self.observer {
-            settings = settings.observer(Arc::clone(observer));
-        }
-        if let Some(registry) = &self.registry {
-            settings = settings
-                .registry(Arc::clone(registry))
-                .service(self.service);
-        }
-        Ok(self.authentication.acceptor(settings)?.build()?)
+        let acceptor = self.authentication.acceptor(self.sides.clone())?;
+        Ok(acceptor.build()?)
     }
 }
 

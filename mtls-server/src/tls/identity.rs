@@ -113,7 +113,7 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
 
 fn warn_if_others_can_read(key: &Path) {
     let who = match fs::metadata(key) {
-        Ok(file) if file.permissions().mode() & 0o004 != 0 => "everybody",
+        Ok(file) if file.permissions().mode() & 0o004 != 0 => "all users",
         Ok(file) if file.permissions().mode() & 0o040 != 0 => "its group",
         Ok(_) => return,
         Err(error) => {

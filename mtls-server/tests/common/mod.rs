@@ -127,11 +127,11 @@ pub(crate) fn binary() -> Command {
     command
 }
 
-/// A server that has said where it listens. Killed on drop.
+/// A server that has logged its address. Killed on drop.
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
-    said: Vec<String>,
+    log: Vec<String>,
     pub(crate) address: SocketAddr,
 }
 
@@ -155,7 +155,7 @@ impl Running {
         let mut running = Self {
             child,
             lines,
-            said: Vec::new(),
+            log: Vec::new(),
             address: SocketAddr::from(([0; 4], 0)),
         };
         let line = running.wait_for(before);
@@ -168,13 +168,13 @@ impl Running {
         loop {
             match self.lines.recv_timeout(HUNG) {
                 Ok(line) => {
-                    self.said.push(line.clone());
+                    self.log.push(line.clone());
                     if line.contains(part) {
                         return line;
                     }
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("never said {part:?}, but: {:#?}", self.said)
+                    panic!("never log {part:?}, but: {:#?}", self.log)
                 }
             }
         }
@@ -189,7 +189,7 @@ impl Running {
     /// The address of the status page.
     pub(crate) fn status_address(&self) -> SocketAddr {
         let line = self
-            .said
+            .log
             .iter()
             .find(|line| line.contains("status on http://"));
         address_after(line.expect("a status page"), "status on http://")
@@ -204,9 +204,9 @@ impl Running {
     }
 
     /// The log up to now.
-    pub(crate) fn said(&mut self) -> &[String] {
-        self.said.extend(self.lines.try_iter());
-        &self.said
+    pub(crate) fn log(&mut self) -> &[String] {
+        self.log.extend(self.lines.try_iter());
+        &self.log
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -215,20 +215,20 @@ impl Running {
         kill_process(pid, signal).expect("to be there");
     }
 
-    /// Waits for the end, and gives the status and everything that was said.
+    /// Waits for the end, and returns the status and the whole log.
     pub(crate) fn wait(mut self) -> (ExitStatus, Vec<String>) {
         let start = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("a status") {
                 break status;
             }
-            assert!(start.elapsed() < HUNG, "does not end: {:#?}", self.said);
+            assert!(start.elapsed() < HUNG, "does not end: {:#?}", self.log);
             std::thread::sleep(Duration::from_millis(10));
         };
         while let Ok(line) = self.lines.recv_timeout(HUNG) {
-            self.said.push(line);
+            self.log.push(line);
         }
-        (status, std::mem::take(&mut self.said))
+        (status, std::mem::take(&mut self.log))
     }
 
     /// Waits until the address has no listener any more.

@@ -44,9 +44,9 @@ fn bad_options_are_one_clear_sentence() {
         let mut command = binary();
         command.arg("passthrough").args(&arguments);
         let output = command.output().expect("to run");
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
-        assert!(said.contains(part), "{arguments:?}: {said}");
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {log}");
+        assert!(log.contains(part), "{arguments:?}: {log}");
     }
 }
 
@@ -91,11 +91,11 @@ async fn a_target_that_is_down_closes_cleanly_is_reported_once_and_recovers() {
 
     let listener = TcpListener::bind(target).await.expect("the port");
     through.wait_for("takes connections again");
-    let lines = through.said().iter();
-    let told = lines
+    let lines = through.log().iter();
+    let messages = lines
         .filter(|line| line.contains("cannot be reached"))
         .count();
-    assert_eq!(told, 1, "{:#?}", through.said());
+    assert_eq!(messages, 1, "{:#?}", through.log());
     let mut client = TcpStream::connect(through.address)
         .await
         .expect("a connection");
@@ -242,11 +242,11 @@ async fn tunnels_may_finish_after_sigterm_and_the_listener_is_gone() {
     let answer = get(&mut stream, "/index.html").await;
     assert!(answer.ends_with("<p>the index"), "{answer}");
     drop(stream);
-    let (status, said) = through.wait();
-    assert_eq!(status.code(), Some(0), "{said:#?}");
+    let (status, log) = through.wait();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
     assert!(
-        !said.iter().any(|line| line.contains("cut off:")),
-        "{said:#?}"
+        !log.iter().any(|line| line.contains("cut off:")),
+        "{log:#?}"
     );
 }
 
@@ -264,11 +264,11 @@ async fn tunnels_that_do_not_finish_are_cut_off_and_counted() {
     let (mut server, _) = listener.accept().await.expect("a connection");
     assert_eq!(server.read_u8().await.expect("a byte"), b'1');
     through.signal(Signal::TERM);
-    let (status, said) = through.wait();
-    assert_eq!(status.code(), Some(0), "{said:#?}");
-    let cut = said
+    let (status, log) = through.wait();
+    assert_eq!(status.code(), Some(0), "{log:#?}");
+    let cut = log
         .iter()
         .any(|line| line.contains("connections cut off: 1"));
-    assert!(cut, "{said:#?}");
+    assert!(cut, "{log:#?}");
     assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0);
 }

@@ -18,8 +18,8 @@ async fn plain_curl_reaches_nginx_by_both_versions_of_http() {
     let through = passthrough(nginx.address, &[]);
     for (option, version) in VERSIONS {
         let page = url(through.address, "/index.html");
-        let asked = [option, "-w", " %{http_version}", page.as_str()];
-        let Some(output) = curl(&site, through.address, &asked).await else {
+        let arguments = [option, "-w", " %{http_version}", page.as_str()];
+        let Some(output) = curl(&site, through.address, &arguments).await else {
             return;
         };
         let expected = format!("<p>the index {version}");
@@ -84,8 +84,8 @@ async fn curl_through_both_relays_is_verified_in_front_of_nginx() {
     let mut proxy = local_proxy(through.address).await;
     for (option, version) in VERSIONS {
         let page = url(proxy.address, "/index.html");
-        let asked = [option, "-w", " %{http_version}", page.as_str()];
-        let Some(output) = curl(&site, proxy.address, &asked).await else {
+        let arguments = [option, "-w", " %{http_version}", page.as_str()];
+        let Some(output) = curl(&site, proxy.address, &arguments).await else {
             return;
         };
         let expected = format!("<p>the index {version}");
@@ -106,7 +106,7 @@ async fn haproxy_gets_the_address_of_the_client() {
     let through = passthrough(haproxy.address, &["--send-proxy"]);
     for (option, version) in [("--http1.1", "HTTP/1.1"), ("--http2", "HTTP/2.0")] {
         let page = url(through.address, "/");
-        let asked = [
+        let arguments = [
             option,
             "--interface",
             "127.0.0.9",
@@ -114,13 +114,13 @@ async fn haproxy_gets_the_address_of_the_client() {
             " %{local_port}",
             &page,
         ];
-        let Some(output) = curl(&site, through.address, &asked).await else {
+        let Some(output) = curl(&site, through.address, &arguments).await else {
             return;
         };
         let answer = text(&output.stdout);
-        let (said, port) = answer.rsplit_once(' ').expect("an answer");
+        let (log, port) = answer.rsplit_once(' ').expect("an answer");
         let expected = format!("haproxy sees 127.0.0.9:{port} by {version}");
-        assert_eq!(said, expected, "{}", text(&output.stderr));
+        assert_eq!(log, expected, "{}", text(&output.stderr));
     }
 }
 
@@ -133,18 +133,13 @@ async fn nginx_gets_the_address_of_the_client() {
     };
     let through = passthrough(nginx.address, &["--send-proxy"]);
     let page = url(through.address, "/who");
-    let asked = ["--interface", "127.0.0.8", "-w", " %{local_port}", &page];
-    let Some(output) = curl(&site, through.address, &asked).await else {
+    let arguments = ["--interface", "127.0.0.8", "-w", " %{local_port}", &page];
+    let Some(output) = curl(&site, through.address, &arguments).await else {
         return;
     };
     let answer = text(&output.stdout);
-    let (said, port) = answer.rsplit_once(' ').expect("an answer");
-    assert_eq!(
-        said,
-        format!("127.0.0.8:{port}"),
-        "{}",
-        text(&output.stderr)
-    );
+    let (log, port) = answer.rsplit_once(' ').expect("an answer");
+    assert_eq!(log, format!("127.0.0.8:{port}"), "{}", text(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,9 +176,9 @@ async fn second_hello_of_openssl_passes_under_require() {
     let Some(output) = run.await.expect("to run") else {
         return;
     };
-    let said = text(&output.stdout);
-    assert_eq!(said.matches(", ClientHello").count(), 2, "{said}");
-    assert!(said.contains("cba"), "{said} {}", text(&output.stderr));
+    let log = text(&output.stdout);
+    assert_eq!(log.matches(", ClientHello").count(), 2, "{log}");
+    assert!(log.contains("cba"), "{log} {}", text(&output.stderr));
     let report = proxy.reports.recv().await.expect("a tunnel");
     let verdict = report.verdict.expect("a verdict");
     assert_eq!(verdict.binding(), Some(Binding::Hello));

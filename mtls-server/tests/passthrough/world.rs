@@ -124,11 +124,11 @@ async fn start(mut command: Command, address: SocketAddr) -> Option<Server> {
     let listening = async {
         while TcpStream::connect(address).await.is_err() {
             if let Some(status) = server.child.try_wait().expect("a status") {
-                let mut said = String::new();
+                let mut log = String::new();
                 if let Some(mut stderr) = server.child.stderr.take() {
-                    let _ = std::io::Read::read_to_string(&mut stderr, &mut said);
+                    let _ = std::io::Read::read_to_string(&mut stderr, &mut log);
                 }
-                panic!("{name} ended: {status}: {said}");
+                panic!("{name} ended: {status}: {log}");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

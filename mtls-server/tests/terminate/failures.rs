@@ -42,11 +42,9 @@ fn a_target_that_is_down_is_reported_once_and_so_is_its_return() {
     let (head, _) = site.fetch(&server, "/", &[]).expect("curl");
     assert_eq!(status(&head), "502");
     server.wait_for("cannot be reached");
-    let said = server.said();
-    let times = said
-        .iter()
-        .filter(|line| line.contains("cannot be reached"));
-    assert_eq!(times.count(), 2, "{said:#?}");
+    let log = server.log();
+    let times = log.iter().filter(|line| line.contains("cannot be reached"));
+    assert_eq!(times.count(), 2, "{log:#?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::common::{Site, get, verdict_of};
-use crate::{status, told};
+use crate::{field_of, status};
 
 const UNVERIFIED: &str = "unverified; reason=no-side-connection";
 
@@ -31,23 +31,27 @@ fn the_target_gets_the_verdict_and_no_forged_one() {
             return;
         };
         assert!(body.starts_with("GET /a%2fb?c=%00 HTTP/1.1\n"), "{body}");
-        assert_eq!(told(&body, "multipath-verdict"), Some(UNVERIFIED), "{body}");
-        assert_eq!(told(&body, "multipath_verdict"), None);
-        assert_eq!(told(&body, "x-forwarded-for"), Some("127.0.0.1"));
-        assert_eq!(told(&body, "x-forwarded-proto"), Some("https"));
-        assert_eq!(told(&body, "x-forwarded-host"), Some(&*host));
-        assert_eq!(told(&body, "host"), Some(&*host));
-        assert_eq!(told(&body, "x-real-ip"), None);
-        assert_eq!(told(&body, "connection"), None);
-        assert_eq!(told(&body, "x-kept"), Some("1"));
+        assert_eq!(
+            field_of(&body, "multipath-verdict"),
+            Some(UNVERIFIED),
+            "{body}"
+        );
+        assert_eq!(field_of(&body, "multipath_verdict"), None);
+        assert_eq!(field_of(&body, "x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(field_of(&body, "x-forwarded-proto"), Some("https"));
+        assert_eq!(field_of(&body, "x-forwarded-host"), Some(&*host));
+        assert_eq!(field_of(&body, "host"), Some(&*host));
+        assert_eq!(field_of(&body, "x-real-ip"), None);
+        assert_eq!(field_of(&body, "connection"), None);
+        assert_eq!(field_of(&body, "x-kept"), Some("1"));
         let forwarded = format!("for=127.0.0.1;host=\"{host}\";proto=https");
-        assert_eq!(told(&body, "forwarded"), Some(&*forwarded));
+        assert_eq!(field_of(&body, "forwarded"), Some(&*forwarded));
         let via = if version == "--http2" {
             "2.0 mtls-server"
         } else {
             "1.1 mtls-server"
         };
-        assert_eq!(told(&body, "via"), Some(via));
+        assert_eq!(field_of(&body, "via"), Some(via));
         assert_eq!(verdict_of(&head), UNVERIFIED);
     }
 }

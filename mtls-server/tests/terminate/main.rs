@@ -48,7 +48,7 @@ impl Site {
 }
 
 /// The value of a field at the target, once.
-fn told<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+fn field_of<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let mut values = body
         .lines()
         .filter_map(|line| line.split_once(": "))

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::backend::Backend;
 use crate::common::{Site, text};
-use crate::{status, told};
+use crate::{field_of, status};
 
 #[test]
 fn a_connection_to_the_target_is_used_again() {
@@ -30,7 +30,7 @@ fn a_target_may_speak_http_2_without_tls() {
         assert_eq!(status(&head), "200");
         assert!(body.starts_with("GET /x?y HTTP/2.0\n"), "{body}");
         let host = server.address.to_string();
-        assert_eq!(told(&body, "x-forwarded-host"), Some(&*host));
+        assert_eq!(field_of(&body, "x-forwarded-host"), Some(&*host));
     }
     assert_eq!(backend.connections(), 1);
 }
@@ -44,7 +44,7 @@ fn a_target_may_be_a_socket_in_the_file_system() {
         return;
     };
     assert_eq!(status(&head), "200");
-    assert_eq!(told(&body, "host"), Some(&*server.address.to_string()));
+    assert_eq!(field_of(&body, "host"), Some(&*server.address.to_string()));
 }
 
 #[test]
@@ -72,9 +72,9 @@ fn an_https_target_must_have_a_certificate_of_the_authority_that_was_named() {
 /// One line on standard error, with `part` in it.
 fn assert_refused(mut command: Command, code: i32, part: &str) {
     let output = command.output().expect("to run");
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    assert!(said.contains(part), "expected {part:?}: {said}");
+    let log = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{log}");
+    assert!(log.contains(part), "expected {part:?}: {log}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ async fn a_malformed_or_aborted_body_gets_400_and_the_target_no_blame() {
             assert_eq!(status(&text(&response)), "400", "{target}: {rest:?}");
         }
         let blame = |line: &&String| line.contains("WARN") || line.contains("ERROR");
-        assert_eq!(server.said().iter().find(blame), None, "{target}");
+        assert_eq!(server.log().iter().find(blame), None, "{target}");
     }
 }
 

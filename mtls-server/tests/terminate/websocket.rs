@@ -53,10 +53,10 @@ async fn a_websocket_that_stays_open_is_cut_off_when_the_server_stops() {
         .expect("to send");
     let echo = socket.next().await.expect("a message").expect("a message");
     assert_eq!(echo, Message::text("still here"));
-    let (status, said) = server.wait();
+    let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0));
-    let last = said.last().expect("a line");
-    assert!(last.contains("cut off: 1"), "{said:#?}");
+    let last = log.last().expect("a line");
+    assert!(last.contains("cut off: 1"), "{log:#?}");
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ impl Drop for Emulator {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            // Where it has panicked, nothing has arrived any more, and everybody knows.
+            // If it has panicked, nothing has arrived since, which every end has noticed.
             let _ = thread.join();
         }
     }

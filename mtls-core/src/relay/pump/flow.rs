@@ -70,12 +70,12 @@ impl Flow {
         }
     }
 
-    /// Has the sender closed its half, and does the receiver know?
+    /// Whether the sender has closed its half and the receiver was notified.
     pub(super) fn is_closed(&self) -> bool {
         self.state == FlowState::Closed
     }
 
-    /// Has the sender sent something that was not written yet, or closed?
+    /// Whether there are bytes to write, or the sender has closed.
     pub(in crate::relay) fn has_pending(&self) -> bool {
         !matches!(self.buffered, Buffered::Empty) || self.state != FlowState::Moving
     }

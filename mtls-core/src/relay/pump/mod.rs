@@ -54,8 +54,7 @@ pub(super) struct PumpContext<'a> {
     pub(super) idle: Duration,
 }
 
-/// Watches the end that has closed its half: nothing is read from it any more that would tell of a
-/// reset.
+/// Watches the end that has closed its half: no further read from it would report a reset.
 #[derive(Default)]
 struct HalfClosed {
     reset: Option<BoxFuture<'static, ()>>,

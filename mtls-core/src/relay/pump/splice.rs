@@ -28,7 +28,7 @@ const SPARE: usize = 16;
 /// SPLICE_F_NONBLOCK is for the pipe; the sockets are non-blocking by themselves.
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
-/// The pipes of all tunnels of a relay: so many, and no more.
+/// The pipes of all tunnels of a relay, limited in number.
 pub(in crate::relay) struct Pipes {
     limit: usize,
     open: Arc<AtomicUsize>,
@@ -119,8 +119,8 @@ impl Pipe {
         })
     }
 
-    /// Moves what the socket has into the pipe, which must be empty: only then does EAGAIN speak
-    /// of the socket.
+    /// Moves what the socket has into the pipe, which must be empty: only then does EAGAIN mean
+    /// that the socket is empty.
     pub(super) fn poll_refill(
         &self,
         cx: &mut Context<'_>,

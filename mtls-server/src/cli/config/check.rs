@@ -17,8 +17,9 @@ pub enum ConfigCommand {
     ///
     /// Reads each table like the command's options, but without the environment, so each table must
     /// be complete. Reads the certificates, keys and directories that it names, and binds its
-    /// addresses for a moment. Connects to each server of a shared registry. An address that another program uses, or that needs a privilege, is
-    /// reported as not checked. The exit status is 2 if there is an error.
+    /// addresses for a moment. Connects to each server of a shared registry. An address that another
+    /// program uses, or that needs a privilege, is reported as not checked. The exit status is 2
+    /// if there is an error.
     Check {
         /// Configuration file
         #[arg(value_name = "FILE")]

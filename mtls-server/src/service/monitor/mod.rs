@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use mtls_core::observer::{Event, Observer};
 use mtls_core::registry::{PendingRegistry, ServiceId};
+use mtls_core::{Policy, SideServiceSettings};
 
 use self::metrics::{Direction, FrameLabels, Metrics, ReasonLabels, VerdictLabels};
 use super::fleet::{Fleet, Pending};
@@ -76,6 +77,14 @@ impl Monitor {
     /// The name of the service in [`registry`](Self::registry).
     pub(crate) fn service(&self) -> ServiceId {
         self.pending().service()
+    }
+
+    /// The settings of verifications that this monitors.
+    pub(crate) fn side_settings(self: &Arc<Self>, policy: Policy) -> SideServiceSettings {
+        SideServiceSettings::new(policy)
+            .observer(Arc::clone(self) as Arc<dyn Observer>)
+            .registry(self.registry())
+            .service(self.service())
     }
 
     /// Uses a registry that several machines share, from before the service asks for its registry.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+
+use crate::sync::lock;
 
 /// A counter for each set of labels that has occurred. Labels are fixed words, so their number is
 /// bounded.
@@ -34,15 +36,12 @@ impl<L: Clone + Eq + Hash + Ord> Tally<L> {
             return;
         }
         self.family.get_or_create(&labels).inc();
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(labels);
+        lock(&self.seen).insert(labels);
     }
 
     /// All counters, in order.
     pub(super) fn list(&self) -> Vec<(L, u64)> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = lock(&self.seen);
         seen.iter()
             .map(|labels| {
                 let count = self.family.get(labels).map_or(0, |counter| counter.get());

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use mtls_core::ServerStream;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::activity::Activity;
+use crate::sync::lock;
 
 /// The stream of a client while the HTTP library owns it. When the library drops it, its
 /// [`ClientHandle`] gets the stream back.
@@ -104,17 +105,13 @@ impl ClientHandle {
 
     /// The stream, once the HTTP library has dropped it.
     pub(in crate::web) fn take_back(&self) -> Option<ServerStream<TcpStream>> {
-        let returned = &self.shared.returned;
-        let mut returned = returned.lock().unwrap_or_else(PoisonError::into_inner);
-        returned.take()
+        lock(&self.shared.returned).take()
     }
 }
 
 impl Drop for ClientIo {
     fn drop(&mut self) {
-        let returned = &self.shared.returned;
-        let mut returned = returned.lock().unwrap_or_else(PoisonError::into_inner);
-        *returned = self.stream.take();
+        *lock(&self.shared.returned) = self.stream.take();
     }
 }
 

@@ -106,7 +106,10 @@ where
 
     /// Ends the connection after the response that is under way.
     pub(in crate::web) fn graceful_shutdown(self: Pin<&mut Self>) {
-        match &mut self.get_mut().state {
+        let this = self.get_mut();
+        // A later state has to end too.
+        this.many_fields.keep_alive(false);
+        match &mut this.state {
             Some(State::Plain(connection)) => Pin::new(connection).graceful_shutdown(),
             Some(State::Upgradeable(connection)) => Pin::new(connection).graceful_shutdown(),
             None => {}
@@ -276,5 +279,48 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for CountedHeads<I> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn respond(_: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+        Ok(Response::new(Empty::new()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_before_the_end_of_a_head_with_many_fields_ends_the_connection() {
+        let (near, mut far) = tokio::io::duplex(64 * 1024);
+        let (activity, signals) = (Activity::start(), Signals::default());
+        let (builder, service) = (Builder::new(), service_fn(respond));
+        let serving = Http1::new(&builder, 5_000, near, service, &activity, signals);
+        let mut serving = std::pin::pin!(serving);
+        far.write_all(b"GET / HTTP/1.1\r\n")
+            .await
+            .expect("to write");
+        let polled = poll_fn(|cx| Poll::Ready(serving.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        serving.as_mut().graceful_shutdown();
+        let rest = "x: y\r\n".repeat(FIELDS + 50) + "\r\n";
+        far.write_all(rest.as_bytes()).await.expect("to write");
+        let mut response = String::new();
+        let received = far.read_to_string(&mut response);
+        let end = async { tokio::join!(serving, received) };
+        let (served, received) = timeout(Duration::from_secs(60), end).await.expect("an end");
+        assert!(served.is_ok() && received.is_ok());
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(response.contains("connection: close"), "{response}");
     }
 }

@@ -134,6 +134,7 @@ where
             let response = VerdictPage.response(method, headers, Some(&self.info));
             return response.map(Either::Left);
         }
+        let method = method.clone();
         request.extensions_mut().insert(self.info.clone());
         let _awaited = self.activity.awaited();
         match call(&self.service, request).await {
@@ -141,9 +142,7 @@ where
             Err(error) => {
                 let error: BoxError = error.into();
                 tracing::error!(error, "the service failed to respond to a request");
-                FAILED
-                    .response(&hyper::Method::GET, Media::Text)
-                    .map(Either::Left)
+                FAILED.response(&method, Media::Text).map(Either::Left)
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::sync::lock;
 
 /// Takes over a connection after HTTP (RFC 9110, section 7.8).
 ///
@@ -28,7 +30,7 @@ impl Takeover {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Tunnel>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

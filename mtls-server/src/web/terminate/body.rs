@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use hyper::HeaderMap;
@@ -11,6 +11,7 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::fields::remove_own;
+use crate::sync::lock;
 use crate::web::RequestBody;
 use crate::web::connection::activity::Activity;
 
@@ -134,10 +135,6 @@ impl Kept {
             Self::Trailers(trailers) => Frame::trailers(trailers),
         }
     }
-}
-
-fn lock(source: &Mutex<Source>) -> MutexGuard<'_, Source> {
-    source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Display for UploadError {

@@ -3,14 +3,15 @@
 mod answered;
 mod body;
 mod dial;
+mod failure;
 mod fields;
 mod health;
 mod retry;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,29 +21,26 @@ use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderMap, UPGRADE};
 use hyper::http::request::Parts;
-use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use mtls_core::http_io::HeadLimit;
-use mtls_core::page::Notice;
 use mtls_core::tower::{Media, MultipathConnectInfo};
 use rustls::RootCertStore;
-use tokio::io::copy_bidirectional;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 use self::answered::Answered;
 use self::body::{Attempt, Upload};
 use self::dial::Dialer;
-use self::fields::{
-    ClientFacts, InvalidHost, says_websocket, to_client, to_target, wants_websocket,
-};
+use self::failure::Failure;
+use self::fields::{ClientFacts, InvalidHost, says_websocket, to_client, to_target};
 use self::health::Health;
 use self::retry::{Retries, Route};
+use self::upgrade::Upgrade;
+use super::RequestBody;
 use super::connection::activity::Activity;
-use super::{RequestBody, Takeover};
 use crate::arguments::{count, positive};
 use crate::error::Error;
 use crate::service;
@@ -353,56 +351,6 @@ impl fmt::Debug for Terminate {
     }
 }
 
-/// The reason why this server responds instead of the target.
-#[derive(Clone, Copy, Debug)]
-enum Failure {
-    Host(InvalidHost),
-    Connect,
-    Busy,
-    NoConnectInfo,
-    /// The client sent a malformed body, or aborted it.
-    Body,
-    /// 502 or 504.
-    Target(StatusCode),
-}
-
-impl Failure {
-    fn response(self, method: &Method, media: Media) -> Response<TerminateBody> {
-        let (status, text) = match self {
-            Self::Host(invalid) => (InvalidHost::STATUS, invalid.text()),
-            Self::Connect => (
-                StatusCode::NOT_IMPLEMENTED,
-                "This server forwards requests to one site, and is no proxy for others.",
-            ),
-            Self::Busy => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "The server handles too many requests. Try again in a moment.",
-            ),
-            Self::NoConnectInfo => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The server does not know the connection of the request.",
-            ),
-            Self::Body => (
-                StatusCode::BAD_REQUEST,
-                "The body of the request is malformed or incomplete.",
-            ),
-            Self::Target(StatusCode::GATEWAY_TIMEOUT) => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "Your connection has reached this server. The site behind it did not answer in \
-                 time. Try again later.",
-            ),
-            Self::Target(status) => (
-                status,
-                "Your connection has reached this server. The site behind it cannot be reached. \
-                 Try again later.",
-            ),
-        };
-        Notice { status, text }
-            .response(method, media)
-            .map(Either::Left)
-    }
-}
-
 fn finish(response: Response<Incoming>, slot: OwnedSemaphorePermit) -> Response<TerminateBody> {
     let (mut parts, body) = response.into_parts();
     to_client(&mut parts.headers, false);
@@ -410,47 +358,4 @@ fn finish(response: Response<Incoming>, slot: OwnedSemaphorePermit) -> Response<
     parts.version = Version::default();
     parts.extensions.clear();
     Response::from_parts(parts, Either::Right(Download::new(body, slot)))
-}
-
-/// The client's end of a WebSocket.
-struct Upgrade {
-    client: OnUpgrade,
-    takeover: Takeover,
-}
-
-impl Upgrade {
-    /// `None` if the client requests no WebSocket.
-    fn take(parts: &mut Parts) -> Option<Self> {
-        let client = parts.extensions.remove::<OnUpgrade>()?;
-        let takeover = parts.extensions.remove::<Takeover>()?;
-        wants_websocket(parts).then_some(Self { client, takeover })
-    }
-
-    /// Connects both ends with a tunnel.
-    fn switch(
-        self,
-        mut response: Response<Incoming>,
-        slot: OwnedSemaphorePermit,
-    ) -> Response<TerminateBody> {
-        let (client, target) = (self.client, hyper::upgrade::on(&mut response));
-        self.takeover.run(async move {
-            let _slot = slot;
-            if let Err(error) = tunnel(client, target).await {
-                tracing::debug!(%error, "a WebSocket failed");
-            }
-        });
-        let (mut parts, _) = response.into_parts();
-        to_client(&mut parts.headers, true);
-        parts.version = Version::default();
-        parts.extensions.clear();
-        Response::from_parts(parts, Either::Left(Full::default()))
-    }
-}
-
-async fn tunnel(client: OnUpgrade, target: OnUpgrade) -> io::Result<()> {
-    let ends = tokio::try_join!(client, target);
-    let (client, target) = ends.map_err(io::Error::other)?;
-    let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
-    copy_bidirectional(&mut client, &mut target).await?;
-    Ok(())
 }
