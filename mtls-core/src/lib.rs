@@ -122,6 +122,7 @@
 //! | `route` | | the interface of an unbound path, by which its independence is known; [`path::survey`] |
 //! | `pem` | | [`pem`]: certificates and keys from files, without a key in any error |
 //! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |
+//! | `evidence` | | `EvidenceBundle`: reads and checks saved evidence; enables `x509` |
 //! | `fleet` | | [`registry::fleet`]: one registry for the machines behind one address |
 //! | `redis` | | [`registry::redis`]: Redis or Valkey as an engine of a fleet |
 //! | `registry-test` | | [`registry::contract`] and an engine in memory, for tests of registries |
@@ -217,9 +218,17 @@ pub use side::server::settings::SideServiceSettings;
 #[cfg(feature = "tokio")]
 pub use stream::{ClientStream, MultipathStream, ServerStream, VerdictHandle};
 #[cfg(feature = "tokio")]
-pub use tls_message::{certificate_error_message, tls_error_message};
+pub use tls::server_signature::RecordingVerifier;
 #[cfg(feature = "tokio")]
-pub use verdict::evidence::{CertificateEvidence, Evidence, EvidenceReason};
+pub use tls_message::{certificate_error_message, tls_error_message};
+#[cfg(feature = "evidence")]
+pub use verdict::evidence::bundle::{
+    EvidenceBundle, EvidenceError, SavedHandshake, SavedSecondLook,
+};
+#[cfg(feature = "tokio")]
+pub use verdict::evidence::{
+    CertificateEvidence, Evidence, EvidenceReason, SecondLook, ServerSignature,
+};
 #[cfg(feature = "tokio")]
 pub use verdict::method::{Method, UnknownMethod};
 #[cfg(feature = "tokio")]

@@ -96,6 +96,7 @@ use crate::path::Dial;
 use crate::side::client::settings::ClientSettings;
 use crate::side::server::settings::SideServiceSettings;
 use crate::tls::raw_key::{AnyRawKey, ephemeral_key};
+use crate::tls::server_signature::RecordingVerifier;
 use crate::verdict::policy::Policy;
 
 static TLS13_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -147,6 +148,7 @@ impl SmkexClient {
     ) -> Result<ConnectorBuilder<D>, Error> {
         check_policy(settings.policy)?;
         let verifier = AnyRawKey(self.provider.signature_verification_algorithms);
+        let verifier = RecordingVerifier::new(Arc::new(verifier));
         let mut config = ClientConfig::builder_with_provider(self.provider)
             .with_protocol_versions(TLS13_ONLY)?
             .dangerous()

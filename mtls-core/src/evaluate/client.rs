@@ -12,7 +12,7 @@ use crate::side::client::result::{SideOutcome, SideResult};
 use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
 use crate::tls::authentication::Authentication;
 use crate::tls::client::Complete;
-use crate::verdict::evidence::{Evidence, EvidenceReason};
+use crate::verdict::evidence::{Evidence, EvidenceReason, Presented, ServerSignature};
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 use crate::verdict::{
@@ -41,6 +41,7 @@ pub(crate) struct PrimaryTls<'a> {
     pub(crate) report: TlsReport,
     /// The certificates that were presented; a relay without keys sees none.
     pub(crate) chain: &'a [CertificateDer<'static>],
+    pub(crate) signature: Option<&'a ServerSignature>,
 }
 
 /// A connection that the policy accepts.
@@ -62,6 +63,7 @@ impl ClientEvaluation<'_> {
         let primary = PrimaryTls {
             report: TlsReport::of(connection, authentication.server_key()),
             chain: connection.peer_certificates().unwrap_or_default(),
+            signature: complete.signature.as_ref(),
         };
         let allowed = self.apply_policy(self.evaluate(sides), &primary, sides)?;
         // A ticket in the store stands for a server that proved this very handshake.
@@ -88,8 +90,16 @@ impl ClientEvaluation<'_> {
     ) -> Result<Allowed, Error> {
         let verdict = self.verdict(outcome, primary.report.clone(), sides);
         let side_result = side.and_then(|index| sides.get(index));
-        let side_chain = side_result.map_or(&[][..], |side| &side.chain);
-        let chains = [primary.chain, side_chain];
+        let presented = [
+            Presented {
+                chain: primary.chain,
+                signature: primary.signature,
+            },
+            side_result.map_or_else(Presented::default, |side| Presented {
+                chain: &side.chain,
+                signature: side.signature.as_ref(),
+            }),
+        ];
         let mut evidence = None;
         match &verdict.outcome {
             Outcome::Verified(verified) => {
@@ -98,7 +108,7 @@ impl ClientEvaluation<'_> {
             Outcome::Intercepted(reason) => {
                 tracing::warn!(%reason, target = %self.target, "interception detected");
                 let reason = EvidenceReason::Interception(*reason);
-                let found = self.evidence(reason, chains, verdict.clone());
+                let found = self.evidence(reason, presented, verdict.clone());
                 if self.policy != Policy::Observe {
                     return Err(Error::Interception(found));
                 }
@@ -109,7 +119,7 @@ impl ClientEvaluation<'_> {
                 evidence = match *reason {
                     Reason::Resumption(failure) if failure.is_suspicious() => {
                         let reason = EvidenceReason::Resumption(failure);
-                        Some(self.evidence(reason, chains, verdict.clone()))
+                        Some(self.evidence(reason, presented, verdict.clone()))
                     }
                     _ => None,
                 };
@@ -192,7 +202,7 @@ impl ClientEvaluation<'_> {
     fn evidence(
         &self,
         reason: EvidenceReason,
-        chains: [&[CertificateDer<'static>]; 2],
+        presented: [Presented<'_>; 2],
         verdict: Verdict,
     ) -> Box<Evidence> {
         Box::new(Evidence::new(
@@ -200,7 +210,7 @@ impl ClientEvaluation<'_> {
             self.association
                 .map_or_else(String::new, |association| association.to_string()),
             reason,
-            chains,
+            presented,
             verdict,
         ))
     }

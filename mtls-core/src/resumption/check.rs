@@ -18,6 +18,7 @@ use crate::tls::client::Complete;
 use crate::tls::resumption::{Offer, TicketFailure, TicketHandshake, public_key};
 use crate::tls::tickets::Ticket;
 use crate::tls_message::tls_error_message;
+use crate::verdict::evidence::ServerSignature;
 use crate::verdict::resumption::{ResumptionFailure, ResumptionProof};
 use crate::verdict::{PathReport, PathRole, Reason};
 
@@ -58,6 +59,7 @@ pub(super) struct Found {
     dial_error: Option<Arc<DialError>>,
     error: Option<String>,
     chain: Vec<CertificateDer<'static>>,
+    signature: Option<ServerSignature>,
 }
 
 impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
@@ -252,6 +254,7 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
         let key = public_key(&chain);
         if self.found.chain.is_empty() {
             self.found.chain = chain;
+            self.found.signature = handshake.signature().cloned();
         }
         AttemptResult::Full {
             same_key: key.is_some() && key == self.session.key,
@@ -301,6 +304,7 @@ impl Found {
             report,
             dial_error: None,
             chain: Vec::new(),
+            signature: None,
         }
     }
 
@@ -328,6 +332,7 @@ impl Found {
             report,
             dial_error: self.dial_error,
             chain: self.chain,
+            signature: self.signature,
         }
     }
 }

@@ -14,11 +14,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::io::{feed, read_some, read_until, take_output};
+use super::server_signature::recorded;
 use super::tickets::{Quarantine, Ticket};
 use crate::error::Error;
 use crate::proto::binding::{Association, Binding, SideContext, SideSecret, Values};
 use crate::proto::client::TlsVersion;
 use crate::proto::hello::HelloTap;
+use crate::verdict::evidence::ServerSignature;
 
 /// rustls counts tickets, and keeps this many of one server.
 const TICKETS_PER_SERVER: usize = 8;
@@ -54,6 +56,8 @@ pub(crate) struct Complete<IO> {
     pub(crate) tls: TlsStream<IO>,
     pub(crate) secrets: ClientSecrets,
     pub(crate) quarantine: Option<Arc<Quarantine>>,
+    /// The server's signature, where the verifier keeps it.
+    pub(crate) signature: Option<ServerSignature>,
 }
 
 impl TlsSettings {
@@ -133,7 +137,19 @@ impl ClientHello {
     ///
     /// The hellos are moved by hand, so that they can be tapped; from the ServerHello on
     /// tokio-rustls does the rest, and no wrapper stays behind.
-    pub(crate) async fn complete<IO>(mut self, mut io: IO) -> Result<Complete<IO>, Error>
+    pub(crate) async fn complete<IO>(self, io: IO) -> Result<Complete<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (complete, signature) = recorded(self.handshake(io)).await;
+        let complete = complete?;
+        Ok(Complete {
+            signature,
+            ..complete
+        })
+    }
+
+    async fn handshake<IO>(mut self, mut io: IO) -> Result<Complete<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -146,6 +162,7 @@ impl ClientHello {
             secrets: ClientSecrets::new(tls.get_ref().1, self.tap),
             tls,
             quarantine: self.quarantine,
+            signature: None,
         })
     }
 

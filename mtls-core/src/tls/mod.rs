@@ -7,4 +7,5 @@ pub(crate) mod io;
 pub(crate) mod raw_key;
 pub(crate) mod resumption;
 pub(crate) mod server;
+pub(crate) mod server_signature;
 pub(crate) mod tickets;

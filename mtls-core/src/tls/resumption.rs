@@ -22,6 +22,7 @@ use super::client::{
     ClientSecrets, Complete, Stub, TlsSettings, association_of, is_resumed, version,
 };
 use super::io::{poll_read_tls, read_until, take_output};
+use super::server_signature::recorded;
 use super::tickets::{MAX_WITHHELD, Ticket};
 use crate::error::Error;
 use crate::http_io::{LINGER, linger};
@@ -29,6 +30,7 @@ use crate::proto::binding::Association;
 use crate::proto::client::TlsVersion;
 use crate::proto::hello::HelloTap;
 use crate::sync::lock;
+use crate::verdict::evidence::ServerSignature;
 
 /// A handshake whose ClientHello is ready to leave.
 pub(crate) struct TicketHandshake {
@@ -40,6 +42,7 @@ pub(crate) struct TicketHandshake {
     association: Association,
     offers_ticket: bool,
     withholds_certificate: bool,
+    signature: Option<ServerSignature>,
 }
 
 /// The session that a handshake offers.
@@ -101,12 +104,22 @@ impl TicketHandshake {
             first_flight,
             offers_ticket,
             withholds_certificate,
+            signature: None,
         })
     }
 
     /// Sends the ClientHello, and reads until the server's Finished has been verified. The second
     /// flight is not sent.
     pub(crate) async fn run<IO>(&mut self, io: &mut IO) -> Result<(), TicketFailure>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (result, signature) = recorded(self.handshake(io)).await;
+        self.signature = signature;
+        result
+    }
+
+    async fn handshake<IO>(&mut self, io: &mut IO) -> Result<(), TicketFailure>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -171,6 +184,11 @@ impl TicketHandshake {
         chain.iter().map(|der| der.clone().into_owned()).collect()
     }
 
+    /// The server's signature of a full handshake, where the verifier keeps it.
+    pub(crate) fn signature(&self) -> Option<&ServerSignature> {
+        self.signature.as_ref()
+    }
+
     /// Whether the handshake offered a ticket.
     pub(crate) fn offers_ticket(&self) -> bool {
         self.offers_ticket
@@ -223,6 +241,7 @@ impl TicketHandshake {
             secrets: ClientSecrets::new(tls.get_ref().1, HelloTap::new()),
             tls,
             quarantine: None,
+            signature: self.signature,
         })
     }
 

@@ -20,7 +20,7 @@ use method::Method;
 use resumption::{ResumptionFailure, ResumptionProof};
 
 pub use report::{PathReport, PathRole, Times, TlsReport};
-pub(crate) use report::{PrimaryRoute, hex_sha256};
+pub(crate) use report::{PrimaryRoute, hex, hex_sha256};
 
 /// Everything that is known of one connection's verification. Never a bool: look at
 /// [`outcome`](Self::outcome).

@@ -3,6 +3,7 @@
 mod attacks;
 mod auto;
 mod certificates;
+mod evidence;
 mod forger;
 mod mitm;
 mod outcomes;

@@ -6,6 +6,7 @@ use rustls::pki_types::CertificateDer;
 
 use crate::path::DialError;
 use crate::proto::client::SideProof;
+use crate::verdict::evidence::ServerSignature;
 use crate::verdict::resumption::ResumptionProof;
 use crate::verdict::{PathReport, Reason};
 
@@ -17,6 +18,8 @@ pub(crate) struct SideResult {
     pub(crate) dial_error: Option<Arc<DialError>>,
     /// The certificates that were presented on the side path; the side protocol presents none.
     pub(crate) chain: Vec<CertificateDer<'static>>,
+    /// The server's signature with the key of that chain.
+    pub(crate) signature: Option<ServerSignature>,
 }
 
 /// The state of the verification over one side path.

@@ -279,6 +279,7 @@ impl From<&SidePath> for SideResult {
             report,
             dial_error: side.dial_error.clone(),
             chain: Vec::new(),
+            signature: None,
         }
     }
 }

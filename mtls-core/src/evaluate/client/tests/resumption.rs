@@ -32,6 +32,7 @@ fn side(outcome: SideOutcome) -> SideResult {
         report: PathReport::unknown(PathRole::Side),
         dial_error: None,
         chain: vec![CertificateDer::from(b"shown on the side path".to_vec())],
+        signature: None,
     }
 }
 
@@ -67,6 +68,7 @@ fn apply(policy: Policy, sides: &[SideResult]) -> Result<Allowed, Error> {
     let primary = PrimaryTls {
         report: TlsReport::default(),
         chain: &chain,
+        signature: None,
     };
     let evaluation = evaluation(policy);
     evaluation.apply_policy(evaluation.evaluate(sides), &primary, sides)
