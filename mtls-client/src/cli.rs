@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use mtls_core::pem::redact;
 use mtls_manual::{CompletionsArgs, ManArgs};
 
-use crate::commands::{check, connect, get, paths, proxy, reference};
+use crate::commands::{check, connect, evidence, get, paths, proxy, reference};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::messages;
@@ -58,6 +58,7 @@ Exit status:
        server resumes no sessions
   115  not verified, under every policy: resumption suggests that the paths lead to different
        servers, which is no proof of an interception
+  116  evidence: a file has changed since it was saved, or a signature is not valid
   and as in curl: 1 redirect to another scheme than https, 16 HTTP/2 connection failed, 18 response
   incomplete, 26 could not read the request body, 47 too many redirects, 52 empty response, 55 could
   not send the whole request, 56 could not receive the response, 58 unusable client certificate, 61
@@ -95,6 +96,9 @@ pub(crate) enum Command {
     /// Run a local HTTP and SOCKS proxy that verifies the connections of unmodified programs
     #[command(after_help = proxy::args::EXAMPLES, after_long_help = notes(proxy::args::EXAMPLES))]
     Proxy(Box<proxy::args::Args>),
+    /// List, explain, check and export saved evidence
+    #[command(after_help = evidence::args::EXAMPLES, after_long_help = notes(evidence::args::EXAMPLES))]
+    Evidence(evidence::args::Args),
     /// Generate shell completions
     #[command(after_help = reference::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),

@@ -60,12 +60,15 @@ pub enum Exit {
     NoProtocol = 112,
     /// Not verified, with a suspicion: the paths may lead to different servers. Under every policy.
     Suspicion = 115,
+    /// `evidence`: a file has changed since it was saved, or a signature is not valid.
+    Evidence = 116,
 }
 
 /// The exit statuses, the worst first: `mtls-client check` of several targets exits with the worst.
-const WORST_FIRST: [Exit; 26] = [
+const WORST_FIRST: [Exit; 27] = [
     Exit::Interception,
     Exit::Suspicion,
+    Exit::Evidence,
     Exit::Usage,
     Exit::CaFile,
     Exit::ClientCertificate,

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
-use crate::commands::{check, connect as connect_command, get, paths, proxy, reference};
+use crate::commands::{check, connect as connect_command, evidence, get, paths, proxy, reference};
 use crate::failure::Failure;
 use crate::output::messages;
 
@@ -53,6 +53,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Connect(args) => connect_command::run(args),
         Command::Paths(args) => paths::run(args),
         Command::Proxy(args) => proxy::run(*args),
+        Command::Evidence(args) => evidence::run(args),
         Command::Completions(args) => reference::completions(args.shell, Cli::command()),
         Command::Man(args) => reference::man(&args.dir, Cli::command()),
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod connect;
+pub(crate) mod evidence;
 pub(crate) mod get;
 pub(crate) mod paths;
 pub(crate) mod proxy;

@@ -9,5 +9,5 @@ pub(crate) mod identity;
 mod nameservers;
 pub(crate) mod path_set;
 pub(crate) mod provider;
-mod roots;
+pub(crate) mod roots;
 pub(crate) mod settings;

@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use mtls_core::{pem, tls_error_message};
-use rustls::client::WantsClientCert;
+use mtls_core::{RecordingVerifier, pem, tls_error_message};
+use rustls::client::{WantsClientCert, WebPkiServerVerifier};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_native_certs::ErrorKind;
 
@@ -36,15 +36,26 @@ pub(super) fn nameserver_config(tls: &TlsArgs) -> Result<Arc<ClientConfig>, Fail
 }
 
 fn builder(tls: &TlsArgs) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Failure> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has suites of TLS 1.2 and 1.3");
+    let verifier = RecordingVerifier::new(server_verifier(tls)?);
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier)))
+}
+
+/// The check of a server's certificates against the trusted CAs.
+pub(crate) fn server_verifier(tls: &TlsArgs) -> Result<Arc<WebPkiServerVerifier>, Failure> {
     let store = match (&tls.cacert, tls.system_roots) {
         (Some(path), _) => roots_in(path)?,
         (None, true) => system_roots()?,
         (None, false) => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     };
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("the provider has suites of TLS 1.2 and 1.3");
-    Ok(builder.with_root_certificates(store))
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider());
+    verifier
+        .build()
+        .map_err(|error| Failure::usage("--cacert", error).with_exit(Exit::CaFile))
 }
 
 fn system_roots() -> Result<RootCertStore, Failure> {

@@ -8,4 +8,5 @@ pub(crate) mod stdout;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod text;
+pub(crate) mod time;
 pub(crate) mod trace;

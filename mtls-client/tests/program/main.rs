@@ -8,6 +8,7 @@ mod curl;
 #[path = "../../../mtls-core/tests/pem/damage.rs"]
 mod damage;
 mod endings;
+mod evidence;
 mod exits;
 mod get;
 mod http;

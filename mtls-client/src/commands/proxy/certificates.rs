@@ -4,20 +4,15 @@
 //! connection itself over the primary path, and closes it when it has received the certificates.
 //! They are the certificates of that second connection, not of the intercepted one.
 
-use std::io::Write;
-use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mtls_core::path::{Dial, Endpoint, Host, Path};
-use mtls_core::{CertificateEvidence, Evidence};
+use mtls_core::{CertificateEvidence, SecondLook, ServerSignature};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use serde::Serialize;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -26,53 +21,22 @@ use crate::connect::provider::provider;
 /// The maximum time of the second connection.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The certificates of a second TLS connection over the primary path.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct PresentedCertificates {
-    /// The address of the peer.
-    peer: Option<SocketAddr>,
-    /// The requested server name.
-    server_name: String,
-    /// The leaf is the first.
-    certificates: Vec<CertificateEvidence>,
-}
-
-impl PresentedCertificates {
-    /// Fetches the certificates; `None` if there are none.
-    pub(crate) async fn fetch(path: &Path, target: &Endpoint, name: Option<&str>) -> Option<Self> {
-        timeout(TIMEOUT, fetch(path, target, name)).await.ok()?
-    }
-
-    /// All certificates as one PEM file.
-    pub(crate) fn pem(&self) -> String {
-        let pems = self.certificates.iter();
-        pems.map(|certificate| certificate.pem.as_str()).collect()
-    }
-
-    /// The leaf.
-    pub(crate) fn leaf(&self) -> Option<&CertificateEvidence> {
-        self.certificates.first()
-    }
-
-    /// Writes them next to the evidence, with mode 0600: `interception-…-second-look.pem`.
-    pub(crate) fn save(&self, dir: &FilePath, evidence: &Evidence) -> std::io::Result<PathBuf> {
-        let (time, association) = (evidence.unix_time, &evidence.association);
-        let path = dir.join(format!("interception-{time}-{association}-second-look.pem"));
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        file.write_all(self.pem().as_bytes())?;
-        Ok(path)
-    }
-}
-
-async fn fetch(
+/// Fetches the certificates; `None` if there are none.
+pub(super) async fn look_again(
     path: &Path,
     target: &Endpoint,
     name: Option<&str>,
-) -> Option<PresentedCertificates> {
+) -> Option<SecondLook> {
+    timeout(TIMEOUT, fetch(path, target, name)).await.ok()?
+}
+
+/// All certificates as one PEM file.
+pub(super) fn pem(look: &SecondLook) -> String {
+    let pems = look.chain.iter();
+    pems.map(|certificate| certificate.pem.as_str()).collect()
+}
+
+async fn fetch(path: &Path, target: &Endpoint, name: Option<&str>) -> Option<SecondLook> {
     let server_name = match (name, &target.host) {
         (Some(name), _) => name.to_owned(),
         (None, Host::Name(name)) => name.as_str().to_owned(),
@@ -91,37 +55,48 @@ async fn fetch(
     let _ = TlsConnector::from(Arc::new(config))
         .connect(name, dialed.stream)
         .await;
-    let certificates = collector.take();
-    (!certificates.is_empty()).then_some(PresentedCertificates {
+    let Collected { chain, signature } = collector.take();
+    (!chain.is_empty()).then_some(SecondLook {
         peer: dialed.peer,
         server_name,
-        certificates,
+        chain,
+        signature,
     })
 }
 
-/// Keeps the certificates, and trusts none.
+/// Keeps the certificates and the server's signature, and lets no handshake succeed.
 #[derive(Debug)]
 struct CertificateCollector {
     provider: Arc<CryptoProvider>,
-    certificates: Mutex<Vec<CertificateEvidence>>,
+    collected: Mutex<Collected>,
+}
+
+#[derive(Debug, Default)]
+struct Collected {
+    chain: Vec<CertificateEvidence>,
+    signature: Option<ServerSignature>,
 }
 
 impl CertificateCollector {
     fn new() -> Self {
         Self {
             provider: provider(),
-            certificates: Mutex::default(),
+            collected: Mutex::default(),
         }
     }
 
-    fn take(&self) -> Vec<CertificateEvidence> {
-        std::mem::take(
-            &mut *self
-                .certificates
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+    fn collected(&self) -> MutexGuard<'_, Collected> {
+        let collected = self.collected.lock();
+        collected.unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn take(&self) -> Collected {
+        std::mem::take(&mut *self.collected())
+    }
+}
+
+fn collected_only<T>() -> Result<T, Error> {
+    Err(Error::General("certificates are collected only".into()))
 }
 
 impl ServerCertVerifier for CertificateCollector {
@@ -134,12 +109,9 @@ impl ServerCertVerifier for CertificateCollector {
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain = std::iter::once(end_entity).chain(intermediates);
-        let mut certificates = self
-            .certificates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *certificates = chain.map(CertificateEvidence::new).collect();
-        Err(Error::General("certificates are collected only".into()))
+        self.collected().chain = chain.map(CertificateEvidence::new).collect();
+        // The signature follows.
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -148,16 +120,21 @@ impl ServerCertVerifier for CertificateCollector {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("certificates are collected only".into()))
+        collected_only()
     }
 
     fn verify_tls13_signature(
         &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("certificates are collected only".into()))
+        let algorithms = &self.provider.signature_verification_algorithms;
+        if verify_tls13_signature(message, certificate, signed, algorithms).is_ok() {
+            let signature = ServerSignature::new(signed.scheme, message, signed.signature());
+            self.collected().signature = Some(signature);
+        }
+        collected_only()
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -10,9 +10,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use mtls_core::SecondLook;
 use serde::Serialize;
 
-use super::certificates::PresentedCertificates;
 use super::history::ConnectionReport;
 use super::summary::Kind;
 use crate::args::OutputArgs;
@@ -126,12 +126,8 @@ impl Console {
     }
 
     /// Reports the certificate of a second connection.
-    pub(crate) fn certificates(
-        &self,
-        report: &ConnectionReport,
-        certificates: &PresentedCertificates,
-    ) {
-        let Some(leaf) = certificates.leaf() else {
+    pub(crate) fn certificates(&self, report: &ConnectionReport, certificates: &SecondLook) {
+        let Some(leaf) = certificates.chain.first() else {
             return;
         };
         let unknown = "(unreadable)";

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mtls_core::Error;
 use mtls_core::path::DialError;
 use mtls_core::relay::{TunnelEnd, TunnelMonitor, TunnelReport, TunnelStage};
+use mtls_core::{Error, SecondLook};
 use serde::Serialize;
 
-use super::certificates::PresentedCertificates;
 use super::request::Protocol;
 use super::summary::{Kind, Summary};
 
@@ -39,7 +38,7 @@ struct Record {
     monitor: TunnelMonitor,
     /// The last report of a tunnel that was refused before it ran.
     refused: Option<Box<TunnelReport>>,
-    certificates: Option<Arc<PresentedCertificates>>,
+    certificates: Option<Arc<SecondLook>>,
     changed: u64,
     ended: bool,
 }
@@ -82,7 +81,7 @@ pub(crate) struct ConnectionReport {
         skip_serializing_if = "Option::is_none"
     )]
     #[serde(rename = "presented")]
-    pub(crate) certificates: Option<Arc<PresentedCertificates>>,
+    pub(crate) certificates: Option<Arc<SecondLook>>,
 }
 
 /// The changes since a version.
@@ -201,7 +200,7 @@ impl Entry {
     }
 
     /// Adds the certificates of a second connection.
-    pub(crate) fn set_certificates(&self, certificates: PresentedCertificates) {
+    pub(crate) fn set_certificates(&self, certificates: SecondLook) {
         let mut state = self.history.lock();
         if let Some(record) = state.records.get_mut(&self.id) {
             record.certificates = Some(Arc::new(certificates));

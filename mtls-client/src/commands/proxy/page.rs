@@ -14,6 +14,7 @@ use mtls_core::path::Host;
 use serde::Serialize;
 
 use super::Proxy;
+use super::certificates;
 use super::history::{Changes, ConnectionReport};
 use super::response::{Body, error, full};
 
@@ -181,7 +182,7 @@ fn evidence(proxy: &Proxy, name: &str) -> Response<Body> {
             let pem = report
                 .certificates
                 .as_ref()
-                .map(|certificates| certificates.pem());
+                .map(|look| certificates::pem(look));
             content("application/x-pem-file", pem.unwrap_or_default())
         }
         _ => evidence_json(&report),
@@ -196,17 +197,17 @@ fn evidence(proxy: &Proxy, name: &str) -> Response<Body> {
 }
 
 fn evidence_json(report: &ConnectionReport) -> Response<Body> {
-    #[derive(Serialize)]
-    struct Whole<'a> {
-        #[serde(flatten)]
-        evidence: Option<&'a mtls_core::Evidence>,
-        /// The certificates of a second connection over the primary path.
-        second_look: Option<&'a super::certificates::PresentedCertificates>,
+    let Some(evidence) = report.tunnel.evidence.as_deref() else {
+        return error(StatusCode::NOT_FOUND, "evidence not found");
+    };
+    let json = match report.certificates.as_deref() {
+        Some(look) => evidence.clone().with_second_look(look.clone()).to_json(),
+        None => evidence.to_json(),
+    };
+    match json {
+        Ok(bytes) => content("application/json", bytes),
+        Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
     }
-    json(&Whole {
-        evidence: report.tunnel.evidence.as_deref(),
-        second_look: report.certificates.as_deref(),
-    })
 }
 
 fn json<T: Serialize>(value: &T) -> Response<Body> {

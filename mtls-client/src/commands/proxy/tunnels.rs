@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use mtls_core::path::{DialError, DialFailure, DialFailureClass, Endpoint, Path};
 use mtls_core::relay::{Tunnel, TunnelReport};
-use mtls_core::{Error, Policy};
+use mtls_core::{Error, Evidence, Policy, SecondLook};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinError;
 
 use super::Proxy;
-use super::certificates::PresentedCertificates;
+use super::certificates;
 use super::console::Console;
 use super::history::{ConnectionReport, Entry, Origin};
 use super::request::{Protocol, SocksReply};
@@ -156,7 +156,8 @@ async fn save_evidence(proxy: &Proxy, entry: &Entry, report: &ConnectionReport) 
     let Some(certificates) = fetch_certificates(proxy, entry, report).await else {
         return;
     };
-    let saved = tokio::task::spawn_blocking(move || certificates.save(&dir, &evidence)).await;
+    let evidence = Evidence::clone(&evidence).with_second_look(certificates);
+    let saved = tokio::task::spawn_blocking(move || evidence.save(&dir)).await;
     report_saved(console, "Certificates", saved);
 }
 
@@ -177,12 +178,12 @@ async fn fetch_certificates(
     proxy: &Proxy,
     entry: &Entry,
     report: &ConnectionReport,
-) -> Option<PresentedCertificates> {
+) -> Option<SecondLook> {
     let _permit = proxy.certificate_fetches.try_acquire().ok()?;
     let tunnel = &report.tunnel;
     let name = tunnel.server_name.as_deref();
-    let fetch = PresentedCertificates::fetch(&proxy.primary, &tunnel.target, name);
-    let certificates = fetch.await?;
+    let look = certificates::look_again(&proxy.primary, &tunnel.target, name);
+    let certificates = look.await?;
     proxy.console.certificates(report, &certificates);
     entry.set_certificates(certificates.clone());
     Some(certificates)
