@@ -125,6 +125,8 @@ pub enum ApiMisuse {
     SmkexPolicy(Policy),
     /// Session tickets with [`smkex`](crate::smkex), which resumes no sessions.
     SmkexTickets,
+    /// Inheritance without session tickets.
+    InheritTickets,
     /// A method other than the side protocol, where there is no resumption.
     SmkexMethod,
     /// A TLS configuration for an acceptor that makes its own.
@@ -303,6 +305,10 @@ impl fmt::Display for ApiMisuse {
             Self::SmkexTickets => {
                 f.write_str("SMKEX resumes no sessions: omit `tickets`, or set it to 0")
             }
+            Self::InheritTickets => f.write_str(
+                "`inherit` needs session tickets, which `tickets(0)` turns off and SMKEX has not: \
+                 omit one of them",
+            ),
             Self::SmkexMethod => f.write_str(
                 "SMKEX resumes no sessions: omit `method`, or set it to `Method::Side`",
             ),

@@ -230,6 +230,8 @@ pub use verdict::evidence::{
     CertificateEvidence, Evidence, EvidenceReason, SecondLook, ServerSignature,
 };
 #[cfg(feature = "tokio")]
+pub use verdict::inheritance::{Inheritance, Origin};
+#[cfg(feature = "tokio")]
 pub use verdict::method::{Method, UnknownMethod};
 #[cfg(feature = "tokio")]
 pub use verdict::policy::{Policy, UnknownPolicy};

@@ -121,6 +121,21 @@ pub(crate) struct TlsArgs {
     )]
     pub(crate) method: Method,
 
+    /// Resume the session of a verified connection to the same server instead of verifying again,
+    /// until this time after its verification (weaker)
+    ///
+    /// Sessions are kept in memory, so this applies to further connections of one run. An attacker
+    /// who holds the server's ticket key is not detected, and a server with the policy `require`
+    /// refuses such connections unless it is set to inherit too. The verdict names the origin and
+    /// its age.
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = duration::parse,
+        help_heading = "Verification options"
+    )]
+    pub(crate) inherit: Option<Duration>,
+
     /// Trust the CAs in this PEM file instead of Mozilla's list
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
@@ -146,7 +161,7 @@ pub(crate) struct TlsArgs {
     /// The server needs --smkex too. No name is checked, and attackers on all paths who work
     /// together are not detected.
     #[arg(
-        long, conflicts_with_all = ["cacert", "system_roots", "cert", "key"]
+        long, conflicts_with_all = ["cacert", "system_roots", "cert", "key", "inherit"]
     )]
     pub(crate) smkex: bool,
 }

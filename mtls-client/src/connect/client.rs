@@ -60,7 +60,9 @@ impl<'a> Client<'a> {
                 .client_settings(&settings.verify, timeout, side_endpoint)
                 .bindings(settings.tls.bindings());
             let builder = authentication.connector(client)?;
-            builder.method(settings.tls.method).build()
+            let builder = builder.method(settings.tls.method);
+            let inherit = settings.tls.inherit.into_iter();
+            inherit.fold(builder, ConnectorBuilder::inherit).build()
         };
         let build =
             |side_endpoint| build(side_endpoint).map_err(|error| Failure::usage("settings", error));

@@ -4,13 +4,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use mtls_core::{
-    CertificateEvidence, Evidence, EvidenceReason, Method, Outcome, PathReport, PathRole,
-    TlsReport, Verdict,
+    CertificateEvidence, Evidence, EvidenceReason, Inheritance, Method, Outcome, PathReport,
+    PathRole, TlsReport, Verdict,
 };
 use unicode_width::UnicodeWidthStr;
 
 use super::style::{Colour, Style};
-use super::text::{capitalized, milliseconds, padded, printable, wrapped};
+use super::text::{age, capitalized, milliseconds, padded, printable, wrapped};
 use crate::connect::attempt::Attempt;
 use crate::connect::channel_bindings::ChannelBindings;
 
@@ -119,14 +119,10 @@ fn write_leaf(text: &mut String, chain: &[CertificateEvidence], path: &str) {
 
 fn lines(verdict: &Verdict) -> Vec<(String, String)> {
     let mut lines = Vec::with_capacity(verdict.paths.len() + 4);
-    let method = match (verdict.method, &verdict.outcome) {
-        (Method::Resumption, Outcome::Verified(_)) => {
-            "resumption: both paths lead to servers with one ticket key, which is weaker than the \
-             side protocol"
-        }
-        (method, _) => method.as_str(),
-    };
-    lines.push(("method".into(), method.to_owned()));
+    lines.push(("method".into(), method(verdict)));
+    if let Some(inheritance) = verdict.inheritance() {
+        lines.push(("origin".into(), origin(inheritance)));
+    }
     match (&verdict.outcome, verdict.binding()) {
         (_, Some(binding)) => lines.push(("binding".into(), binding.to_string())),
         (Outcome::Unverified(reason), _) => lines.push(("reason".into(), reason.to_string())),
@@ -157,6 +153,36 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
         ),
     ));
     lines
+}
+
+/// The method, and what is weaker about it.
+fn method(verdict: &Verdict) -> String {
+    match (verdict.method, &verdict.outcome) {
+        (method, Outcome::Verified(verified)) if verified.inheritance().is_some() => format!(
+            "{method}, inherited: the session of a verified connection was resumed, which is weaker \
+             than a verification"
+        ),
+        (Method::Resumption, Outcome::Verified(_)) => {
+            "resumption: both paths lead to servers with \
+             one ticket key, which is weaker than the side protocol"
+                .to_owned()
+        }
+        (method, _) => method.to_string(),
+    }
+}
+
+/// The verified connection that another one inherits from.
+fn origin(inheritance: &Inheritance) -> String {
+    let paths = inheritance.origin().paths.iter();
+    let via = paths.map(|path| match &path.via {
+        Some(via) => via.to_string(),
+        None => "(unknown)".to_owned(),
+    });
+    format!(
+        "verified {} ago over {}",
+        age(inheritance.age()),
+        via.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// The channel bindings.

@@ -1,16 +1,18 @@
 //! The builder of a connector.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 
 use super::{Inner, MultipathConnector};
-use crate::error::{ApiMisuse, Error};
+use crate::error::{ApiMisuse, Error, non_zero_durations};
 use crate::path::{Dial, Path};
 use crate::proto::binding::Bindings;
 use crate::side::client::settings::{ClientPaths, ClientSettings};
 use crate::tls::authentication::Authentication;
 use crate::tls::client::TlsSettings;
+use crate::tls::descent::DescendedTickets;
 use crate::verdict::method::Method;
 
 /// The most servers whose tickets a connector stores.
@@ -38,6 +40,7 @@ pub struct ConnectorBuilder<D = Path> {
     authentication: Authentication,
     tickets: usize,
     method: Method,
+    inherit: Option<Duration>,
 }
 
 impl<D: Dial> ConnectorBuilder<D> {
@@ -48,6 +51,7 @@ impl<D: Dial> ConnectorBuilder<D> {
             authentication: Authentication::Certificate,
             tickets: 256,
             method: Method::Side,
+            inherit: None,
         }
     }
 
@@ -72,11 +76,27 @@ impl<D: Dial> ConnectorBuilder<D> {
 
     /// Sets the method of verification. Default: [`Method::Side`].
     ///
-    /// With [`Method::Resumption`] every primary handshake is a full one: the session tickets of
-    /// the server serve the verification, and are not stored. With [`Method::Auto`] only
-    /// connections that were verified by the side protocol are resumed later.
+    /// Without [`inherit`](Self::inherit): with [`Method::Resumption`] every primary handshake is a
+    /// full one, since the session tickets of the server serve the verification and are not stored;
+    /// with [`Method::Auto`] only connections that were verified by the side protocol are resumed
+    /// later.
     pub fn method(mut self, method: Method) -> Self {
         self.method = method;
+        self
+    }
+
+    /// Lets a connection that resumes the session of a verified one inherit its verification, up to
+    /// this age: it needs no side path (`docs/protocol.md`, section 12). The age counts from the
+    /// verified full handshake, however often its session is renewed. Where the server makes a full
+    /// handshake instead, that is verified as usual, after it is complete. Default: off.
+    ///
+    /// The verdict names the [origin](crate::Verified::inheritance) and its age. Inheritance is
+    /// **weaker**: a ticket that is stolen from this process, or the server's ticket key, stolen at
+    /// any time, let an attacker on the primary path alone inherit (`docs/threat-model.md`). And a
+    /// server whose policy is [`Policy::Require`](crate::Policy::Require) refuses a connection that
+    /// no side connection confirms.
+    pub fn inherit(mut self, max_age: Duration) -> Self {
+        self.inherit = Some(max_age);
         self
     }
 
@@ -94,7 +114,8 @@ impl<D: Dial> ConnectorBuilder<D> {
     /// # Errors
     /// [`Error::ApiMisuse`] for invalid settings: no side path, no known binding, a duration of zero
     /// (except [`side_idle_timeout`](ClientSettings::side_idle_timeout)), no verification on a side
-    /// connection, or tickets or another method with [`smkex`](crate::smkex).
+    /// connection, inheritance without tickets, or tickets or another method with
+    /// [`smkex`](crate::smkex).
     pub fn build(self) -> Result<MultipathConnector<D>, Error> {
         if self.authentication == Authentication::SideProtocol {
             if self.tickets > 0 {
@@ -104,6 +125,15 @@ impl<D: Dial> ConnectorBuilder<D> {
                 return Err(ApiMisuse::SmkexMethod.into());
             }
         }
+        if let Some(max_age) = self.inherit {
+            non_zero_durations(&[("inherit", max_age)])?;
+            if self.tickets == 0 {
+                return Err(ApiMisuse::InheritTickets.into());
+            }
+        }
+        let descended = self
+            .inherit
+            .map(|max_age| DescendedTickets::new(max_age, self.tickets));
         // A connection that resumes an older session cannot be checked by its own.
         let tickets = match self.method {
             Method::Resumption => 0,
@@ -112,7 +142,12 @@ impl<D: Dial> ConnectorBuilder<D> {
         let paths = ClientPaths::new(self.settings, Bindings::ALL, self.authentication)?;
         Ok(MultipathConnector {
             inner: Arc::new(Inner {
-                tls: TlsSettings::new(&self.config, tickets, self.method != Method::Side),
+                tls: TlsSettings::new(
+                    &self.config,
+                    tickets,
+                    descended,
+                    self.method != Method::Side,
+                ),
                 method: self.method,
                 paths,
             }),

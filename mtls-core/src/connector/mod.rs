@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::error::{ApiMisuse, Error};
 use crate::evaluate::client::ClientEvaluation;
 use crate::path::{Dial, DialError, Dialed, Endpoint, Host, Path};
+use crate::proto::binding::Association;
 use crate::proto::client::SideFailure;
 use crate::resumption::{Connected, Redial, Resumption, SideDials};
 use crate::side::client::result::{SideOutcome, SideResult};
@@ -251,17 +252,21 @@ impl<D: Dial> Inner<D> {
         // The primary SYN leaves first, then the ClientHello is built, then the side paths are
         // dialled: their cost hides behind the server's work.
         let early = poll_once(dial.as_mut()).await;
-        let hello = self.tls.client_hello(request.name.clone())?;
+        let hello = self
+            .tls
+            .client_hello(request.name.clone(), request.side_endpoint)?;
+        let origin = hello.origin();
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
         let paths = &self.paths;
         let policy = paths.settings.policy;
         let mut shared = SideShared::new(paths, self.tls.random(), request.side_endpoint);
         let mut dials = SideDials::default();
-        if self.method == Method::Resumption {
+        if origin.is_some() || self.method == Method::Resumption {
             shared = shared.without_sides();
-            let sides = &paths.settings.sides;
-            dials = SideDials::start(sides, 0..sides.len(), request.side_endpoint);
+        }
+        if origin.is_none() && self.method == Method::Resumption {
+            dials = self.dial_all(request.side_endpoint);
         }
         let mut verification = Verification::start(shared, policy, association, started)?;
         let primary: Primary<IO> = match early {
@@ -280,7 +285,17 @@ impl<D: Dial> Inner<D> {
                 .await
                 .map_err(|error| paths.authentication.client_error(error))?
         };
-        let version = tls::version(complete.tls.get_ref().1);
+        let (_, connection) = complete.tls.get_ref();
+        let version = tls::version(connection);
+        let resumed = tls::is_resumed(connection);
+        let deadline = match (&origin, resumed) {
+            // A server that did not resume its session is verified as usual.
+            (Some(_), false) => {
+                dials = self.start_late(&mut verification, request.side_endpoint, association)?;
+                Instant::now()
+            }
+            _ => started + verification.times.connected.unwrap_or_default(),
+        } + paths.settings.deadline;
         verification
             .conclude(Some((version, &complete.secrets)))
             .await?;
@@ -290,11 +305,11 @@ impl<D: Dial> Inner<D> {
             report: primary.report,
         };
         let (mut results, mut times) = (verification.results(), verification.times);
-        if self.method == Method::Auto && !tls::is_resumed(connected.complete.tls.get_ref().1) {
+        if self.method == Method::Auto && !resumed {
             dials = self.dial_ungreeted(&results, request.side_endpoint);
         }
         if !dials.is_empty() {
-            let check = self.resumption(&request, started, times);
+            let check = self.resumption(&request, deadline, times);
             // On the heap, since most connections do not need it.
             Box::pin(check.check(dials, &mut connected, &mut results)).await?;
             times.verdict = Some(started.elapsed());
@@ -306,8 +321,30 @@ impl<D: Dial> Inner<D> {
             association: Some(connected.association),
             report: connected.report,
             times,
+            inherits: origin.filter(|_| resumed),
         }
         .into_stream(connected.complete, paths.authentication, &results)
+    }
+
+    /// Starts the verification of a connection that was to inherit it.
+    fn start_late<'a>(
+        &'a self,
+        verification: &mut Verification<'a, D>,
+        to: &'a Endpoint,
+        association: Association,
+    ) -> Result<SideDials<D::Stream>, Error> {
+        if self.method == Method::Resumption {
+            return Ok(self.dial_all(to));
+        }
+        let shared = SideShared::new(&self.paths, self.tls.random(), to);
+        verification.start_late(shared, association)?;
+        Ok(SideDials::default())
+    }
+
+    /// Dials all side paths.
+    fn dial_all(&self, to: &Endpoint) -> SideDials<D::Stream> {
+        let sides = &self.paths.settings.sides;
+        SideDials::start(sides, 0..sides.len(), to)
     }
 
     /// Dials the side paths on which the server sent no greeting.
@@ -322,7 +359,7 @@ impl<D: Dial> Inner<D> {
     fn resumption<'a, IO>(
         &'a self,
         request: &'a Request<'a, IO>,
-        started: Instant,
+        deadline: Instant,
         times: Times,
     ) -> Resumption<'a, D, IO> {
         let connected = times.connected.unwrap_or_default();
@@ -333,7 +370,7 @@ impl<D: Dial> Inner<D> {
             side_endpoint: request.side_endpoint,
             redial: request.redial,
             handshake: times.tls.unwrap_or_default().saturating_sub(connected),
-            deadline: started + connected + self.paths.settings.deadline,
+            deadline,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A client's evaluation of its side paths (`docs/protocol.md`, section 6).
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
@@ -12,7 +13,9 @@ use crate::side::client::result::{SideOutcome, SideResult};
 use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
 use crate::tls::authentication::Authentication;
 use crate::tls::client::Complete;
+use crate::tls::tickets::Quarantine;
 use crate::verdict::evidence::{Evidence, EvidenceReason, Presented, ServerSignature};
+use crate::verdict::inheritance::{Inheritance, Origin};
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 use crate::verdict::{
@@ -27,6 +30,8 @@ pub(crate) struct ClientEvaluation<'a> {
     pub(crate) association: Option<Association>,
     pub(crate) report: PathReport,
     pub(crate) times: Times,
+    /// The origin of the session that the connection resumed.
+    pub(crate) inherits: Option<Arc<Origin>>,
 }
 
 /// The outcome, and the side path that caused it.
@@ -66,12 +71,10 @@ impl ClientEvaluation<'_> {
             signature: complete.signature.as_ref(),
         };
         let allowed = self.apply_policy(self.evaluate(sides), &primary, sides)?;
-        // A ticket in the store stands for a server that proved this very handshake.
-        if let (Some(Method::Side), Some(quarantine)) = (
-            allowed.verdict.verified().map(Verified::method),
-            &complete.quarantine,
-        ) {
-            quarantine.release();
+        if let (Some(verified), Some(quarantine)) =
+            (allowed.verdict.verified(), &complete.quarantine)
+        {
+            release(quarantine, verified, &allowed.verdict.paths);
         }
         let handle = VerdictHandle::fixed(allowed.verdict);
         let stream = MultipathStream::new(complete.tls, handle);
@@ -140,6 +143,13 @@ impl ClientEvaluation<'_> {
     /// An interception on one side path wins over everything on the others, and a failure that
     /// forbids falling back over one that allows it.
     pub(crate) fn evaluate(&self, sides: &[SideResult]) -> Evaluated {
+        if let Some(origin) = &self.inherits {
+            let inheritance = Inheritance::of(Arc::clone(origin));
+            return Evaluated {
+                outcome: Outcome::Verified(Verified::inherited(inheritance)),
+                side: None,
+            };
+        }
         let mut proofs = Vec::with_capacity(sides.len());
         let mut resumptions = Vec::new();
         let mut worst: Option<(usize, Reason)> = None;
@@ -220,7 +230,10 @@ impl ClientEvaluation<'_> {
         paths.push(self.report.clone());
         paths.extend(sides.iter().map(|side| self.side_report(side)));
         Verdict {
-            method: method(sides),
+            method: match &self.inherits {
+                Some(origin) => origin.method,
+                None => method(sides),
+            },
             outcome,
             association: self.association,
             paths,
@@ -244,6 +257,21 @@ impl ClientEvaluation<'_> {
     fn independence(&self, sides: &[SideResult]) -> Independence {
         let reports = sides.iter().map(|side| self.side_report(side));
         Independence::weakest(reports.filter_map(|report| report.independence()))
+    }
+}
+
+/// Releases the tickets of a verified connection. One that enters a store without an origin stands
+/// for a server that proved this very handshake.
+fn release(quarantine: &Quarantine, verified: &Verified, paths: &[PathReport]) {
+    match verified.inheritance() {
+        // The age counts from the full handshake, however often the session is renewed.
+        Some(inheritance) => quarantine.release(Some(inheritance.shared_origin())),
+        None if quarantine.keeps_descended() => {
+            let origin = Origin::now(verified.method(), paths.to_vec());
+            quarantine.release(Some(Arc::new(origin)));
+        }
+        None if verified.method() == Method::Side => quarantine.release(None),
+        None => {}
     }
 }
 

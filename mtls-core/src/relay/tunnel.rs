@@ -376,6 +376,7 @@ impl<D: Dial> TunnelSetup<'_, D> {
             association,
             report: PathReport::clone(&primary.report),
             times,
+            inherits: None,
         }
     }
 

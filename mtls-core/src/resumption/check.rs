@@ -16,7 +16,8 @@ use crate::side::client::result::{SideOutcome, SideResult};
 use crate::side::client::verification::Primary;
 use crate::tls::client::Complete;
 use crate::tls::resumption::{Offer, TicketFailure, TicketHandshake, public_key};
-use crate::tls::tickets::Ticket;
+use crate::tls::ticket::Ticket;
+use crate::tls::tickets::Quarantine;
 use crate::tls_message::tls_error_message;
 use crate::verdict::evidence::ServerSignature;
 use crate::verdict::resumption::{ResumptionFailure, ResumptionProof};
@@ -37,6 +38,7 @@ pub(super) struct SideCheck<'a, D: Dial, IO> {
     session: Arc<PrimarySession>,
     ticket: Option<Ticket>,
     was_connected: bool,
+    keep: Option<Arc<Quarantine>>,
     /// Sessions of the side path.
     side_tickets: Vec<Ticket>,
     replacement: Option<Connected<IO>>,
@@ -50,6 +52,8 @@ pub(super) struct Start<S> {
     pub(super) ticket: Option<Ticket>,
     /// The side path was connected before, for the side protocol.
     pub(super) was_connected: bool,
+    /// Takes the tickets that the side path brings after it resumed the primary connection's.
+    pub(super) keep: Option<Arc<Quarantine>>,
 }
 
 /// The result for the report.
@@ -76,6 +80,7 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
             session,
             ticket: start.ticket,
             was_connected: start.was_connected,
+            keep: start.keep,
             side_tickets: Vec::new(),
             replacement: None,
             found: Found::default(),
@@ -167,8 +172,13 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
             return result;
         }
         let mut tickets = Vec::new();
+        let limit = Instant::now() + ticket_wait(started.elapsed());
+        if verified && let Some(quarantine) = self.keep.take() {
+            // Nothing waits for it.
+            tokio::spawn(handshake.keep_tickets(io, quarantine, limit));
+            return result;
+        }
         if !verified {
-            let limit = Instant::now() + ticket_wait(started.elapsed());
             tickets = handshake.fetch_tickets(&mut io, limit).await;
         }
         tokio::spawn(handshake.close(io));

@@ -61,6 +61,11 @@ impl<D: Dial, IO: AsyncRead + AsyncWrite + Unpin> Resumption<'_, D, IO> {
         let waiting = PrimarySession::of(complete, count, self.handshake, self.deadline);
         let mut session = dials.during(pin!(waiting)).await?;
         let mut tickets = session.take_tickets();
+        // Where none is left to inherit by, that of the side path's session takes its place.
+        let keep = complete
+            .quarantine
+            .clone()
+            .filter(|quarantine| quarantine.keeps_descended() && quarantine.tickets() == 0);
         let too_few = (1..count).contains(&tickets.len());
         let session = Arc::new(session);
         let mut checks = Vec::with_capacity(count);
@@ -73,6 +78,7 @@ impl<D: Dial, IO: AsyncRead + AsyncWrite + Unpin> Resumption<'_, D, IO> {
                 dial: first,
                 ticket,
                 was_connected,
+                keep: keep.clone(),
             };
             let check = SideCheck::new(self, index, Arc::clone(&session), start);
             checks.push(async move {

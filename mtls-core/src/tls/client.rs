@@ -13,14 +13,18 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::descent::{DescendedTickets, Peer};
 use super::io::{feed, read_some, read_until, take_output};
 use super::server_signature::recorded;
-use super::tickets::{Quarantine, Ticket};
+use super::ticket::Ticket;
+use super::tickets::{Descended, Quarantine};
 use crate::error::Error;
+use crate::path::Endpoint;
 use crate::proto::binding::{Association, Binding, SideContext, SideSecret, Values};
 use crate::proto::client::TlsVersion;
 use crate::proto::hello::HelloTap;
 use crate::verdict::evidence::ServerSignature;
+use crate::verdict::inheritance::Origin;
 
 /// rustls counts tickets, and keeps this many of one server.
 const TICKETS_PER_SERVER: usize = 8;
@@ -31,6 +35,7 @@ pub(crate) struct TlsSettings {
     /// The configuration without the client's certificate, if it has one.
     pub(super) anonymous: Option<ClientConfig>,
     tickets: Option<Arc<dyn ClientSessionStore>>,
+    descended: Option<Arc<DescendedTickets>>,
     keeps_tickets: bool,
     pub(super) stub: Stub,
 }
@@ -61,9 +66,16 @@ pub(crate) struct Complete<IO> {
 }
 
 impl TlsSettings {
-    /// Remembers the tickets of this many servers. Where `keeps_tickets` is set, those of each
-    /// connection are kept for its verification too.
-    pub(crate) fn new(config: &ClientConfig, tickets: usize, keeps_tickets: bool) -> Self {
+    /// Remembers the tickets of this many servers, or those that descend from verified connections
+    /// in `descended`. Where `keeps_tickets` is set, those of each connection are kept for its
+    /// verification too.
+    pub(crate) fn new(
+        config: &ClientConfig,
+        tickets: usize,
+        descended: Option<DescendedTickets>,
+        keeps_tickets: bool,
+    ) -> Self {
+        let keeps_tickets = keeps_tickets || descended.is_some();
         let mut config = config.clone();
         config.enable_early_data = false;
         let tickets = (tickets > 0).then(|| {
@@ -78,6 +90,7 @@ impl TlsSettings {
             anonymous: anonymous(&config),
             config: Arc::new(config),
             tickets,
+            descended: descended.map(Arc::new),
             keeps_tickets,
         }
     }
@@ -88,10 +101,21 @@ impl TlsSettings {
     }
 
     /// Builds the ClientHello, before any connection is up.
-    pub(crate) fn client_hello(&self, name: ServerName<'static>) -> Result<ClientHello, Error> {
+    pub(crate) fn client_hello(
+        &self,
+        name: ServerName<'static>,
+        side_endpoint: &Endpoint,
+    ) -> Result<ClientHello, Error> {
         let mut config = Arc::clone(&self.config);
+        let descended = self.descended.as_ref().map(|tickets| {
+            let peer = Peer {
+                name: name.clone(),
+                side_endpoint: side_endpoint.clone(),
+            };
+            Descended::of(Arc::clone(tickets), peer)
+        });
         let quarantine = (self.tickets.is_some() || self.keeps_tickets)
-            .then(|| Arc::new(Quarantine::new(self.tickets.clone())));
+            .then(|| Arc::new(Quarantine::new(self.tickets.clone(), descended)));
         if let Some(quarantine) = &quarantine {
             let own = Arc::make_mut(&mut config);
             own.resumption = Resumption::store(Arc::clone(quarantine) as Arc<_>);
@@ -131,6 +155,11 @@ pub(super) fn association_of(
 impl ClientHello {
     pub(crate) fn association(&self) -> Association {
         self.association
+    }
+
+    /// The origin of the ticket that it offers, where that descends from a verified connection.
+    pub(crate) fn origin(&self) -> Option<Arc<Origin>> {
+        self.quarantine.as_ref()?.offered()
     }
 
     /// Sends the ClientHello and completes the handshake.
@@ -349,7 +378,7 @@ mod tests {
             .expect("versions")
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        let settings = TlsSettings::new(&config, 10, false);
+        let settings = TlsSettings::new(&config, 10, None, false);
         let store = settings.tickets.expect("a store");
         for number in 0..11 {
             store.set_kx_hint(server(number), NamedGroup::X25519);

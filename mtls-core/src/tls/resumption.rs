@@ -23,7 +23,8 @@ use super::client::{
 };
 use super::io::{poll_read_tls, read_until, take_output};
 use super::server_signature::recorded;
-use super::tickets::{MAX_WITHHELD, Ticket};
+use super::ticket::Ticket;
+use super::tickets::{MAX_WITHHELD, Quarantine};
 use crate::error::Error;
 use crate::http_io::{LINGER, linger};
 use crate::proto::binding::Association;
@@ -210,6 +211,21 @@ impl TicketHandshake {
             let _ = timeout_at(limit, read_until(&mut self.connection, io, enough)).await;
         }
         std::mem::take(&mut *self.sessions.lock_received())
+    }
+
+    /// Waits for tickets as [`fetch_tickets`](Self::fetch_tickets) does, adds them to those of the
+    /// connection whose session this one resumed, and closes.
+    pub(crate) async fn keep_tickets<IO>(
+        mut self,
+        mut io: IO,
+        quarantine: Arc<Quarantine>,
+        limit: Instant,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let tickets = self.fetch_tickets(&mut io, limit).await;
+        quarantine.add(&self.name, tickets);
+        self.close(io).await;
     }
 
     /// Sends the second flight and close_notify, which servers log as an ordinary end.

@@ -11,25 +11,36 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
+use super::descent::{DescendedTickets, Peer};
+use super::ticket::Ticket;
 use crate::sync::lock;
+use crate::verdict::inheritance::Origin;
 
 /// The most writes of one connection that are withheld: its session tickets, of which servers send two
 /// to four, and its key-exchange group.
 pub(super) const MAX_WITHHELD: usize = 8;
 
-/// A TLS 1.3 session ticket with its secret. It is offered once.
-pub(crate) struct Ticket(pub(super) Box<Tls13ClientSessionValue>);
-
-/// One connection's view of the connector's store: reads go through, writes are held back until
+/// One connection's view of the connector's stores: reads go through, writes are held back until
 /// [`release`](Self::release). Without a store nothing is read, and nothing leaves it.
 pub(crate) struct Quarantine {
     store: Option<Arc<dyn ClientSessionStore>>,
+    descended: Option<Descended>,
     state: Mutex<QuarantineState>,
+}
+
+/// The tickets of one peer that descend from verified connections. They take the place of those in
+/// the other store.
+pub(crate) struct Descended {
+    pub(crate) tickets: Arc<DescendedTickets>,
+    pub(crate) peer: Peer,
+    /// The origin of the ticket that the connection has offered.
+    offered: Mutex<Option<Arc<Origin>>>,
 }
 
 enum QuarantineState {
     Withheld(Vec<Write>),
-    Released,
+    /// With the origin of the connection.
+    Released(Option<Arc<Origin>>),
 }
 
 enum Write {
@@ -39,21 +50,44 @@ enum Write {
 }
 
 impl Quarantine {
-    pub(crate) fn new(store: Option<Arc<dyn ClientSessionStore>>) -> Self {
+    pub(crate) fn new(
+        store: Option<Arc<dyn ClientSessionStore>>,
+        descended: Option<Descended>,
+    ) -> Self {
         Self {
             store,
+            descended,
             state: Mutex::new(QuarantineState::Withheld(Vec::new())),
         }
     }
 
     /// The connection was verified: what it brought enters the store, and so does what it brings
-    /// from now on.
-    pub(crate) fn release(&self) {
+    /// from now on. Tickets are kept for inheritance with the `origin` of the connection.
+    pub(crate) fn release(&self, origin: Option<Arc<Origin>>) {
         let mut state = self.lock();
-        if let QuarantineState::Withheld(writes) =
-            std::mem::replace(&mut *state, QuarantineState::Released)
-        {
-            writes.into_iter().for_each(|write| self.apply(write));
+        let released = QuarantineState::Released(origin.clone());
+        if let QuarantineState::Withheld(writes) = std::mem::replace(&mut *state, released) {
+            let origin = origin.as_ref();
+            writes
+                .into_iter()
+                .for_each(|write| self.apply(write, origin));
+        }
+    }
+
+    /// Whether the tickets of a verified connection are kept for inheritance.
+    pub(crate) fn keeps_descended(&self) -> bool {
+        self.descended.is_some()
+    }
+
+    /// The origin of the ticket that the connection has offered.
+    pub(crate) fn offered(&self) -> Option<Arc<Origin>> {
+        lock(&self.descended.as_ref()?.offered).clone()
+    }
+
+    /// Adds tickets of another connection that resumed this one's session.
+    pub(crate) fn add(&self, name: &ServerName<'static>, tickets: Vec<Ticket>) {
+        for ticket in tickets {
+            self.write(Write::Tls13(name.clone(), ticket));
         }
     }
 
@@ -61,7 +95,7 @@ impl Quarantine {
     pub(crate) fn tickets(&self) -> usize {
         match &*self.lock() {
             QuarantineState::Withheld(writes) => writes.iter().filter(is_ticket).count(),
-            QuarantineState::Released => 0,
+            QuarantineState::Released(_) => 0,
         }
     }
 
@@ -90,11 +124,17 @@ impl Quarantine {
         match &mut *state {
             QuarantineState::Withheld(writes) if writes.len() < MAX_WITHHELD => writes.push(write),
             QuarantineState::Withheld(_) => {}
-            QuarantineState::Released => self.apply(write),
+            QuarantineState::Released(origin) => self.apply(write, origin.as_ref()),
         }
     }
 
-    fn apply(&self, write: Write) {
+    fn apply(&self, write: Write, origin: Option<&Arc<Origin>>) {
+        let write = match (write, &self.descended) {
+            (Write::Tls13(_, ticket), Some(descended)) => {
+                return descended.insert(ticket, origin);
+            }
+            (write, _) => write,
+        };
         let Some(store) = &self.store else {
             return;
         };
@@ -103,6 +143,28 @@ impl Quarantine {
             Write::Tls12(name, session) => store.set_tls12_session(name, *session),
             Write::Tls13(name, Ticket(ticket)) => store.insert_tls13_ticket(name, *ticket),
         }
+    }
+}
+
+impl Descended {
+    pub(crate) fn of(tickets: Arc<DescendedTickets>, peer: Peer) -> Self {
+        Self {
+            tickets,
+            peer,
+            offered: Mutex::default(),
+        }
+    }
+
+    fn insert(&self, ticket: Ticket, origin: Option<&Arc<Origin>>) {
+        if let Some(origin) = origin {
+            self.tickets.insert(&self.peer, ticket, Arc::clone(origin));
+        }
+    }
+
+    fn take(&self) -> Option<Tls13ClientSessionValue> {
+        let (Ticket(ticket), origin) = self.tickets.take(&self.peer)?;
+        *lock(&self.offered) = Some(origin);
+        Some(*ticket)
     }
 }
 
@@ -151,6 +213,9 @@ impl ClientSessionStore for Quarantine {
         &self,
         server_name: &ServerName<'static>,
     ) -> Option<Tls13ClientSessionValue> {
+        if let Some(descended) = &self.descended {
+            return descended.take();
+        }
         self.store.as_ref()?.take_tls13_ticket(server_name)
     }
 }

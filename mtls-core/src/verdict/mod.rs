@@ -1,6 +1,7 @@
 //! The verdict: the result of verifying one connection.
 
 pub(crate) mod evidence;
+pub(crate) mod inheritance;
 pub(crate) mod method;
 pub(crate) mod policy;
 mod report;
@@ -16,6 +17,7 @@ use crate::proto::client::{InterceptionReason, SideFailure, SideProof};
 use crate::proto::error::HelloError;
 use crate::registry::SideStatus;
 
+use inheritance::{Inheritance, Origin};
 use method::Method;
 use resumption::{ResumptionFailure, ResumptionProof};
 
@@ -29,7 +31,8 @@ pub(crate) use report::{PrimaryRoute, hex, hex_sha256};
 pub struct Verdict {
     /// Verified, unverified, or intercepted.
     pub outcome: Outcome,
-    /// The method that led to the outcome: the weaker one where the side paths differ.
+    /// The method that led to the outcome: the weaker one where the side paths differ, and that of
+    /// the [origin](Verified::inheritance) of an inherited verification.
     pub method: Method,
     /// The handshake's name on side connections (`docs/protocol.md`, section 3.1); `None` where
     /// the ClientHello could not be read.
@@ -61,12 +64,26 @@ pub enum Outcome {
 pub struct Verified {
     sides: Vec<SideProof>,
     resumptions: Vec<ResumptionProof>,
+    inheritance: Option<Inheritance>,
 }
 
 impl Verified {
     /// `None` without a single proof: nothing verified means not verified.
     pub(crate) fn new(sides: Vec<SideProof>, resumptions: Vec<ResumptionProof>) -> Option<Self> {
-        (!sides.is_empty() || !resumptions.is_empty()).then_some(Self { sides, resumptions })
+        (!sides.is_empty() || !resumptions.is_empty()).then_some(Self {
+            sides,
+            resumptions,
+            inheritance: None,
+        })
+    }
+
+    /// A resumed session that descends from a verified connection.
+    pub(crate) fn inherited(inheritance: Inheritance) -> Self {
+        Self {
+            sides: Vec::new(),
+            resumptions: Vec::new(),
+            inheritance: Some(inheritance),
+        }
     }
 
     /// The proofs of the side paths that verified by the side protocol, one for each.
@@ -79,21 +96,38 @@ impl Verified {
         &self.resumptions
     }
 
-    /// The weakest method of the side paths: [`Method::Side`] or [`Method::Resumption`].
+    /// The inheritance from an earlier connection; `None` where side paths verified this one. A
+    /// verification is either inherited or made, so both other lists are empty if it is inherited.
+    pub fn inheritance(&self) -> Option<&Inheritance> {
+        self.inheritance.as_ref()
+    }
+
+    /// The weakest method of the side paths: [`Method::Side`] or [`Method::Resumption`]. That of the
+    /// origin where the verification is inherited.
     pub fn method(&self) -> Method {
-        match self.resumptions.is_empty() {
-            true => Method::Side,
-            false => Method::Resumption,
+        match (&self.inheritance, self.resumptions.is_empty()) {
+            (Some(inheritance), _) => inheritance.origin().method,
+            (None, true) => Method::Side,
+            (None, false) => Method::Resumption,
+        }
+    }
+
+    /// The statement that is proven, as a token for programs: `same-handshake`, or
+    /// `same-ticket-domain` by resumption and by inheritance.
+    pub fn proves(&self) -> &'static str {
+        match self.inheritance {
+            Some(_) => Method::Resumption.proves(),
+            None => self.method().proves(),
         }
     }
 
     /// The weakest binding of the side paths; `None` where one verified by resumption, which binds
-    /// no handshake.
+    /// no handshake, and where the verification is inherited.
     pub fn binding(&self) -> Option<Binding> {
         let hello = |proof: &SideProof| proof.binding() == Binding::Hello;
-        match (self.method(), self.sides.iter().any(hello)) {
-            (Method::Side, true) => Some(Binding::Hello),
-            (Method::Side, false) => Some(Binding::Exporter),
+        match (self.proves(), self.sides.iter().any(hello)) {
+            ("same-handshake", true) => Some(Binding::Hello),
+            ("same-handshake", false) => Some(Binding::Exporter),
             _ => None,
         }
     }
@@ -206,10 +240,14 @@ impl Outcome {
 }
 
 impl Verdict {
-    /// The weakest independence of any side path from the primary path. Servers cannot know.
+    /// The weakest independence of any side path from the primary path; that of the origin where the
+    /// verification is inherited. Servers cannot know.
     ///
     /// The first call looks unbound paths up in the kernel's routes, in some µs for each.
     pub fn independence(&self) -> Independence {
+        if let Some(inheritance) = self.inheritance() {
+            return inheritance.origin().independence();
+        }
         let sides = self.paths.iter().filter_map(PathReport::independence);
         Independence::weakest(sides)
     }
@@ -220,6 +258,11 @@ impl Verdict {
             Outcome::Verified(verified) => Some(verified),
             _ => None,
         }
+    }
+
+    /// The inheritance, when the verification is inherited.
+    pub fn inheritance(&self) -> Option<&Inheritance> {
+        self.verified().and_then(Verified::inheritance)
     }
 
     /// Brings a server's verdict up to what its side connections have said.
@@ -244,8 +287,9 @@ impl Verdict {
 }
 
 impl Serialize for Verdict {
-    /// `{"verdict", "reason", "method", "proves", "binding", "association", "independence",
-    /// "paths", "tls", "times_ms"}`.
+    /// `{"verdict", "reason", "method", "proves", "origin", "age_s", "binding", "association",
+    /// "independence", "paths", "tls", "times_ms"}`. Null without an inheritance: `origin`, and
+    /// `age_s`, its age in seconds.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct Fields<'a> {
@@ -253,6 +297,8 @@ impl Serialize for Verdict {
             reason: Option<&'static str>,
             method: Method,
             proves: Option<&'static str>,
+            origin: Option<&'a Origin>,
+            age_s: Option<u64>,
             binding: Option<&'static str>,
             association: Option<String>,
             independence: Independence,
@@ -264,7 +310,9 @@ impl Serialize for Verdict {
             verdict: self.outcome.as_str(),
             reason: self.outcome.reason(),
             method: self.method,
-            proves: self.verified().map(|verified| verified.method().proves()),
+            proves: self.verified().map(Verified::proves),
+            origin: self.inheritance().map(Inheritance::origin),
+            age_s: self.inheritance().map(|found| found.age().as_secs()),
             binding: self.binding().map(Binding::as_str),
             association: self.association.map(|association| association.to_string()),
             independence: self.independence(),

@@ -8,6 +8,7 @@ use mtls_core::proto::client::SideFailure;
 use mtls_core::{
     ListenerLimits, Method, MultipathAcceptor, MultipathListener, Policy, Reason, ResumptionFailure,
 };
+use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -18,9 +19,8 @@ use crate::world::{
 };
 
 /// A server that speaks the side protocol.
-async fn multipath(world: &World) -> SocketAddr {
-    let config = Arc::new(stateless(world.genuine()));
-    let acceptor = MultipathAcceptor::builder(config, Policy::Observe).build();
+pub(crate) async fn multipath(config: ServerConfig) -> SocketAddr {
+    let acceptor = MultipathAcceptor::builder(Arc::new(config), Policy::Observe).build();
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = tcp.local_addr().expect("an address");
     let acceptor = acceptor.expect("an acceptor");
@@ -44,7 +44,7 @@ async fn multipath(world: &World) -> SocketAddr {
 #[tokio::test]
 async fn a_server_that_greets_is_verified_by_the_side_protocol_and_its_sessions_are_resumed() {
     let world = World::new();
-    let to = To::one(multipath(&world).await);
+    let to = To::one(multipath(stateless(world.genuine())).await);
     let connector = builder(world.client_config(), Policy::Require, &to, &to);
     let connector = connector.method(Method::Auto).build().expect("a connector");
     for handshake in ["full", "resumed", "resumed"] {
@@ -128,7 +128,7 @@ async fn a_primary_attacker_who_waits_for_the_deadline_forces_no_fallback() {
 }
 
 /// Relays to `to`, and keeps back what it answers for this long.
-async fn behind(to: SocketAddr, delay: Duration) -> SocketAddr {
+pub(crate) async fn behind(to: SocketAddr, delay: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -147,7 +147,7 @@ async fn behind(to: SocketAddr, delay: Duration) -> SocketAddr {
 #[tokio::test]
 async fn a_server_that_once_greeted_does_not_fall_back_to_resumption_while_its_session_lasts() {
     let world = World::new();
-    let greets = multipath(&world).await;
+    let greets = multipath(stateless(world.genuine())).await;
     let silent = Site::start(world.genuine()).await;
     let primary = To::one(greets);
     // An attacker on the side path keeps the greeting back the second time.

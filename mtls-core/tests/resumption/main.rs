@@ -5,6 +5,7 @@ mod auto;
 mod certificates;
 mod evidence;
 mod forger;
+mod inherit;
 mod mitm;
 mod outcomes;
 mod streams;

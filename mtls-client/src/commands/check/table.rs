@@ -125,6 +125,11 @@ fn detail(attempt: &Attempt) -> String {
 fn of_verdict(verdict: &Verdict) -> String {
     match (verdict.outcome.reason(), verdict.binding()) {
         (Some(reason), _) => reason.to_owned(),
+        (None, None) if verdict.inheritance().is_some() => format!(
+            "inherited from {} (weaker), {}",
+            verdict.method,
+            paths(verdict)
+        ),
         (None, Some(binding)) => format!("{binding}, {}", paths(verdict)),
         (None, None) => format!("{} (weaker), {}", verdict.method, paths(verdict)),
     }

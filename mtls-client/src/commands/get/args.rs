@@ -208,8 +208,8 @@ pub(crate) struct Args {
     /// size_upload, size_header, speed_download, speed_upload, time_connect, time_appconnect,
     /// time_pretransfer, time_starttransfer, time_redirect, time_total (seconds), remote_ip,
     /// remote_port, local_ip, local_port, filename_effective, exitcode, errormsg, urlnum.
-    /// Variables of MTLS: verdict, reason, verification_method, binding, independence,
-    /// time_verdict, tls_version, tls_cipher.
+    /// Variables of MTLS: verdict, reason, verification_method, verification_age (seconds, of an
+    /// inherited verification), binding, independence, time_verdict, tls_version, tls_cipher.
     #[arg(
         short,
         long,

@@ -44,6 +44,8 @@ pub(super) struct Facts {
     pub(super) reason: &'static str,
     pub(super) binding: &'static str,
     pub(super) verification_method: &'static str,
+    /// The age of an inherited verification in seconds; empty otherwise.
+    pub(super) verification_age: String,
     pub(super) independence: &'static str,
     pub(super) tls_version: String,
     pub(super) tls_cipher: String,
@@ -60,6 +62,8 @@ impl Facts {
         self.reason = verdict.outcome.reason().unwrap_or_default();
         self.binding = verdict.binding().map_or("", |binding| binding.as_str());
         self.verification_method = verdict.method.as_str();
+        let age = verdict.inheritance().map(|found| found.age().as_secs());
+        self.verification_age = age.map_or_else(String::new, |age| age.to_string());
         self.independence = verdict.independence().as_str();
         self.tls_version = verdict.tls.version.clone().unwrap_or_default();
         self.tls_cipher = verdict.tls.cipher_suite.clone().unwrap_or_default();
@@ -153,6 +157,7 @@ impl Default for Facts {
             reason: "",
             binding: "",
             verification_method: "",
+            verification_age: String::new(),
             independence: "unknown",
             tls_version: String::new(),
             tls_cipher: String::new(),

@@ -95,6 +95,7 @@ variables! {
     Reason "reason";
     Binding "binding";
     VerificationMethod "verification_method";
+    VerificationAge "verification_age";
     Independence "independence";
     TlsVersion "tls_version";
     TlsCipher "tls_cipher";

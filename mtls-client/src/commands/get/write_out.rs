@@ -64,6 +64,7 @@ fn value(variable: Variable, facts: &Facts) -> String {
         Variable::Reason => facts.reason.to_owned(),
         Variable::Binding => facts.binding.to_owned(),
         Variable::VerificationMethod => facts.verification_method.to_owned(),
+        Variable::VerificationAge => facts.verification_age.clone(),
         Variable::Independence => facts.independence.to_owned(),
         Variable::TlsVersion => facts.tls_version.clone(),
         Variable::TlsCipher => facts.tls_cipher.clone(),

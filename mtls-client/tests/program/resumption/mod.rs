@@ -211,6 +211,39 @@ async fn several_targets_name_the_weaker_method_in_their_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_second_page_of_a_server_inherits_its_verification() {
+    let lab = Lab::new();
+    let Some(nginx) = lab.nginx("keepalive_timeout 0;").await else {
+        return;
+    };
+    let url = format!("https://{}/", nginx.target());
+    let format = "%{verdict} %{verification_method} [%{verification_age}]\n";
+    let pages = ["-w", format, &url, &url];
+    let both = |inherit: &[&'static str]| [&BY_RESUMPTION[..], &PATHS, inherit, &pages].concat();
+    let run = lab.get(&both(&[])).await.exits_with(0);
+    assert_eq!(run.stdout, "nginx\nverified resumption []\n".repeat(2));
+    let run = lab.get(&both(&["--inherit", "1h", "-v"])).await;
+    let run = run.exits_with(0);
+    let second = run
+        .stdout
+        .strip_prefix("nginx\nverified resumption []\nnginx\n");
+    let age = second.and_then(|line| {
+        line.strip_prefix("verified resumption [")?
+            .strip_suffix("]\n")
+    });
+    assert!(
+        age.is_some_and(|age| age.parse::<u64>().is_ok()),
+        "{}",
+        run.stdout
+    );
+    run.mentions(&[
+        "resumption, inherited",
+        "origin",
+        "ago over direct, src:127.0.0.2",
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn smkex_cannot_be_verified_by_resumption() {
     let lab = Lab::new();
     let run = lab

@@ -50,6 +50,7 @@ fn evaluation(policy: Policy) -> ClientEvaluation<'static> {
         association: Some(association()),
         report: PathReport::unknown(PathRole::Primary),
         times: Times::default(),
+        inherits: None,
     }
 }
 

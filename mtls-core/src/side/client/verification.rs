@@ -83,6 +83,25 @@ impl<'a, D> SideShared<'a, D> {
     }
 }
 
+impl<D: Dial> SideShared<'_, D> {
+    /// Sends an Open over every side path.
+    fn open(&self, association: Association) -> Result<Vec<SidePath>, Error> {
+        let ClientPaths { settings, pool, .. } = self.paths;
+        let mut paths = Vec::with_capacity(self.sides.len());
+        for (index, dial) in self.sides.iter().enumerate() {
+            let mut path = SidePath {
+                verifier: ClientVerifier::new(association, settings.bindings),
+                link: pool.link(index, dial, self.endpoint, association),
+                dial_error: None,
+            };
+            path.verifier.handle_link(self.nonce()?);
+            path.transmit();
+            paths.push(path);
+        }
+        Ok(paths)
+    }
+}
+
 /// One side path: its machine, and its end of a side connection.
 pub(crate) struct SidePath {
     pub(crate) verifier: ClientVerifier,
@@ -98,26 +117,28 @@ impl<'a, D: Dial> Verification<'a, D> {
         association: Association,
         started: Instant,
     ) -> Result<Self, Error> {
-        let ClientPaths { settings, pool, .. } = shared.paths;
-        let mut paths = Vec::with_capacity(shared.sides.len());
-        for (index, dial) in shared.sides.iter().enumerate() {
-            let mut path = SidePath {
-                verifier: ClientVerifier::new(association, settings.bindings),
-                link: pool.link(index, dial, shared.endpoint, association),
-                dial_error: None,
-            };
-            path.verifier.handle_link(shared.nonce()?);
-            path.transmit();
-            paths.push(path);
-        }
         Ok(Self {
+            paths: shared.open(association)?,
             shared,
             policy,
             started,
             timer: None,
-            paths,
             times: Times::default(),
         })
+    }
+
+    /// Sends the Opens of a connection that was to inherit its verification, after a full handshake.
+    /// The deadline counts from here: it must leave an attacker who delays the handshake no way to
+    /// cut the dials of the side paths short.
+    pub(crate) fn start_late(
+        &mut self,
+        shared: SideShared<'a, D>,
+        association: Association,
+    ) -> Result<(), Error> {
+        self.paths = shared.open(association)?;
+        self.set_deadline(Instant::now() + shared.paths.settings.deadline);
+        self.shared = shared;
+        Ok(())
     }
 
     /// Runs the handshake on the primary path, which is connected, within its time limit. The
