@@ -9,12 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{ApiMisuse, Error, InvalidMessage, TimedOut};
 use crate::evaluate::server::ServerEvaluation;
 use crate::observer::Event;
+use crate::proto::binding::Association;
 use crate::proto::frame::GREETING;
+use crate::registry::Reservation;
 use crate::side::server::connection::SideConnection;
 use crate::side::server::service::SideService;
 use crate::side::server::settings::SideServiceSettings;
@@ -147,6 +150,14 @@ impl Inner {
     fn tls(&self) -> Arc<TlsSettings> {
         Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Begins the registration before rustls computes the flight, which occupies this thread.
+    async fn reserve(&self, association: Option<Association>) -> Option<Box<dyn Reservation>> {
+        let reservation = self.sides.reserve(association?)?;
+        // Now the registry's own tasks send what they have to.
+        yield_now().await;
+        Some(reservation)
+    }
 }
 
 impl MultipathAcceptor {
@@ -271,11 +282,15 @@ impl MultipathAcceptor {
         let mut times = Times::default();
         let handshake = async {
             let tls = inner.tls();
+            let reservation = inner.reserve(hello.hello.tap.association()).await;
             let flight = tls.first_flight(hello).await;
             let mut flight = flight.map_err(|error| inner.authentication.server_error(error))?;
             let association = flight.association;
             let registration = match (association, flight.registers.take()) {
-                (Some(association), Some(keys)) => inner.sides.register(association, keys).await?,
+                (Some(association), Some(keys)) => {
+                    let sides = &inner.sides;
+                    sides.register(association, reservation, keys).await?
+                }
                 _ => None,
             };
             let tls = flight

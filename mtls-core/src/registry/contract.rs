@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     ConfirmedSide, Found, LookupReply, LookupRequester, MAX_CONFIRMATIONS, PendingRegistry,
-    RegisterError, Registration, RegistryKey, ServiceId,
+    RegisterError, Registration, RegistryKey, Reservation, ServiceId,
 };
 use crate::proto::binding::{Association, Binding, Bindings, SideContext, SideSecret, SideSecrets};
 use crate::proto::server::{Confirmation, HandshakeKeys, LookupMode, RegistrationId};
@@ -81,6 +81,9 @@ checks![
     an_open_after_the_flush_is_answered,
     dropped_look_ups_hold_no_waiting_places,
     an_association_is_registered_once,
+    a_reserved_handshake_is_found_after_its_registration,
+    a_reserved_association_is_registered_once,
+    a_reservation_that_is_given_up_is_not_found,
     a_dropped_registration_leaves_a_tombstone,
     a_dropped_register_answers_nothing_wrong,
     a_look_up_marks_its_own_handshake_as_opened,
@@ -199,6 +202,57 @@ async fn an_association_is_registered_once(m: Machines) -> Result<(), String> {
         ensure!(second == Some(RegisterError::Taken), "{second:?}");
     }
     m.found(key(1)).await?;
+    Ok(())
+}
+
+async fn a_reserved_handshake_is_found_after_its_registration(m: Machines) -> Result<(), String> {
+    let mut early = m
+        .there
+        .look_up(key(1), LookupMode::UntilFlushed, requester());
+    let reservation = m.here.reserve(key(1));
+    ensure!(m.is_pending(&mut early).await, "answered without keys");
+    let entry = m.register_reserved(reservation, key(1)).await?;
+    ensure!(
+        m.is_pending(&mut early).await,
+        "answered before it was flushed"
+    );
+    entry.flushed();
+    let reply = early.await;
+    ensure!(matches!(reply, LookupReply::Found(_)), "{reply:?}");
+    m.found(key(1)).await?;
+    Ok(())
+}
+
+async fn a_reserved_association_is_registered_once(m: Machines) -> Result<(), String> {
+    let reservation = m.here.reserve(key(1));
+    sleep(SHORT).await;
+    let entry = m.register_reserved(reservation, key(1)).await?;
+    for machine in [&m.here, &m.there] {
+        let second = match machine.reserve(key(1)) {
+            Some(second) => second.register(keys()).await.err(),
+            None => machine.register(key(1), keys()).await.err(),
+        };
+        ensure!(second == Some(RegisterError::Taken), "{second:?}");
+    }
+    entry.flushed();
+    m.found(key(1)).await?;
+    Ok(())
+}
+
+async fn a_reservation_that_is_given_up_is_not_found(m: Machines) -> Result<(), String> {
+    drop(m.here.reserve(key(1)));
+    drop({
+        let reservation = m.here.reserve(key(2));
+        sleep(SHORT).await;
+        reservation
+    });
+    for number in [1, 2] {
+        let reply = m
+            .there
+            .look_up(key(number), LookupMode::Immediate, requester())
+            .await;
+        ensure!(matches!(reply, LookupReply::Unknown), "{number}: {reply:?}");
+    }
     Ok(())
 }
 
@@ -339,6 +393,21 @@ impl Machines {
     ) -> Result<Box<dyn Registration>, String> {
         let registered = self.here.register(key, keys).await;
         registered.map_err(|error| format!("not registered: {error}"))
+    }
+
+    /// Registers as a server does: by the reservation, if there is one.
+    async fn register_reserved(
+        &self,
+        reservation: Option<Box<dyn Reservation>>,
+        key: RegistryKey,
+    ) -> Result<Box<dyn Registration>, String> {
+        match reservation {
+            Some(reservation) => reservation
+                .register(keys())
+                .await
+                .map_err(|error| format!("not registered: {error}")),
+            None => self.register(key, keys()).await,
+        }
     }
 
     async fn found(&self, key: RegistryKey) -> Result<Found, String> {

@@ -93,6 +93,17 @@ impl LookupRequester {
 /// [`Found`](LookupReply::Found) for a handshake that was not registered, must bound what it
 /// keeps, and must keep the keys secret: who has them can answer for the server.
 pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
+    /// Begins the registration of a handshake whose ClientHello has been read and whose keys do not
+    /// exist yet. A registry that waits for a store overlaps that wait with the computation of the
+    /// server's flight. No look-up finds a reservation.
+    ///
+    /// Returns at once. By default there is no reservation, and the caller uses
+    /// [`register`](Self::register).
+    fn reserve(&self, key: RegistryKey) -> Option<Box<dyn Reservation>> {
+        let _ = key;
+        None
+    }
+
     /// Registers a handshake. The server's flight leaves only after this has completed.
     ///
     /// The caller may drop the future at any time, for example when the handshake times out. An
@@ -129,6 +140,19 @@ pub trait PendingRegistry: fmt::Debug + Send + Sync + 'static {
     /// Records that a client's value was wrong on a side connection. Ignored and returning as in
     /// [`confirm`](Self::confirm).
     fn dispute(&self, service: ServiceId, dispute: Confirmation);
+}
+
+/// A handshake whose keys do not exist yet, from [`PendingRegistry::reserve`]. Dropping it gives the
+/// handshake up; its association may remain taken for a while.
+pub trait Reservation: fmt::Debug + Send + 'static {
+    /// Registers the handshake, as [`PendingRegistry::register`] does.
+    ///
+    /// # Errors
+    /// As for [`PendingRegistry::register`].
+    fn register(
+        self: Box<Self>,
+        keys: HandshakeKeys,
+    ) -> BoxFuture<'static, Result<Box<dyn Registration>, RegisterError>>;
 }
 
 /// The primary connection's hold on its entry. Dropping it leaves a tombstone: for a short time

@@ -242,6 +242,7 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
         let association = hello.tap.association();
         let server_name = hello.tap.server_name();
         self.monitor.verifying(association, server_name);
+        let reservation = association.and_then(|association| self.inner.sides.reserve(association));
         let mut server = self.dial().await?;
         let counters = self.monitor.counters();
         let mut exchange = HelloExchange::new(client, &mut server, hello, counters);
@@ -257,7 +258,8 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
         };
         let mut registration = None;
         if let (Some(association), Some(keys)) = (association, keys) {
-            registration = self.inner.sides.register(association, keys).await?;
+            let sides = &self.inner.sides;
+            registration = sides.register(association, reservation, keys).await?;
             send(client, &unsent.to_client, &counters.to_client).await?;
             unsent.to_client = Vec::new();
             registration.iter().for_each(|entry| entry.flushed());

@@ -5,4 +5,5 @@
 mod contract;
 mod faults;
 mod messages;
+mod reservations;
 mod world;

@@ -60,6 +60,15 @@ impl Default for Data {
     }
 }
 
+impl Data {
+    fn waiting(&self, key: &RegistryKey) -> Vec<MachineId> {
+        let now = Instant::now();
+        let waiting = self.waiting.get(key).into_iter().flatten();
+        let waiting = waiting.filter(|(_, end)| **end > now);
+        waiting.map(|(machine, _)| *machine).collect()
+    }
+}
+
 impl MemoryStore {
     /// A connection for one machine.
     pub fn engine(&self) -> MemoryEngine {
@@ -199,17 +208,26 @@ impl Engine for MemoryEngine {
 
     fn put(&self, key: RegistryKey, record: Vec<u8>, life: Duration) -> Operation<'_, Put> {
         self.on(move |data| {
-            let now = Instant::now();
             let existing = data.records.get(&key).map(|(record, _)| record.clone());
             if existing.is_none() {
-                data.records.insert(key, (record, now + life));
+                data.records.insert(key, (record, Instant::now() + life));
             }
-            let waiting = data.waiting.get(&key).into_iter().flatten();
-            let waiting = waiting.filter(|(_, end)| **end > now);
             Put {
                 existing,
-                waiting: waiting.map(|(machine, _)| *machine).collect(),
+                waiting: data.waiting(&key),
             }
+        })
+    }
+
+    fn replace(
+        &self,
+        key: RegistryKey,
+        record: Vec<u8>,
+        life: Duration,
+    ) -> Operation<'_, Vec<MachineId>> {
+        self.on(move |data| {
+            data.records.insert(key, (record, Instant::now() + life));
+            data.waiting(&key)
         })
     }
 

@@ -27,9 +27,9 @@ impl fmt::Display for MachineId {
 /// # Requirements
 /// - Each operation ends within a bounded time, and fails at once while the engine is not
 ///   connected.
-/// - [`ask`](Self::ask) and [`put`](Self::put) write before they read, so that a read-only replica
-///   or a full engine fails instead of answering from an old copy. Each sees what the other wrote
-///   if it ran before.
+/// - [`ask`](Self::ask), [`put`](Self::put) and [`replace`](Self::replace) write before they read, so
+///   that a read-only replica or a full engine fails instead of answering from an old copy. Each sees
+///   what another wrote if that ran before.
 /// - [`join`](Self::join) measures times by the clock of the engine alone.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Connects, and delivers events for `machine` until the receiver is dropped; called once.
@@ -46,6 +46,15 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Stores a record for `life` unless the handshake has one, and returns the earlier record and
     /// the machines that wait for it.
     fn put(&self, key: RegistryKey, record: Vec<u8>, life: Duration) -> Operation<'_, Put>;
+
+    /// Stores a record for `life` in place of the one that this machine has put before, and returns the
+    /// machines that wait for it.
+    fn replace(
+        &self,
+        key: RegistryKey,
+        record: Vec<u8>,
+        life: Duration,
+    ) -> Operation<'_, Vec<MachineId>>;
 
     /// Lists `machine` as waiting for the handshake for `life`, and returns its record.
     fn ask(

@@ -104,9 +104,16 @@ async fn rewrite<E: Engine>(shared: &Arc<Shared<E>>, at: &Metered<E>, recent: Re
         return;
     };
     let life = shared.settings.record_life;
-    let Ok(put) = at.run(at.engine.put(key, record, life)).await else {
+    let Ok(mut put) = at.run(at.engine.put(key, record.clone(), life)).await else {
         return;
     };
+    let id = found.registration;
+    let reserved = |record| shared.reserved_by(&key, record) == Some(id);
+    if put.existing.as_deref().is_some_and(reserved)
+        && let Ok(waiting) = at.run(at.engine.replace(key, record, life)).await
+    {
+        put.waiting = waiting;
+    }
     if !put.waiting.is_empty() {
         shared.local.mark_opened(&key, found.registration);
     }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::engine::{Engine, MachineId};
-use super::message::{Body, Holds, QuestionId, open_record};
+use super::message::{Body, Holds, QuestionId, Record, open_record};
 use super::polls::{Completeness, Poll};
 use super::shared::{Counts, Shared, owner_of};
 use crate::registry::{Found, LookupReply, RegistryKey};
@@ -76,11 +76,13 @@ impl<E: Engine> Shared<E> {
             let Ok(Some(record)) = answer else { continue };
             match open_record(&self.settings.keys, &key, &record) {
                 // This machine's own table decides about its own.
-                Some(found) if owner_of(found.registration) == me => {}
-                Some(found) => {
+                Some(record) if owner_of(record.registration()) == me => {}
+                Some(Record::Registered(found)) => {
                     self.notify_opened(key, &found);
                     return Some(found);
                 }
+                // Its owner reads that this machine waits when it writes the secrets.
+                Some(Record::Reserved(_)) => {}
                 None => Counts::add(&self.counts.not_sealed),
             }
         }

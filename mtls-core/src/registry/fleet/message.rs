@@ -13,6 +13,8 @@ use crate::registry::{ConfirmedSide, Found, RegistryKey, ServiceId};
 
 const RECORD_LABEL: &[u8] = b"mtls/1 fleet record";
 const MESSAGE_LABEL: &[u8] = b"mtls/1 fleet message";
+/// The text of a record without secrets; others begin with the kind of their keys, 0 or 1.
+const RESERVED: u8 = 2;
 /// The receiver of a message to all machines, beyond every machine's number.
 const TO_ALL: u32 = u32::MAX;
 
@@ -42,6 +44,23 @@ pub(super) enum Body {
     Disputed(ServiceId, Confirmation),
     /// The sender's process of this incarnation ends.
     Left(u64),
+}
+
+/// A record of an engine, opened.
+#[derive(Clone, Debug)]
+pub(super) enum Record {
+    /// The secrets of the handshake do not exist yet.
+    Reserved(RegistrationId),
+    Registered(Found),
+}
+
+impl Record {
+    pub(super) fn registration(&self) -> RegistrationId {
+        match self {
+            Self::Reserved(registration) => *registration,
+            Self::Registered(found) => found.registration,
+        }
+    }
 }
 
 /// The state of a handshake on one machine.
@@ -92,16 +111,30 @@ pub(super) fn seal_record(keys: &FleetKeys, key: &RegistryKey, found: &Found) ->
     Some([&id[..], &sealed].concat())
 }
 
+/// A record for an engine, for a handshake whose secrets do not exist yet.
+pub(super) fn seal_reservation(
+    keys: &FleetKeys,
+    key: &RegistryKey,
+    registration: RegistrationId,
+) -> Option<Vec<u8>> {
+    let id = registration.0.to_be_bytes();
+    let sealed = keys.seal(&record_context(key, &id), &[RESERVED])?;
+    Some([&id[..], &sealed].concat())
+}
+
 /// Opens a record; `None` for one that no machine of the fleet wrote for this handshake.
-pub(super) fn open_record(keys: &FleetKeys, key: &RegistryKey, record: &[u8]) -> Option<Found> {
+pub(super) fn open_record(keys: &FleetKeys, key: &RegistryKey, record: &[u8]) -> Option<Record> {
     let (id, sealed) = record.split_first_chunk::<16>()?;
     let text = keys.open(&record_context(key, id), sealed).ok()?;
+    let registration = RegistrationId(u128::from_be_bytes(*id));
+    if text[..] == [RESERVED] {
+        return Some(Record::Reserved(registration));
+    }
     let mut text = Reader(&text);
     let secrets = text.take_keys()?;
-    let registration = RegistrationId(u128::from_be_bytes(*id));
     text.0
         .is_empty()
-        .then(|| Found::new(registration, Arc::new(secrets)))
+        .then(|| Record::Registered(Found::new(registration, Arc::new(secrets))))
 }
 
 fn record_context(key: &RegistryKey, id: &[u8; 16]) -> Vec<u8> {

@@ -31,7 +31,7 @@ use futures_util::future::BoxFuture;
 use crate::proto::server::{Confirmation, HandshakeKeys, LookupMode};
 use crate::registry::{
     ConfirmedSide, LookupReply, LookupRequester, PendingRegistry, RegisterError, Registration,
-    RegistryKey, ServiceId,
+    RegistryKey, Reservation, ServiceId,
 };
 use message::Body;
 use shared::{Shared, owner_of};
@@ -121,12 +121,16 @@ impl<E: Engine> FleetRegistry<E> {
 }
 
 impl<E: Engine> PendingRegistry for FleetRegistry<E> {
+    fn reserve(&self, key: RegistryKey) -> Option<Box<dyn Reservation>> {
+        registration::reserve(&self.shared, key)
+    }
+
     fn register(
         &self,
         key: RegistryKey,
         keys: HandshakeKeys,
     ) -> BoxFuture<'_, Result<Box<dyn Registration>, RegisterError>> {
-        registration::register(&self.shared, key, keys).boxed()
+        registration::register(Arc::clone(&self.shared), key, keys).boxed()
     }
 
     fn look_up(

@@ -11,7 +11,9 @@ use tokio::time::{Instant, timeout};
 use super::FleetStatus;
 use super::engine::{Beat, Engine, EngineError, MachineId, Membership};
 use super::members::Members;
-use super::message::{Body, Message, QuestionId, seal_record};
+use super::message::{
+    Body, Message, QuestionId, Record, open_record, seal_record, seal_reservation,
+};
 use super::meter::Metered;
 use super::polls::Polls;
 use super::settings::{FleetError, FleetSettings};
@@ -112,6 +114,22 @@ impl<E: Engine> Shared<E> {
 
     pub(super) fn seal_record(&self, key: &RegistryKey, found: &Found) -> Option<Vec<u8>> {
         seal_record(&self.settings.keys, key, found)
+    }
+
+    pub(super) fn seal_reservation(
+        &self,
+        key: &RegistryKey,
+        id: RegistrationId,
+    ) -> Option<Vec<u8>> {
+        seal_reservation(&self.settings.keys, key, id)
+    }
+
+    /// The registration that this record reserves, if it holds no secrets yet.
+    pub(super) fn reserved_by(&self, key: &RegistryKey, record: &[u8]) -> Option<RegistrationId> {
+        match open_record(&self.settings.keys, key, record) {
+            Some(Record::Reserved(id)) => Some(id),
+            _ => None,
+        }
     }
 
     pub(super) fn seal(&self, to: Option<MachineId>, body: Body) -> Option<Vec<u8>> {

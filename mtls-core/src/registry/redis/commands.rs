@@ -62,6 +62,15 @@ impl Keys {
         pipe
     }
 
+    /// Writes before it reads, as [`put`](Self::put) does.
+    pub(super) fn replace(&self, key: &RegistryKey, record: &[u8], life: Duration) -> Pipeline {
+        let mut pipe = pipe();
+        pipe.cmd("SET").arg(self.of('e', key)).arg(record);
+        pipe.arg("PX").arg(millis(life)).ignore();
+        pipe.cmd("SMEMBERS").arg(self.of('w', key));
+        pipe
+    }
+
     /// Writes before it reads: a read-only replica and a full engine fail.
     pub(super) fn ask(&self, key: &RegistryKey, machine: MachineId, life: Duration) -> Pipeline {
         let waiting = self.of('w', key);

@@ -106,6 +106,20 @@ impl Engine for RedisEngine {
         .boxed()
     }
 
+    fn replace(
+        &self,
+        key: RegistryKey,
+        record: Vec<u8>,
+        life: Duration,
+    ) -> Operation<'_, Vec<MachineId>> {
+        let pipe = self.inner.keys.replace(&key, &record, life);
+        async move {
+            let (waiting,) = self.inner.query(pipe).await?;
+            Ok(commands::machines(waiting))
+        }
+        .boxed()
+    }
+
     fn ask(
         &self,
         key: RegistryKey,

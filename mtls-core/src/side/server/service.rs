@@ -12,7 +12,9 @@ use crate::error::{ApiMisuse, Error};
 use crate::observer::Event;
 use crate::proto::binding::{Association, Bindings, Nonce};
 use crate::proto::server::HandshakeKeys;
-use crate::registry::{MemoryRegistry, PendingRegistry, RegisterError, Registration, RegistryKey};
+use crate::registry::{
+    MemoryRegistry, PendingRegistry, RegisterError, Registration, RegistryKey, Reservation,
+};
 use crate::slots::{SlotId, SlotTable};
 use crate::sync::lock;
 use crate::tls::io;
@@ -67,18 +69,31 @@ impl SideService {
         })
     }
 
+    /// Begins the registration of a handshake whose ClientHello has been read.
+    pub(crate) fn reserve(&self, association: Association) -> Option<Box<dyn Reservation>> {
+        self.registry.reserve(self.key(association))
+    }
+
+    fn key(&self, association: Association) -> RegistryKey {
+        RegistryKey {
+            service: self.settings.service,
+            association,
+        }
+    }
+
     /// Registers a handshake before its first flight leaves. One that is not registered goes on
     /// without, and the policy decides; that of a machine without its fleet is refused.
     pub(crate) async fn register(
         &self,
         association: Association,
+        reservation: Option<Box<dyn Reservation>>,
         keys: HandshakeKeys,
     ) -> Result<Option<Arc<dyn Registration>>, Error> {
-        let key = RegistryKey {
-            service: self.settings.service,
-            association,
+        let registered = match reservation {
+            Some(reservation) => reservation.register(keys).await,
+            None => self.registry.register(self.key(association), keys).await,
         };
-        match self.registry.register(key, keys).await {
+        match registered {
             Ok(registration) => Ok(Some(Arc::from(registration))),
             Err(error) => {
                 tracing::warn!(%association, %error, "handshake not registered");

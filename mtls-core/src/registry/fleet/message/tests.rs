@@ -134,18 +134,27 @@ fn a_text_with_too_few_or_too_many_bytes_is_refused() {
 
 #[test]
 fn a_record_opens_for_its_own_handshake_and_id_only() {
-    let record = seal_record(&keys(1), &key(1), &found()).expect("random bytes");
-    let opened = open_record(&keys(1), &key(1), &record).expect("the fleet's own record");
-    assert_eq!(opened.registration, found().registration);
-    assert!(open_record(&keys(1), &key(2), &record).is_none());
+    let id = found().registration;
+    let registered = seal_record(&keys(1), &key(1), &found()).expect("random bytes");
+    let reserved = seal_reservation(&keys(1), &key(1), id).expect("random bytes");
+    for (record, is_reserved) in [(registered, false), (reserved, true)] {
+        let opened = open_record(&keys(1), &key(1), &record).expect("the fleet's own record");
+        assert_eq!(opened.registration(), id);
+        assert_eq!(matches!(opened, Record::Reserved(_)), is_reserved);
+        assert_opens_nowhere_else(&record);
+    }
+}
+
+fn assert_opens_nowhere_else(record: &[u8]) {
+    assert!(open_record(&keys(1), &key(2), record).is_none());
     let other_service = RegistryKey {
         service: ServiceId::from_name("bank"),
         ..key(1)
     };
-    assert!(open_record(&keys(1), &other_service, &record).is_none());
-    assert!(open_record(&keys(2), &key(1), &record).is_none());
+    assert!(open_record(&keys(1), &other_service, record).is_none());
+    assert!(open_record(&keys(2), &key(1), record).is_none());
     for at in 0..record.len() {
-        let mut changed = record.clone();
+        let mut changed = record.to_vec();
         changed[at] ^= 1;
         assert!(
             open_record(&keys(1), &key(1), &changed).is_none(),
