@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use mtls_core::registry::contract::{Machines, check};
 
-use crate::fleet::two_machines;
+use crate::fleet::two_patient_machines;
 use crate::server::start;
 
 /// More than there are checks.
@@ -19,7 +19,7 @@ async fn two_machines_over_redis_keep_the_contract() {
     // Each check has a fleet of its own on the same engine.
     let fleets = (0..FLEETS).map(|number| {
         let server = &server;
-        async move { two_machines(&format!("fleet {number}"), &[server]).await }
+        async move { two_patient_machines(&format!("fleet {number}"), &[server]).await }
     });
     let mut fleets = join_all(fleets).await;
     check(async || {
@@ -37,7 +37,7 @@ async fn two_machines_over_two_servers_keep_the_contract() {
     };
     let fleets = (0..FLEETS).map(|number| {
         let servers = [&one, &other];
-        async move { two_machines(&format!("fleet {number}"), &servers).await }
+        async move { two_patient_machines(&format!("fleet {number}"), &servers).await }
     });
     let mut fleets = join_all(fleets).await;
     check(async || {

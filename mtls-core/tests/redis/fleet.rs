@@ -31,8 +31,24 @@ pub(crate) fn engine_at(port: u16, fleet: &str) -> RedisEngine {
 
 /// Starts a machine on the servers' ports.
 pub(crate) fn machine(number: u16, fleet: &str, ports: &[u16]) -> Machine {
+    machine_with(fleet_settings(number), fleet, ports)
+}
+
+fn machine_with(settings: FleetSettings, fleet: &str, ports: &[u16]) -> Machine {
     let engines = ports.iter().map(|port| engine_at(*port, fleet)).collect();
-    FleetRegistry::start(engines, fleet_settings(number)).expect("settings in order")
+    FleetRegistry::start(engines, settings).expect("settings in order")
+}
+
+/// Two machines that ask again for as long as a busy host needs to answer.
+pub(crate) async fn two_patient_machines(fleet: &str, servers: &[&Server]) -> [Machine; 2] {
+    let ports: Vec<_> = servers.iter().map(|server| server.port).collect();
+    let machines = [1, 2].map(|number| {
+        let mut settings = fleet_settings(number);
+        settings.ride_out = LIFE;
+        machine_with(settings, fleet, &ports)
+    });
+    settle(&machines).await;
+    machines
 }
 
 /// Two machines that know each other and have watched for a life, so that they can be certain.

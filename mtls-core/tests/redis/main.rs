@@ -8,5 +8,6 @@ mod contract;
 mod engine;
 mod faults;
 mod fleet;
+mod sentinel;
 mod server;
 mod traffic;

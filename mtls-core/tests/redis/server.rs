@@ -43,20 +43,25 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
+/// A directory for one process, which removes it.
+pub(crate) fn new_directory() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("mtls-redis-{}-{count}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    std::fs::create_dir(&directory).expect("a directory");
+    directory
+}
+
 impl Server {
     fn new(port: u16, arguments: &[&str]) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mtls-redis-{}-{count}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir(&directory).expect("a directory");
         Self {
             port,
             arguments: arguments
                 .iter()
                 .map(|&argument| argument.to_owned())
                 .collect(),
-            directory,
+            directory: new_directory(),
             process: None,
         }
     }
@@ -127,12 +132,15 @@ impl Server {
 
     /// Runs a command as the default user.
     pub(crate) async fn command(&self, words: &[&str]) -> String {
-        let client = redis_cli(self.port)
-            .args(words)
-            .output()
-            .expect("redis-cli runs");
-        String::from_utf8_lossy(&client.stdout).trim().to_owned()
+        command_at(self.port, words)
     }
+}
+
+/// Runs a command at this port.
+pub(crate) fn command_at(port: u16, words: &[&str]) -> String {
+    let client = redis_cli(port).args(words).output();
+    let client = client.expect("redis-cli runs");
+    String::from_utf8_lossy(&client.stdout).trim().to_owned()
 }
 
 fn redis_cli(port: u16) -> Command {

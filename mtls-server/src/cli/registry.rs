@@ -35,6 +35,9 @@ pub struct RegistryArgs {
     ///
     /// Machines behind one address need a shared registry, because a client's side connection may
     /// reach another machine than its TLS connection. Default: a registry in memory, for one machine.
+    ///
+    /// redis+sentinel://[USER@]HOST[:PORT][+HOST[:PORT]…]/NAME is the primary that these Sentinels
+    /// watch as NAME; rediss+sentinel:// uses TLS to it and to them.
     #[arg(long, value_name = "URL", requires_all = ["service", "registry_key", "machine"])]
     pub registry: Vec<RegistryUrl>,
 

@@ -15,11 +15,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::commands::engine_error;
+use super::sentinel::Primary;
+use super::settings::{RedisHost, RedisLocation};
 use super::{Inner, RedisSettings};
 use crate::registry::fleet::{EngineError, EngineEvent, MachineId};
 
 /// The first and the longest pause between two attempts to connect.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// Commands that wait for their turn on the connection; more wait for a place, within the time
 /// for an answer.
 const QUEUE: usize = 1_024;
@@ -31,10 +33,14 @@ pub(super) struct Link {
 }
 
 /// A connection, and the task that drives it until this is dropped.
-struct Connection {
-    commands: MultiplexedConnection,
-    driver: JoinHandle<()>,
+pub(super) struct Connection {
+    pub(super) commands: MultiplexedConnection,
+    pub(super) driver: JoinHandle<()>,
+    /// The server, if Sentinels named it.
+    primary: Option<Primary>,
 }
+
+const BROKEN: &str = "the connection broke, or gave no answer in time";
 
 impl Drop for Connection {
     fn drop(&mut self) {
@@ -103,47 +109,67 @@ impl Link {
             .unwrap_or_else(|_| Err(EngineError::new(format!("not connected within {limit:?}"))))
     }
 
-    /// Dials, logs in and subscribes.
+    /// Finds the server, dials, logs in and subscribes.
     async fn open(&self) -> Result<Connection, EngineError> {
-        let settings = &self.inner.settings;
-        let io_error = |error: std::io::Error| EngineError::new(error.to_string());
-        let address = &settings.address;
-        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await;
-        let tcp = tcp.map_err(io_error)?;
-        tcp.set_nodelay(true).map_err(io_error)?;
-        let (mut commands, driver) = match &settings.tls {
-            None => self.log_in(tcp).await?,
-            Some(config) => {
-                let name = ServerName::try_from(address.host.clone())
-                    .map_err(|_| EngineError::new("its host is no name for TLS"))?;
-                let tls = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
-                self.log_in(tls.await.map_err(io_error)?).await?
+        let primary = match self.location() {
+            RedisLocation::Server(_) => None,
+            RedisLocation::Sentinels { sentinels, primary } => {
+                Some(self.find_primary(sentinels, primary).await?)
             }
         };
-        let driver = tokio::spawn(driver);
+        let host = match (self.location(), &primary) {
+            (RedisLocation::Server(host), _) => host,
+            (_, Some(primary)) => &primary.host,
+            (_, None) => return Err(EngineError::disconnected()),
+        };
+        let info = connection_info(&self.inner.settings);
+        let mut connection = self.dial(host, info, self.events.clone()).await?;
+        if primary.is_some() {
+            check_role(&mut connection).await?;
+        }
+        connection.primary = primary;
         let channels = self.inner.keys.channels(self.machine);
-        let subscribed = commands.subscribe(&channels).await;
-        let connection = Connection { commands, driver };
+        let subscribed = connection.commands.subscribe(&channels).await;
         subscribed.map_err(|error| engine_error(&error))?;
         Ok(connection)
     }
 
-    async fn log_in<IO>(
+    pub(super) fn location(&self) -> &RedisLocation {
+        &self.inner.settings.address.location
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.inner.settings.connect_timeout
+    }
+
+    /// Connects to a server, and logs in. Its messages go to `pushes`.
+    pub(super) async fn dial(
         &self,
-        io: IO,
-    ) -> Result<(MultiplexedConnection, BoxFuture<'static, ()>), EngineError>
-    where
-        IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
-        let config = AsyncConnectionConfig::new()
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(QUEUE)
-            .set_push_sender(Inbox(self.events.clone()));
-        let info = connection_info(&self.inner.settings);
-        let (commands, driver) = MultiplexedConnection::new_with_config(&info, io, config)
-            .await
-            .map_err(|error| engine_error(&error))?;
-        Ok((commands, driver.boxed()))
+        host: &RedisHost,
+        info: RedisConnectionInfo,
+        pushes: mpsc::Sender<EngineEvent>,
+    ) -> Result<Connection, EngineError> {
+        let io_error = |error: std::io::Error| EngineError::new(error.to_string());
+        let tcp = TcpStream::connect((host.host.as_str(), host.port)).await;
+        let tcp = tcp.map_err(io_error)?;
+        tcp.set_nodelay(true).map_err(io_error)?;
+        let info = info
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_skip_set_lib_name();
+        let (commands, driver) = match &self.inner.settings.tls {
+            None => log_in(tcp, &info, pushes).await?,
+            Some(config) => {
+                let name = ServerName::try_from(host.host.clone())
+                    .map_err(|_| EngineError::new("its host is no name for TLS"))?;
+                let tls = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
+                log_in(tls.await.map_err(io_error)?, &info, pushes).await?
+            }
+        };
+        Ok(Connection {
+            commands,
+            driver: tokio::spawn(driver),
+            primary: None,
+        })
     }
 
     /// Offers the connection until it breaks.
@@ -160,13 +186,17 @@ impl Link {
         if self.events.send(EngineEvent::Connected).await.is_err() {
             return;
         }
-        tokio::select! {
-            _ = &mut connection.driver => {}
-            () = broken => {}
-        }
-        self.report(EngineError::new(
-            "the connection broke, or gave no answer in time",
-        ));
+        let replaced = async {
+            match &connection.primary {
+                Some(primary) => self.watch_sentinels(primary).await,
+                None => std::future::pending().await,
+            }
+        };
+        self.report(EngineError::new(tokio::select! {
+            _ = &mut connection.driver => BROKEN,
+            () = broken => BROKEN,
+            () = replaced => "a Sentinel names another primary",
+        }));
     }
 
     fn report(&self, problem: EngineError) {
@@ -180,11 +210,40 @@ impl Link {
     }
 }
 
+async fn log_in<IO>(
+    io: IO,
+    info: &RedisConnectionInfo,
+    pushes: mpsc::Sender<EngineEvent>,
+) -> Result<(MultiplexedConnection, BoxFuture<'static, ()>), EngineError>
+where
+    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let config = AsyncConnectionConfig::new()
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(QUEUE)
+        .set_push_sender(Inbox(pushes));
+    let (commands, driver) = MultiplexedConnection::new_with_config(info, io, config)
+        .await
+        .map_err(|error| engine_error(&error))?;
+    Ok((commands, driver.boxed()))
+}
+
+/// A server that Sentinels have chosen may not know it yet.
+async fn check_role(connection: &mut Connection) -> Result<(), EngineError> {
+    let mut info = redis::cmd("INFO");
+    info.arg("replication");
+    let text = info.query_async::<String>(&mut connection.commands).await;
+    let text = text.map_err(|error| engine_error(&error))?;
+    match text.lines().any(|line| line.trim() == "role:master") {
+        true => Ok(()),
+        false => Err(EngineError::new(
+            "the server that its Sentinels name is no primary",
+        )),
+    }
+}
+
 fn connection_info(settings: &RedisSettings) -> RedisConnectionInfo {
-    let mut info = RedisConnectionInfo::default()
-        .set_protocol(ProtocolVersion::RESP3)
-        .set_db(settings.address.database)
-        .set_skip_set_lib_name();
+    let mut info = RedisConnectionInfo::default().set_db(settings.address.database);
     if let Some(user) = &settings.address.user {
         info = info.set_username(user);
     }

@@ -7,6 +7,7 @@
 
 mod commands;
 mod link;
+mod sentinel;
 mod settings;
 
 use std::fmt;
@@ -25,9 +26,9 @@ use crate::sync::lock;
 use commands::Keys;
 use link::Link;
 
-pub use settings::{RedisAddress, RedisAddressError, RedisSettings};
+pub use settings::{RedisAddress, RedisAddressError, RedisHost, RedisLocation, RedisSettings};
 
-/// One Redis or Valkey server.
+/// One Redis or Valkey server, or a primary with replicas that Sentinels watch.
 #[derive(Clone)]
 pub struct RedisEngine {
     inner: Arc<Inner>,

@@ -43,20 +43,44 @@ pub struct RedisSettings {
 /// `redis://[USER@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS; `valkey://` and `valkeys://`
 /// mean the same.
 ///
+/// `redis+sentinel://[USER@]HOST[:PORT][+HOST[:PORT]…]/NAME[/DATABASE]` is the primary of this name,
+/// as these Sentinels know it. The user is one of the primary; Sentinels get no login.
+///
 /// It takes no password: an address is printed and logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisAddress {
-    /// TLS?
+    /// TLS to the server, and to the Sentinels?
     pub tls: bool,
     /// The user to log in as.
     pub user: Option<String>,
+    /// The place of the server.
+    pub location: RedisLocation,
+    /// The number of the database.
+    pub database: i64,
+}
+
+/// The place of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisLocation {
+    /// Always the same.
+    Server(RedisHost),
+    /// The one that Sentinels name.
+    Sentinels {
+        /// The Sentinels, at least one.
+        sentinels: Vec<RedisHost>,
+        /// The name under which they watch the primary.
+        primary: String,
+    },
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisHost {
     /// A name or an address, without brackets.
     pub host: String,
     /// The port.
     pub port: u16,
-    /// The number of the database.
-    pub database: i64,
 }
 
 /// Error of parsing the address of an engine.
@@ -80,6 +104,8 @@ pub enum RedisAddressError {
     Port,
     /// The database is no number.
     Database,
+    /// Sentinels without the name of a primary.
+    Primary,
 }
 
 impl RedisSettings {
@@ -101,26 +127,30 @@ impl FromStr for RedisAddress {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, rest) = text.split_once("://").ok_or(RedisAddressError::Scheme)?;
+        let (scheme, by_sentinels) = match scheme.strip_suffix("+sentinel") {
+            Some(scheme) => (scheme, true),
+            None => (scheme, false),
+        };
         let tls = match scheme {
             "redis" | "valkey" => false,
             "rediss" | "valkeys" => true,
             _ => return Err(RedisAddressError::Scheme),
         };
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        let (user, host_port) = match authority.rsplit_once('@') {
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, hosts) = match authority.rsplit_once('@') {
             Some((user, _)) if user.contains(':') => return Err(RedisAddressError::Password),
             Some((user, _)) if user.contains(QUERY) => return Err(RedisAddressError::Host),
             Some((user, rest)) => (Some(user.to_owned()), rest),
             None => (None, authority),
         };
-        let (host, port) = split_port(host_port)?;
+        let (location, database) = match by_sentinels {
+            true => sentinels(hosts, path)?,
+            false => (RedisLocation::Server(host(hosts, SERVER_PORT)?), path),
+        };
         Ok(Self {
             tls,
             user: user.filter(|user| !user.is_empty()),
-            host: host.to_owned(),
-            port: port
-                .map_or(Ok(6379), str::parse)
-                .map_err(|_| RedisAddressError::Port)?,
+            location,
             database: match database {
                 "" => 0,
                 number => number
@@ -130,6 +160,36 @@ impl FromStr for RedisAddress {
             },
         })
     }
+}
+
+const SERVER_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+/// Sentinels and the name of their primary, and the rest of the path.
+fn sentinels<'a>(
+    hosts: &str,
+    path: &'a str,
+) -> Result<(RedisLocation, &'a str), RedisAddressError> {
+    let (primary, database) = path.split_once('/').unwrap_or((path, ""));
+    if primary.is_empty() || primary.contains(QUERY) {
+        return Err(RedisAddressError::Primary);
+    }
+    let sentinels = hosts.split('+').map(|text| host(text, SENTINEL_PORT));
+    let location = RedisLocation::Sentinels {
+        sentinels: sentinels.collect::<Result<_, _>>()?,
+        primary: primary.to_owned(),
+    };
+    Ok((location, database))
+}
+
+fn host(text: &str, default_port: u16) -> Result<RedisHost, RedisAddressError> {
+    let (host, port) = split_port(text)?;
+    Ok(RedisHost {
+        host: host.to_owned(),
+        port: port
+            .map_or(Ok(default_port), str::parse)
+            .map_err(|_| RedisAddressError::Port)?,
+    })
 }
 
 /// Characters that begin a query, in which other programs take a password, or a fragment.
@@ -159,16 +219,16 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), RedisAddressError> {
 
 impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "rediss" } else { "redis" };
-        write!(f, "{scheme}://")?;
-        if let Some(user) = &self.user {
-            write!(f, "{user}@")?;
+        f.write_str(if self.tls { "rediss" } else { "redis" })?;
+        let user = self.user.iter().map(|user| format!("{user}@"));
+        let user = user.collect::<String>();
+        match &self.location {
+            RedisLocation::Server(host) => write!(f, "://{user}{host}")?,
+            RedisLocation::Sentinels { sentinels, primary } => {
+                let hosts: Vec<_> = sentinels.iter().map(RedisHost::to_string).collect();
+                write!(f, "+sentinel://{user}{}/{primary}", hosts.join("+"))?;
+            }
         }
-        match self.host.contains(':') {
-            true => write!(f, "[{}]", self.host)?,
-            false => f.write_str(&self.host)?,
-        }
-        write!(f, ":{}", self.port)?;
         match self.database {
             0 => Ok(()),
             number => write!(f, "/{number}"),
@@ -176,10 +236,21 @@ impl fmt::Display for RedisAddress {
     }
 }
 
+impl fmt::Display for RedisHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
 impl fmt::Display for RedisAddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "expected `redis://` or `rediss://`",
+            Self::Scheme => {
+                "expected `redis://`, `rediss://`, `redis+sentinel://` or `rediss+sentinel://`"
+            }
             Self::Password => {
                 "it holds a password, which other users could read; put it into a file or the \
                  environment"
@@ -187,6 +258,9 @@ impl fmt::Display for RedisAddressError {
             Self::Host => "expected `redis://[USER@]HOST[:PORT][/DATABASE]`",
             Self::Port => "expected a port from 0 to 65535",
             Self::Database => "expected the number of a database",
+            Self::Primary => {
+                "expected the name of the primary, `redis+sentinel://HOST[+HOST…]/NAME[/DATABASE]`"
+            }
         })
     }
 }

@@ -17,6 +17,14 @@ fn addresses_are_read_and_printed_whole() {
         ),
         ("redis://@192.0.2.1", "redis://192.0.2.1:6379"),
         ("redis://[::1]", "redis://[::1]:6379"),
+        (
+            "redis+sentinel://s1+s2:7000+[::1]/shop",
+            "redis+sentinel://s1:26379+s2:7000+[::1]:26379/shop",
+        ),
+        (
+            "valkeys+sentinel://fleet@s1/shop/3",
+            "rediss+sentinel://fleet@s1:26379/shop/3",
+        ),
     ] {
         assert_eq!(parsed(text).as_deref(), Ok(printed), "{text}");
     }
@@ -52,6 +60,13 @@ fn texts_that_are_no_addresses_are_refused() {
         ("redis://engine:65536", RedisAddressError::Port),
         ("redis://engine/x", RedisAddressError::Database),
         ("redis://engine/-1", RedisAddressError::Database),
+        ("redis+sentinel://s1", RedisAddressError::Primary),
+        ("redis+sentinel://s1//3", RedisAddressError::Primary),
+        ("redis+sentinel://s1/shop?x=y", RedisAddressError::Primary),
+        ("redis+sentinel:///shop", RedisAddressError::Host),
+        ("redis+sentinel://s1++s2/shop", RedisAddressError::Host),
+        ("redis+sentinel://s1/shop/x", RedisAddressError::Database),
+        ("redis+cluster://s1/shop", RedisAddressError::Scheme),
     ] {
         assert_eq!(parsed(text), Err(error), "{text}");
     }
