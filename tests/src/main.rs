@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use mtls_lab::bench::{self, BenchArgs};
 use mtls_lab::demo::{self, DemoArgs};
+use mtls_lab::fleet::{self, FleetArgs, ServerArgs};
 use mtls_lab::latency::{self, LatencyArgs};
 use mtls_lab::matrix::{self, MatrixArgs};
 use mtls_lab::verdicts::{self, VerdictsArgs};
@@ -24,6 +25,9 @@ enum Command {
     Matrix(MatrixArgs),
     Latency(LatencyArgs),
     Verdicts(VerdictsArgs),
+    Fleet(FleetArgs),
+    #[command(hide = true)]
+    Server(ServerArgs),
 }
 
 fn main() -> ExitCode {
@@ -33,5 +37,7 @@ fn main() -> ExitCode {
         Command::Matrix(args) => matrix::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Verdicts(args) => verdicts::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
+        Command::Server(args) => fleet::serve(&args),
     }
 }

@@ -11,6 +11,7 @@ mod http;
 mod instructions;
 mod latency;
 mod memory;
+mod registry;
 mod relay;
 mod server;
 mod startup;
@@ -72,6 +73,8 @@ pub enum Benchmark {
     Verifications,
     /// Memory of pending handshakes, silent connections and side connections
     Memory,
+    /// A registry on a Redis server, against the registry in memory
+    Registry,
     /// Start of the programs, against curl, and their size
     Startup,
     /// Relays, against HAProxy in TCP mode and socat
@@ -124,6 +127,7 @@ fn measure(args: &BenchArgs, figures: &mut Vec<Figure>) -> Result {
             Benchmark::Connections => connections::run(args)?,
             Benchmark::Verifications => verifications::run(args)?,
             Benchmark::Memory => memory::run()?,
+            Benchmark::Registry => registry::run(args)?,
             Benchmark::Startup => startup::run(args)?,
             Benchmark::Relay => relay::run(args)?,
             Benchmark::Http => http::run(args)?,

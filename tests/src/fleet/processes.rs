@@ -1,0 +1,218 @@
+//! The processes of a fleet: Redis, HAProxy, and `mtls-server` three times.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::delay::Delay;
+use crate::attacker::{Mitm, MitmPlan};
+use crate::redis::{Process, RedisServer, free_address, until_listening};
+use crate::{Result, World, child};
+
+/// The time in which a machine must be ready.
+const START: Duration = Duration::from_secs(60);
+const MACHINES: u16 = 3;
+
+/// A Redis server, behind a relay that can delay it.
+pub(super) struct Engine {
+    pub(super) server: RedisServer,
+    relay: Delay,
+}
+
+/// One `mtls-server`.
+pub(super) struct Machine {
+    number: u16,
+    listen: SocketAddr,
+    status: SocketAddr,
+    process: Option<Process>,
+}
+
+/// Everything that serves, and an attacker in front of it.
+pub(super) struct Fleet {
+    pub(super) world: World,
+    pub(super) engines: [Engine; 2],
+    pub(super) machines: Vec<Machine>,
+    balancer: SocketAddr,
+    mitm: Mitm,
+    _haproxy: Process,
+    directory: TempDir,
+}
+
+impl Engine {
+    async fn start(directory: PathBuf) -> Result<Self> {
+        let mut server = RedisServer::new(directory, &[])?;
+        server.run().await?;
+        let relay = Delay::start(server.address()).await?;
+        Ok(Self { server, relay })
+    }
+
+    pub(super) fn delay(&self, delay: Duration) {
+        self.relay.set(delay);
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{}", self.relay.address())
+    }
+}
+
+impl Fleet {
+    /// Starts everything. The machines wait until they know each other.
+    pub(super) async fn start() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let root = directory.path();
+        let world = World::new()?;
+        world.pki.write(&root.join("pki"), false)?;
+        fs::create_dir(root.join("www"))?;
+        fs::write(root.join("www/index.html"), "a page")?;
+        fs::write(root.join("registry.key"), "5a".repeat(32))?;
+        let engines = [
+            Engine::start(root.join("engine-a")).await?,
+            Engine::start(root.join("engine-b")).await?,
+        ];
+        let urls = [engines[0].url(), engines[1].url()];
+        let mut machines = Vec::new();
+        for number in 1..=MACHINES {
+            machines.push(Machine::new(number)?);
+        }
+        for machine in &mut machines {
+            machine.run(root, &urls)?;
+        }
+        let (haproxy, balancer) = balance(root, &machines).await?;
+        let plan = MitmPlan::new(&world, balancer, world.rogue_config()?)?;
+        let mitm = Mitm::start(SocketAddr::from(([127, 0, 0, 1], 0)), plan).await?;
+        let fleet = Self {
+            world,
+            engines,
+            machines,
+            balancer,
+            mitm,
+            _haproxy: haproxy,
+            directory,
+        };
+        fleet.until_ready().await?;
+        Ok(fleet)
+    }
+
+    /// The address of the service.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.balancer
+    }
+
+    /// The address that the primary path of an attacked client leads to.
+    pub(super) fn attacker(&self) -> SocketAddr {
+        self.mitm.address()
+    }
+
+    /// Starts the process of a machine.
+    pub(super) fn run_machine(&mut self, index: usize) -> Result {
+        let urls = [self.engines[0].url(), self.engines[1].url()];
+        self.machines[index].run(self.directory.path(), &urls)
+    }
+
+    async fn until_ready(&self) -> Result {
+        for machine in &self.machines {
+            machine.until_ready().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Machine {
+    fn new(number: u16) -> Result<Self> {
+        Ok(Self {
+            number,
+            listen: free_address()?,
+            status: free_address()?,
+            process: None,
+        })
+    }
+
+    fn run(&mut self, root: &Path, registry: &[String]) -> Result {
+        let mut command = child::tied(std::env::current_exe()?);
+        command.args(["server", "serve"]).arg(root.join("www"));
+        for (option, file) in [
+            ("--cert", "pki/server.pem"),
+            ("--key", "pki/server.key"),
+            ("--registry-key", "registry.key"),
+        ] {
+            command.arg(option).arg(root.join(file));
+        }
+        for (option, address) in [("--listen", self.listen), ("--status", self.status)] {
+            command.arg(option).arg(address.to_string());
+        }
+        command.args(["--policy", "prefer", "--service", "shop", "--machine"]);
+        command.arg(self.number.to_string());
+        for url in registry {
+            command.arg("--registry").arg(url);
+        }
+        self.process = Some(Process::start(command)?);
+        Ok(())
+    }
+
+    /// Kills the process.
+    pub(super) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    async fn until_ready(&self) -> Result {
+        let ready = async {
+            while !is_ready(self.status).await {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited = timeout(START, ready).await;
+        waited.map_err(|_| format!("machine {} is not ready", self.number).into())
+    }
+}
+
+async fn is_ready(status: SocketAddr) -> bool {
+    let request = async {
+        let mut stream = TcpStream::connect(status).await?;
+        let request =
+            format!("GET /readyz HTTP/1.1\r\nHost: {status}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        Ok::<_, std::io::Error>(response)
+    };
+    let response = request.await;
+    response.is_ok_and(|response| response.starts_with("HTTP/1.1 200"))
+}
+
+/// HAProxy in TCP mode, round robin, in front of all connections.
+async fn balance(root: &Path, machines: &[Machine]) -> Result<(Process, SocketAddr)> {
+    let address = free_address()?;
+    let mut config = format!(
+        "global\n nbthread 1\n\
+         defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
+         retries 3\n option redispatch 1\n\
+         listen machines\n bind {address}\n balance roundrobin\n option httpchk GET /readyz\n"
+    );
+    for Machine {
+        number,
+        listen,
+        status,
+        ..
+    } in machines
+    {
+        let port = status.port();
+        writeln!(
+            config,
+            " server m{number} {listen} check port {port} inter 200ms fall 1 rise 1"
+        )?;
+    }
+    let file = root.join("haproxy.cfg");
+    fs::write(&file, config)?;
+    let mut command = child::tied("haproxy");
+    command.args(["-db", "-f"]).arg(&file);
+    let process = Process::start(command)?;
+    until_listening(address).await?;
+    Ok((process, address))
+}

@@ -1,0 +1,150 @@
+//! Redis servers of the lab.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::{Result, child};
+
+/// The time in which a program must listen.
+const START: Duration = Duration::from_secs(60);
+
+/// A process without input and output, killed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Self(command.stderr(Stdio::null()).spawn()?))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result {
+        Ok(kill_process(Pid::from_child(&self.0), signal)?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A Redis server with the settings of `docs/deploy/fleet.md`.
+#[derive(Debug)]
+pub(crate) struct RedisServer {
+    address: SocketAddr,
+    directory: PathBuf,
+    arguments: Vec<String>,
+    process: Option<Process>,
+}
+
+impl RedisServer {
+    /// Creates the directory of a server on a loopback port, with further arguments.
+    pub(crate) fn new(directory: PathBuf, arguments: &[&str]) -> Result<Self> {
+        fs::create_dir(&directory)?;
+        Ok(Self {
+            address: free_address()?,
+            directory,
+            arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
+            process: None,
+        })
+    }
+
+    /// Lets it listen on this address, at the same port.
+    pub(crate) fn at(mut self, ip: IpAddr) -> Self {
+        self.address.set_ip(ip);
+        self
+    }
+
+    /// Starts the process, empty, and waits until it listens.
+    pub(crate) async fn run(&mut self) -> Result {
+        self.run_by(child::tied("redis-server"))?;
+        until_listening(self.address).await
+    }
+
+    /// Starts the process by a command that ends with the program's name.
+    pub(crate) fn run_by(&mut self, mut command: Command) -> Result {
+        command.args(["--bind", &self.address.ip().to_string()]);
+        command.args(["--port", &self.address.port().to_string()]);
+        command.args(["--save", "", "--appendonly", "no", "--dir"]);
+        command.arg(&self.directory).args(&self.arguments);
+        // It is reachable where the lab says only.
+        command.args(["--protected-mode", "no"]);
+        self.process = Some(Process::start(command)?);
+        Ok(())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn process(&self) -> Result<&Process> {
+        Ok(self.process.as_ref().ok_or("the engine does not run")?)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// `redis-cli` with these arguments.
+    pub(crate) fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = child::tied("redis-cli");
+        command.args(["-h", &self.address.ip().to_string()]);
+        command.args(["-p", &self.address.port().to_string()]);
+        command.args(arguments);
+        command
+    }
+
+    /// Repeats a command until the process is dropped.
+    pub(crate) fn repeat(&self, arguments: &[&str]) -> Result<Process> {
+        let forever = ["-r", "-1", "-i", "0.005"];
+        Process::start(self.client(&[&forever[..], arguments].concat()))
+    }
+
+    /// Sets one of its settings.
+    pub(crate) fn set(&self, name: &str, value: &str) -> Result {
+        let output = self.client(&["CONFIG", "SET", name, value]).output()?;
+        match output.stdout.starts_with(b"OK") {
+            true => Ok(()),
+            false => Err(format!("{name} {value} was refused: {output:?}").into()),
+        }
+    }
+
+    /// A number in the answer to INFO.
+    pub(crate) fn info(&self, field: &str) -> Result<f64> {
+        let output = self.client(&["INFO"]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(value.ok_or("INFO lacks a field")?.trim().parse()?)
+    }
+}
+
+/// Waits until a program listens there.
+pub(crate) async fn until_listening(address: SocketAddr) -> Result {
+    let listening = async {
+        while TcpStream::connect(address).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = timeout(START, listening).await;
+    waited.map_err(|_| format!("no program listens at {address}").into())
+}
+
+/// A loopback address that no program uses now.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
