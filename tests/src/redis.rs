@@ -100,11 +100,7 @@ impl RedisServer {
 
     /// `redis-cli` with these arguments.
     pub(crate) fn client(&self, arguments: &[&str]) -> Command {
-        let mut command = child::tied("redis-cli");
-        command.args(["-h", &self.address.ip().to_string()]);
-        command.args(["-p", &self.address.port().to_string()]);
-        command.args(arguments);
-        command
+        redis_cli(self.address, arguments)
     }
 
     /// Repeats a command until the process is dropped.
@@ -131,6 +127,15 @@ impl RedisServer {
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         Ok(value.ok_or("INFO lacks a field")?.trim().parse()?)
     }
+}
+
+/// `redis-cli` for the server at this address, with these arguments.
+pub(crate) fn redis_cli(address: SocketAddr, arguments: &[&str]) -> Command {
+    let mut command = child::tied("redis-cli");
+    command.args(["-h", &address.ip().to_string()]);
+    command.args(["-p", &address.port().to_string()]);
+    command.args(arguments);
+    command
 }
 
 /// Waits until a program listens there.

@@ -5,6 +5,7 @@ mod delay;
 mod processes;
 mod report;
 mod scenario;
+mod sentinel;
 mod traffic;
 
 use std::ffi::OsString;
@@ -30,7 +31,7 @@ const RECOVERY: Duration = Duration::from_secs(90);
 
 /// Run three servers behind HAProxy with a shared registry, and break its parts under load.
 ///
-/// Starts mtls-server, redis-server and haproxy on loopback ports. A client of each twenty is
+/// Starts mtls-server, redis-server and haproxy on loopback ports, and removes them at the end. A client of each twenty is
 /// attacked by a man in the middle. The exit status is 0 if no honest client reported an
 /// interception, no attacker was taken for the server, and without a fault every client was
 /// verified and every attack detected.
@@ -120,13 +121,15 @@ async fn run_scenarios(args: &FleetArgs) -> Result<Vec<Row>> {
         [] => Scenario::value_variants(),
         some => some,
     };
-    let mut fleet = Fleet::start().await?;
     let mut rows = Vec::new();
-    for &scenario in selected {
-        until_well(&fleet).await?;
-        let row = run_scenario(args, &mut fleet, scenario).await?;
-        let _ = writeln!(io::stderr(), "{}", row.summary());
-        rows.push(row);
+    for scenarios in selected.chunk_by(|one, next| one.registry() == next.registry()) {
+        let mut fleet = Fleet::start(scenarios[0].registry()).await?;
+        for &scenario in scenarios {
+            until_well(&fleet).await?;
+            let row = run_scenario(args, &mut fleet, scenario).await?;
+            let _ = writeln!(io::stderr(), "{}", row.summary());
+            rows.push(row);
+        }
     }
     Ok(rows)
 }
@@ -144,7 +147,7 @@ async fn run_scenario(args: &FleetArgs, fleet: &mut Fleet, scenario: Scenario) -
     let clients = Arc::new(Clients::new(fleet, count, pause)?);
     let traffic = clients.start(args.clients.get());
     clients.until_begun(count / 4).await;
-    let fault = scenario.begin(fleet)?;
+    let fault = scenario.begin(fleet).await?;
     clients.until_begun(count / 4 * 3).await;
     scenario.end(fleet, fault).await?;
     let mended = Instant::now();

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::delay::Delay;
+use super::sentinel::{self, Sentinel};
 use crate::attacker::{Mitm, MitmPlan};
 use crate::redis::{Process, RedisServer, free_address, until_listening};
 use crate::{Result, World, child};
@@ -34,20 +35,31 @@ pub(super) struct Machine {
     process: Option<Process>,
 }
 
+/// The registry of a fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Registry {
+    /// Two engines that are independent of each other.
+    TwoEngines,
+    /// A primary with a replica, watched by three Sentinels.
+    Sentinels,
+}
+
 /// Everything that serves, and an attacker in front of it.
 pub(super) struct Fleet {
+    pub(super) sentinels: Vec<Sentinel>,
     pub(super) world: World,
     pub(super) engines: [Engine; 2],
     pub(super) machines: Vec<Machine>,
     balancer: SocketAddr,
     mitm: Mitm,
     _haproxy: Process,
+    urls: Vec<String>,
     directory: TempDir,
 }
 
 impl Engine {
-    async fn start(directory: PathBuf) -> Result<Self> {
-        let mut server = RedisServer::new(directory, &[])?;
+    async fn start(directory: PathBuf, arguments: &[&str]) -> Result<Self> {
+        let mut server = RedisServer::new(directory, arguments)?;
         server.run().await?;
         let relay = Delay::start(server.address()).await?;
         Ok(Self { server, relay })
@@ -64,7 +76,7 @@ impl Engine {
 
 impl Fleet {
     /// Starts everything. The machines wait until they know each other.
-    pub(super) async fn start() -> Result<Self> {
+    pub(super) async fn start(registry: Registry) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let root = directory.path();
         let world = World::new()?;
@@ -72,11 +84,11 @@ impl Fleet {
         fs::create_dir(root.join("www"))?;
         fs::write(root.join("www/index.html"), "a page")?;
         fs::write(root.join("registry.key"), "5a".repeat(32))?;
-        let engines = [
-            Engine::start(root.join("engine-a")).await?,
-            Engine::start(root.join("engine-b")).await?,
-        ];
-        let urls = [engines[0].url(), engines[1].url()];
+        let (engines, sentinels) = start_engines(root, registry).await?;
+        let urls = match registry {
+            Registry::TwoEngines => engines.iter().map(Engine::url).collect(),
+            Registry::Sentinels => vec![sentinel::url(&sentinels)],
+        };
         let mut machines = Vec::new();
         for number in 1..=MACHINES {
             machines.push(Machine::new(number)?);
@@ -89,11 +101,13 @@ impl Fleet {
         let mitm = Mitm::start(SocketAddr::from(([127, 0, 0, 1], 0)), plan).await?;
         let fleet = Self {
             world,
+            sentinels,
             engines,
             machines,
             balancer,
             mitm,
             _haproxy: haproxy,
+            urls,
             directory,
         };
         fleet.until_ready().await?;
@@ -112,8 +126,7 @@ impl Fleet {
 
     /// Starts the process of a machine.
     pub(super) fn run_machine(&mut self, index: usize) -> Result {
-        let urls = [self.engines[0].url(), self.engines[1].url()];
-        self.machines[index].run(self.directory.path(), &urls)
+        self.machines[index].run(self.directory.path(), &self.urls)
     }
 
     async fn until_ready(&self) -> Result {
@@ -122,6 +135,20 @@ impl Fleet {
         }
         Ok(())
     }
+}
+
+async fn start_engines(root: &Path, registry: Registry) -> Result<([Engine; 2], Vec<Sentinel>)> {
+    let one = Engine::start(root.join("engine-a"), &[]).await?;
+    if registry == Registry::TwoEngines {
+        let other = Engine::start(root.join("engine-b"), &[]).await?;
+        return Ok(([one, other], Vec::new()));
+    }
+    let primary = one.server.address();
+    let port = primary.port().to_string();
+    let arguments = ["--replicaof", "127.0.0.1", &port];
+    let replica = Engine::start(root.join("engine-b"), &arguments).await?;
+    let sentinels = sentinel::start(root, primary).await?;
+    Ok(([one, replica], sentinels))
 }
 
 impl Machine {

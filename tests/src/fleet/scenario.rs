@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use rustix::process::Signal;
 
-use super::processes::{Engine, Fleet};
+use super::processes::{Engine, Fleet, Registry};
 use crate::Result;
 use crate::redis::Process;
 
@@ -44,6 +44,10 @@ pub enum Scenario {
     MachineKilled,
     /// An attacker overwrites all records on both engines, again and again
     RecordsPoisoned,
+    /// Of a primary with a replica and three Sentinels, the primary is killed, and starts again
+    SentinelPrimaryKilled,
+    /// Three Sentinels make the replica the primary
+    SentinelFailover,
 }
 
 /// A fault that has begun, with the processes of an attacker.
@@ -66,6 +70,16 @@ impl Scenario {
             Self::EnginesEvict => "both engines at maxmemory, evicting",
             Self::MachineKilled => "one machine killed, started again",
             Self::RecordsPoisoned => "all records overwritten, again and again",
+            Self::SentinelPrimaryKilled => "Sentinel: primary killed, started again",
+            Self::SentinelFailover => "Sentinel: planned failover",
+        }
+    }
+
+    /// The registry of the fleet that it is about.
+    pub(super) fn registry(self) -> Registry {
+        match self {
+            Self::SentinelPrimaryKilled | Self::SentinelFailover => Registry::Sentinels,
+            _ => Registry::TwoEngines,
         }
     }
 
@@ -75,19 +89,22 @@ impl Scenario {
             Self::OneEngineStopped
             | Self::OneEngineKilled
             | Self::OneEngineSlow
-            | Self::OneEngineFull => &mut fleet.engines[..1],
+            | Self::OneEngineFull
+            | Self::SentinelPrimaryKilled => &mut fleet.engines[..1],
             _ => &mut fleet.engines,
         }
     }
 
-    pub(super) fn begin(self, fleet: &mut Fleet) -> Result<Fault> {
+    pub(super) async fn begin(self, fleet: &mut Fleet) -> Result<Fault> {
         let mut attacker = Vec::new();
         for engine in self.engines(fleet) {
             match self {
                 Self::OneEngineStopped | Self::EnginesStopped => {
                     engine.server.process()?.signal(Signal::STOP)?
                 }
-                Self::OneEngineKilled | Self::EnginesKilled => engine.server.kill(),
+                Self::OneEngineKilled | Self::EnginesKilled | Self::SentinelPrimaryKilled => {
+                    engine.server.kill();
+                }
                 Self::OneEngineSlow | Self::EnginesSlow => engine.delay(SLOW),
                 Self::OneEngineFull | Self::EnginesFull => engine.server.set("maxmemory", "1")?,
                 Self::EnginesEvict => {
@@ -97,11 +114,15 @@ impl Scenario {
                 Self::RecordsPoisoned => {
                     attacker.push(engine.server.repeat(&["EVAL", POISON, "0"])?);
                 }
-                Self::NoFault | Self::MachineKilled => {}
+                Self::NoFault | Self::MachineKilled | Self::SentinelFailover => {}
             }
         }
         if self == Self::MachineKilled {
             fleet.machines[0].kill();
+        }
+        if self == Self::SentinelFailover {
+            let sentinel = fleet.sentinels.first().ok_or("no Sentinel")?;
+            sentinel.fail_over().await?;
         }
         Ok(Fault {
             _attacker: attacker,
@@ -118,13 +139,18 @@ impl Scenario {
                 Self::OneEngineStopped | Self::EnginesStopped => {
                     engine.server.process()?.signal(Signal::CONT)?
                 }
-                Self::OneEngineKilled | Self::EnginesKilled => engine.server.run().await?,
+                Self::OneEngineKilled | Self::EnginesKilled | Self::SentinelPrimaryKilled => {
+                    engine.server.run().await?;
+                }
                 Self::OneEngineSlow | Self::EnginesSlow => engine.delay(Duration::ZERO),
                 Self::OneEngineFull | Self::EnginesFull | Self::EnginesEvict => {
                     engine.server.set("maxmemory", "0")?;
                     engine.server.set("maxmemory-policy", "noeviction")?;
                 }
-                Self::NoFault | Self::MachineKilled | Self::RecordsPoisoned => {}
+                Self::NoFault
+                | Self::MachineKilled
+                | Self::RecordsPoisoned
+                | Self::SentinelFailover => {}
             }
         }
         Ok(())

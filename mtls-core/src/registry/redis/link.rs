@@ -4,49 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Msg, ProtocolVersion, PushInfo, RedisConnectionInfo};
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
+use redis::RedisConnectionInfo;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::TlsConnector;
 
 use super::commands::engine_error;
-use super::sentinel::Primary;
-use super::settings::{RedisHost, RedisLocation};
+use super::connection::{Connection, dial};
+use super::sentinel::{Primary, Sentinels};
+use super::settings::RedisLocation;
 use super::{Inner, RedisSettings};
 use crate::registry::fleet::{EngineError, EngineEvent, MachineId};
 
 /// The first and the longest pause between two attempts to connect.
-pub(super) const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Commands that wait for their turn on the connection; more wait for a place, within the time
-/// for an answer.
-const QUEUE: usize = 1_024;
-
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 pub(super) struct Link {
     inner: Arc<Inner>,
     machine: MachineId,
     events: mpsc::Sender<EngineEvent>,
 }
 
-/// A connection, and the task that drives it until this is dropped.
-pub(super) struct Connection {
-    pub(super) commands: MultiplexedConnection,
-    pub(super) driver: JoinHandle<()>,
-    /// The server, if Sentinels named it.
+/// A connection to a server, and the server's place if Sentinels named it.
+struct Server {
+    connection: Connection,
     primary: Option<Primary>,
 }
 
 const BROKEN: &str = "the connection broke, or gave no answer in time";
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
 
 impl Link {
     pub(super) fn new(
@@ -73,9 +56,10 @@ impl Link {
 
     /// Connects, runs commands that answer with one text, and disconnects.
     pub(super) async fn check(&self, commands: redis::Pipeline) -> Result<String, EngineError> {
-        let mut connection = self.connect().await?;
+        let mut server = self.connect().await?;
         let limit = self.inner.settings.response_timeout;
-        match timeout(limit, commands.query_async(&mut connection.commands)).await {
+        let answer = commands.query_async(&mut server.connection.commands);
+        match timeout(limit, answer).await {
             Ok(Ok((text,))) => Ok(text),
             Ok(Err(error)) => Err(engine_error(&error)),
             Err(_) => Err(EngineError::new("no answer in time")),
@@ -86,9 +70,9 @@ impl Link {
         let mut pause = PAUSES.0;
         loop {
             match self.connect().await {
-                Ok(connection) => {
+                Ok(server) => {
                     let since = Instant::now();
-                    self.serve(connection).await;
+                    self.serve(server).await;
                     // A replica or an overloaded engine breaks each connection at once.
                     if since.elapsed() > PAUSES.1 {
                         pause = PAUSES.0;
@@ -101,7 +85,7 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> Result<Connection, EngineError> {
+    async fn connect(&self) -> Result<Server, EngineError> {
         let limit = self.inner.settings.connect_timeout;
         let connect = timeout(limit, self.open());
         connect
@@ -110,70 +94,38 @@ impl Link {
     }
 
     /// Finds the server, dials, logs in and subscribes.
-    async fn open(&self) -> Result<Connection, EngineError> {
-        let primary = match self.location() {
-            RedisLocation::Server(_) => None,
-            RedisLocation::Sentinels { sentinels, primary } => {
-                Some(self.find_primary(sentinels, primary).await?)
-            }
+    async fn open(&self) -> Result<Server, EngineError> {
+        let settings = &self.inner.settings;
+        let sentinels = Sentinels::of(settings);
+        let primary = match &sentinels {
+            Some(sentinels) => Some(sentinels.find_primary().await?),
+            None => None,
         };
-        let host = match (self.location(), &primary) {
-            (RedisLocation::Server(host), _) => host,
+        let host = match (&settings.address.location, &primary) {
             (_, Some(primary)) => &primary.host,
-            (_, None) => return Err(EngineError::disconnected()),
+            (RedisLocation::Server(host), None) => host,
+            (RedisLocation::Sentinels { .. }, None) => return Err(EngineError::disconnected()),
         };
-        let info = connection_info(&self.inner.settings);
-        let mut connection = self.dial(host, info, self.events.clone()).await?;
+        let info = connection_info(settings);
+        let mut connection = dial(settings, host, info, self.events.clone()).await?;
         if primary.is_some() {
             check_role(&mut connection).await?;
         }
-        connection.primary = primary;
         let channels = self.inner.keys.channels(self.machine);
         let subscribed = connection.commands.subscribe(&channels).await;
         subscribed.map_err(|error| engine_error(&error))?;
-        Ok(connection)
-    }
-
-    pub(super) fn location(&self) -> &RedisLocation {
-        &self.inner.settings.address.location
-    }
-
-    pub(super) fn connect_timeout(&self) -> Duration {
-        self.inner.settings.connect_timeout
-    }
-
-    /// Connects to a server, and logs in. Its messages go to `pushes`.
-    pub(super) async fn dial(
-        &self,
-        host: &RedisHost,
-        info: RedisConnectionInfo,
-        pushes: mpsc::Sender<EngineEvent>,
-    ) -> Result<Connection, EngineError> {
-        let io_error = |error: std::io::Error| EngineError::new(error.to_string());
-        let tcp = TcpStream::connect((host.host.as_str(), host.port)).await;
-        let tcp = tcp.map_err(io_error)?;
-        tcp.set_nodelay(true).map_err(io_error)?;
-        let info = info
-            .set_protocol(ProtocolVersion::RESP3)
-            .set_skip_set_lib_name();
-        let (commands, driver) = match &self.inner.settings.tls {
-            None => log_in(tcp, &info, pushes).await?,
-            Some(config) => {
-                let name = ServerName::try_from(host.host.clone())
-                    .map_err(|_| EngineError::new("its host is no name for TLS"))?;
-                let tls = TlsConnector::from(Arc::clone(config)).connect(name, tcp);
-                log_in(tls.await.map_err(io_error)?, &info, pushes).await?
-            }
-        };
-        Ok(Connection {
-            commands,
-            driver: tokio::spawn(driver),
-            primary: None,
+        Ok(Server {
+            connection,
+            primary,
         })
     }
 
     /// Offers the connection until it breaks.
-    async fn serve(&self, mut connection: Connection) {
+    async fn serve(&self, server: Server) {
+        let Server {
+            mut connection,
+            primary,
+        } = server;
         {
             let mut state = self.inner.lock();
             state.connection = Some(connection.commands.clone());
@@ -187,9 +139,9 @@ impl Link {
             return;
         }
         let replaced = async {
-            match &connection.primary {
-                Some(primary) => self.watch_sentinels(primary).await,
-                None => std::future::pending().await,
+            match (Sentinels::of(&self.inner.settings), &primary) {
+                (Some(sentinels), Some(primary)) => sentinels.watch(primary).await,
+                _ => std::future::pending().await,
             }
         };
         self.report(EngineError::new(tokio::select! {
@@ -208,24 +160,6 @@ impl Link {
             state.problem = Some(problem);
         }
     }
-}
-
-async fn log_in<IO>(
-    io: IO,
-    info: &RedisConnectionInfo,
-    pushes: mpsc::Sender<EngineEvent>,
-) -> Result<(MultiplexedConnection, BoxFuture<'static, ()>), EngineError>
-where
-    IO: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
-    let config = AsyncConnectionConfig::new()
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(QUEUE)
-        .set_push_sender(Inbox(pushes));
-    let (commands, driver) = MultiplexedConnection::new_with_config(info, io, config)
-        .await
-        .map_err(|error| engine_error(&error))?;
-    Ok((commands, driver.boxed()))
 }
 
 /// A server that Sentinels have chosen may not know it yet.
@@ -251,19 +185,4 @@ fn connection_info(settings: &RedisSettings) -> RedisConnectionInfo {
         info = info.set_password(password.as_str());
     }
     info
-}
-
-/// Takes what the engine sends by itself.
-struct Inbox(mpsc::Sender<EngineEvent>);
-
-impl AsyncPushSender for Inbox {
-    fn send(&self, info: PushInfo) -> Result<(), SendError> {
-        if let Some(message) = Msg::from_push_info(info) {
-            // What is lost is asked for again.
-            let _ = self
-                .0
-                .try_send(EngineEvent::Message(message.get_payload_bytes().to_vec()));
-        }
-        Ok(())
-    }
 }

@@ -6,6 +6,7 @@
 //! entries.
 
 mod commands;
+mod connection;
 mod link;
 mod sentinel;
 mod settings;

@@ -10,21 +10,24 @@ use redis::{RedisConnectionInfo, cmd};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::RedisSettings;
 use super::commands::engine_error;
-use super::link::{Connection, Link, PAUSES};
+use super::connection::{Connection, dial};
 use super::settings::{RedisHost, RedisLocation};
-use crate::registry::fleet::EngineError;
+use crate::registry::fleet::{EngineError, EngineEvent};
 
-/// The time that further sentinels have to answer after the first.
+/// The time that further Sentinels have to answer after the first.
 const FURTHER_SENTINELS: Duration = Duration::from_millis(200);
-/// Announcements of one sentinel that wait; one is as good as many.
+/// The pause before a Sentinel whose connection broke is dialled again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Announcements of one Sentinel that wait; one is as good as many.
 const ANNOUNCEMENTS: usize = 8;
 
-/// A primary as a sentinel names it.
+/// A primary as a Sentinel names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Primary {
     pub(super) host: RedisHost,
-    /// Of two sentinels that disagree, the one with the later configuration is right.
+    /// Of two Sentinels that disagree, the one with the later configuration is right.
     epoch: u64,
 }
 
@@ -45,21 +48,36 @@ impl Primary {
     }
 }
 
-impl Link {
-    /// The primary that the latest configuration of the sentinels names.
-    pub(super) async fn find_primary(
-        &self,
-        sentinels: &[RedisHost],
-        name: &str,
-    ) -> Result<Primary, EngineError> {
-        let asked = sentinels.iter().map(|sentinel| async move {
-            let (mut connection, _announcements) = self.dial_sentinel(sentinel).await?;
-            primary_at(&mut connection, name).await
+/// The Sentinels of an address.
+pub(super) struct Sentinels<'a> {
+    settings: &'a RedisSettings,
+    hosts: &'a [RedisHost],
+    primary: &'a str,
+}
+
+impl<'a> Sentinels<'a> {
+    /// `None` for an address without Sentinels.
+    pub(super) fn of(settings: &'a RedisSettings) -> Option<Self> {
+        match &settings.address.location {
+            RedisLocation::Server(_) => None,
+            RedisLocation::Sentinels { sentinels, primary } => Some(Self {
+                settings,
+                hosts: sentinels,
+                primary,
+            }),
+        }
+    }
+
+    /// The primary that the latest configuration of all Sentinels names.
+    pub(super) async fn find_primary(&self) -> Result<Primary, EngineError> {
+        let asked = self.hosts.iter().map(|sentinel| async move {
+            let (mut connection, _announcements) = self.dial(sentinel).await?;
+            primary_at(&mut connection, self.primary).await
         });
         let mut asked: FuturesUnordered<_> = asked.collect();
         let mut latest: Option<Primary> = None;
-        let mut problem = EngineError::new("no sentinel answered");
-        let mut end = Instant::now() + self.connect_timeout();
+        let mut problem = EngineError::new("no Sentinel answered");
+        let mut end = Instant::now() + self.settings.connect_timeout;
         while let Ok(Some(answer)) = timeout_at(end, asked.next()).await {
             match answer {
                 Ok(primary) => {
@@ -74,40 +92,32 @@ impl Link {
         latest.ok_or(problem)
     }
 
-    /// Completes when a sentinel names another primary than this one.
-    pub(super) async fn watch_sentinels(&self, current: &Primary) {
-        let RedisLocation::Sentinels { sentinels, primary } = self.location() else {
-            return std::future::pending().await;
-        };
-        let watched = sentinels
+    /// Completes when a Sentinel names another primary than this one.
+    pub(super) async fn watch(&self, current: &Primary) {
+        let watched = self
+            .hosts
             .iter()
-            .map(|sentinel| Box::pin(self.watch_sentinel(sentinel, primary, current)));
+            .map(|sentinel| Box::pin(self.watch_one(sentinel, current)));
         select_all(watched).await;
     }
 
-    async fn watch_sentinel(&self, sentinel: &RedisHost, name: &str, current: &Primary) {
-        while self.watch_once(sentinel, name, current).await.is_err() {
-            sleep(PAUSES.1).await;
+    async fn watch_one(&self, sentinel: &RedisHost, current: &Primary) {
+        while self.watch_once(sentinel, current).await.is_err() {
+            sleep(PAUSE).await;
         }
     }
 
     /// Asks at first and after each announcement; fails when the connection breaks.
-    async fn watch_once(
-        &self,
-        sentinel: &RedisHost,
-        name: &str,
-        current: &Primary,
-    ) -> Result<(), EngineError> {
-        let limit = self.connect_timeout();
-        let no_answer = |_| EngineError::new("no answer in time");
-        let dialed = timeout(limit, self.dial_sentinel(sentinel)).await;
-        let (mut connection, mut announcements) = dialed.map_err(no_answer)??;
-        let subscribed = connection.commands.subscribe("+switch-master");
-        let subscribed = timeout(limit, subscribed).await.map_err(no_answer)?;
-        subscribed.map_err(|error| engine_error(&error))?;
+    async fn watch_once(&self, sentinel: &RedisHost, current: &Primary) -> Result<(), EngineError> {
+        let (mut connection, mut announcements) = self.within(self.dial(sentinel)).await?;
+        let subscribed = async {
+            let subscribed = connection.commands.subscribe("+switch-master").await;
+            subscribed.map_err(|error| engine_error(&error))
+        };
+        self.within(subscribed).await?;
         loop {
-            let named = timeout(limit, primary_at(&mut connection, name)).await;
-            if named.map_err(no_answer)??.replaces(current) {
+            let named = primary_at(&mut connection, self.primary);
+            if self.within(named).await?.replaces(current) {
                 return Ok(());
             }
             tokio::select! {
@@ -117,14 +127,23 @@ impl Link {
         }
     }
 
-    /// Without a login: the user of the fleet is one of the servers.
-    async fn dial_sentinel(
+    async fn within<T>(
+        &self,
+        answer: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let waited = timeout(self.settings.connect_timeout, answer).await;
+        waited.unwrap_or_else(|_| Err(EngineError::new("no answer in time")))
+    }
+
+    /// Without a login: the user of the address is one of the servers.
+    async fn dial(
         &self,
         sentinel: &RedisHost,
-    ) -> Result<(Connection, mpsc::Receiver<super::EngineEvent>), EngineError> {
+    ) -> Result<(Connection, mpsc::Receiver<EngineEvent>), EngineError> {
         let (sender, announcements) = mpsc::channel(ANNOUNCEMENTS);
-        let connection = self.dial(sentinel, RedisConnectionInfo::default(), sender);
-        Ok((connection.await?, announcements))
+        let info = RedisConnectionInfo::default();
+        let connection = dial(self.settings, sentinel, info, sender).await?;
+        Ok((connection, announcements))
     }
 }
 
@@ -133,7 +152,7 @@ async fn primary_at(connection: &mut Connection, name: &str) -> Result<Primary, 
     command.arg("MASTER").arg(name);
     let fields = command.query_async(&mut connection.commands).await;
     let fields: HashMap<String, String> = fields.map_err(|error| engine_error(&error))?;
-    Primary::parse(&fields).ok_or_else(|| EngineError::new("its sentinel names no primary"))
+    Primary::parse(&fields).ok_or_else(|| EngineError::new("its Sentinel names no primary"))
 }
 
 #[cfg(test)]
