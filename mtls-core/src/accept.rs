@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -107,6 +108,18 @@ impl Default for ListenerLimits {
 pub(crate) struct ConnectionLimiter {
     silent: Mutex<SlotTable<AbortHandle>>,
     handshakes: Semaphore,
+    max_handshakes: usize,
+    /// Handshakes without a permit yet.
+    waiting: AtomicUsize,
+}
+
+/// A handshake that waits for its permit, counted.
+pub(crate) struct Waiting<'a>(&'a ConnectionLimiter);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// The connections that an accept loop accepts.
@@ -146,9 +159,12 @@ impl ConnectionLimiter {
             total: limits.silent.max(1),
             per_peer: limits.silent_per_peer.max(1),
         });
+        let max_handshakes = limits.handshakes.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             silent: Mutex::new(silent),
-            handshakes: Semaphore::new(limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)),
+            handshakes: Semaphore::new(max_handshakes),
+            max_handshakes,
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -157,9 +173,23 @@ impl ConnectionLimiter {
         self.lock().len()
     }
 
+    /// The number of handshakes under way, and of those that wait for a permit.
+    pub(crate) fn handshakes(&self) -> usize {
+        let waiting = self.waiting.load(Ordering::Acquire);
+        waiting + self.max_handshakes - self.handshakes.available_permits()
+    }
+
+    /// Turns a silent connection into a handshake, so that it counts as one of them at any time.
+    pub(crate) fn begin_handshake(&self, silent: SilentSlot) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        drop(silent);
+        Waiting(self)
+    }
+
     /// Waits for a permit for a handshake.
     pub(crate) async fn acquire_permit(
         &self,
+        _waiting: Waiting<'_>,
         max_wait: Duration,
     ) -> Result<SemaphorePermit<'_>, Error> {
         match timeout(max_wait, self.handshakes.acquire()).await {

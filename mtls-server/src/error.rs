@@ -10,6 +10,7 @@ use mtls_core::pem::{KeyPairError, PemError, PemProblem};
 use mtls_core::{Policy, tls_error_message};
 use rustix::io::Errno;
 
+use crate::inherited_error::InheritedSocketError;
 use crate::registry_error::RegistryError;
 use crate::target::TargetError;
 
@@ -100,6 +101,8 @@ pub enum Error {
     SameAddress(SocketAddr, SocketAddr),
     /// There is no address to listen on.
     NoListener,
+    /// A socket from the service manager cannot be used.
+    InheritedSocket(Box<InheritedSocketError>),
     /// The passthrough's target is the passthrough.
     TargetIsSelf(SocketAddr),
     /// The status page would be open to other machines.
@@ -188,6 +191,7 @@ impl fmt::Display for Error {
                 "cannot listen on both {one} and {other}: one includes the other; omit one"
             ),
             Self::NoListener => f.write_str("cannot listen: there is no address; give at least one"),
+            Self::InheritedSocket(error) => error.fmt(f),
             Self::TargetIsSelf(address) => write!(
                 f,
                 "cannot relay to {address}: it is where the passthrough itself listens; name the \

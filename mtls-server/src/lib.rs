@@ -31,6 +31,7 @@
 mod arguments;
 mod cli;
 mod error;
+mod inherited_error;
 mod passthrough;
 mod registry_error;
 mod service;
@@ -44,11 +45,12 @@ pub use cli::{
     PassthroughArgs, PolicyArgs, ServeArgs, StatusArgs, TerminateArgs, TlsServerArgs, run,
 };
 pub use error::Error;
+pub use inherited_error::InheritedSocketError;
 pub use passthrough::{Passthrough, PassthroughOptions, PassthroughWatch, TunnelLimits, Tunnels};
 pub use registry_error::RegistryError;
 pub use service::{
-    Authentication, Connection, Drained, Limits, OpenConnections, Server, ServerOptions, Stopping,
-    TargetHealth,
+    Authentication, Connection, Drained, InheritedSockets, Limits, OpenConnections, Server,
+    ServerOptions, Stopping, TargetHealth,
 };
 pub use target::{Target, TargetError};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};

@@ -11,6 +11,8 @@ use common::{HUNG, Running, Site, binary, curl, text};
 use rustix::process::Signal;
 
 const UNIT: &str = include_str!("../../docs/deploy/mtls-server.service");
+const SOCKET: &str = include_str!("../../docs/deploy/mtls-server.socket");
+const SIDE_SOCKET: &str = include_str!("../../docs/deploy/mtls-server-side.socket");
 const CONFIGURATION: &str = include_str!("../../docs/deploy/mtls-server.toml");
 const DOCKERFILE: &str = include_str!("../../docs/deploy/Dockerfile");
 const README: &str = include_str!("../../docs/deploy/README.md");
@@ -191,17 +193,27 @@ fn kubernetes_arguments() -> String {
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_unit() {
+fn systemd_finds_nothing_wrong_with_the_units() {
     let site = Site::new();
-    let unit = site.root.path().join("mtls-server.service");
     let program = env!("CARGO_BIN_EXE_mtls-server");
-    fs::write(&unit, UNIT.replace("/usr/local/bin/mtls-server", program)).expect("to write");
-    let unit = unit.display().to_string();
-    let arguments = ["verify", "--man=no", "--recursive-errors=no", &unit];
+    let unit = UNIT.replace("/usr/local/bin/mtls-server", program);
+    let files = [
+        ("mtls-server.service", unit.as_str()),
+        ("mtls-server.socket", SOCKET),
+        ("mtls-server-side.socket", SIDE_SOCKET),
+    ]
+    .map(|(name, text)| {
+        let file = site.root.path().join(name);
+        fs::write(&file, text).expect("to write");
+        file.display().to_string()
+    });
+    let [unit, socket, side] = &files;
+    let options = ["verify", "--man=no", "--recursive-errors=no"];
+    let arguments = [&options[..], &[unit, socket, side]].concat();
     if let Some(output) = common::tool("systemd-analyze", &arguments, "") {
         assert!(output.status.success(), "{}", text(&output.stderr));
         assert!(
-            !text(&output.stderr).contains("mtls-server.service:"),
+            !text(&output.stderr).contains("mtls-server"),
             "{}",
             text(&output.stderr)
         );

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{HUNG, Running, Site, binary, client_config, get, text, verdict_of};
+use common::{
+    HUNG, Load, Running, Site, binary, client_config, get, text, verdict_of, with_sockets,
+};
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path as NetworkPath};
 use mtls_core::{ClientSettings, ClientStream, Error, MultipathConnector, Policy};
@@ -341,6 +343,52 @@ async fn a_rolling_restart_costs_no_client_its_connection() {
     let _again = Running::start(command);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(verified(&site, address, 20).await, 20);
+}
+
+/// Each machine's next process, with another number, starts on the same socket before the old one
+/// ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_machines_restart_one_after_another_under_load_without_a_failed_request() {
+    let site = Site::new();
+    let Some(engine) = Engine::start(&[]) else {
+        return;
+    };
+    let key = write_key(&site);
+    let sockets = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").expect("a socket"));
+    let start = |socket: &TcpListener, machine| {
+        let options = registry(&key, &[&engine], machine);
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        let mut command = site.command(&options);
+        command.args(["--policy", "require"]);
+        Running::start(with_sockets(&command, &[socket], Some("primary")))
+    };
+    let start_all = |first: u16| {
+        std::thread::scope(|scope| {
+            let start = |(socket, machine)| scope.spawn(move || start(socket, machine));
+            let started: Vec<_> = sockets.iter().zip(first..).map(start).collect();
+            let joined = started.into_iter().map(|thread| thread.join());
+            joined.collect::<Result<Vec<_>, _>>().expect("servers")
+        })
+    };
+    let mut fleet = start_all(1);
+    let addresses: Vec<_> = fleet.iter().map(|machine| machine.address).collect();
+    let Some((_haproxy, address)) = balance(site.root.path(), &addresses) else {
+        return;
+    };
+    let settings = ClientSettings::new(Policy::Require).side(NetworkPath::system());
+    let load = Load::start(&site, address, &settings);
+    for (index, socket) in sockets.iter().enumerate() {
+        let number = 11 + u16::try_from(index).expect("a small number");
+        let next = tokio::task::block_in_place(|| start(socket, number));
+        let old = std::mem::replace(&mut fleet[index], next);
+        old.signal(Signal::TERM);
+        let (status, log) = tokio::task::block_in_place(|| old.wait());
+        assert!(status.success(), "{log:#?}");
+    }
+    let served = load.end().await;
+    assert!(served.failed.is_empty(), "{served:?}");
+    assert_eq!(served.unverified, 0, "{served:?}");
+    assert!(served.verified > 100, "{served:?}");
 }
 
 /// The passthrough of a machine answers for a server that knows nothing of the protocol.

@@ -106,6 +106,18 @@ where
         self.handler.limiter.silent()
     }
 
+    /// The number of handshakes under way: from the complete ClientHello until
+    /// [`accept`](Self::accept) can return the stream.
+    pub fn handshakes(&self) -> usize {
+        self.handler.limiter.handshakes()
+    }
+
+    /// The number of verifications under way on side connections: from an Open, or the beginning of
+    /// the side connection, until the Confirm.
+    pub fn verifications(&self) -> usize {
+        self.handler.acceptor.inner.sides.verifications()
+    }
+
     fn listen(&mut self, incoming: impl Incoming<Stream = S>, kind: ListenerKind) {
         let handler = Arc::clone(&self.handler);
         let stop = self.stop.subscribe();
@@ -137,19 +149,20 @@ where
         let failed = |error: &Error| acceptor.notify(&Event::Failed(error));
         match (acceptor.open(stream).await?, kind) {
             (FirstMessage::Side(io, received), _) => {
+                let side = acceptor.side(io, peer, received);
                 drop(silent);
                 // On the heap, as the handshake: the task of a silent connection stays small.
-                Box::pin(acceptor.side(io, peer, received).run()).await
+                Box::pin(side.run()).await
             }
             (FirstMessage::Tls(_), ListenerKind::SideOnly) => {
                 Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
             }
             (FirstMessage::Tls(hello), ListenerKind::TlsAndSide) => {
-                drop(silent);
+                let waiting = self.limiter.begin_handshake(silent);
                 let max_wait = acceptor.inner.sides.settings.handshake_timeout;
                 let _permit = self
                     .limiter
-                    .acquire_permit(max_wait)
+                    .acquire_permit(waiting, max_wait)
                     .await
                     .inspect_err(failed)?;
                 let stream = Box::new(Box::pin(acceptor.handshake(*hello, peer)).await?);

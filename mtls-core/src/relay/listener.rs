@@ -93,6 +93,12 @@ impl<D: Dial> RelayListener<D> {
         *self.handler.tunnels.borrow()
     }
 
+    /// The number of verifications under way on side connections: from an Open, or the beginning of
+    /// the side connection, until the Confirm.
+    pub fn verifications(&self) -> usize {
+        self.handler.relay.inner.sides.verifications()
+    }
+
     /// Closes the listening sockets. What is under way goes on: tunnels, and the side connections
     /// that verify them.
     pub fn stop_accepting(&self) {
@@ -144,11 +150,11 @@ where
                 Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
             }
             (RelayAccepted::Tunnel(tunnel), ListenerKind::TlsAndSide) => {
-                drop(silent);
                 let _open = OpenTunnel::count(&self.tunnels);
+                let waiting = self.limiter.begin_handshake(silent);
                 let _watch = (self.observer)(tunnel.monitor(), peer);
                 let max_wait = self.relay.inner.sides.settings.handshake_timeout;
-                let permit = match self.limiter.acquire_permit(max_wait).await {
+                let permit = match self.limiter.acquire_permit(waiting, max_wait).await {
                     Ok(permit) => permit,
                     Err(busy) => {
                         tunnel.refuse(busy);

@@ -18,7 +18,7 @@ observe: serve all clients and report";
 #[derive(Debug, clap::Args)]
 pub struct ListenArgs {
     /// Listen address for TLS and side connections; port 0 selects a free port, `[::]` accepts IPv6
-    /// connections only (repeatable)
+    /// connections only (repeatable). Sockets from systemd take its place
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8443")]
     pub listen: Vec<SocketAddr>,
 

@@ -19,7 +19,7 @@ use mtls_core::pem::redact;
 use mtls_manual::{CompletionsArgs, ManArgs};
 
 use crate::error::Error;
-use crate::service::{core_dumps, finish_log, print_line, start_log};
+use crate::service::{InheritedSockets, core_dumps, finish_log, print_line, start_log};
 
 pub use common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
@@ -115,11 +115,11 @@ pub enum Command {
 pub(super) const WITHOUT_CONFIGURATION: [&str; 4] = ["config", "completions", "man", "help"];
 
 impl Command {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self, inherited: InheritedSockets) -> Result<(), Failure> {
         match self {
-            Self::Serve(args) => args.run().await?,
-            Self::Passthrough(args) => args.run().await?,
-            Self::Terminate(args) => args.run().await?,
+            Self::Serve(args) => args.run(inherited).await?,
+            Self::Passthrough(args) => args.run(inherited).await?,
+            Self::Terminate(args) => args.run(inherited).await?,
             Self::Config(command) => command.run().await?,
             Self::Completions(args) => reference::completions(&args)?,
             Self::Man(args) => reference::man(&args)?,
@@ -226,11 +226,13 @@ impl From<Error> for Failure {
 }
 
 fn run_command(command: Command) -> Result<(), Failure> {
+    // Before there are other threads.
+    let inherited = InheritedSockets::from_environment()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    let result = runtime.block_on(command.run());
+    let result = runtime.block_on(command.run(inherited));
     // A read from a slow disk must not delay the exit.
     runtime.shutdown_background();
     result

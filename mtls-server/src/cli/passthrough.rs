@@ -12,7 +12,7 @@ use super::registry::RegistryArgs;
 use crate::arguments::positive;
 use crate::error::Error;
 use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
-use crate::service::{Monitor, Program, open_files, print_line};
+use crate::service::{InheritedSockets, Monitor, Program, open_files, print_line};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -66,13 +66,16 @@ pub struct PassthroughArgs {
 }
 
 impl PassthroughArgs {
-    pub(super) async fn run(self) -> Result<(), Error> {
-        let mut program = Program::begin(self.limits.shutdown_timeout)?;
+    pub(super) async fn run(self, inherited: InheritedSockets) -> Result<(), Error> {
+        let mut program = Program::begin(self.limits.shutdown_timeout, inherited)?;
         self.status.open(&mut program)?;
         self.registry.open(&mut program).await?;
         // The two ends of a tunnel.
         open_files::allow(self.limits.tunnels, 2, "--max-tunnels");
-        let passthrough = Passthrough::bind(self.options(program.monitor())).await?;
+        let mut options = self.options(program.monitor());
+        options.inherited = program.take_inherited();
+        options.shares_registry = program.monitor().shares_registry();
+        let passthrough = Passthrough::bind(options).await?;
         self.show(&passthrough, program.monitor());
         self.announce(&passthrough);
         program.run(|shutdown| passthrough.run(shutdown)).await

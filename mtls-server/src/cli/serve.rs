@@ -6,6 +6,7 @@ use clap::value_parser;
 
 use super::tls_server::TlsServerArgs;
 use crate::error::Error;
+use crate::service::InheritedSockets;
 use crate::web::{Files, FilesOptions};
 
 /// The options of `serve`.
@@ -43,10 +44,10 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
-    pub(super) async fn run(self) -> Result<(), Error> {
+    pub(super) async fn run(self, inherited: InheritedSockets) -> Result<(), Error> {
         let files = self.files()?;
         let activity = format!("serving {}", self.dir.display());
-        self.server.serve(&activity, files, |_| {}).await
+        self.server.serve(inherited, &activity, files, |_| {}).await
     }
 
     /// The errors that can be found without serving.

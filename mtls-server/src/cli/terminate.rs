@@ -9,7 +9,7 @@ use serde_json::json;
 use super::tls_server::TlsServerArgs;
 use crate::arguments::positive;
 use crate::error::Error;
-use crate::service::{Backend, Health, Program};
+use crate::service::{Backend, Health, InheritedSockets, Program};
 use crate::target::Target;
 use crate::tls::{roots_from_file, system_roots};
 use crate::web::{TargetLimits, Terminate, TerminateOptions};
@@ -61,7 +61,7 @@ pub struct TerminateArgs {
 }
 
 impl TerminateArgs {
-    pub(super) async fn run(self) -> Result<(), Error> {
+    pub(super) async fn run(self, inherited: InheritedSockets) -> Result<(), Error> {
         let terminate = self.terminate()?;
         let activity = format!("passing requests to {}", self.target);
         let interval = self.health_interval;
@@ -71,7 +71,7 @@ impl TerminateArgs {
             program.monitor().set_backend(TargetBackend(health));
         };
         self.server
-            .serve(&activity, terminate.clone(), observe)
+            .serve(inherited, &activity, terminate.clone(), observe)
             .await
     }
 

@@ -14,7 +14,8 @@ use super::common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
 use super::registry::RegistryArgs;
 use crate::error::Error;
 use crate::service::{
-    Limits, Monitor, Program, Server, ServerOptions, notify, open_files, print_line,
+    InheritedSockets, Limits, Monitor, Program, Server, ServerOptions, notify, open_files,
+    print_line,
 };
 use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
 use crate::web::{BoxError, HttpLimits, RequestBody, Site};
@@ -61,6 +62,7 @@ impl TlsServerArgs {
     /// of the service.
     pub(super) async fn serve<S, B>(
         self,
+        inherited: InheritedSockets,
         activity: &str,
         service: S,
         observe: impl FnOnce(&mut Program),
@@ -72,14 +74,16 @@ impl TlsServerArgs {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let mut program = Program::begin(self.limits.shutdown_timeout)?;
+        let mut program = Program::begin(self.limits.shutdown_timeout, inherited)?;
         self.check_policy()?;
         let connections = self.limits.connections;
         open_files::allow(connections, SOCKETS, "--max-connections");
         self.status.open(&mut program)?;
         self.registry.open(&mut program).await?;
         let mut source = self.identity.source(&self.listen)?;
-        let options = self.options(&mut source, program.monitor())?;
+        let mut options = self.options(&mut source, program.monitor())?;
+        options.inherited = program.take_inherited();
+        options.shares_registry = program.monitor().shares_registry();
         let site = Site::new(service, &self.http);
         let server = Server::bind(options, site).await?;
         self.show(activity, &server, program.monitor());

@@ -19,7 +19,10 @@ pub use self::tally::Tunnels;
 use self::tally::Tally;
 use crate::arguments::{count, duration, positive};
 use crate::error::Error;
-use crate::service::{Backend, Drained, Health, Sockets, Stop, TargetHealth};
+use crate::service::{
+    Backend, Drained, Health, InheritedSockets, SILENT_GRACE, Sockets, Stop, TargetHealth,
+    VERIFICATION_GRACE, poll_until,
+};
 use crate::tls::provider;
 
 /// The consequence for clients while the target is down.
@@ -37,6 +40,11 @@ pub struct PassthroughOptions {
     pub listen: Vec<SocketAddr>,
     /// Listen addresses for side connections only. Default: none.
     pub side_listen: Vec<SocketAddr>,
+    /// Sockets that take the place of these addresses. Default: none.
+    pub inherited: InheritedSockets,
+    /// Other machines use the same registry: at the end, side connections may complete verifications
+    /// of their handshakes. Default: no.
+    pub shares_registry: bool,
     /// Send the client's address to the target in a PROXY protocol header, version 2. The target must
     /// expect it. Default: no.
     pub send_proxy: bool,
@@ -80,6 +88,8 @@ impl PassthroughOptions {
             sides: sides.into(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
+            inherited: InheritedSockets::default(),
+            shares_registry: false,
             send_proxy: false,
             health_interval: Duration::from_secs(5),
             limits: TunnelLimits::default(),
@@ -118,11 +128,13 @@ pub struct Passthrough {
     sockets: Sockets,
     side_sockets: Sockets,
     limits: TunnelLimits,
+    shares_registry: bool,
     probe: Probe,
     health_interval: Duration,
     health: Arc<Health>,
     tally: Arc<Tally>,
     stop: Stop,
+    side_stop: Stop,
 }
 
 impl Passthrough {
@@ -133,7 +145,8 @@ impl Passthrough {
     /// Invalid [`PassthroughOptions`]; then no socket stays bound.
     pub async fn bind(options: PassthroughOptions) -> Result<Self, Error> {
         let limits = options.limits;
-        if options.listen.is_empty() {
+        let inherited = &options.inherited;
+        if options.listen.is_empty() && inherited.primary().is_empty() {
             return Err(Error::NoListener);
         }
         if options.health_interval.is_zero() {
@@ -141,8 +154,10 @@ impl Passthrough {
         }
         let relay = options.relay()?;
         let (stop, stopping) = Stop::new();
-        let sockets = Sockets::bind(&options.listen, stopping.clone())?;
-        let side_sockets = Sockets::bind(&options.side_listen, stopping.clone())?;
+        let (side_stop, side_stopping) = Stop::new();
+        let sockets = Sockets::open(&options.listen, inherited.primary(), stopping)?;
+        let side = &options.side_listen;
+        let side_sockets = Sockets::open(side, inherited.side(), side_stopping)?;
         refuse_loop(&options.target, &sockets)?;
         refuse_loop(&options.target, &side_sockets)?;
         Ok(Self {
@@ -150,6 +165,7 @@ impl Passthrough {
             sockets,
             side_sockets,
             limits,
+            shares_registry: options.shares_registry,
             health: Arc::new(Health::new(&options.target, DOWN)),
             health_interval: options.health_interval,
             probe: Probe {
@@ -159,6 +175,7 @@ impl Passthrough {
             },
             tally: Arc::default(),
             stop,
+            side_stop,
         })
     }
 
@@ -185,12 +202,14 @@ impl Passthrough {
         }
     }
 
-    /// Relays until `shutdown` is ready. Then it closes the sockets, and open tunnels may end
-    /// within [`TunnelLimits::shutdown_timeout`], as may the side connections that verify them.
+    /// Relays until `shutdown` is ready. Then it closes the sockets for TLS, and open tunnels may
+    /// end within [`TunnelLimits::shutdown_timeout`], as may the side connections that verify them.
+    /// The sockets for side connections only are closed last.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let (tally, health) = (Arc::clone(&self.tally), Arc::clone(&self.health));
         let observer = move |monitor, peer| tally.tunnel(monitor, peer, &health);
         let mut listener = RelayListener::new(self.relay, self.limits.handshakes, observer);
+        let closed = self.sockets.closed();
         listener.add(self.sockets);
         if !self.side_sockets.addresses().is_empty() {
             listener.add_side(self.side_sockets);
@@ -200,8 +219,18 @@ impl Passthrough {
             never = self.health.watch(self.health_interval, || self.probe.connect()) => match never {},
         }
         self.stop.now();
-        listener.stop_accepting();
-        match timeout(self.limits.shutdown_timeout, listener.drained()).await {
+        let drained = async {
+            let silent = poll_until(|| closed.get() && listener.silent() == 0);
+            // A connection that is silent for longer will hardly become a tunnel.
+            let _ = timeout(SILENT_GRACE, silent).await;
+            listener.drained().await;
+            let others = || self.shares_registry && listener.verifications() > 0;
+            let verified = poll_until(|| !others());
+            let _ = timeout(VERIFICATION_GRACE, verified).await;
+        };
+        let drained = timeout(self.limits.shutdown_timeout, drained).await;
+        drop(self.side_stop);
+        match drained {
             Ok(()) => Drained::All,
             Err(_) => Drained::CutOff(listener.tunnels()),
         }

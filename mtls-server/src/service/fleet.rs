@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use mtls_core::registry::fleet::{FleetRegistry, FleetStatus};
 use mtls_core::registry::redis::RedisEngine;
-use mtls_core::registry::{MemoryRegistry, PendingRegistry, ServiceId};
+use mtls_core::registry::{PendingRegistry, ServiceId};
+
+use super::hand_over::HandOver;
 
 /// A registry that several machines share.
 #[derive(Clone, Debug)]
@@ -18,21 +20,15 @@ pub(crate) struct Fleet {
 #[derive(Debug)]
 pub(crate) enum Pending {
     /// Of this process.
-    Memory(Arc<MemoryRegistry>),
+    Memory(HandOver),
     /// Of the fleet.
     Shared(Fleet),
-}
-
-impl Default for Pending {
-    fn default() -> Self {
-        Self::Memory(Arc::default())
-    }
 }
 
 impl Pending {
     pub(crate) fn registry(&self) -> Arc<dyn PendingRegistry> {
         match self {
-            Self::Memory(registry) => Arc::clone(registry) as Arc<dyn PendingRegistry>,
+            Self::Memory(registry) => Arc::new(registry.clone()),
             Self::Shared(fleet) => Arc::new(fleet.registry.clone()),
         }
     }
@@ -47,7 +43,7 @@ impl Pending {
     /// Handshakes in this machine's table.
     pub(crate) fn handshakes(&self) -> usize {
         match self {
-            Self::Memory(registry) => registry.handshakes(),
+            Self::Memory(registry) => registry.memory().handshakes(),
             Self::Shared(fleet) => fleet.registry.status().handshakes,
         }
     }
@@ -55,7 +51,7 @@ impl Pending {
     /// Opens that wait on this machine.
     pub(crate) fn waits(&self) -> usize {
         match self {
-            Self::Memory(registry) => registry.waits(),
+            Self::Memory(registry) => registry.memory().waits(),
             Self::Shared(fleet) => fleet.registry.status().waits,
         }
     }
@@ -65,6 +61,13 @@ impl Pending {
         match self {
             Self::Memory(_) => None,
             Self::Shared(fleet) => Some(fleet.registry.status()),
+        }
+    }
+
+    /// Records that this process accepts no more connections.
+    pub(crate) fn end(&self) {
+        if let Self::Memory(registry) = self {
+            registry.end();
         }
     }
 

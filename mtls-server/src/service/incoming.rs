@@ -1,13 +1,17 @@
 //! Several listening sockets as one, until the service stops.
 
-use std::future::poll_fn;
+use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use mtls_core::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::listen::BACKLOG;
 use super::{Stopping, listen};
 use crate::error::Error;
 
@@ -16,27 +20,58 @@ use crate::error::Error;
 pub(crate) struct Sockets {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
+    /// Another process has opened them, and a later one accepts what waits on them.
+    is_inherited: bool,
+    /// Connections that were waiting when the service stopped.
+    waiting: VecDeque<(StdStream, SocketAddr)>,
     /// The first socket of the next search, so that none can starve the others.
     next: usize,
     stopping: Stopping,
+    closed: Closed,
+}
+
+/// Whether sockets are closed, and all connections on them have been accepted. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closed(Arc<AtomicBool>);
+
+impl Closed {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Sockets {
-    pub(crate) fn bind(addresses: &[SocketAddr], stopping: Stopping) -> Result<Self, Error> {
-        let listeners = addresses
-            .iter()
-            .map(|&address| listen(address).map_err(|source| Error::Listen { address, source }))
-            .collect::<Result<Vec<_>, _>>()?;
-        let addresses = listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect();
+    /// Takes the inherited sockets if there are any, and binds the addresses otherwise.
+    pub(crate) fn open(
+        addresses: &[SocketAddr],
+        inherited: &[Arc<StdListener>],
+        stopping: Stopping,
+    ) -> Result<Self, Error> {
+        let is_inherited = !inherited.is_empty();
+        let listeners: Vec<_> = if is_inherited {
+            let opened = inherited.iter();
+            let opened = opened.map(|socket| TcpListener::from_std(socket.try_clone()?));
+            opened.collect::<io::Result<_>>().map_err(Error::Runtime)?
+        } else {
+            let bind =
+                |&address| listen(address).map_err(|source| Error::Listen { address, source });
+            addresses.iter().map(bind).collect::<Result<_, _>>()?
+        };
+        let local = listeners.iter().map(TcpListener::local_addr);
+        let addresses = local.collect::<io::Result<_>>().map_err(Error::Runtime)?;
         Ok(Self {
             listeners,
             addresses,
+            is_inherited,
+            waiting: VecDeque::new(),
             next: 0,
             stopping,
+            closed: Closed::default(),
         })
+    }
+
+    pub(crate) fn closed(&self) -> Closed {
+        self.closed.clone()
     }
 
     /// The addresses, with the ports that the system chose.
@@ -58,6 +93,20 @@ impl Sockets {
         })
         .await
     }
+
+    /// Closes the sockets. Accepts before what waits on them, at most one backlog each: the system
+    /// would reset these connections. A later process accepts those of inherited sockets.
+    fn close(&mut self) {
+        for listener in self.listeners.drain(..) {
+            let Ok(listener) = listener.into_std() else {
+                continue;
+            };
+            if !self.is_inherited {
+                let accepted = std::iter::from_fn(|| listener.accept().ok());
+                self.waiting.extend(accepted.take(BACKLOG as usize));
+            }
+        }
+    }
 }
 
 impl Incoming for Sockets {
@@ -68,19 +117,63 @@ impl Incoming for Sockets {
         let accepted = tokio::select! {
             biased;
             () = stopping.wait() => None,
-            accepted = self.next() => Some(accepted),
+            accepted = self.next() => Some(accepted?),
         };
-        match accepted {
-            Some(accepted) => {
-                let (stream, peer) = accepted?;
-                // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
-                stream.set_nodelay(true)?;
-                Ok((stream, peer))
-            }
+        let (stream, peer) = match accepted {
+            Some(accepted) => accepted,
             None => {
-                self.listeners.clear();
-                std::future::pending().await
+                self.close();
+                let Some((stream, peer)) = self.waiting.pop_front() else {
+                    self.closed.0.store(true, Ordering::Release);
+                    return pending().await;
+                };
+                stream.set_nonblocking(true)?;
+                (TcpStream::from_std(stream)?, peer)
             }
+        };
+        // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
+        stream.set_nodelay(true)?;
+        // A socket for both protocols names IPv4 clients by mapped addresses.
+        Ok((
+            stream,
+            SocketAddr::new(peer.ip().to_canonical(), peer.port()),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Stop;
+
+    const HERE: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    #[tokio::test]
+    async fn connections_that_wait_when_the_service_stops_are_accepted() {
+        let (stop, stopping) = Stop::new();
+        let mut sockets = Sockets::open(&[HERE], &[], stopping).expect("a socket");
+        let address = sockets.addresses()[0];
+        let _waiting = [StdStream::connect(address), StdStream::connect(address)];
+        stop.now();
+        for _ in 0..2 {
+            sockets.accept().await.expect("a connection");
         }
+        assert!(StdStream::connect(address).is_err(), "closed");
+    }
+
+    #[tokio::test]
+    async fn connections_that_wait_on_an_inherited_socket_are_left_to_the_next_process() {
+        let shared = Arc::new(StdListener::bind(HERE).expect("a socket"));
+        shared.set_nonblocking(true).expect("an option");
+        let (stop, stopping) = Stop::new();
+        let inherited = [Arc::clone(&shared)];
+        let mut sockets = Sockets::open(&[], &inherited, stopping).expect("a socket");
+        let client = StdStream::connect(sockets.addresses()[0]).expect("to connect");
+        stop.now();
+        let accepted = tokio::time::timeout(std::time::Duration::ZERO, sockets.accept()).await;
+        assert!(accepted.is_err(), "accepted after the stop");
+        let (_, peer) = shared.accept().expect("the next process");
+        assert_eq!(peer, client.local_addr().expect("an address"));
     }
 }

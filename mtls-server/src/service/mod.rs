@@ -3,8 +3,10 @@
 
 pub(crate) mod core_dumps;
 mod fleet;
+mod hand_over;
 mod health;
 mod incoming;
+mod inherited;
 mod listen;
 mod log;
 mod monitor;
@@ -17,14 +19,15 @@ mod status;
 mod stop;
 
 pub use health::TargetHealth;
+pub use inherited::InheritedSockets;
 pub use options::{Authentication, Limits, ServerOptions};
 pub use server::{Connection, Drained, OpenConnections, Server};
-pub(crate) use stop::Stop;
 pub use stop::Stopping;
+pub(crate) use stop::{SILENT_GRACE, Stop, VERIFICATION_GRACE, poll_until};
 
 pub(crate) use fleet::Fleet;
 pub(crate) use health::Health;
-pub(crate) use incoming::Sockets;
+pub(crate) use incoming::{Closed, Sockets};
 pub(crate) use listen::listen;
 pub(crate) use log::{finish_log, print_line, start_log};
 pub(crate) use monitor::{Backend, Monitor};

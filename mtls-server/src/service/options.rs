@@ -6,6 +6,7 @@ use std::time::Duration;
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, SideServiceSettings};
 
+use super::InheritedSockets;
 use crate::arguments::{count, duration};
 use crate::error::Error;
 use crate::tls::{ALPN, ServerTls, provider};
@@ -44,6 +45,11 @@ pub struct ServerOptions {
     pub listen: Vec<SocketAddr>,
     /// Listen addresses for side connections only. Default: none.
     pub side_listen: Vec<SocketAddr>,
+    /// Sockets that take the place of these addresses. Default: none.
+    pub inherited: InheritedSockets,
+    /// Other machines use the same registry: at the end, side connections may complete verifications
+    /// of their handshakes. Default: no.
+    pub shares_registry: bool,
     /// The limits.
     pub limits: Limits,
 }
@@ -66,6 +72,8 @@ impl ServerOptions {
             sides,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
+            inherited: InheritedSockets::default(),
+            shares_registry: false,
             limits: Limits::default(),
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use super::InheritedSockets;
 use super::log::print_line;
 use super::monitor::{Monitor, Stage};
 use super::notify;
@@ -28,18 +29,23 @@ pub(crate) struct Program {
     /// Gets a message for SIGHUP.
     reload: Option<SyncSender<()>>,
     monitor: Arc<Monitor>,
+    inherited: InheritedSockets,
     /// Ends with the program.
     background: JoinSet<()>,
 }
 
 impl Program {
     /// Sets up the signal handlers.
-    pub(crate) fn begin(shutdown_timeout: Duration) -> Result<Self, Error> {
+    pub(crate) fn begin(
+        shutdown_timeout: Duration,
+        inherited: InheritedSockets,
+    ) -> Result<Self, Error> {
         Ok(Self {
             signals: Signals::new().map_err(Error::Runtime)?,
             shutdown_timeout,
             reload: None,
-            monitor: Monitor::new(),
+            monitor: Monitor::new(!inherited.is_empty()),
+            inherited,
             background: JoinSet::new(),
         })
     }
@@ -47,6 +53,11 @@ impl Program {
     /// The monitor that the service reports events to.
     pub(crate) fn monitor(&self) -> &Arc<Monitor> {
         &self.monitor
+    }
+
+    /// Takes the sockets from the service manager.
+    pub(crate) fn take_inherited(&mut self) -> InheritedSockets {
+        std::mem::take(&mut self.inherited)
     }
 
     /// Opens the status page.

@@ -1,7 +1,7 @@
 //! A server of TLS connections.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +11,12 @@ use mtls_core::{MultipathAcceptor, MultipathListener, ServerStream};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service;
 
-use super::Sockets;
 use super::options::{Limits, ServerOptions};
-use super::stop::{Stop, Stopping};
+use super::stop::{POLL, SILENT_GRACE, Stop, Stopping, VERIFICATION_GRACE};
+use super::{Closed, Sockets};
 use crate::error::Error;
 
 /// A connection that the policy lets pass.
@@ -41,8 +41,11 @@ pub struct Server<S> {
     sockets: Sockets,
     side_sockets: Sockets,
     limits: Limits,
+    shares_registry: bool,
     open: OpenConnections,
     stop: Stop,
+    /// Closes the side sockets with the server.
+    _side_stop: Stop,
     stopping: Stopping,
 }
 
@@ -93,18 +96,23 @@ impl<S> Server<S> {
             return Err(Error::ZeroLimit("connections"));
         }
         let acceptor = options.acceptor()?;
-        if options.listen.is_empty() {
+        let inherited = &options.inherited;
+        if options.listen.is_empty() && inherited.primary().is_empty() {
             return Err(Error::NoListener);
         }
         let (stop, stopping) = Stop::new();
+        let (side_stop, side_stopping) = Stop::new();
+        let (primary, side) = (inherited.primary(), inherited.side());
         Ok(Self {
             service,
             acceptor,
-            sockets: Sockets::bind(&options.listen, stopping.clone())?,
-            side_sockets: Sockets::bind(&options.side_listen, stopping.clone())?,
+            sockets: Sockets::open(&options.listen, primary, stopping.clone())?,
+            side_sockets: Sockets::open(&options.side_listen, side, side_stopping)?,
             limits,
+            shares_registry: options.shares_registry,
             open: OpenConnections::default(),
             stop,
+            _side_stop: side_stop,
             stopping,
         })
     }
@@ -141,17 +149,20 @@ where
     S: Service<Connection, Response = (), Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    /// Serves until `shutdown` is ready. Then it closes the sockets, and open connections may end
-    /// within [`Limits::shutdown_timeout`]. Handshakes that are pending when the last of them has
-    /// ended are dropped.
+    /// Serves until `shutdown` is ready. Then it closes the sockets for TLS, and open connections
+    /// and handshakes may end within [`Limits::shutdown_timeout`], as may the side connections that
+    /// verify them. The sockets for side connections only are closed last.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Drained {
         let limits = self.limits.handshakes;
+        let closed = self.sockets.closed();
         let mut listener = MultipathListener::new(self.acceptor, self.sockets, limits);
         if !self.side_sockets.addresses().is_empty() {
             listener.add_side(self.side_sockets);
         }
         let serving = Serving {
             listener,
+            closed,
+            shares_registry: self.shares_registry,
             service: self.service,
             stopping: self.stopping,
             permits: Arc::new(Semaphore::new(
@@ -169,6 +180,8 @@ where
 /// A running server.
 struct Serving<S> {
     listener: MultipathListener<TcpStream>,
+    closed: Closed,
+    shares_registry: bool,
     service: S,
     stopping: Stopping,
     permits: Arc<Semaphore>,
@@ -208,19 +221,28 @@ where
         }
     }
 
-    /// Waits for the connections to end, and serves those whose handshake is complete. Side
-    /// connections stay open meanwhile: the client may still wait for their responses.
+    /// Waits for handshakes and connections to end, and serves those whose handshake is complete.
+    /// Side connections stay open meanwhile: the client may still wait for their responses.
     async fn drain(&mut self) {
+        let (silent_end, end) = (after(SILENT_GRACE), after(VERIFICATION_GRACE));
         loop {
+            // Each step before the one that follows it, and the queue of streams last.
+            let is_settled = self.closed.get()
+                && (self.listener.silent() == 0 || Instant::now() > silent_end)
+                && self.listener.handshakes() == 0
+                && (!self.verifies_for_others() || Instant::now() > end);
             tokio::select! {
                 biased;
                 accepted = next(&mut self.listener, &self.permits) => self.spawn(accepted),
-                ended = self.connections.join_next() => match ended {
-                    Some(ended) => log_panic(ended),
-                    None => return,
-                },
+                Some(ended) = self.connections.join_next() => log_panic(ended),
+                () = ready(()), if is_settled && self.connections.is_empty() => return,
+                () = sleep(POLL) => {}
             }
         }
+    }
+
+    fn verifies_for_others(&self) -> bool {
+        self.shares_registry && self.listener.verifications() > 0
     }
 
     fn spawn(&mut self, accepted: Accepted) {
@@ -257,6 +279,10 @@ async fn next(listener: &mut MultipathListener<TcpStream>, permits: &Arc<Semapho
         peer,
         permit,
     }
+}
+
+fn after(time: Duration) -> Instant {
+    Instant::now() + time
 }
 
 fn log_panic(ended: Result<(), JoinError>) {

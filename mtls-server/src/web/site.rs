@@ -23,7 +23,7 @@ use super::connection::client_io::{ClientHandle, ClientIo};
 use super::connection::http1::Http1;
 use super::connection::requests::Requests;
 use crate::arguments::{head_limit, positive};
-use crate::service::{Connection, Stopping};
+use crate::service::{Connection, Stopping, VERIFICATION_GRACE};
 use crate::tls::HTTP_2;
 
 /// Concurrent requests of one HTTP/2 connection.
@@ -279,6 +279,13 @@ impl From<hyper::Result<()>> for End {
     }
 }
 
+/// Completes when the server stops; for a new connection once it has had the time for a request. A
+/// client may still verify the connection before it sends one.
+async fn until_finish(stopping: &mut Stopping, activity: &Activity) {
+    stopping.wait().await;
+    activity.first_request(VERIFICATION_GRACE).await;
+}
+
 /// Drives a connection to its end; `finish` asks it to end soon.
 async fn drive<C>(
     serving: C,
@@ -294,7 +301,7 @@ where
         biased;
         ended = serving.as_mut() => return ended.into(),
         () = &mut disconnected => return End::Cut(DISCONNECTED),
-        () = stopping.wait() => {}
+        () = until_finish(stopping, activity) => {}
         expired = activity.expired(limits) => if expired == Expired::Header {
             return End::HeaderTimeout;
         },

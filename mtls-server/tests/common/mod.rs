@@ -7,6 +7,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,111 @@ pub(crate) fn binary() -> Command {
         }
     }
     command
+}
+
+/// The same command, which gets the listening sockets as from a service manager: at most two, with
+/// these names. `None` for no names.
+pub(crate) fn with_sockets(
+    command: &Command,
+    sockets: &[&std::net::TcpListener],
+    names: Option<&str>,
+) -> Command {
+    let mut shell = Command::new("sh");
+    // The only descriptors that a command without `unsafe` can pass are 0 to 2.
+    shell.args([
+        "-c",
+        "export LISTEN_PID=$$; exec \"$0\" \"$@\" 3<&0 4<&1 0</dev/null 1>&2",
+    ]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let duplicate = |socket: &&std::net::TcpListener| {
+        let socket = socket.try_clone().expect("a descriptor");
+        Stdio::from(std::os::fd::OwnedFd::from(socket))
+    };
+    shell.stdin(sockets.first().map_or_else(Stdio::null, duplicate));
+    shell.stdout(sockets.get(1).map_or_else(Stdio::null, duplicate));
+    shell
+        .env("LISTEN_PID", "")
+        .env("LISTEN_FDS", sockets.len().to_string());
+    if let Some(names) = names {
+        shell.env("LISTEN_FDNAMES", names);
+    }
+    shell
+}
+
+/// Clients that each connect anew for every request, until they are stopped.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<tokio::task::JoinHandle<Served>>,
+}
+
+/// The requests of clients.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    pub(crate) verified: usize,
+    pub(crate) unverified: usize,
+    pub(crate) failed: Vec<String>,
+}
+
+impl Load {
+    /// Starts clients without a pool of side connections.
+    pub(crate) fn start(site: &Site, address: SocketAddr, settings: &ClientSettings) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let clients = (0..4).map(|_| {
+            let connector = MultipathConnector::builder(site.client_config(), settings.clone());
+            let connector = connector.build().expect("a connector");
+            tokio::spawn(request_until(Arc::clone(&stop), connector, address))
+        });
+        let clients = clients.collect();
+        Self { stop, clients }
+    }
+
+    /// Ends the clients after their current request.
+    pub(crate) async fn end(self) -> Served {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Served::default();
+        for client in self.clients {
+            let served = client.await.expect("no panic");
+            all.verified += served.verified;
+            all.unverified += served.unverified;
+            all.failed.extend(served.failed);
+        }
+        all
+    }
+}
+
+async fn request_until(
+    stop: Arc<AtomicBool>,
+    connector: MultipathConnector,
+    address: SocketAddr,
+) -> Served {
+    let mut served = Served::default();
+    while !stop.load(Ordering::Relaxed) {
+        match request(&connector, address).await {
+            Ok(true) => served.verified += 1,
+            Ok(false) => served.unverified += 1,
+            Err(error) => served.failed.push(error),
+        }
+    }
+    served
+}
+
+/// One request on a new connection; whether it was verified.
+async fn request(connector: &MultipathConnector, address: SocketAddr) -> Result<bool, String> {
+    let connected = connector.connect(&Endpoint::from(address)).await;
+    let mut stream = connected.map_err(|error| error.to_string())?;
+    send_get(&mut stream, "/sub/file.txt", "close").await;
+    let mut response = Vec::new();
+    let read = stream.read_to_end(&mut response).await;
+    match read.is_ok() && text(&response).ends_with("a file") {
+        true => Ok(stream.verdict().verified().is_some()),
+        false => Err(format!("{read:?}: {:?}", text(&response))),
+    }
 }
 
 /// A server that has logged its address. Killed on drop.

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::service::{SideService, SideSlot};
+use super::service::{SideService, SideSlot, Verifications};
 use crate::error::{Error, InvalidMessage};
 use crate::observer::Event;
 use crate::proto::binding::Association;
@@ -30,6 +30,7 @@ pub struct SideConnection<IO> {
     io: IO,
     peer: SocketAddr,
     received: Vec<u8>,
+    verifications: Verifications,
 }
 
 impl<IO> std::fmt::Debug for SideConnection<IO> {
@@ -51,6 +52,7 @@ where
         received: Vec<u8>,
     ) -> Self {
         Self {
+            verifications: service.count_verifications(),
             service,
             io,
             peer,
@@ -82,6 +84,7 @@ where
             verifier: ServerVerifier::new(self.service.settings.limits),
             lookups: Lookups::default(),
             outgoing: Vec::new(),
+            verifications: self.verifications,
             confirmed_before: false,
             idle_at: Instant::now() + self.service.settings.unconfirmed_timeout,
             service: &self.service,
@@ -114,6 +117,7 @@ struct Driver<'a, IO> {
     verifier: ServerVerifier,
     lookups: Lookups,
     outgoing: Vec<u8>,
+    verifications: Verifications,
     confirmed_before: bool,
     idle_at: Instant,
 }
@@ -282,6 +286,7 @@ where
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
+        self.verifications.set(self.verifier.exchanges());
         while let Some(frame) = self.verifier.poll_transmit() {
             self.service.notify(&Event::FrameSent(&frame.body));
             frame.encode(&mut self.outgoing);

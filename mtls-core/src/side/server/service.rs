@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustls::crypto::SecureRandom;
@@ -25,6 +26,8 @@ pub(crate) struct SideService {
     pub(crate) registry: Arc<dyn PendingRegistry>,
     pub(crate) settings: SideServiceSettings,
     slots: Mutex<SlotTable<oneshot::Sender<()>>>,
+    /// Verifications under way on all side connections.
+    verifications: AtomicUsize,
     random: &'static dyn SecureRandom,
 }
 
@@ -32,6 +35,27 @@ pub(crate) struct SideService {
 pub(crate) struct SideSlot {
     service: Arc<SideService>,
     pub(crate) id: SlotId,
+}
+
+/// The verifications under way on one side connection, counted.
+pub(crate) struct Verifications {
+    service: Arc<SideService>,
+    count: usize,
+}
+
+impl Verifications {
+    pub(crate) fn set(&mut self, count: usize) {
+        let total = &self.service.verifications;
+        // Added first: the total is never zero in between.
+        total.fetch_add(count, Ordering::AcqRel);
+        total.fetch_sub(std::mem::replace(&mut self.count, count), Ordering::AcqRel);
+    }
+}
+
+impl Drop for Verifications {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 pub(crate) type Evicted = oneshot::Receiver<()>;
@@ -64,6 +88,7 @@ impl SideService {
         Ok(Self {
             registry: registry.unwrap_or_else(|| Arc::new(MemoryRegistry::default())),
             slots: Mutex::new(SlotTable::new(settings.slots)),
+            verifications: AtomicUsize::new(0),
             settings,
             random,
         })
@@ -121,6 +146,21 @@ impl SideService {
         {
             observer.observe(&Event::Passed(&verdict));
         }
+    }
+
+    /// The number of verifications under way on side connections.
+    pub(crate) fn verifications(&self) -> usize {
+        self.verifications.load(Ordering::Acquire)
+    }
+
+    /// Counts the verifications of a new side connection: one, until its first bytes are read.
+    pub(crate) fn count_verifications(self: &Arc<Self>) -> Verifications {
+        let mut verifications = Verifications {
+            service: Arc::clone(self),
+            count: 0,
+        };
+        verifications.set(1);
+        verifications
     }
 
     /// Fresh random bytes.

@@ -17,6 +17,7 @@ use mtls_core::{Policy, SideServiceSettings};
 
 use self::metrics::{Direction, FrameLabels, Metrics, ReasonLabels, VerdictLabels};
 use super::fleet::{Fleet, Pending};
+use super::hand_over::HandOver;
 
 /// Monitors one service: observes the events of an acceptor or relay, for the status page.
 ///
@@ -24,6 +25,7 @@ use super::fleet::{Fleet, Pending};
 /// [`registry`](Self::registry), and set the source of [open connections](Self::count_open).
 pub(crate) struct Monitor {
     started: Instant,
+    has_inherited: bool,
     stage: AtomicU8,
     pending: OnceLock<Pending>,
     open: OnceLock<Box<OpenCount>>,
@@ -57,9 +59,12 @@ pub(crate) enum Stage {
 }
 
 impl Monitor {
-    pub(crate) fn new() -> Arc<Self> {
+    /// Monitors a service, which may have a predecessor on the same sockets if it has inherited
+    /// them.
+    pub(crate) fn new(has_inherited: bool) -> Arc<Self> {
         Arc::new(Self {
             started: Instant::now(),
+            has_inherited,
             stage: AtomicU8::new(Stage::Starting as u8),
             pending: OnceLock::new(),
             open: OnceLock::new(),
@@ -92,6 +97,11 @@ impl Monitor {
         let _ = self.pending.set(Pending::Shared(fleet));
     }
 
+    /// Returns true if other machines use the same registry.
+    pub(crate) fn shares_registry(&self) -> bool {
+        self.pending().status().is_some()
+    }
+
     /// Returns true while the shared registry lets this machine complete no handshake.
     pub(crate) fn is_isolated(&self) -> bool {
         self.pending().status().is_some_and(|fleet| !fleet.lease)
@@ -103,7 +113,8 @@ impl Monitor {
     }
 
     fn pending(&self) -> &Pending {
-        self.pending.get_or_init(Pending::default)
+        self.pending
+            .get_or_init(|| Pending::Memory(HandOver::start(self.has_inherited)))
     }
 
     /// Sets the source of the number of open connections, once.
@@ -142,6 +153,9 @@ impl Monitor {
 
     pub(crate) fn enter(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
+        if stage == Stage::Draining {
+            self.pending().end();
+        }
     }
 
     pub(crate) fn stage(&self) -> Stage {

@@ -1,5 +1,6 @@
 //! The limits of time of a connection.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use hyper::body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// A stream that records when it last transferred a byte.
 #[derive(Debug)]
@@ -154,6 +155,17 @@ impl Activity {
         self.0.read.store(body, Ordering::Relaxed);
         self.0.header_wait.store(NO_WAIT, Ordering::Relaxed);
         request
+    }
+
+    /// Completes when the connection has received a request, or has existed for this time. Poll it in
+    /// the task of the connection, after HTTP.
+    pub(crate) async fn first_request(&self, age: Duration) {
+        let received = poll_fn(|_| match self.0.requests.load(Ordering::Relaxed) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        });
+        // Both ends are the same to the caller.
+        let _ = timeout_at(self.0.start + age, received).await;
     }
 
     /// Records that the body of a request over HTTP/1.1 was received.
@@ -349,7 +361,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::poll_fn;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::advance;
 
