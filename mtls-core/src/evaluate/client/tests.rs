@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use tokio::io::duplex;
 
 mod resumption;
+mod tickets;
 
 use super::*;
 use crate::path::{DialError, DialFailure, Dialed, PathKind, Route, RouteInfo};
