@@ -1,7 +1,6 @@
 //! A fleet over engines in memory.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use mtls_core::proto::binding::{
     Association, Binding, Bindings, SideContext, SideSecret, SideSecrets,
@@ -50,8 +49,6 @@ impl Fleet {
         for machine in &machines {
             machine.ready().await;
         }
-        // No machine is so new that it may have forgotten handshakes.
-        sleep(settings(0).member_life + Duration::from_secs(2)).await;
         Self { stores, machines }
     }
 

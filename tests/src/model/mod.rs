@@ -17,6 +17,7 @@
 
 pub mod client;
 mod explore;
+pub mod fleet;
 pub mod forgery;
 pub mod knowledge;
 pub mod mutant;

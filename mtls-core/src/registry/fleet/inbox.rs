@@ -158,9 +158,7 @@ fn handle<E: Engine>(shared: &Arc<Shared<E>>, message: Message) {
             let holds = match shared.local.held(&key) {
                 Held::Found(found) => Holds::Found(found),
                 Held::Full => Holds::Full,
-                Held::Nothing => Holds::Nothing {
-                    young: shared.young(),
-                },
+                Held::Nothing => Holds::Nothing,
             };
             shared.notify(from, Body::Answer(question, holds));
         }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::engine::{Engine, MachineId};
 use super::message::{Body, Holds, QuestionId, Record, open_record};
-use super::polls::{Completeness, Poll};
+use super::polls::Poll;
 use super::shared::{Counts, Shared, owner_of};
 use crate::registry::{Found, LookupReply, RegistryKey};
 
@@ -122,22 +122,13 @@ impl<E: Engine> Shared<E> {
         Counts::add(&self.counts.polls);
         let lists = self.beat_everywhere().await;
         let now = Instant::now().into_std();
-        let lease = self.settings.lease;
-        // Another machine may hold its lease by the very engine whose list is missing here.
-        let all_listed = self.engines.iter().all(|at| at.has_listed(lease));
         let mut poll = {
             let members = self.members();
-            let complete = if !all_listed {
-                Completeness::Incomplete
-            } else if lists.iter().any(|list| members.trusts(list)) {
-                Completeness::ByEngine
-            } else if !lists.is_empty() && members.remembers_all(now) {
-                Completeness::ByMemory
-            } else {
-                Completeness::Incomplete
-            };
+            // Another machine may hold its lease by any one engine.
+            let complete = lists.len() == self.engines.len()
+                && lists.iter().all(|list| members.is_complete(list));
             let others: Vec<_> = members.others(now).collect();
-            Poll::new(others, complete, self.young())
+            Poll::new(others, complete)
         };
         if !poll.is_over() {
             // On time-out the missing answers remain missing.

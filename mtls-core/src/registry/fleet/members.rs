@@ -14,18 +14,17 @@ use super::engine::{Beat, MachineId, Membership};
 pub struct MemberTimes {
     /// The time that a machine without a heartbeat is still asked.
     pub life: Duration,
-    /// The time that a machine without an engine continues to complete handshakes. The rest of `life`
-    /// is the time in which the clients of these handshakes verify.
+    /// The time that a machine without an engine continues to complete handshakes. The clients of
+    /// these handshakes have the rest of `life` to verify, less a lease for the writes that an
+    /// engine may lose in a failover.
     pub lease: Duration,
 }
 
 /// The machines that this machine knows.
 ///
-/// The list can be complete only while every engine has listed its members within the last lease:
-/// another machine may hold its lease by any one of them. Then it is complete in two cases. An
-/// engine that has forgotten nothing for a life lists every machine that holds a lease by it. And a
-/// machine that has watched the fleet for a life, with no gap as long as a lease, has heard of
-/// every machine: each one joins a whole lease before its first handshake.
+/// The list is complete just after *every* engine has listed its members, when none of them has
+/// forgotten anything for a life: such an engine lists every machine that holds a lease by it, and
+/// a machine may hold its lease by any one engine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Members {
     me: MachineId,
@@ -77,7 +76,7 @@ impl Members {
             .retain(|_, seen| sent.saturating_duration_since(seen.at) < self.times.life);
     }
 
-    /// A gap as long as a lease ends what this machine remembers, and its own membership.
+    /// A gap as long as a lease ends this machine's membership.
     fn watch(&mut self, sent: Instant) {
         let lease = self.times.lease;
         let long_ago = |at: Instant| sent.saturating_duration_since(at) >= lease;
@@ -139,14 +138,8 @@ impl Members {
             .map(|(machine, _)| *machine)
     }
 
-    /// Is [`others`](Self::others) complete by this machine's own memory, just after a heartbeat?
-    pub fn remembers_all(&self, now: Instant) -> bool {
-        self.watching
-            .is_some_and(|since| now.saturating_duration_since(since) >= self.times.life)
-    }
-
-    /// Is a list complete that comes from an engine with this memory?
-    pub fn trusts(&self, membership: &Membership) -> bool {
+    /// Does this list contain every machine that holds a lease by its engine?
+    pub fn is_complete(&self, membership: &Membership) -> bool {
         membership.memory >= self.times.life
     }
 }

@@ -69,10 +69,7 @@ pub(super) enum Holds {
     /// The handshake.
     Found(Found),
     /// Nothing.
-    Nothing {
-        /// The machine started less than a member's life ago: it may have forgotten handshakes.
-        young: bool,
-    },
+    Nothing,
     /// Nothing, and it may have turned the handshake away because it was full.
     Full,
 }
@@ -213,7 +210,7 @@ impl Holds {
                 text.put(&[0]);
                 text.put_found(found);
             }
-            Self::Nothing { young } => text.put(&[1, u8::from(*young)]),
+            Self::Nothing => text.put(&[1]),
             Self::Full => text.put(&[2]),
         }
     }
@@ -221,9 +218,7 @@ impl Holds {
     fn read(text: &mut Reader<'_>) -> Option<Self> {
         Some(match text.take::<1>()? {
             [0] => Self::Found(text.take_found()?),
-            [1] => Self::Nothing {
-                young: text.take::<1>()? != [0],
-            },
+            [1] => Self::Nothing,
             [2] => Self::Full,
             _ => return None,
         })

@@ -27,8 +27,6 @@ pub(super) struct Metered<E> {
     pub(super) engine: E,
     /// Heartbeats sent to it.
     pub(super) beats: AtomicU64,
-    /// The time of the heartbeat that it last answered with its members.
-    listed: Mutex<Option<Instant>>,
     operations: AtomicU64,
     errors: AtomicU64,
     latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
@@ -59,24 +57,12 @@ impl<E: Engine> Metered<E> {
         Self {
             engine,
             beats: AtomicU64::new(0),
-            listed: Mutex::default(),
             operations: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             latency: Default::default(),
             latency_micros: AtomicU64::new(0),
             last_error: Mutex::default(),
         }
-    }
-
-    /// It has answered a heartbeat that was sent at `sent` with its members.
-    pub(super) fn handle_list(&self, sent: Instant) {
-        let mut listed = lock(&self.listed);
-        *listed = (*listed).max(Some(sent));
-    }
-
-    /// Has it listed its members within this time?
-    pub(super) fn has_listed(&self, within: Duration) -> bool {
-        lock(&self.listed).is_some_and(|sent| sent.elapsed() < within)
     }
 
     /// Runs an operation and counts it.

@@ -41,7 +41,7 @@ pub use engine::{
 };
 pub use members::{MemberTimes, Members};
 pub use meter::{EngineStatus, LATENCY_BOUNDS};
-pub use polls::{Completeness, Poll};
+pub use polls::Poll;
 pub use seal::{FleetKeys, FleetKeysError};
 pub use settings::{FleetError, FleetSettings};
 

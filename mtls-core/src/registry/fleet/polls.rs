@@ -38,36 +38,19 @@ impl Polls {
 #[derive(Clone, Debug)]
 pub struct Poll {
     missing: BTreeSet<MachineId>,
-    complete: Completeness,
+    complete: bool,
     found: Option<Found>,
     full: bool,
-    young: bool,
-}
-
-/// The reason why the list of machines is complete, if it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Completeness {
-    /// An engine that has forgotten nothing for a member's life lists all machines.
-    ByEngine,
-    /// The machine that asks has watched the fleet for a member's life.
-    ByMemory,
-    /// It may lack a machine.
-    Incomplete,
 }
 
 impl Poll {
-    /// Asks these machines. `young`: the machine that asks may itself have forgotten handshakes.
-    pub fn new(
-        machines: impl IntoIterator<Item = MachineId>,
-        complete: Completeness,
-        young: bool,
-    ) -> Self {
+    /// Asks these machines. `complete`: they are all that may hold the handshake.
+    pub fn new(machines: impl IntoIterator<Item = MachineId>, complete: bool) -> Self {
         Self {
             missing: machines.into_iter().collect(),
             complete,
             found: None,
             full: false,
-            young,
         }
     }
 
@@ -76,11 +59,9 @@ impl Poll {
         self.found = Some(found);
     }
 
-    /// A machine does not hold the handshake. `young`: it may have forgotten it. `full`: it may
-    /// have turned it away.
-    pub fn handle_nothing(&mut self, from: MachineId, young: bool, full: bool) {
+    /// A machine does not hold the handshake. `full`: it may have turned it away.
+    pub fn handle_nothing(&mut self, from: MachineId, full: bool) {
         self.missing.remove(&from);
-        self.young |= young;
         self.full |= full;
     }
 
@@ -90,18 +71,10 @@ impl Poll {
     }
 
     /// The conclusion from the answers so far. Without every machine's word, nothing is unknown.
-    ///
-    /// A machine that started less than a life ago may have forgotten a handshake of its earlier
-    /// process. That is enough only while an engine that has forgotten nothing lacks the record.
     pub fn conclude(self) -> LookupReply {
-        let certain = match self.complete {
-            Completeness::ByEngine => true,
-            Completeness::ByMemory => !self.young,
-            Completeness::Incomplete => false,
-        };
         match self.found {
             Some(found) => LookupReply::Found(found),
-            None if !self.missing.is_empty() || !certain => LookupReply::Unavailable,
+            None if !self.missing.is_empty() || !self.complete => LookupReply::Unavailable,
             None if self.full => LookupReply::Busy,
             None => LookupReply::Unknown,
         }
@@ -112,8 +85,8 @@ impl Poll {
     pub(super) fn handle_answer(&mut self, from: MachineId, holds: Holds) {
         match holds {
             Holds::Found(found) => self.handle_found(found),
-            Holds::Nothing { young } => self.handle_nothing(from, young, false),
-            Holds::Full => self.handle_nothing(from, false, true),
+            Holds::Nothing => self.handle_nothing(from, false),
+            Holds::Full => self.handle_nothing(from, true),
         }
     }
 }

@@ -32,7 +32,6 @@ pub(super) struct Shared<E> {
     pub(super) counts: Counts,
     members: Mutex<Members>,
     incarnation: u64,
-    started: Instant,
     notes: Arc<Semaphore>,
     /// Whether messages were dropped since few were being sent: logged once.
     dropping: AtomicBool,
@@ -76,7 +75,6 @@ impl<E: Engine> Shared<E> {
             incarnation: random()
                 .map(u64::from_be_bytes)
                 .ok_or(FleetError::NoRandom)?,
-            started: Instant::now(),
             notes: Arc::new(Semaphore::new(settings.max_notes)),
             dropping: AtomicBool::new(false),
             left: watch::Sender::default(),
@@ -94,11 +92,6 @@ impl<E: Engine> Shared<E> {
 
     pub(super) fn polls(&self) -> MutexGuard<'_, Polls> {
         lock(&self.polls)
-    }
-
-    /// May this process have forgotten handshakes of an earlier one?
-    pub(super) fn young(&self) -> bool {
-        self.started.elapsed() < self.settings.member_life
     }
 
     /// An id for a new registration; `None` when the system gives no random bytes.
@@ -159,7 +152,6 @@ impl<E: Engine> Shared<E> {
             ..
         } = self.settings;
         let membership = at.run(at.engine.join(machine, beat, member_life)).await?;
-        at.handle_list(sent);
         let sent = sent.into_std();
         let mut members = self.members();
         let known = members.conflict(sent);

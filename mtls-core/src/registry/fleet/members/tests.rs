@@ -63,7 +63,6 @@ fn after_a_gap_a_machine_joins_anew() {
     let back = now + LEASE;
     members.handle_heartbeat(beat(1, 9), &listed(&[]), back);
     assert!(!members.holds_lease(back));
-    assert!(!members.remembers_all(back + LIFE - SECOND));
 }
 
 #[test]
@@ -100,23 +99,14 @@ fn a_machine_that_an_empty_engine_does_not_list_is_remembered() {
 }
 
 #[test]
-fn a_list_is_complete_by_memory_after_a_life_without_a_gap() {
-    let (mut members, start) = members();
-    let now = watch(&mut members, start, 29, &listed(&[]));
-    assert!(!members.remembers_all(now));
-    let now = watch(&mut members, now, 1, &listed(&[]));
-    assert!(members.remembers_all(now));
-}
-
-#[test]
-fn an_engine_is_trusted_when_it_has_forgotten_nothing_for_a_life() {
+fn the_list_of_an_engine_that_has_forgotten_nothing_for_a_life_is_complete() {
     let (members, _) = members();
-    for (memory, trusted) in [(LIFE - SECOND, false), (LIFE, true)] {
+    for (memory, complete) in [(LIFE - SECOND, false), (LIFE, true)] {
         let list = Membership {
             memory,
             ..Membership::default()
         };
-        assert_eq!(members.trusts(&list), trusted);
+        assert_eq!(members.is_complete(&list), complete);
     }
 }
 

@@ -48,8 +48,7 @@ fn bodies() -> Vec<Body> {
     vec![
         Body::Who([4; 16], key(1)),
         Body::Answer([4; 16], Holds::Found(found())),
-        Body::Answer([4; 16], Holds::Nothing { young: true }),
-        Body::Answer([4; 16], Holds::Nothing { young: false }),
+        Body::Answer([4; 16], Holds::Nothing),
         Body::Answer([4; 16], Holds::Full),
         Body::Flushed(key(1), found()),
         Body::Opened(key(1), RegistrationId(9)),
