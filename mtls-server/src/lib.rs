@@ -49,8 +49,8 @@ pub use inherited_error::InheritedSocketError;
 pub use passthrough::{Passthrough, PassthroughOptions, PassthroughWatch, TunnelLimits, Tunnels};
 pub use registry_error::RegistryError;
 pub use service::{
-    Authentication, Connection, Drained, InheritedSockets, Limits, OpenConnections, Server,
-    ServerOptions, Stopping, TargetHealth,
+    Authentication, Connection, Drained, InheritedSockets, Limits, Network, OpenConnections,
+    Server, ServerOptions, Stopping, TargetHealth,
 };
 pub use target::{Target, TargetError};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};

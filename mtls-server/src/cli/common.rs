@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use mtls_core::Policy;
 
 use crate::error::Error;
-use crate::service::Program;
+use crate::service::{Network, Program};
 
 const POLICIES: &str = "\
 Action for connections that are not verified.
@@ -25,6 +25,12 @@ pub struct ListenArgs {
     /// Listen address for side connections only (repeatable)
     #[arg(long, value_name = "IP:PORT")]
     pub side_listen: Vec<SocketAddr>,
+
+    /// Load balancer that sends a PROXY protocol header (version 1 or 2) with each connection; the
+    /// address in it counts as the client's. Connections from other addresses have no header
+    /// (repeatable)
+    #[arg(long, value_name = "ADDRESS|NETWORK")]
+    pub accept_proxy: Vec<Network>,
 }
 
 /// The policy.

@@ -110,6 +110,7 @@ impl PassthroughArgs {
         PassthroughOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
+            accept_proxy: self.listen.accept_proxy.clone(),
             send_proxy: self.send_proxy,
             health_interval: self.health_interval,
             limits: self.limits,

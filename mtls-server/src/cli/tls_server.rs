@@ -104,6 +104,7 @@ impl TlsServerArgs {
         Ok(ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
+            accept_proxy: self.listen.accept_proxy.clone(),
             limits: self.limits,
             ..source.options(self.policy.policy, monitor)?
         })

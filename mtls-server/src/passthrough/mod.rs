@@ -20,7 +20,7 @@ use self::tally::Tally;
 use crate::arguments::{count, duration, positive};
 use crate::error::Error;
 use crate::service::{
-    Backend, Drained, Health, InheritedSockets, SILENT_GRACE, Sockets, Stop, TargetHealth,
+    Backend, Drained, Health, InheritedSockets, Network, SILENT_GRACE, Sockets, Stop, TargetHealth,
     VERIFICATION_GRACE, poll_until,
 };
 use crate::tls::provider;
@@ -42,6 +42,9 @@ pub struct PassthroughOptions {
     pub side_listen: Vec<SocketAddr>,
     /// Sockets that take the place of these addresses. Default: none.
     pub inherited: InheritedSockets,
+    /// Load balancers that send a PROXY protocol header (version 1 or 2) with each connection: the
+    /// address in it counts as the client's. Default: none.
+    pub accept_proxy: Vec<Network>,
     /// Other machines use the same registry: at the end, side connections may complete verifications
     /// of their handshakes. Default: no.
     pub shares_registry: bool,
@@ -89,6 +92,7 @@ impl PassthroughOptions {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
             inherited: InheritedSockets::default(),
+            accept_proxy: Vec::new(),
             shares_registry: false,
             send_proxy: false,
             health_interval: Duration::from_secs(5),
@@ -156,8 +160,10 @@ impl Passthrough {
         let (stop, stopping) = Stop::new();
         let (side_stop, side_stopping) = Stop::new();
         let sockets = Sockets::open(&options.listen, inherited.primary(), stopping)?;
+        let sockets = sockets.accept_proxy(&options.accept_proxy);
         let side = &options.side_listen;
         let side_sockets = Sockets::open(side, inherited.side(), side_stopping)?;
+        let side_sockets = side_sockets.accept_proxy(&options.accept_proxy);
         refuse_loop(&options.target, &sockets)?;
         refuse_loop(&options.target, &side_sockets)?;
         Ok(Self {

@@ -12,27 +12,35 @@ use mtls_core::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::listen::BACKLOG;
+use super::proxied::{Network, ProxyHeaders};
 use super::{Stopping, listen};
 use crate::error::Error;
 
 /// Accepts on several sockets in turn; closes them when the service stops.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    listeners: Vec<TcpListener>,
+    listening: Listening,
     addresses: Vec<SocketAddr>,
-    /// Another process has opened them, and a later one accepts what waits on them.
-    is_inherited: bool,
-    /// Connections that were waiting when the service stopped.
-    waiting: VecDeque<(StdStream, SocketAddr)>,
-    /// The first socket of the next search, so that none can starve the others.
-    next: usize,
-    stopping: Stopping,
+    headers: ProxyHeaders,
     closed: Closed,
 }
 
 /// Whether sockets are closed, and all connections on them have been accepted. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closed(Arc<AtomicBool>);
+
+#[derive(Debug)]
+struct Listening {
+    /// Empty once they are closed.
+    listeners: Vec<TcpListener>,
+    /// Another process has opened them, and a later one accepts what waits on them.
+    are_inherited: bool,
+    /// Connections that were waiting when the service stopped.
+    waiting: VecDeque<(StdStream, SocketAddr)>,
+    /// The first socket of the next search, so that none can starve the others.
+    next: usize,
+    stopping: Stopping,
+}
 
 impl Closed {
     pub(crate) fn get(&self) -> bool {
@@ -47,8 +55,8 @@ impl Sockets {
         inherited: &[Arc<StdListener>],
         stopping: Stopping,
     ) -> Result<Self, Error> {
-        let is_inherited = !inherited.is_empty();
-        let listeners: Vec<_> = if is_inherited {
+        let are_inherited = !inherited.is_empty();
+        let listeners: Vec<_> = if are_inherited {
             let opened = inherited.iter();
             let opened = opened.map(|socket| TcpListener::from_std(socket.try_clone()?));
             opened.collect::<io::Result<_>>().map_err(Error::Runtime)?
@@ -60,14 +68,23 @@ impl Sockets {
         let local = listeners.iter().map(TcpListener::local_addr);
         let addresses = local.collect::<io::Result<_>>().map_err(Error::Runtime)?;
         Ok(Self {
-            listeners,
+            listening: Listening {
+                listeners,
+                are_inherited,
+                waiting: VecDeque::new(),
+                next: 0,
+                stopping,
+            },
             addresses,
-            is_inherited,
-            waiting: VecDeque::new(),
-            next: 0,
-            stopping,
+            headers: ProxyHeaders::new(&[]),
             closed: Closed::default(),
         })
+    }
+
+    /// Expects a PROXY protocol header on every connection from these networks.
+    pub(crate) fn accept_proxy(mut self, from: &[Network]) -> Self {
+        self.headers = ProxyHeaders::new(from);
+        self
     }
 
     pub(crate) fn closed(&self) -> Closed {
@@ -78,8 +95,24 @@ impl Sockets {
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
+}
 
-    async fn next(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+impl Listening {
+    /// The next connection; `None` after the last one. Cancel safe.
+    async fn next(&mut self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            () = stopping.wait() => self.close(),
+            accepted = self.accept() => return Some(accepted),
+        }
+        let (stream, peer) = self.waiting.pop_front()?;
+        let set = stream.set_nonblocking(true);
+        let stream = set.and_then(|()| TcpStream::from_std(stream));
+        Some(stream.map(|stream| (stream, peer)))
+    }
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
         poll_fn(|cx| {
             let count = self.listeners.len();
             for step in 0..count {
@@ -101,7 +134,7 @@ impl Sockets {
             let Ok(listener) = listener.into_std() else {
                 continue;
             };
-            if !self.is_inherited {
+            if !self.are_inherited {
                 let accepted = std::iter::from_fn(|| listener.accept().ok());
                 self.waiting.extend(accepted.take(BACKLOG as usize));
             }
@@ -113,31 +146,34 @@ impl Incoming for Sockets {
     type Stream = TcpStream;
 
     async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut stopping = self.stopping.clone();
-        let accepted = tokio::select! {
-            biased;
-            () = stopping.wait() => None,
-            accepted = self.next() => Some(accepted?),
-        };
-        let (stream, peer) = match accepted {
-            Some(accepted) => accepted,
-            None => {
-                self.close();
-                let Some((stream, peer)) = self.waiting.pop_front() else {
+        let mut is_done = false;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                Some(read) = self.headers.next() => match read {
+                    Some(named) => return Ok(named),
+                    None => continue,
+                },
+                accepted = self.listening.next(), if !is_done && self.headers.has_room() => accepted,
+                else => {
                     self.closed.0.store(true, Ordering::Release);
                     return pending().await;
-                };
-                stream.set_nonblocking(true)?;
-                (TcpStream::from_std(stream)?, peer)
+                }
+            };
+            let Some(accepted) = accepted else {
+                is_done = true;
+                continue;
+            };
+            let (stream, peer) = accepted?;
+            // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
+            stream.set_nodelay(true)?;
+            // A socket for both protocols names IPv4 clients by mapped addresses.
+            let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            match self.headers.expects(peer) {
+                true => self.headers.read(stream, peer),
+                false => return Ok((stream, peer)),
             }
-        };
-        // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
-        stream.set_nodelay(true)?;
-        // A socket for both protocols names IPv4 clients by mapped addresses.
-        Ok((
-            stream,
-            SocketAddr::new(peer.ip().to_canonical(), peer.port()),
-        ))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, SideServiceSettings};
 
-use super::InheritedSockets;
+use super::{InheritedSockets, Network};
 use crate::arguments::{count, duration};
 use crate::error::Error;
 use crate::tls::{ALPN, ServerTls, provider};
@@ -47,6 +47,9 @@ pub struct ServerOptions {
     pub side_listen: Vec<SocketAddr>,
     /// Sockets that take the place of these addresses. Default: none.
     pub inherited: InheritedSockets,
+    /// Load balancers that send a PROXY protocol header (version 1 or 2) with each connection: the
+    /// address in it counts as the client's. Default: none.
+    pub accept_proxy: Vec<Network>,
     /// Other machines use the same registry: at the end, side connections may complete verifications
     /// of their handshakes. Default: no.
     pub shares_registry: bool,
@@ -73,6 +76,7 @@ impl ServerOptions {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
             inherited: InheritedSockets::default(),
+            accept_proxy: Vec::new(),
             shares_registry: false,
             limits: Limits::default(),
         }

@@ -102,12 +102,14 @@ impl<S> Server<S> {
         }
         let (stop, stopping) = Stop::new();
         let (side_stop, side_stopping) = Stop::new();
-        let (primary, side) = (inherited.primary(), inherited.side());
+        let sockets = Sockets::open(&options.listen, inherited.primary(), stopping.clone())?;
+        let side = &options.side_listen;
+        let side_sockets = Sockets::open(side, inherited.side(), side_stopping)?;
         Ok(Self {
             service,
             acceptor,
-            sockets: Sockets::open(&options.listen, primary, stopping.clone())?,
-            side_sockets: Sockets::open(&options.side_listen, side, side_stopping)?,
+            sockets: sockets.accept_proxy(&options.accept_proxy),
+            side_sockets: side_sockets.accept_proxy(&options.accept_proxy),
             limits,
             shares_registry: options.shares_registry,
             open: OpenConnections::default(),
