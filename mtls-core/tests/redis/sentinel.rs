@@ -167,7 +167,8 @@ async fn machines_follow_a_planned_failover_at_once() {
         let _entry = machines[0].register(key, HandshakeKeys::Older).await;
         let requester = LookupRequester::new([192, 0, 2, 1].into(), false);
         let reply = third.look_up(key, LookupMode::Immediate, requester).await;
-        assert!(!matches!(reply, LookupReply::Unknown), "a false alarm");
+        // The other machines do not wait until the old primary becomes a replica.
+        assert!(matches!(reply, LookupReply::Found(_)), "{reply:?}");
     }
     let names = watched.replica.command(&["KEYS", "mtls:*:m:*"]).await;
     assert_eq!(names.lines().count(), 3, "{names}");
