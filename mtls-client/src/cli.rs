@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use mtls_core::pem::redact;
 use mtls_manual::{CompletionsArgs, ManArgs};
 
-use crate::commands::{check, connect, evidence, get, paths, proxy, reference};
+use crate::commands::{check, connect, evidence, get, paths, proxy, reference, watch};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::messages;
@@ -93,6 +93,9 @@ pub(crate) enum Command {
     /// List this machine's network paths, test them, and report which pairs are independent
     #[command(after_help = paths::args::EXAMPLES, after_long_help = notes(paths::args::EXAMPLES))]
     Paths(paths::args::Args),
+    /// Verify servers again and again, and report changes
+    #[command(after_help = watch::args::EXAMPLES, after_long_help = notes(watch::args::EXAMPLES))]
+    Watch(Box<watch::args::Args>),
     /// Run a local HTTP and SOCKS proxy that verifies the connections of unmodified programs
     #[command(after_help = proxy::args::EXAMPLES, after_long_help = notes(proxy::args::EXAMPLES))]
     Proxy(Box<proxy::args::Args>),

@@ -22,7 +22,9 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
-use crate::commands::{check, connect as connect_command, evidence, get, paths, proxy, reference};
+use crate::commands::{
+    check, connect as connect_command, evidence, get, paths, proxy, reference, watch,
+};
 use crate::failure::Failure;
 use crate::output::messages;
 
@@ -52,6 +54,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(args),
         Command::Connect(args) => connect_command::run(args),
         Command::Paths(args) => paths::run(args),
+        Command::Watch(args) => watch::run(*args),
         Command::Proxy(args) => proxy::run(*args),
         Command::Evidence(args) => evidence::run(args),
         Command::Completions(args) => reference::completions(args.shell, Cli::command()),

@@ -7,6 +7,7 @@ pub(crate) mod get;
 pub(crate) mod paths;
 pub(crate) mod proxy;
 pub(crate) mod reference;
+pub(crate) mod watch;
 
 use crate::args::ConnectionArgs;
 use crate::connect::settings::Settings;

@@ -47,10 +47,25 @@ impl<'a> Client<'a> {
         Self::offering(self.settings, vec![HTTP_1.to_vec()])
     }
 
+    /// A client that resumes no sessions, so that every connection shows the server's certificate.
+    pub(crate) fn without_tickets(settings: &'a Settings) -> Result<Self, Failure> {
+        let protocols = vec![b"h2".to_vec(), HTTP_1.to_vec()];
+        Self::with_tickets(settings, protocols, Some(0))
+    }
+
     /// A client that offers these application protocols (ALPN).
     pub(crate) fn offering(
         settings: &'a Settings,
         protocols: Vec<Vec<u8>>,
+    ) -> Result<Self, Failure> {
+        Self::with_tickets(settings, protocols, None)
+    }
+
+    /// Stores the tickets of so many servers, or of the library's default.
+    fn with_tickets(
+        settings: &'a Settings,
+        protocols: Vec<Vec<u8>>,
+        tickets: Option<usize>,
     ) -> Result<Self, Failure> {
         let authentication = Authentication::new(settings, protocols)?;
         let build = |side_endpoint: Option<&Endpoint>| {
@@ -61,6 +76,9 @@ impl<'a> Client<'a> {
                 .bindings(settings.tls.bindings());
             let builder = authentication.connector(client)?;
             let builder = builder.method(settings.tls.method);
+            let builder = tickets
+                .into_iter()
+                .fold(builder, ConnectorBuilder::tickets);
             let inherit = settings.tls.inherit.into_iter();
             inherit.fold(builder, ConnectorBuilder::inherit).build()
         };

@@ -30,7 +30,7 @@ impl Nameservers {
         }
         let encrypted = |server: &DnsServer| !matches!(server.server, Nameserver::Plain(_));
         let config = servers.iter().any(encrypted);
-        let config = config.then(|| roots::nameserver_config(tls)).transpose()?;
+        let config = config.then(|| roots::plain_config(tls)).transpose()?;
         Ok(Self {
             servers,
             tls: config,

@@ -30,8 +30,9 @@ pub(super) fn client_config(
     Ok(Arc::new(config))
 }
 
-/// The configuration for encrypted nameservers: the same CAs, and no client certificate.
-pub(super) fn nameserver_config(tls: &TlsArgs) -> Result<Arc<ClientConfig>, Failure> {
+/// The configuration for other servers than the targets, such as nameservers: the same CAs, and no
+/// client certificate.
+pub(crate) fn plain_config(tls: &TlsArgs) -> Result<Arc<ClientConfig>, Failure> {
     Ok(Arc::new(builder(tls)?.with_no_client_auth()))
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod http_head;
 pub(crate) mod json;
+pub(crate) mod local_page;
 pub(crate) mod messages;
 mod report;
 pub(crate) mod stdout;

@@ -27,5 +27,6 @@ mod smkex;
 mod streams;
 mod terminal;
 mod verdicts;
+mod watch;
 mod ways;
 mod write_out;

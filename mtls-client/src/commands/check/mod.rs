@@ -3,7 +3,7 @@
 pub(crate) mod args;
 mod progress;
 mod table;
-mod targets;
+pub(crate) mod targets;
 
 use futures_util::{StreamExt, stream};
 use mtls_core::path::Endpoint;

@@ -15,7 +15,7 @@ const MAX_LIST: u64 = 64 << 20;
 ///
 /// # Errors
 /// If the file cannot be read, has a line that is not a target, or has no target.
-pub(super) fn read(file: &InputFile) -> Result<Vec<Endpoint>, Failure> {
+pub(crate) fn read(file: &InputFile) -> Result<Vec<Endpoint>, Failure> {
     let failure = |reason: fmt::Arguments<'_>| Failure::usage("--input", reason);
     let text = file
         .read_text(MAX_LIST)

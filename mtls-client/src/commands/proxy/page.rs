@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use mtls_core::path::Host;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use super::Proxy;
 use super::certificates;
 use super::history::{Changes, ConnectionReport};
 use super::response::{Body, error, full};
+use crate::output::local_page;
 
 /// The page's name. DNS does not resolve names under `localhost` (RFC 6761, section 6.3).
 const NAME: &str = "multipath.localhost";
@@ -25,19 +26,6 @@ const HTML: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 const ICON: &str = include_str!("page/icon.svg");
-
-const HARDENING: [(&str, &str); 6] = [
-    (
-        "content-security-policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src \
-         'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cache-control", "no-store"),
-];
 
 /// Whether this is the host of the page.
 pub(super) fn is_at(host: &Host) -> bool {
@@ -54,12 +42,7 @@ pub(super) fn respond(
         Ok(()) => route(proxy, request),
         Err((status, text)) => error(status, text),
     };
-    for (name, value) in HARDENING {
-        let name = HeaderName::from_static(name);
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
+    local_page::harden(response.headers_mut());
     response
 }
 
@@ -68,11 +51,11 @@ fn admit(request: &Request<Incoming>, peer: SocketAddr) -> Result<(), (StatusCod
         let text = "this page is only for the host of the proxy";
         return Err((StatusCode::FORBIDDEN, text));
     }
-    if !is_for_page(request) {
+    if !local_page::is_for_this_host(request.uri(), request.headers(), NAME) {
         let text = "this is a proxy; its page is at http://multipath.localhost/";
         return Err((StatusCode::MISDIRECTED_REQUEST, text));
     }
-    if is_cross_site(request.headers()) {
+    if local_page::is_cross_site(request.headers()) {
         return Err((
             StatusCode::FORBIDDEN,
             "requests from other sites are refused",
@@ -83,32 +66,6 @@ fn admit(request: &Request<Incoming>, peer: SocketAddr) -> Result<(), (StatusCod
         return Err((StatusCode::METHOD_NOT_ALLOWED, text));
     }
     Ok(())
-}
-
-/// Whether the request names this host. A name that an attacker's DNS can point here is refused:
-/// their script would have the origin of this page.
-fn is_for_page(request: &Request<Incoming>) -> bool {
-    let named = match request.uri().authority() {
-        Some(authority) => Some(authority.as_str()),
-        None => {
-            let host = request.headers().get(header::HOST);
-            host.and_then(|host| host.to_str().ok())
-        }
-    };
-    let authority = named.and_then(|named| named.parse::<hyper::http::uri::Authority>().ok());
-    let host = authority.and_then(|authority| authority.host().parse::<Host>().ok());
-    match host {
-        Some(Host::Ip(_)) => true,
-        Some(Host::Name(name)) => matches!(name.as_str(), NAME | "localhost"),
-        None => false,
-    }
-}
-
-/// Whether another site loads the page. A link to it is allowed.
-fn is_cross_site(headers: &HeaderMap) -> bool {
-    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let same = matches!(value("sec-fetch-site"), None | Some("same-origin" | "none"));
-    !same && value("sec-fetch-mode") != Some("navigate")
 }
 
 fn route(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
