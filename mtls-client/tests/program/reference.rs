@@ -5,10 +5,12 @@ use std::process::Command;
 
 use crate::lab::{Lab, Run, has};
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 9] = [
     "get",
     "check",
     "connect",
+    "evidence",
+    "watch",
     "paths",
     "proxy",
     "completions",

@@ -23,6 +23,7 @@ const rows = new Map();
 let data = { targets: [], now: 0, history: 1 };
 let filter = "all";
 let shown = PAGE;
+let named = decodeURIComponent(location.hash.slice(1));
 
 function element(tag, className, text) {
   const made = document.createElement(tag);
@@ -67,10 +68,12 @@ function split(target) {
 function headline(target) {
   const current = target.current;
   if (!current) return "the first check is pending";
-  const method = current.method === "resumption" ? ", by resumption (weaker)" : "";
   const since = " for " + duration(Math.max(0, data.now - target.since));
-  return (current.reason || "same handshake on both paths").replace(/^same handshake.*/, (text) =>
-    method ? "same ticket domain on both paths" : text) + method + since;
+  if (current.verdict !== "verified") return (current.reason || current.verdict) + since;
+  const proof = current.method === "resumption"
+    ? "same ticket domain on both paths, by resumption (weaker),"
+    : "same handshake on both paths";
+  return proof + since;
 }
 
 // ---- one row
@@ -117,7 +120,9 @@ function row(target) {
   item.append(details);
   const made = { item, details, badge, word, why, strip, when, body, kind: null, checks: null };
   details.addEventListener("toggle", () => {
-    if (details.open) unfold(made, data.targets.find((one) => one.target === target.target));
+    if (!details.open) return;
+    unfold(made, data.targets.find((one) => one.target === target.target));
+    history.replaceState(null, "", "#" + target.target);
   });
   return made;
 }
@@ -244,6 +249,14 @@ function live(state, text) {
   put(byId("live").querySelector("b"), text);
 }
 
+// A link to a target opens it, once.
+function openNamed() {
+  if (!named) return;
+  const made = rows.get(named);
+  if (made) made.details.open = true;
+  named = "";
+}
+
 async function refresh() {
   try {
     const response = await fetch("/targets", { headers: { accept: "application/json" } });
@@ -255,6 +268,7 @@ async function refresh() {
     count();
     show();
     live("on", "live");
+    openNamed();
   } catch {
     live("gone", "not running");
   }
