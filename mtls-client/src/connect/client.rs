@@ -1,6 +1,7 @@
 //! The client: connects and verifies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mtls_core::path::Endpoint;
 use mtls_core::smkex::SmkexClient;
@@ -47,10 +48,11 @@ impl<'a> Client<'a> {
         Self::offering(self.settings, vec![HTTP_1.to_vec()])
     }
 
-    /// A client that resumes no sessions, so that every connection shows the server's certificate.
-    pub(crate) fn without_tickets(settings: &'a Settings) -> Result<Self, Failure> {
+    /// A client that keeps nothing for later connections: no session, so that each one shows the
+    /// server's certificate, and no side connection.
+    pub(crate) fn without_reuse(settings: &'a Settings) -> Result<Self, Failure> {
         let protocols = vec![b"h2".to_vec(), HTTP_1.to_vec()];
-        Self::with_tickets(settings, protocols, Some(0))
+        Self::with_reuse(settings, protocols, false)
     }
 
     /// A client that offers these application protocols (ALPN).
@@ -58,14 +60,13 @@ impl<'a> Client<'a> {
         settings: &'a Settings,
         protocols: Vec<Vec<u8>>,
     ) -> Result<Self, Failure> {
-        Self::with_tickets(settings, protocols, None)
+        Self::with_reuse(settings, protocols, true)
     }
 
-    /// Stores the tickets of so many servers, or of the library's default.
-    fn with_tickets(
+    fn with_reuse(
         settings: &'a Settings,
         protocols: Vec<Vec<u8>>,
-        tickets: Option<usize>,
+        reuses: bool,
     ) -> Result<Self, Failure> {
         let authentication = Authentication::new(settings, protocols)?;
         let build = |side_endpoint: Option<&Endpoint>| {
@@ -74,11 +75,16 @@ impl<'a> Client<'a> {
                 .paths
                 .client_settings(&settings.verify, timeout, side_endpoint)
                 .bindings(settings.tls.bindings());
+            let client = match reuses {
+                true => client,
+                false => client.side_idle_timeout(Duration::ZERO),
+            };
             let builder = authentication.connector(client)?;
             let builder = builder.method(settings.tls.method);
-            let builder = tickets
-                .into_iter()
-                .fold(builder, ConnectorBuilder::tickets);
+            let builder = match reuses {
+                true => builder,
+                false => builder.tickets(0),
+            };
             let inherit = settings.tls.inherit.into_iter();
             inherit.fold(builder, ConnectorBuilder::inherit).build()
         };

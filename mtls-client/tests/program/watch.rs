@@ -119,12 +119,17 @@ async fn receiver(lab: &mut Lab, address: SocketAddr) -> Arc<Mutex<Vec<Value>>> 
             assert!(head.starts_with("POST /hook?key=1 HTTP/1.1\r\n"), "{head}");
             taken
                 .lock()
-                .unwrap()
+                .expect("a lock")
                 .push(serde_json::from_str(body).expect("JSON"));
             let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
         }
     });
     events
+}
+
+fn numbers(events: &Mutex<Vec<Value>>) -> Vec<Value> {
+    let events = events.lock().expect("a lock");
+    events.iter().map(|one| one["event"].clone()).collect()
 }
 
 async fn until(what: &str, done: impl AsyncFn() -> bool) {
@@ -193,19 +198,9 @@ async fn changes_are_reported_notified_in_order_and_survive_a_restart() {
         0,
         "bytes that the attacker has read"
     );
-    let logged = async || {
-        std::fs::read_to_string(&log)
-            .unwrap_or_default()
-            .lines()
-            .count()
-            == 3
-    };
+    let expected = "1  verified 1\n2 verified intercepted 1\n3 intercepted verified 1\n";
+    let logged = async || std::fs::read_to_string(&log).unwrap_or_default() == expected;
     until("three commands", logged).await;
-    let log_text = std::fs::read_to_string(&log).expect("the log");
-    assert_eq!(
-        log_text,
-        "1  verified 1\n2 verified intercepted 1\n3 intercepted verified 1\n"
-    );
     watching.stop().await;
     // The webhook was down all the time; its notifications are delivered after the restart.
     let events = receiver(&mut lab, down).await;
@@ -216,14 +211,8 @@ async fn changes_are_reported_notified_in_order_and_survive_a_restart() {
         words(["verified", "intercepted"]),
         "not new"
     );
-    until("four events", async || events.lock().unwrap().len() == 4).await;
-    let numbers: Vec<_> = events
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|one| one["event"].clone())
-        .collect();
-    assert_eq!(numbers, [1, 2, 3, 4]);
+    until("four events", async || numbers(&events).len() == 4).await;
+    assert_eq!(numbers(&events), [1, 2, 3, 4]);
     watching.stop().await;
     let run = lab
         .run(["evidence", "list", "--json", &dir])
@@ -358,6 +347,10 @@ async fn options_that_cannot_work_are_refused() {
         (
             &["--state", "/dev/null/no", "a.test"],
             ["--state", "os error"],
+        ),
+        (
+            &["--inherit", "1h", "a.test"],
+            ["--inherit", "full handshake"],
         ),
     ] {
         let run = lab.run([&["watch"], arguments].concat()).await;

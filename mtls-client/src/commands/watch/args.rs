@@ -98,6 +98,10 @@ impl Args {
         if self.every < minimum {
             return Err(Failure::usage("--every", "must be at least 1s"));
         }
+        if self.connection.tls.inherit.is_some() {
+            let reason = "each check makes a full handshake; omit it";
+            return Err(Failure::usage("--inherit", reason));
+        }
         let public = self.metrics.filter(|address| !address.ip().is_loopback());
         match public.filter(|_| !self.unsafe_metrics) {
             None => Ok(()),

@@ -13,8 +13,8 @@ use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
+use super::lines::Lines;
 use super::webhook::Webhook;
-use crate::output::messages;
 
 /// The maximum number of changes that wait for one receiver. Then the oldest is dropped.
 pub(super) const MAX_PENDING: usize = 1024;
@@ -89,7 +89,7 @@ impl Receiver {
     }
 
     /// Delivers all changes, and reports each delivery by `delivered`.
-    pub(super) async fn run(&self, delivered: &Notify) -> Infallible {
+    pub(super) async fn run(&self, delivered: &Notify, lines: &Lines) -> Infallible {
         let mut pause = PAUSES.0;
         loop {
             let Some(change) = self.lock().front().cloned() else {
@@ -104,7 +104,7 @@ impl Receiver {
                 }
                 Err(reason) => {
                     let name = self.name();
-                    messages::warn(&format!(
+                    lines.warn(format!(
                         "--{name}: a notification was not delivered: {reason}; trying again in \
                          {} s",
                         pause.as_secs_f64()

@@ -13,6 +13,7 @@ mod notify;
 mod observation;
 mod schedule;
 mod state;
+mod store;
 mod webhook;
 
 use std::convert::Infallible;
@@ -38,6 +39,7 @@ use self::lines::Lines;
 use self::observation::{Kind, Observation, now};
 use self::schedule::{Job, Reach, Schedule};
 use self::state::{Change, Seen, State};
+use self::store::{Snapshot, Store};
 use self::webhook::Webhook;
 use super::check::targets;
 use crate::connect::client::{Client, SideEndpoint};
@@ -60,7 +62,7 @@ const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Everything that the parts share.
 struct Watch {
     state: Mutex<State>,
-    file: Option<PathBuf>,
+    store: Option<Store>,
     receivers: Vec<Receiver>,
     lines: Lines,
     json: bool,
@@ -71,7 +73,7 @@ struct Watch {
     started: u64,
 }
 
-/// What to watch, and how often.
+/// The targets and their intervals.
 struct Plan {
     targets: Vec<Endpoint>,
     every: Duration,
@@ -109,10 +111,10 @@ async fn watch(args: Args, plan: Plan, lines: Lines) -> Result<Exit, Failure> {
     let receivers = receivers(&args, &state)?;
     let is_public = args.unsafe_metrics;
     let settings = super::settings(args.connection)?;
-    let client = Client::without_tickets(&settings)?;
+    let client = Client::without_reuse(&settings)?;
     let watch = Watch {
         state: Mutex::new(state),
-        file: args.state,
+        store: args.state.map(Store::new),
         receivers,
         lines,
         json: settings.output.json,
@@ -267,7 +269,10 @@ async fn check(
 }
 
 async fn deliver_all(watch: &Watch) {
-    let all = watch.receivers.iter().map(|one| one.run(&watch.changed));
+    let all = watch
+        .receivers
+        .iter()
+        .map(|one| one.run(&watch.changed, &watch.lines));
     join_all(all).await;
     // Without receivers there is nothing to wait for.
     pending::<()>().await;
@@ -280,8 +285,9 @@ async fn keep(watch: &Watch) -> Infallible {
             () = watch.changed.notified() => {}
             () = sleep(SAVE_INTERVAL) => {}
         }
-        if let Err(error) = watch.save() {
-            messages::warn(&format!("--state: could not save: {error}"));
+        if let Err(error) = watch.save_in_thread().await {
+            let warning = format!("--state: could not save: {error}");
+            watch.lines.warn(warning);
         }
         sleep(SAVE_PAUSE).await;
     }
@@ -336,7 +342,7 @@ impl Watch {
         match saved.unwrap_or_else(|error| Err(error.into())) {
             Ok(path) => Some(path.display().to_string()),
             Err(error) => {
-                messages::warn(&format!("evidence NOT saved: {error}"));
+                self.lines.warn(format!("evidence NOT saved: {error}"));
                 None
             }
         }
@@ -344,7 +350,7 @@ impl Watch {
 
     fn report(&self, change: &Change) {
         let json = serde_json::to_value(change).unwrap_or_default();
-        self.lines.write(match self.json {
+        self.lines.change(match self.json {
             true => format!("{json}\n"),
             false => line(change),
         });
@@ -355,19 +361,30 @@ impl Watch {
         }
     }
 
+    /// The state to write; `None` without a file.
+    fn snapshot(&self) -> io::Result<Option<Snapshot>> {
+        let Some(store) = &self.store else {
+            return Ok(None);
+        };
+        let mut state = self.lock();
+        let pending = self.receivers.iter();
+        state.pending = pending
+            .map(|one| (one.name().to_owned(), one.pending()))
+            .collect();
+        Ok(Some(store.snapshot(serde_json::to_vec(&*state)?)))
+    }
+
+    /// Writes the state at once, for the start and the end.
     fn save(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
+        self.snapshot()?.map_or(Ok(()), Snapshot::write)
+    }
+
+    /// Writes the state in a thread, because a disk can be slow.
+    async fn save_in_thread(&self) -> io::Result<()> {
+        let Some(snapshot) = self.snapshot()? else {
             return Ok(());
         };
-        let json = {
-            let mut state = self.lock();
-            let pending = self.receivers.iter();
-            state.pending = pending
-                .map(|one| (one.name().to_owned(), one.pending()))
-                .collect();
-            serde_json::to_vec(&*state)?
-        };
-        state::save(file, &json)
+        tokio::task::spawn_blocking(|| snapshot.write()).await?
     }
 }
 

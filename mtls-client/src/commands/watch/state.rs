@@ -1,10 +1,8 @@
 //! The verdicts of all targets, and the file that keeps them across restarts.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -150,23 +148,6 @@ impl Change {
         let to = self.to.verdict;
         from != Some(to) && (to.is_notified() || from.is_some_and(Kind::is_notified))
     }
-}
-
-/// Replaces the file at once: a reader, and a restart, see the old state or the new one.
-pub(super) fn save(path: &Path, json: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new: PathBuf = path.with_file_name(name);
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(json)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]

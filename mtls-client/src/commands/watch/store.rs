@@ -1,0 +1,89 @@
+//! The file of the state.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Writes states, the newest at last.
+pub(super) struct Store {
+    file: PathBuf,
+    next: AtomicU64,
+    /// The number of the state in the file. A write in a thread may end after a later one.
+    written: Arc<Mutex<u64>>,
+}
+
+/// A state to write, wherever writing may block.
+pub(super) struct Snapshot {
+    file: PathBuf,
+    number: u64,
+    written: Arc<Mutex<u64>>,
+    json: Vec<u8>,
+}
+
+impl Store {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            next: AtomicU64::new(1),
+            written: Arc::default(),
+        }
+    }
+
+    /// The state as of now, in JSON.
+    pub(super) fn snapshot(&self, json: Vec<u8>) -> Snapshot {
+        Snapshot {
+            file: self.file.clone(),
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            written: Arc::clone(&self.written),
+            json,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Writes it, unless a newer one was written.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub(super) fn write(self) -> io::Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if *written < self.number {
+            replace(&self.file, &self.json)?;
+            *written = self.number;
+        }
+        Ok(())
+    }
+}
+
+/// Replaces the file at once: a reader, and a restart, see the old state or the new one.
+fn replace(path: &Path, json: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(json)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_state_never_replaces_a_newer_one() {
+        let file = std::env::temp_dir().join(format!("mtls-watch-{}", std::process::id()));
+        let store = Store::new(file.clone());
+        let older = store.snapshot(b"older".to_vec());
+        let newer = store.snapshot(b"newer".to_vec());
+        newer.write().expect("to write");
+        older.write().expect("to write nothing");
+        assert_eq!(std::fs::read(&file).expect("a file"), b"newer");
+        std::fs::remove_file(file).expect("to remove");
+    }
+}
