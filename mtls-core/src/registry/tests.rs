@@ -416,3 +416,49 @@ fn registrations_that_are_refused_name_the_reason_and_the_remedy() {
         "{isolated}"
     );
 }
+
+/// The table of one machine of a fleet, as the other machines see it.
+#[cfg(feature = "fleet")]
+mod local {
+    use super::super::memory::local::Held;
+    use super::*;
+
+    fn full() -> MemoryRegistry {
+        MemoryRegistry::new(MemoryRegistryLimits {
+            handshakes: 1,
+            ..MemoryRegistryLimits::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_machine_with_room_holds_nothing_that_it_was_not_given() {
+        let registry = MemoryRegistry::default();
+        assert!(matches!(registry.held(&key(1)), Held::Nothing));
+        let entry = registry.register(key(1), keys()).await.expect("a place");
+        assert!(matches!(registry.held(&key(1)), Held::Found(_)));
+        assert!(entry.status().opened, "another machine has asked for it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_was_full_may_have_turned_the_handshake_away() {
+        let registry = full();
+        let entry = registry.register(key(1), keys()).await.expect("a place");
+        assert!(registry.register(key(2), keys()).await.is_err());
+        assert!(matches!(registry.held(&key(2)), Held::Full));
+        drop(entry);
+        tokio::time::advance(MemoryRegistryLimits::default().tombstone).await;
+        assert!(matches!(registry.held(&key(2)), Held::Nothing));
+    }
+
+    #[tokio::test]
+    async fn a_message_opens_the_registration_that_it_names_and_no_other() {
+        let registry = MemoryRegistry::default();
+        let entry = registry.register(key(1), keys()).await.expect("a place");
+        let id = found(&registry, key(1)).await.expect("it").registration;
+        let another = registry.register(key(2), keys()).await.expect("a place");
+        registry.mark_opened(&key(2), id);
+        assert!(!another.status().opened, "the id is that of the first one");
+        registry.mark_opened(&key(1), id);
+        assert!(entry.status().opened);
+    }
+}
