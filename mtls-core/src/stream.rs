@@ -13,6 +13,7 @@ use tokio_rustls::{client, server};
 use crate::error::Error;
 use crate::proto::binding::channel_binding_label;
 use crate::registry::{Registration, SideStatus};
+use crate::side::server::sessions::Remember;
 use crate::verdict::evidence::Evidence;
 use crate::verdict::{Outcome, Reason, Verdict, Verified};
 
@@ -87,39 +88,76 @@ pub(crate) trait Decision: fmt::Debug + Send + Sync {
 #[derive(Clone)]
 pub struct VerdictHandle {
     state: Arc<VerdictState>,
-    registration: Option<Arc<dyn Registration>>,
 }
 
 struct VerdictState {
     first: Verdict,
     /// Takes the place of the first.
     decided: OnceLock<Box<Verdict>>,
+    registration: Option<Arc<dyn Registration>>,
+    /// Remembers the handshake for inheritance, when it is verified.
+    remember: Option<Remember>,
+}
+
+impl VerdictState {
+    fn note(&self, status: &SideStatus) {
+        if let Some(remember) = &self.remember {
+            remember.note(status);
+        }
+    }
+}
+
+impl Drop for VerdictState {
+    /// A verdict that was not read since the confirmation counts too.
+    fn drop(&mut self) {
+        if let (Some(registration), Some(_)) = (&self.registration, &self.remember) {
+            self.note(&registration.status());
+        }
+    }
 }
 
 impl VerdictHandle {
     pub(crate) fn fixed(verdict: Verdict) -> Self {
-        Self::new(verdict, None)
+        Self::new(verdict, None, None)
     }
 
-    pub(crate) fn live(verdict: Verdict, registration: Arc<dyn Registration>) -> Self {
-        Self::new(verdict, Some(registration))
+    /// `remember` takes a full handshake, as soon as it is known to be verified.
+    pub(crate) fn live(
+        verdict: Verdict,
+        registration: Arc<dyn Registration>,
+        remember: Option<Remember>,
+    ) -> Self {
+        if let Some(remember) = &remember {
+            remember.note(&registration.status());
+        }
+        Self::new(verdict, Some(registration), remember)
     }
 
-    fn new(first: Verdict, registration: Option<Arc<dyn Registration>>) -> Self {
-        let decided = OnceLock::new();
+    fn new(
+        first: Verdict,
+        registration: Option<Arc<dyn Registration>>,
+        remember: Option<Remember>,
+    ) -> Self {
         Self {
-            state: Arc::new(VerdictState { first, decided }),
-            registration,
+            state: Arc::new(VerdictState {
+                first,
+                decided: OnceLock::new(),
+                registration,
+                remember,
+            }),
         }
     }
 
     /// Replaces the first verdict, in all clones; once.
     pub(crate) fn decide(&self, verdict: Verdict) {
+        if let (Some(registration), Some(_)) = (&self.state.registration, &self.state.remember) {
+            self.state.note(&registration.status());
+        }
         let _ = self.state.decided.set(Box::new(verdict));
     }
 
     fn current(&self) -> &Verdict {
-        let VerdictState { first, decided } = &*self.state;
+        let VerdictState { first, decided, .. } = &*self.state;
         decided.get().map_or(first, |decided| decided)
     }
 
@@ -144,13 +182,18 @@ impl VerdictHandle {
     #[cfg(feature = "tower")]
     pub(crate) fn revision(&self) -> usize {
         let decided = usize::from(self.state.decided.get().is_some());
-        let changes = self.registration.as_ref().map_or(0, |kept| kept.revision());
+        let changes = self
+            .state
+            .registration
+            .as_ref()
+            .map_or(0, |kept| kept.revision());
         decided + changes
     }
 
     /// The status of the side connections, if it is newer than the verdict.
     fn new_status(&self) -> Option<SideStatus> {
-        let status = self.registration.as_ref()?.status();
+        let status = self.state.registration.as_ref()?.status();
+        self.state.note(&status);
         let is_newer = match &self.current().outcome {
             // Whether an Open without a Confirm means anything is not decided yet.
             Outcome::Unverified(Reason::Undecided) => {

@@ -16,13 +16,14 @@ pub(crate) fn positive(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// `10s`, `250ms`, `5m`, or seconds as a plain number.
+/// `10s`, `250ms`, `5m`, `12h`, or seconds as a plain number.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit_ms = match &text[digits.len()..] {
         "ms" => 1,
         "" | "s" => 1_000,
         "m" => 60_000,
+        "h" => 3_600_000,
         _ => return Err(NOT_A_DURATION.to_owned()),
     };
     let count: u32 = digits.parse().map_err(|_| NOT_A_DURATION.to_owned())?;
@@ -57,7 +58,8 @@ mod tests {
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        for wrong in ["", "s", "-1s", "1h", "1.5s", "1 s", "99999999999s", "ß"] {
+        assert_eq!(duration("12h"), Ok(Duration::from_secs(43_200)));
+        for wrong in ["", "s", "-1s", "1d", "1.5s", "1 s", "99999999999s", "ß"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
         }
         assert!(positive("0s").is_err());

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{HUNG, Site, get, read_head, send_get, verdict_of};
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::{ClientSettings, ClientStream, Error, MultipathConnector, Policy};
@@ -24,6 +26,34 @@ async fn until_verdict(stream: &mut ClientStream<TcpStream>, expected: &str) {
         }
     };
     timeout(HUNG, asking).await.expect("the verdict in the end");
+}
+
+#[tokio::test]
+async fn a_client_that_inherits_gets_its_verdict_and_page_without_a_side_connection() {
+    let site = Site::new();
+    let settings = ClientSettings::new(Policy::Require)
+        .side(Path::system())
+        .deadline(HUNG);
+    let hour = Duration::from_secs(3600);
+    let connector = MultipathConnector::builder(site.client_config(), settings).inherit(hour);
+    let connector = connector.build().expect("a connector");
+    for policy in ["require", "prefer"] {
+        let server = site.serve(&["--policy", policy, "--inherit", "12h"]);
+        let to = Endpoint::from(server.address);
+        let mut stream = connector.connect(&to).await.expect("a verified stream");
+        let response = get(&mut stream, "/sub/file.txt").await;
+        assert_eq!(verdict_of(&response), "verified; binding=exporter; sides=1");
+        let mut stream = connector.connect(&to).await.expect("a verified stream");
+        assert!(stream.verdict().inheritance().is_some());
+        let page = get(&mut stream, "/.multipath").await;
+        let verdict = verdict_of(&page);
+        let inherited = verdict.starts_with("verified; inherited; age=");
+        assert!(inherited && verdict.ends_with("; sides=1"), "{verdict}");
+        assert!(
+            page.contains("resumes the session of an earlier one"),
+            "{page}"
+        );
+    }
 }
 
 #[tokio::test]

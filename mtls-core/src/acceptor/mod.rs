@@ -7,10 +7,11 @@ mod listener;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::ServerConfig;
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
 
 use crate::error::{ApiMisuse, Error, InvalidMessage, TimedOut};
 use crate::evaluate::server::ServerEvaluation;
@@ -20,10 +21,12 @@ use crate::proto::frame::GREETING;
 use crate::registry::Reservation;
 use crate::side::server::connection::SideConnection;
 use crate::side::server::service::SideService;
+use crate::side::server::sessions::{Remember, VerifiedSessions};
 use crate::side::server::settings::SideServiceSettings;
 use crate::stream::ServerStream;
 use crate::tls::authentication::Authentication;
 use crate::tls::first_hello::{FirstHello, TLS_HANDSHAKE, read_some};
+use crate::tls::mark::Mark;
 use crate::tls::server::{ReadHello, TlsSettings};
 use crate::verdict::Times;
 
@@ -120,6 +123,8 @@ struct Inner {
     tls: RwLock<Arc<TlsSettings>>,
     authentication: Authentication,
     sides: Arc<SideService>,
+    /// The verified handshakes that connections inherit from.
+    sessions: Option<Arc<VerifiedSessions>>,
 }
 
 /// An accepted connection.
@@ -282,8 +287,10 @@ impl MultipathAcceptor {
         let mut times = Times::default();
         let handshake = async {
             let tls = inner.tls();
+            let sessions = inner.sessions.as_ref();
+            let mark = sessions.map(|_| Mark::random(tls.random())).transpose()?;
             let reservation = inner.reserve(hello.hello.tap.association()).await;
-            let flight = tls.first_flight(hello).await;
+            let flight = tls.first_flight(hello, mark).await;
             let mut flight = flight.map_err(|error| inner.authentication.server_error(error))?;
             let association = flight.association;
             let registration = match (association, flight.registers.take()) {
@@ -293,16 +300,21 @@ impl MultipathAcceptor {
                 }
                 _ => None,
             };
+            let resumes = flight.resumes;
             let tls = flight
                 .complete(|| registration.iter().for_each(|entry| entry.flushed()))
                 .await?;
-            Ok::<_, Error>((tls, association, registration))
+            let fresh = mark.filter(|_| !is_resumed(&tls));
+            Ok::<_, Error>((tls, association, registration, resumes, fresh))
         };
-        let (tls, association, registration) =
+        let (tls, association, registration, resumes, fresh) =
             timeout_at(started + inner.sides.settings.handshake_timeout, handshake)
                 .await
                 .map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
         times.tls = Some(started.elapsed());
+        let sessions = inner.sessions.as_ref();
+        let remember = |(sessions, mark)| Remember::new(Arc::clone(sessions), mark, peer);
+        let remember = sessions.zip(fresh).map(remember);
         ServerEvaluation {
             policy: inner.sides.settings.policy,
             deadline: inner.sides.settings.deadline,
@@ -310,10 +322,24 @@ impl MultipathAcceptor {
             peer,
             association,
             times,
+            inherits: sessions
+                .zip(resumes)
+                .and_then(|(sessions, mark)| sessions.origin(mark)),
         }
-        .into_stream(tls, inner.authentication, registration, &inner.sides)
+        .into_stream(
+            tls,
+            inner.authentication,
+            registration,
+            &inner.sides,
+            remember,
+        )
         .await
     }
+}
+
+fn is_resumed<IO>(tls: &TlsStream<IO>) -> bool {
+    let (_, connection) = tls.get_ref();
+    connection.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 async fn open<IO>(mut io: IO) -> Result<FirstMessage<IO>, Error>

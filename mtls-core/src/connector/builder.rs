@@ -94,7 +94,7 @@ impl<D: Dial> ConnectorBuilder<D> {
     /// **weaker**: a ticket that is stolen from this process, or the server's ticket key, stolen at
     /// any time, let an attacker on the primary path alone inherit (`docs/threat-model.md`). And a
     /// server whose policy is [`Policy::Require`](crate::Policy::Require) refuses a connection that
-    /// no side connection confirms.
+    /// no side connection confirms, unless it [inherits](crate::AcceptorBuilder::inherit) too.
     pub fn inherit(mut self, max_age: Duration) -> Self {
         self.inherit = Some(max_age);
         self

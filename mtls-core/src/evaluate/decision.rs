@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::observer::Event;
 use crate::registry::Registration;
 use crate::side::server::service::SideService;
+use crate::side::server::sessions::Remember;
 use crate::stream::{Decision, MultipathStream, ServerStream, VerdictHandle};
 use crate::tls::authentication::Authentication;
 use crate::verdict::policy::Policy;
@@ -31,12 +32,15 @@ impl ServerEvaluation {
         authentication: Authentication,
         registration: Option<Arc<dyn Registration>>,
         sides: &Arc<SideService>,
+        remember: Option<Remember>,
     ) -> Result<ServerStream<IO>, Error> {
         let (_, connection) = tls.get_ref();
         let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         let report = TlsReport::of(connection, authentication.server_key());
         let unverifiable = (!tls13).then_some(Reason::NotTls13);
-        match registration.clone().filter(|_| tls13) {
+        // A connection that inherits its verification waits for nothing.
+        let waits = tls13 && self.inherits.is_none();
+        match registration.clone().filter(|_| waits) {
             Some(registration) if self.policy == Policy::Require => {
                 // Whether it was confirmed is read from the registration afterwards.
                 let _ = timeout_at(self.confirm_deadline(), registration.confirmed()).await;
@@ -45,13 +49,14 @@ impl ServerEvaluation {
                 if self.policy == Policy::Prefer
                     && registration.status().confirmations.is_empty() =>
             {
-                let decision = Undecided::new(self, registration, report, Arc::clone(sides));
+                let decision =
+                    Undecided::new(self, registration, report, Arc::clone(sides), remember);
                 let verdict = decision.handle();
                 return Ok(MultipathStream::undecided(tls, verdict, Box::new(decision)));
             }
             _ => {}
         }
-        let handle = self.conclude(registration, unverifiable, report)?;
+        let handle = self.conclude(registration, unverifiable, report, remember)?;
         sides.notify_passed(|| Some(handle.get()));
         Ok(MultipathStream::new(tls, handle))
     }
@@ -78,12 +83,13 @@ impl Undecided {
         registration: Arc<dyn Registration>,
         tls: TlsReport,
         sides: Arc<SideService>,
+        remember: Option<Remember>,
     ) -> Self {
         let verdict = evaluation.unverified(Reason::Undecided, tls.clone());
         let awaited = Arc::clone(&registration);
         Self {
             confirmed: Mutex::new(async move { awaited.confirmed().await }.boxed()),
-            handle: VerdictHandle::live(verdict, Arc::clone(&registration)),
+            handle: VerdictHandle::live(verdict, Arc::clone(&registration), remember),
             evaluation,
             registration,
             tls,

@@ -8,11 +8,13 @@ use tokio::time::Instant;
 
 use crate::error::{Error, Unverified};
 use crate::proto::binding::Association;
-use crate::registry::Registration;
+use crate::registry::{Registration, SideStatus};
+use crate::side::server::sessions::Remember;
 use crate::stream::VerdictHandle;
+use crate::verdict::inheritance::{Inheritance, Origin};
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
-use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict};
+use crate::verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
 
 /// The parts of a verdict besides the TLS connection and its registration.
 pub(crate) struct ServerEvaluation {
@@ -23,6 +25,8 @@ pub(crate) struct ServerEvaluation {
     pub(crate) peer: SocketAddr,
     pub(crate) association: Option<Association>,
     pub(crate) times: Times,
+    /// The origin of the session that the connection resumed.
+    pub(crate) inherits: Option<Arc<Origin>>,
 }
 
 impl ServerEvaluation {
@@ -33,6 +37,7 @@ impl ServerEvaluation {
         registration: Option<Arc<dyn Registration>>,
         unverifiable: Option<Reason>,
         tls: TlsReport,
+        remember: Option<Remember>,
     ) -> Result<VerdictHandle, Error> {
         let registration = registration.filter(|_| unverifiable.is_none());
         let reason = match (unverifiable, &registration) {
@@ -43,7 +48,7 @@ impl ServerEvaluation {
         let verdict = self.evaluate(registration.as_deref(), reason, tls);
         self.apply_policy(&verdict)?;
         Ok(match registration {
-            Some(registration) => VerdictHandle::live(verdict, registration),
+            Some(registration) => VerdictHandle::live(verdict, registration, remember),
             None => VerdictHandle::fixed(verdict),
         })
     }
@@ -57,8 +62,18 @@ impl ServerEvaluation {
     ) -> Verdict {
         let mut verdict = self.unverified(reason, tls);
         verdict.times.verdict = Some(self.started.elapsed());
-        if let Some(registration) = registration {
-            verdict.apply_status(&registration.status());
+        if let Some(origin) = &self.inherits {
+            verdict.method = origin.method;
+            let inheritance = Inheritance::of(Arc::clone(origin));
+            verdict.outcome = Outcome::Verified(Verified::inherited(inheritance));
+        }
+        let status = registration.map(Registration::status);
+        // What a side connection has shown of this very handshake wins over what is inherited.
+        let counts = |status: &SideStatus| {
+            self.inherits.is_none() || status.disputed || !status.confirmations.is_empty()
+        };
+        if let Some(status) = status.filter(counts) {
+            verdict.apply_status(&status);
         }
         tracing::debug!(
             verdict = verdict.outcome.as_str(),

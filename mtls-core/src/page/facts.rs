@@ -7,6 +7,7 @@ use super::document::Tone;
 use super::words::Words;
 use crate::proto::binding::Binding;
 use crate::tower::MultipathConnectInfo;
+use crate::verdict::inheritance::Inheritance;
 use crate::verdict::{Outcome, PathRole, TlsReport, Verdict};
 
 const CONFIRMED: &str =
@@ -20,6 +21,8 @@ pub(super) struct Facts {
     pub(super) reason: Option<String>,
     pub(super) paths: Vec<PathFacts>,
     pub(super) binding: Option<Binding>,
+    /// The verified connection that this one inherits from.
+    pub(super) origin: Option<String>,
     pub(super) association: Option<String>,
     pub(super) tls: TlsReport,
     /// Times since the start of the handshake.
@@ -50,6 +53,7 @@ impl Facts {
             paths: paths(verdict, connection, &words),
             words,
             binding: verdict.binding(),
+            origin: verdict.inheritance().map(origin),
             association: verdict.association.map(|name| name.to_string()),
             tls: verdict.tls.clone(),
             tls_complete: verdict.times.tls,
@@ -86,6 +90,7 @@ impl Facts {
 
     pub(super) fn side_label(&self) -> String {
         match (self.words.tone, self.sides()) {
+            (Tone::Good, _) if self.origin.is_some() => "no side path needed".to_owned(),
             (Tone::Good, 1) => "side path".to_owned(),
             (Tone::Good, sides) => format!("{sides} side paths"),
             (Tone::Bad, _) => "side path: wrong value".to_owned(),
@@ -113,6 +118,7 @@ impl Facts {
                 "Binding",
                 self.binding.map(|binding| explain(binding).to_owned()),
             ),
+            ("Origin", self.origin.clone()),
             ("Association", self.association.clone()),
             ("TLS version", tls.version.clone()),
             ("Cipher suite", tls.cipher_suite.clone()),
@@ -127,6 +133,16 @@ impl Facts {
         ];
         let known = |(name, value): (_, Option<String>)| Some((name, value?));
         all.into_iter().filter_map(known).collect()
+    }
+}
+
+fn origin(inheritance: &Inheritance) -> String {
+    let sides = inheritance.origin().paths.iter();
+    let sides = sides.filter(|path| path.role == PathRole::Side).count();
+    let age = inheritance.age().as_secs();
+    match sides {
+        1 => format!("verified {age} s ago by a side connection"),
+        sides => format!("verified {age} s ago by {sides} side connections"),
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) const INTERCEPTION: &str = "A client that verifies would not show thi
 impl Words {
     pub(super) fn of(outcome: &Outcome) -> Self {
         match outcome {
+            Outcome::Verified(verified) if verified.inheritance().is_some() => Self::inherited(),
             Outcome::Verified(verified) => {
                 // A server has a binding of every proof.
                 let binding = verified.binding().unwrap_or(Binding::Hello);
@@ -78,6 +79,21 @@ impl Words {
                 }
             },
             no_side: "",
+        }
+    }
+
+    fn inherited() -> Self {
+        Self {
+            tone: Tone::Good,
+            title: "Verified earlier",
+            lead:
+                "This connection resumes the session of an earlier one, in which the client took \
+                   part as it proved over another connection."
+                    .to_owned(),
+            more: "That is weaker than a verification of this very handshake: an attacker who holds \
+                   the key of the server's session tickets, or has stolen the client's ticket, \
+                   could resume the session too.",
+            no_side: "None was needed",
         }
     }
 

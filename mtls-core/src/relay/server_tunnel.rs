@@ -183,7 +183,7 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
             self.await_confirm(&evaluation, client, &mut after, permit)
                 .await?;
         }
-        let handle = evaluation.conclude(after.registration, after.unverifiable, report)?;
+        let handle = evaluation.conclude(after.registration, after.unverifiable, report, None)?;
         self.monitor.decided(handle, None);
         Ok((after.server, after.pump))
     }
@@ -195,7 +195,7 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
         reason: Reason,
     ) -> Result<(D::Stream, Pump), Error> {
         let evaluation = self.evaluation(Times::default());
-        let handle = evaluation.conclude(None, Some(reason), TlsReport::default())?;
+        let handle = evaluation.conclude(None, Some(reason), TlsReport::default(), None)?;
         self.monitor.decided(handle, None);
         Ok((self.dial().await?, Pump::new(received, Vec::new())))
     }
@@ -227,6 +227,7 @@ impl<D: Dial> ServerTunnelSetup<'_, D> {
             peer: self.peer,
             association: self.monitor.association(),
             times,
+            inherits: None,
         }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod descent;
 pub(crate) mod first_hello;
 pub(crate) mod io;
+pub(crate) mod mark;
 pub(crate) mod raw_key;
 pub(crate) mod resumption;
 pub(crate) mod server;

@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::first_hello::{FirstHello, read_some};
 use super::io::{feed, take_output};
+use super::mark::Mark;
 use crate::error::Error;
 use crate::proto::binding::{Association, SideSecret, SideSecrets};
 use crate::proto::error::HelloError;
@@ -51,6 +52,8 @@ pub(crate) struct FirstFlight<IO> {
     pub(crate) association: Option<Association>,
     /// The secrets to register under it; `None` if there is nothing to compare.
     pub(crate) registers: Option<HandshakeKeys>,
+    /// The mark of the session that the connection resumes.
+    pub(crate) resumes: Option<Mark>,
 }
 
 impl TlsSettings {
@@ -69,10 +72,12 @@ impl TlsSettings {
         self.config.crypto_provider().secure_random
     }
 
-    /// Processes the hellos of a connection up to the server's first flight.
+    /// Processes the hellos of a connection up to the server's first flight. With a `mark` its
+    /// tickets carry that after a full handshake, and after a resumption the mark of its session.
     pub(crate) async fn first_flight<IO>(
         &self,
         hello: ReadHello<IO>,
+        mark: Option<Mark>,
     ) -> Result<FirstFlight<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -81,6 +86,9 @@ impl TlsSettings {
         let mut config = self.config.clone();
         config.key_log = Arc::clone(&capture) as Arc<dyn KeyLog>;
         let mut connection = ServerConnection::new(Arc::new(config))?;
+        if let Some(mark) = mark {
+            connection.set_resumption_data(&mark.to_resumption_data());
+        }
         let ReadHello { mut io, hello } = hello;
         let FirstHello {
             mut received,
@@ -95,6 +103,7 @@ impl TlsSettings {
                 let _ = io.write_all(&output).await;
                 return Err(error);
             }
+            let resumes = mark.and_then(|_| keep_mark(&mut connection));
             let tapped = tap.server_bytes(&output);
             let registers = match (tapped, capture.take()) {
                 (_, Some(exporter)) => Some(HandshakeKeys::Tls13(SideSecrets {
@@ -112,6 +121,7 @@ impl TlsSettings {
                     stub: self.stub.clone(),
                     association: tap.association(),
                     registers,
+                    resumes,
                 });
             }
             io.write_all(&output).await?;
@@ -143,6 +153,14 @@ where
             }
         }
     }
+}
+
+/// Gives the tickets of a resumed session its own mark, so that the age counts from the full handshake
+/// however often the session is renewed.
+fn keep_mark(connection: &mut ServerConnection) -> Option<Mark> {
+    let data = connection.received_resumption_data()?.to_vec();
+    connection.set_resumption_data(&data);
+    Mark::from_resumption_data(&data)
 }
 
 /// Ends a connection so that the alert arrives. A client of TLS 1.3 may have sent its request

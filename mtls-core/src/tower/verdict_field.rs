@@ -7,7 +7,7 @@ use http::header::HeaderName;
 
 use crate::proto::binding::Binding;
 use crate::stream::VerdictHandle;
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Verified};
 
 /// `Multipath-Verdict`.
 pub const VERDICT_FIELD: HeaderName = HeaderName::from_static("multipath-verdict");
@@ -20,6 +20,9 @@ const KEPT: usize = 6;
 ///
 /// - `verified; binding=exporter; sides=1`: the number of side connections that have confirmed, and
 ///   the weakest of their bindings.
+/// - `verified; inherited; age=3600; sides=1`: a resumed session inherits the verification of an
+///   earlier connection, which is this many seconds old and which these side connections have
+///   confirmed.
 /// - `unverified; reason=no-side-connection`: no proof, and the reason.
 /// - `intercepted; reason=wrong-value`: under the policy `observe` only.
 ///
@@ -27,12 +30,7 @@ const KEPT: usize = 6;
 /// moment.
 pub fn verdict_field(outcome: &Outcome) -> HeaderValue {
     let value = match outcome {
-        Outcome::Verified(verified) => format!(
-            "verified; binding={}; sides={}",
-            // A server has a binding of every proof.
-            verified.binding().map_or("none", Binding::as_str),
-            verified.sides().len()
-        ),
+        Outcome::Verified(verified) => verified_value(verified),
         outcome => format!(
             "{}; reason={}",
             outcome.as_str(),
@@ -40,6 +38,22 @@ pub fn verdict_field(outcome: &Outcome) -> HeaderValue {
         ),
     };
     HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("unverified"))
+}
+
+fn verified_value(verified: &Verified) -> String {
+    match verified.inheritance() {
+        Some(inheritance) => format!(
+            "verified; inherited; age={}; sides={}",
+            inheritance.age().as_secs(),
+            inheritance.origin().paths.len().saturating_sub(1),
+        ),
+        None => format!(
+            "verified; binding={}; sides={}",
+            // A server has a binding of every other proof.
+            verified.binding().map_or("none", Binding::as_str),
+            verified.sides().len()
+        ),
+    }
 }
 
 /// The values of one connection, by the revision of its verdict: a response takes one without a lock.

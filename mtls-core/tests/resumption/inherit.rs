@@ -20,16 +20,21 @@ use crate::world::{
     PAGE, Site, To, World, ask, builder, builder_with, plain, refused, settings, target,
 };
 
-const MAX_AGE: Duration = Duration::from_secs(12 * 3600);
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(12 * 3600);
 
-async fn hours(hours: u64) {
+pub(crate) async fn hours(hours: u64) {
     pause();
     advance(Duration::from_secs(hours * 3600)).await;
     resume();
 }
 
 /// A connector that inherits, with one side path.
-fn inheriting(world: &World, method: Method, primary: &To, side: &To) -> MultipathConnector<To> {
+pub(crate) fn inheriting(
+    world: &World,
+    method: Method,
+    primary: &To,
+    side: &To,
+) -> MultipathConnector<To> {
     let builder = builder(world.client_config(), Policy::Require, primary, side);
     inherits(builder.method(method))
 }

@@ -6,6 +6,7 @@ mod certificates;
 mod evidence;
 mod forger;
 mod inherit;
+mod inheriting_server;
 mod mitm;
 mod outcomes;
 mod streams;

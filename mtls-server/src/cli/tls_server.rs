@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::{Body, Bytes};
 use hyper::{Request, Response};
@@ -12,6 +13,7 @@ use tower_service::Service;
 
 use super::common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
 use super::registry::RegistryArgs;
+use crate::arguments::positive;
 use crate::error::Error;
 use crate::service::{
     InheritedSockets, Limits, Monitor, Program, Server, ServerOptions, notify, open_files,
@@ -38,6 +40,15 @@ pub struct TlsServerArgs {
     /// The policy.
     #[command(flatten)]
     pub policy: PolicyArgs,
+
+    /// Report a resumed session of a verified connection as verified, until this time after the
+    /// verification (weaker)
+    ///
+    /// Clients with --inherit open no side connection for such a connection, and --policy require
+    /// refuses it without this option. Verified handshakes are remembered in memory, and not by the
+    /// other machines of a fleet.
+    #[arg(long, value_name = "TIME", value_parser = positive, conflicts_with = "smkex")]
+    pub inherit: Option<Duration>,
 
     /// The registry.
     #[command(flatten)]
@@ -106,6 +117,7 @@ impl TlsServerArgs {
             side_listen: self.listen.side_listen.clone(),
             accept_proxy: self.listen.accept_proxy.clone(),
             limits: self.limits,
+            inherit: self.inherit,
             ..source.options(self.policy.policy, monitor)?
         })
     }

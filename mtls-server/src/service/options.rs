@@ -41,6 +41,9 @@ pub struct ServerOptions {
     pub authentication: Authentication,
     /// The policy, and the settings of verifications.
     pub sides: SideServiceSettings,
+    /// The greatest age of the verification that a resumed connection inherits. Default: none is
+    /// inherited. See [`AcceptorBuilder::inherit`].
+    pub inherit: Option<Duration>,
     /// Listen addresses for TLS and side connections. Default: 127.0.0.1, port 8443.
     pub listen: Vec<SocketAddr>,
     /// Listen addresses for side connections only. Default: none.
@@ -73,6 +76,7 @@ impl ServerOptions {
         Self {
             authentication,
             sides,
+            inherit: None,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
             inherited: InheritedSockets::default(),
@@ -84,7 +88,8 @@ impl ServerOptions {
 
     pub(super) fn acceptor(&self) -> Result<MultipathAcceptor, Error> {
         let acceptor = self.authentication.acceptor(self.sides.clone())?;
-        Ok(acceptor.build()?)
+        let inherit = self.inherit.into_iter();
+        Ok(inherit.fold(acceptor, AcceptorBuilder::inherit).build()?)
     }
 }
 

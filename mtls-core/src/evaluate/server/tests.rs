@@ -28,6 +28,7 @@ fn evaluation(policy: Policy) -> ServerEvaluation {
         peer: peer(1),
         association: Some(association()),
         times: Times::default(),
+        inherits: None,
     }
 }
 
@@ -99,7 +100,7 @@ fn concluded(
     registration: Option<Arc<dyn Registration>>,
     unverifiable: Option<Reason>,
 ) -> (bool, Outcome) {
-    match evaluation(policy).conclude(registration, unverifiable, TlsReport::default()) {
+    match evaluation(policy).conclude(registration, unverifiable, TlsReport::default(), None) {
         Ok(handle) => (true, handle.get().outcome),
         Err(Error::Unverified(why)) => {
             assert_eq!(why.verdict.outcome, Outcome::Unverified(why.reason));
@@ -133,7 +134,8 @@ async fn a_handshake_without_a_confirmation_passes_unless_verification_is_requir
 async fn a_confirmed_handshake_passes_with_both_paths_in_its_verdict() {
     let registered = Registered::new().await.confirmed().await;
     for policy in POLICIES {
-        let handle = evaluation(policy).conclude(registered.get(), None, TlsReport::default());
+        let handle =
+            evaluation(policy).conclude(registered.get(), None, TlsReport::default(), None);
         let verdict = handle.expect("a verified connection passes").get();
         assert!(verdict.verified().is_some());
         let peers: Vec<_> = verdict.paths.iter().map(|path| path.peer).collect();
@@ -178,7 +180,8 @@ async fn no_confirmation_verifies_a_handshake_that_cannot_be_bound() {
 #[tokio::test]
 async fn a_verdict_follows_what_side_connections_say_later() {
     let registered = Registered::new().await;
-    let handle = evaluation(Policy::Observe).conclude(registered.get(), None, TlsReport::default());
+    let handle =
+        evaluation(Policy::Observe).conclude(registered.get(), None, TlsReport::default(), None);
     let handle = handle.expect("observe lets it pass");
     assert!(handle.get().verified().is_none());
     registered.confirmed().await;

@@ -2,4 +2,5 @@
 
 pub(crate) mod connection;
 pub(crate) mod service;
+pub(crate) mod sessions;
 pub(crate) mod settings;

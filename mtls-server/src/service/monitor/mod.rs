@@ -174,7 +174,11 @@ impl Monitor {
         self.metrics.connections.count(VerdictLabels {
             verdict: verdict.outcome.as_str(),
             reason: verdict.outcome.reason().unwrap_or("none"),
-            binding: verdict.binding().map_or("none", |binding| binding.as_str()),
+            binding: match (verdict.inheritance(), verdict.binding()) {
+                (Some(_), _) => "inherited",
+                (None, Some(binding)) => binding.as_str(),
+                (None, None) => "none",
+            },
         });
         if let Some(tls) = verdict.times.tls {
             self.metrics.handshake_times.observe(tls);
