@@ -1,11 +1,12 @@
 //! Arguments of several commands.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mtls_core::Policy;
 
 use crate::error::Error;
+use crate::service::sandbox::Sandbox;
 use crate::service::{Network, Program};
 
 const POLICIES: &str = "\
@@ -31,6 +32,11 @@ pub struct ListenArgs {
     /// (repeatable)
     #[arg(long, value_name = "ADDRESS|NETWORK")]
     pub accept_proxy: Vec<Network>,
+
+    /// Keep all rights of the process: by default it can open only the files that its options name,
+    /// and drops capabilities
+    #[arg(long)]
+    pub no_sandbox: bool,
 }
 
 /// The policy.
@@ -100,6 +106,32 @@ impl ListenArgs {
     pub(super) fn addresses(&self, status: &StatusArgs) -> Vec<SocketAddr> {
         let listen = self.listen.iter().chain(&self.side_listen);
         status.status.iter().chain(listen).copied().collect()
+    }
+}
+
+impl IdentityArgs {
+    /// Allows the files that these options name.
+    pub(super) fn allow(&self, mut sandbox: Sandbox) -> Sandbox {
+        for file in [&self.cert, &self.key, &self.client_ca]
+            .into_iter()
+            .flatten()
+        {
+            sandbox = sandbox.file(file);
+        }
+        if self.dev {
+            sandbox = sandbox.writable(&std::env::temp_dir());
+        }
+        let dev_ca = self.dev_ca.as_deref().and_then(Path::parent);
+        match dev_ca.map(|parent| {
+            if parent == Path::new("") {
+                Path::new(".")
+            } else {
+                parent
+            }
+        }) {
+            Some(directory) => sandbox.writable(directory),
+            None => sandbox,
+        }
     }
 }
 

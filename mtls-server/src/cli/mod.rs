@@ -19,6 +19,7 @@ use mtls_core::pem::redact;
 use mtls_manual::{CompletionsArgs, ManArgs};
 
 use crate::error::Error;
+use crate::service::sandbox::{Restricted, Sandbox};
 use crate::service::{InheritedSockets, core_dumps, finish_log, print_line, start_log};
 
 pub use common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
@@ -137,6 +138,16 @@ impl Command {
         }
     }
 
+    /// The files that a server reads; `None` without a sandbox.
+    fn sandbox(&self) -> Option<Sandbox> {
+        match self {
+            Self::Serve(args) => args.sandbox(),
+            Self::Terminate(args) => args.sandbox(),
+            Self::Passthrough(args) => args.sandbox(),
+            Self::Config(_) | Self::Completions(_) | Self::Man(_) => None,
+        }
+    }
+
     /// The errors that can be found without serving.
     fn check(&self) -> Vec<Error> {
         match self {
@@ -165,7 +176,11 @@ impl Command {
 /// The errors that keep a server from starting, [`Error::Interrupted`], and those of `config check`.
 /// They have been written to standard error.
 pub fn run(cli: Cli) -> Result<(), Failure> {
+    // Before there are other threads.
+    let sandbox = cli.command.sandbox();
+    let restricted = sandbox.map(|sandbox| sandbox.enter());
     start_log(cli.verbose);
+    report(restricted.as_ref());
     core_dumps::disable();
     let result = run_command(cli.command);
     if let Err(failure) = &result {
@@ -173,6 +188,14 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     }
     finish_log();
     result
+}
+
+fn report(restricted: Option<&Restricted>) {
+    match restricted {
+        Some(restricted) if restricted.is_complete() => tracing::info!("sandbox: {restricted}"),
+        Some(restricted) => tracing::warn!("sandbox: {restricted}"),
+        None => {}
+    }
 }
 
 /// The reason why a command failed.

@@ -12,6 +12,7 @@ use super::registry::RegistryArgs;
 use crate::arguments::positive;
 use crate::error::Error;
 use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
+use crate::service::sandbox::Sandbox;
 use crate::service::{InheritedSockets, Monitor, Program, open_files, print_line};
 
 pub(super) const EXAMPLES: &str = "\
@@ -79,6 +80,12 @@ impl PassthroughArgs {
         self.show(&passthrough, program.monitor());
         self.announce(&passthrough);
         program.run(|shutdown| passthrough.run(shutdown)).await
+    }
+
+    /// The files that it reads; `None` without a sandbox.
+    pub(super) fn sandbox(&self) -> Option<Sandbox> {
+        let sandbox = (!self.listen.no_sandbox).then(Sandbox::new)?;
+        Some(self.registry.allow(sandbox.names()))
     }
 
     /// The errors that can be found without serving.

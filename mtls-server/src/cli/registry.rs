@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::registry_error::RegistryError;
+use crate::service::sandbox::Sandbox;
 use crate::service::{Fleet, Program, print_line};
 use crate::tls::{client_identity, provider, roots_from_file, system_roots};
 
@@ -98,6 +99,26 @@ struct Settings {
 }
 
 impl RegistryArgs {
+    /// Allows the files that these options name, and the resolution of names.
+    pub(super) fn allow(&self, mut sandbox: Sandbox) -> Sandbox {
+        for file in [
+            &self.registry_key,
+            &self.registry_password,
+            &self.registry_ca,
+            &self.registry_client_cert,
+            &self.registry_client_key,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            sandbox = sandbox.file(file);
+        }
+        match self.registry.is_empty() {
+            true => sandbox,
+            false => sandbox.names(),
+        }
+    }
+
     /// Connects to the shared registry, if there is one, and lets the monitor use it. Waits for a
     /// bounded time until this machine may complete handshakes.
     pub(super) async fn open(&self, program: &mut Program) -> Result<(), Error> {

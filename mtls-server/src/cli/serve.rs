@@ -7,6 +7,7 @@ use clap::value_parser;
 use super::tls_server::TlsServerArgs;
 use crate::error::Error;
 use crate::service::InheritedSockets;
+use crate::service::sandbox::Sandbox;
 use crate::web::{Files, FilesOptions};
 
 /// The options of `serve`.
@@ -48,6 +49,11 @@ impl ServeArgs {
         let files = self.files()?;
         let activity = format!("serving {}", self.dir.display());
         self.server.serve(inherited, &activity, files, |_| {}).await
+    }
+
+    /// The files that it reads; `None` without a sandbox.
+    pub(super) fn sandbox(&self) -> Option<Sandbox> {
+        Some(self.server.sandbox()?.directory(&self.dir))
     }
 
     /// The errors that can be found without serving.

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::tls_server::TlsServerArgs;
 use crate::arguments::positive;
 use crate::error::Error;
+use crate::service::sandbox::Sandbox;
 use crate::service::{Backend, Health, InheritedSockets, Program};
 use crate::target::Target;
 use crate::tls::{roots_from_file, system_roots};
@@ -73,6 +74,15 @@ impl TerminateArgs {
         self.server
             .serve(inherited, &activity, terminate.clone(), observe)
             .await
+    }
+
+    /// The files that it reads; `None` without a sandbox.
+    pub(super) fn sandbox(&self) -> Option<Sandbox> {
+        let sandbox = self.server.sandbox()?.names();
+        Some(match &self.target_ca {
+            Some(file) => sandbox.file(file),
+            None => sandbox,
+        })
     }
 
     /// The errors that can be found without serving.

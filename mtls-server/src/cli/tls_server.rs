@@ -15,6 +15,7 @@ use super::common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
 use super::registry::RegistryArgs;
 use crate::arguments::positive;
 use crate::error::Error;
+use crate::service::sandbox::Sandbox;
 use crate::service::{
     InheritedSockets, Limits, Monitor, Program, Server, ServerOptions, notify, open_files,
     print_line,
@@ -144,6 +145,12 @@ impl TlsServerArgs {
         for address in server.side_addrs() {
             print_line(format_args!("side connections too on {address}"));
         }
+    }
+
+    /// The files that these options name; `None` without a sandbox.
+    pub(super) fn sandbox(&self) -> Option<Sandbox> {
+        let sandbox = (!self.listen.no_sandbox).then(Sandbox::new)?;
+        Some(self.registry.allow(self.identity.allow(sandbox)))
     }
 
     /// The errors that can be found without serving.

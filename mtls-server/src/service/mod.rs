@@ -15,6 +15,7 @@ pub(crate) mod open_files;
 mod options;
 pub(crate) mod program;
 mod proxied;
+pub(crate) mod sandbox;
 mod server;
 mod status;
 mod stop;
