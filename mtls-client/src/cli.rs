@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use mtls_core::pem::redact;
 use mtls_manual::{CompletionsArgs, ManArgs};
 
-use crate::commands::{check, connect, evidence, get, paths, proxy, reference, watch};
+use crate::commands::{check, connect, evidence, get, hosts, paths, proxy, reference, watch};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::messages;
@@ -56,6 +56,8 @@ Exit status:
        the paths are not independent (--require-independent)
   112  not verified: the side endpoint does not speak the protocol; with --method resumption, the
        server resumes no sessions
+  113  a known host was not verified although it must be, or showed another raw public key; or the
+       known hosts cannot be used
   115  not verified, under every policy: resumption suggests that the paths lead to different
        servers, which is no proof of an interception
   116  evidence: a file has changed since it was saved, or a signature is not valid
@@ -64,9 +66,9 @@ Exit status:
   not send the whole request, 56 could not receive the response, 58 unusable client certificate, 61
   unknown or invalid content coding, 65 could not send a request body from a pipe again, 77 unusable
   CA file, 92 the server reset the HTTP/2 stream.
-  A failure on the primary path takes precedence over 111, 112 and 115. With several targets, the
-  worst one counts: 110, 115, then errors of the command line or its files, 60, 35, 7, 6, 28, 111,
-  112, and then the rest.";
+  A failure on the primary path takes precedence over 111, 112, 113 and 115. With several
+  targets, the worst one counts: 110, 115, 113, then errors of the command line or its files, 60,
+  35, 7, 6, 28, 111, 112, and then the rest.";
 
 /// Fetch pages and check servers over multipath TLS (not mutual TLS)
 #[derive(Debug, Parser)]
@@ -102,6 +104,9 @@ pub(crate) enum Command {
     /// List, explain, check and export saved evidence
     #[command(after_help = evidence::args::EXAMPLES, after_long_help = notes(evidence::args::EXAMPLES))]
     Evidence(evidence::args::Args),
+    /// List, remove and copy the known hosts
+    #[command(after_help = hosts::args::EXAMPLES, after_long_help = hosts::args::EXAMPLES)]
+    Hosts(hosts::args::Args),
     /// Generate shell completions
     #[command(after_help = reference::COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),

@@ -58,6 +58,8 @@ pub enum Exit {
     Unverified = 111,
     /// Not verified: the server does not support the method.
     NoProtocol = 112,
+    /// The connection violates the entry of a known host, or the known hosts cannot be used.
+    KnownHost = 113,
     /// Not verified, with a suspicion: the paths may lead to different servers. Under every policy.
     Suspicion = 115,
     /// `evidence`: a file has changed since it was saved, or a signature is not valid.
@@ -65,10 +67,11 @@ pub enum Exit {
 }
 
 /// The exit statuses, the worst first: `mtls-client check` of several targets exits with the worst.
-const WORST_FIRST: [Exit; 27] = [
+const WORST_FIRST: [Exit; 28] = [
     Exit::Interception,
     Exit::Suspicion,
     Exit::Evidence,
+    Exit::KnownHost,
     Exit::Usage,
     Exit::CaFile,
     Exit::ClientCertificate,

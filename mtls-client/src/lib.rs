@@ -23,7 +23,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 use crate::commands::{
-    check, connect as connect_command, evidence, get, paths, proxy, reference, watch,
+    check, connect as connect_command, evidence, get, hosts, paths, proxy, reference, watch,
 };
 use crate::failure::Failure;
 use crate::output::messages;
@@ -57,6 +57,7 @@ fn execute(command: Command) -> Result<Exit, Failure> {
         Command::Watch(args) => watch::run(*args),
         Command::Proxy(args) => proxy::run(*args),
         Command::Evidence(args) => evidence::run(args),
+        Command::Hosts(args) => hosts::run(args),
         Command::Completions(args) => reference::completions(args.shell, Cli::command()),
         Command::Man(args) => reference::man(&args.dir, Cli::command()),
     }

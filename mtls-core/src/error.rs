@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustls::AlertDescription;
 
-use crate::path::{DialError, Independence};
+use crate::known_hosts::{HostEntry, KeyPin, KnownHostsError};
+use crate::path::{DialError, Endpoint, Independence};
 use crate::proto::client::SideFailure;
 use crate::proto::error::FrameError;
 use crate::registry::RegisterError;
@@ -59,6 +60,10 @@ pub enum Error {
     Disputed(Box<Verdict>),
     /// The policy refuses a connection that was not verified.
     Unverified(Box<Unverified>),
+    /// The connection violates the entry of a known host ([`known_hosts`](crate::known_hosts)).
+    KnownHost(Box<KnownHostViolation>),
+    /// The known hosts could not be looked up, so nothing was sent.
+    KnownHosts(KnownHostsError),
     /// Server: the shared registry does not let this machine complete handshakes.
     Registry(RegisterError),
     /// The primary path took too long.
@@ -93,6 +98,31 @@ pub struct Unverified {
     pub evidence: Option<Box<Evidence>>,
     /// Everything that is known of the connection.
     pub verdict: Verdict,
+}
+
+/// A connection that violates the entry of a known host.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KnownHostViolation {
+    /// The host and port of the entry.
+    pub host: Endpoint,
+    /// The entry.
+    pub entry: HostEntry,
+    /// The violation.
+    pub violation: Violation,
+    /// Everything that is known of the connection.
+    pub verdict: Verdict,
+}
+
+/// The way in which a connection violates the entry of its host.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The server was verified before, and this connection was not. Without the entry the policy
+    /// would have accepted it, or the server seems to support no verification any more.
+    Unverified(Box<Unverified>),
+    /// The server showed another raw public key than before.
+    KeyChanged(KeyPin),
 }
 
 /// An invalid setting or argument, which the caller must change.
@@ -232,6 +262,8 @@ impl fmt::Display for Error {
                  paths",
             ),
             Self::Unverified(unverified) => unverified.fmt(f),
+            Self::KnownHost(violation) => violation.fmt(f),
+            Self::KnownHosts(error) => write!(f, "{error}; nothing was sent"),
             Self::Registry(error) => write!(f, "handshake refused: {error}"),
             Self::TimedOut(what) => what.fmt(f),
             Self::Io(error) => write!(f, "primary path: {error}"),
@@ -278,6 +310,25 @@ impl fmt::Display for Unverified {
             write!(f, ": {error}")?;
         }
         f.write_str("; nothing was sent, because the policy demands verification")
+    }
+}
+
+impl fmt::Display for KnownHostViolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &self.host;
+        match &self.violation {
+            Violation::Unverified(unverified) => write!(
+                f,
+                "{host} was verified before and must be again: {unverified}; an attacker may be on a \
+                 path, or the server changed: remove its entry only if its operator confirms that"
+            ),
+            Violation::KeyChanged(key) => write!(
+                f,
+                "{host} showed another raw public key than before, sha256 {key}; nothing was sent: an \
+                 attacker may be on all paths, or the server has a new key: accept it only if its \
+                 operator confirms that"
+            ),
+        }
     }
 }
 
@@ -367,6 +418,7 @@ impl std::error::Error for Error {
             | Self::NotSmkex(NotSmkex::Server(error) | NotSmkex::Client(error)) => Some(error),
             Self::Registry(error) => Some(error),
             Self::Io(error) => Some(error),
+            Self::KnownHosts(error) => Some(error),
             _ => None,
         }
     }
@@ -375,6 +427,12 @@ impl std::error::Error for Error {
 impl From<ApiMisuse> for Error {
     fn from(misuse: ApiMisuse) -> Self {
         Self::ApiMisuse(misuse)
+    }
+}
+
+impl From<KnownHostsError> for Error {
+    fn from(error: KnownHostsError) -> Self {
+        Self::KnownHosts(error)
     }
 }
 
@@ -412,9 +470,11 @@ impl From<Error> for io::Error {
             Error::Tls(_) | Error::InvalidMessage(_) => {
                 Self::new(io::ErrorKind::InvalidData, error)
             }
-            Error::Disputed(_) | Error::Unverified(_) | Error::Interception(_) => {
-                Self::new(io::ErrorKind::PermissionDenied, error)
-            }
+            Error::Disputed(_)
+            | Error::Unverified(_)
+            | Error::KnownHost(_)
+            | Error::KnownHosts(_)
+            | Error::Interception(_) => Self::new(io::ErrorKind::PermissionDenied, error),
             _ => Self::other(error),
         }
     }

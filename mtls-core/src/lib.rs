@@ -84,6 +84,7 @@
 //!   [`Method`].
 //! - Serve or request HTTP: modules `axum`, `tower` and `hyper_client`; [`http_io`] protects other
 //!   HTTP libraries from losing data.
+//! - Remember servers, so that they cannot be downgraded: [`known_hosts`].
 //! - Do without a certificate authority: [`smkex`].
 //! - Read certificates and keys from files: module `pem`.
 //! - Report an interception: [`Error::Interception`] carries [`Evidence`].
@@ -126,6 +127,7 @@
 //! | `fleet` | | [`registry::fleet`]: one registry for the machines behind one address |
 //! | `redis` | | [`registry::redis`]: Redis or Valkey as an engine of a fleet |
 //! | `registry-test` | | [`registry::contract`] and an engine in memory, for tests of registries |
+//! | `known-hosts` | | the response field `Multipath-TLS`, by which servers request to be remembered ([`known_hosts`]) |
 //! | `relay` | | [`relay`]s for clients and servers that do not know the side protocol |
 //! | `hyper-client` | | [`hyper_client`]: a connector for hyper-util's client |
 //! | `axum` | | [`axum`]: a listener for `axum::serve`, and the verdict page as a router |
@@ -168,6 +170,8 @@ pub mod http_io;
 #[cfg(feature = "hyper-client")]
 pub mod hyper_client;
 #[cfg(feature = "tokio")]
+pub mod known_hosts;
+#[cfg(feature = "tokio")]
 pub mod observer;
 #[cfg(feature = "page")]
 pub mod page;
@@ -208,7 +212,9 @@ pub use acceptor::{Accepted, AcceptorBuilder, MultipathAcceptor, MultipathListen
 #[cfg(feature = "tokio")]
 pub use connector::{ConnectorBuilder, MultipathConnector};
 #[cfg(feature = "tokio")]
-pub use error::{ApiMisuse, Error, InvalidMessage, NotSmkex, TimedOut, Unverified};
+pub use error::{
+    ApiMisuse, Error, InvalidMessage, KnownHostViolation, NotSmkex, TimedOut, Unverified, Violation,
+};
 #[cfg(feature = "tokio")]
 pub use side::client::settings::ClientSettings;
 #[cfg(feature = "tokio")]

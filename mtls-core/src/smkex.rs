@@ -25,8 +25,8 @@
 //!   gone. An attacker next to the server is on all paths.
 //! - **No identity.** A verified connection ends at the host that answers at that address on all paths,
 //!   and no name is checked. Choose addresses that you did not learn over one path only.
-//! - No memory: a key is not recognised at the next connection (trust on first use), and a new one
-//!   is made at each start of the server.
+//! - No memory by itself: a new key is made at each start of the server. A client with
+//!   [known hosts](crate::known_hosts) recognizes a key (trust on first use).
 //! - To the server no more than multipath TLS gives: a peer did the side exchange, which can be a man
 //!   in the middle.
 //!

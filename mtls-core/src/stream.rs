@@ -199,7 +199,7 @@ impl VerdictHandle {
             Outcome::Unverified(Reason::Undecided) => {
                 status.disputed || !status.confirmations.is_empty()
             }
-            Outcome::Unverified(_) => true,
+            Outcome::Unverified(_) | Outcome::Pinned(_) => true,
             // Another side path may confirm later; none takes its confirmation back.
             Outcome::Verified(verified) => status.confirmations.len() > verified.sides().len(),
             Outcome::Intercepted(_) => false,

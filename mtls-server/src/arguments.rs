@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use mtls_core::http_io::HeadLimit;
+use mtls_core::known_hosts::MAX_AGE;
 
 const NOT_A_DURATION: &str = "expected a time such as 10s, 250ms or 5m";
+const NOT_AN_AGE: &str = "expected a time such as 180d, 12h or 10m";
 /// The limits of `--max-header-size` in bytes.
 const HEAD_SIZES: std::ops::RangeInclusive<usize> = 1_024..=262_144;
 
@@ -30,6 +32,31 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(u64::from(count) * unit_ms))
 }
 
+/// A time to be remembered: `180d`, `12h`, or as [`duration`]; at most two years.
+pub(crate) fn max_age(text: &str) -> Result<Duration, String> {
+    let seconds_per_unit = match text.bytes().next_back() {
+        Some(b'd') => 24 * 3600,
+        Some(b'h') => 3600,
+        _ => 0,
+    };
+    let age = match seconds_per_unit {
+        0 => duration(text).map_err(|_| NOT_AN_AGE.to_owned())?,
+        unit => {
+            let count: u32 = text[..text.len() - 1]
+                .parse()
+                .map_err(|_| NOT_AN_AGE.to_owned())?;
+            Duration::from_secs(u64::from(count) * unit)
+        }
+    };
+    match age > MAX_AGE {
+        true => Err(format!(
+            "must be at most {}d",
+            MAX_AGE.as_secs() / (24 * 3600)
+        )),
+        false => Ok(age),
+    }
+}
+
 /// A number above zero.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -51,6 +78,21 @@ pub(crate) fn head_limit(text: &str) -> Result<HeadLimit, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_to_be_remembered_are_mostly_days() {
+        for (text, seconds) in [
+            ("180d", 180 * 86_400),
+            ("730d", 730 * 86_400),
+            ("12h", 43_200),
+            ("0s", 0),
+        ] {
+            assert_eq!(max_age(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in ["", "d", "731d", "-1d", "1.5d", "1w", "ß"] {
+            assert!(max_age(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations_have_units() {

@@ -11,6 +11,7 @@ use mtls_core::{Method, Policy};
 
 use super::dns::DnsServer;
 use super::duration;
+use super::known_hosts::{KeyArgs, KnownHostsArgs};
 use super::resolve::ResolveOverride;
 
 /// The options of a command that makes verified connections itself.
@@ -22,6 +23,10 @@ pub(crate) struct ConnectionArgs {
     pub(crate) verify: VerifyArgs,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) known_hosts: KnownHostsArgs,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
     #[command(flatten)]
     pub(crate) times: TimeArgs,
     #[command(flatten)]

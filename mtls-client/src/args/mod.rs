@@ -4,6 +4,7 @@ pub(crate) mod dns;
 pub(crate) mod duration;
 mod groups;
 pub(crate) mod input_file;
+pub(crate) mod known_hosts;
 pub(crate) mod resolve;
 pub(crate) mod target;
 

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod connect;
 pub(crate) mod evidence;
 pub(crate) mod get;
+pub(crate) mod hosts;
 pub(crate) mod paths;
 pub(crate) mod proxy;
 pub(crate) mod reference;

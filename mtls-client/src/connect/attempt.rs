@@ -1,7 +1,7 @@
 //! The outcome of one connection.
 
 use mtls_core::path::Endpoint;
-use mtls_core::{ClientStream, Error, Evidence, Outcome, Verdict};
+use mtls_core::{ClientStream, Error, Evidence, Outcome, Verdict, Violation};
 use tokio::net::TcpStream;
 
 use super::channel_bindings::ChannelBindings;
@@ -21,6 +21,8 @@ pub(crate) struct Attempt {
     pub(crate) failure: Option<Failure>,
     /// The channel bindings, for commands that report them.
     pub(crate) bindings: Option<ChannelBindings>,
+    /// Warnings about the known hosts.
+    pub(crate) notices: Vec<String>,
 }
 
 impl Attempt {
@@ -31,6 +33,7 @@ impl Attempt {
             evidence: stream.evidence().cloned().map(Box::new),
             failure: None,
             bindings: None,
+            notices: Vec::new(),
         }
     }
 
@@ -45,6 +48,12 @@ impl Attempt {
                 attempt.verdict = Some(unverified.verdict);
                 attempt.evidence = unverified.evidence;
             }
+            Error::KnownHost(violation) => {
+                if let Violation::Unverified(unverified) = violation.violation {
+                    attempt.evidence = unverified.evidence;
+                }
+                attempt.verdict = Some(violation.verdict);
+            }
             _ => {}
         }
         attempt
@@ -57,6 +66,7 @@ impl Attempt {
             evidence: None,
             failure: Some(failure),
             bindings: None,
+            notices: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Attempt;
+use super::known_hosts::KnownHosts;
 use super::provider::provider;
 use super::roots::client_config;
 use super::settings::Settings;
@@ -79,6 +80,7 @@ impl<'a> Client<'a> {
                 true => client,
                 false => client.side_idle_timeout(Duration::ZERO),
             };
+            let client = settings.known_hosts.apply(client);
             let builder = authentication.connector(client)?;
             let builder = builder.method(settings.tls.method);
             let builder = match reuses {
@@ -102,6 +104,11 @@ impl<'a> Client<'a> {
         })
     }
 
+    /// The known hosts.
+    pub(crate) fn known_hosts(&self) -> &KnownHosts {
+        &self.settings.known_hosts
+    }
+
     /// Connects and verifies, at most until `until`.
     pub(crate) async fn connect(
         &self,
@@ -118,7 +125,7 @@ impl<'a> Client<'a> {
             Some(until) => timeout_at(until, connecting).await,
             None => Ok(connecting.await),
         };
-        match result {
+        let (mut attempt, stream) = match result {
             Ok(Ok(stream)) => (Attempt::connected(to, &stream), Some(stream)),
             Ok(Err(error)) => (Attempt::failed(to, error, &self.settings.paths), None),
             Err(_) => {
@@ -126,7 +133,9 @@ impl<'a> Client<'a> {
                 let failure = Failure::max_time(&activity);
                 (Attempt::without_verdict(to, failure), None)
             }
-        }
+        };
+        attempt.notices = self.settings.known_hosts.notices();
+        (attempt, stream)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use mtls_core::known_hosts::KnownHostsError;
 use mtls_core::path::{DialError, DialFailure, DialFailureClass, DialStage, Endpoint};
 use mtls_core::proto::client::SideFailure;
 use mtls_core::{
-    Error, NotSmkex, Reason, ResumptionFailure, TimedOut, Unverified, certificate_error_message,
-    tls_error_message,
+    Error, KnownHostViolation, NotSmkex, Reason, ResumptionFailure, TimedOut, Unverified,
+    Violation, certificate_error_message, tls_error_message,
 };
 use rustls::{AlertDescription, CertificateError};
 
@@ -30,6 +31,8 @@ pub(crate) fn connection_failure(error: &Error, to: &Endpoint, paths: &PathSet) 
             Failure::new(Exit::TimedOut, "timed-out", timed_out(*what, to, &path))
         }
         Error::Unverified(unverified) => not_verified(unverified, to, paths),
+        Error::KnownHost(violation) => violated(violation, paths),
+        Error::KnownHosts(error) => unusable_known_hosts(error),
         Error::ApiMisuse(misuse) => Failure::new(Exit::Usage, "usage", misuse.to_string()),
         Error::Interception(evidence) => Failure::new(
             Exit::Interception,
@@ -165,6 +168,39 @@ fn not_verified(unverified: &Unverified, to: &Endpoint, paths: &PathSet) -> Fail
         remedy(unverified, dial)
     );
     Failure::new(exit, unverified.reason.as_str(), message)
+}
+
+/// A connection that violates the entry of a known host.
+fn violated(violation: &KnownHostViolation, paths: &PathSet) -> Failure {
+    let KnownHostViolation { host, entry, .. } = violation;
+    let (token, message) = match &violation.violation {
+        Violation::KeyChanged(key) => (
+            "known-key-changed",
+            format!(
+                "{host} showed another raw public key than before, and nothing was sent: sha256 \
+                 {key}; ask its operator whether the key is new, and accept it with \
+                 --accept-new-key, or remove the entry with `mtls-client hosts forget {host}`"
+            ),
+        ),
+        Violation::Unverified(unverified) => (
+            "known-host-violated",
+            format!(
+                "{}; {host} is known as a server that {}, so it must be verified: try other paths, \
+                 or, if its operator confirms that it changed, remove the entry with `mtls-client \
+                 hosts forget {host}`",
+                not_verified(unverified, host, paths).message,
+                entry.support,
+            ),
+        ),
+        other => ("known-host-violated", format!("{host}: {other:?}")),
+    };
+    Failure::new(Exit::KnownHost, token, message)
+}
+
+/// A store of known hosts that cannot be used.
+pub(crate) fn unusable_known_hosts(error: &KnownHostsError) -> Failure {
+    let message = format!("{error}, or use --known-hosts FILE for another file");
+    Failure::new(Exit::KnownHost, "known-hosts-unusable", message)
 }
 
 /// How TLS failed on the side path.

@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod close;
 pub(crate) mod failure;
 pub(crate) mod identity;
+pub(crate) mod known_hosts;
 mod nameservers;
 pub(crate) mod path_set;
 pub(crate) mod provider;

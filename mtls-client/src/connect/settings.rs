@@ -3,6 +3,7 @@
 use mtls_core::{Method, Policy};
 
 use super::identity::Identity;
+use super::known_hosts::KnownHosts;
 use super::path_set::PathSet;
 use crate::args::{ConnectionArgs, OutputArgs, TimeArgs, TlsArgs, VerifyArgs};
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ pub(crate) struct Settings {
     pub(crate) identity: Option<Identity>,
     pub(crate) times: TimeArgs,
     pub(crate) output: OutputArgs,
+    pub(crate) known_hosts: KnownHosts,
 }
 
 impl Settings {
@@ -27,6 +29,8 @@ impl Settings {
             paths,
             verify,
             tls,
+            known_hosts,
+            keys,
             times,
             output,
         } = args;
@@ -44,6 +48,7 @@ impl Settings {
         Ok(Self {
             paths: PathSet::new(paths, times.connect_timeout, &tls)?,
             identity: Identity::load(&tls)?,
+            known_hosts: KnownHosts::new(&known_hosts, keys)?,
             verify,
             tls,
             times,

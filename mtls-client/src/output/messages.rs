@@ -50,12 +50,20 @@ impl<'a> Messages<'a> {
     /// If the verdict cannot be written to standard output.
     pub(crate) fn result(&self, attempt: &Attempt) -> Result<(), Failure> {
         let written = self.verdict(attempt);
+        self.notices(&attempt.notices);
         match (&attempt.evidence, &attempt.failure) {
             (Some(_), _) => self.alarm(attempt),
             (None, Some(failure)) => error(failure),
             (None, None) => self.warnings(attempt),
         }
         written
+    }
+
+    /// Writes warnings about the known hosts.
+    pub(crate) fn notices(&self, notices: &[String]) {
+        for notice in notices.iter().filter(|_| !self.settings.output.silent) {
+            warn(notice);
+        }
     }
 
     /// Writes only the verdict.
@@ -160,6 +168,10 @@ fn warning(verdict: &Verdict) -> Option<String> {
             verdict.independence()
         )),
         Outcome::Unverified(reason) => Some(format!("not verified: {reason}")),
+        Outcome::Pinned(reason) => Some(format!(
+            "not verified: {reason}; accepted because the server showed a key of earlier verified \
+             connections"
+        )),
         Outcome::Intercepted(_) => None,
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn report(attempt: &Attempt, style: Style) -> String {
     let word = verdict.outcome.as_str().to_uppercase();
     let colour = match verdict.outcome {
         Outcome::Verified(_) => Colour::Good,
-        Outcome::Unverified(_) => Colour::Doubtful,
+        Outcome::Unverified(_) | Outcome::Pinned(_) => Colour::Doubtful,
         Outcome::Intercepted(_) => Colour::Bad,
     };
     let _ = writeln!(text, "{}  {}", style.paint(colour, word), attempt.target);
@@ -125,7 +125,9 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
     }
     match (&verdict.outcome, verdict.binding()) {
         (_, Some(binding)) => lines.push(("binding".into(), binding.to_string())),
-        (Outcome::Unverified(reason), _) => lines.push(("reason".into(), reason.to_string())),
+        (Outcome::Unverified(reason) | Outcome::Pinned(reason), _) => {
+            lines.push(("reason".into(), reason.to_string()));
+        }
         (Outcome::Intercepted(reason), _) => lines.push(("reason".into(), reason.to_string())),
         _ => {}
     }

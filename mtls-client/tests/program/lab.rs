@@ -74,6 +74,18 @@ impl Lab {
         F: Future<Output = ()> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        self.listen_on(listener, serve)
+    }
+
+    /// The same on a listener that is bound.
+    pub(crate) fn listen_on<F>(
+        &mut self,
+        listener: TcpListener,
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> SocketAddr
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().expect("an address");
         self.spawn(async move {
             let mut connections = JoinSet::new();
@@ -151,6 +163,17 @@ impl Lab {
         leaf: Whose,
         page: &'static str,
     ) -> (SocketAddr, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        self.plain_tls_on(listener, leaf, page)
+    }
+
+    /// The same on a listener that is bound.
+    pub(crate) fn plain_tls_on(
+        &mut self,
+        listener: TcpListener,
+        leaf: Whose,
+        page: &'static str,
+    ) -> (SocketAddr, Arc<AtomicUsize>) {
         let leaf = match leaf {
             Whose::Server => &self.pki.server,
             Whose::Rogue => &self.pki.rogue,
@@ -158,16 +181,14 @@ impl Lab {
         let acceptor = tokio_rustls::TlsAcceptor::from(server_config(leaf, &[b"http/1.1"]));
         let read = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&read);
-        let address = self
-            .listen(move |stream| {
-                let (acceptor, counter) = (acceptor.clone(), Arc::clone(&counter));
-                async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        answer(stream, page, &counter).await;
-                    }
+        let address = self.listen_on(listener, move |stream| {
+            let (acceptor, counter) = (acceptor.clone(), Arc::clone(&counter));
+            async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    answer(stream, page, &counter).await;
                 }
-            })
-            .await;
+            }
+        });
         (address, read)
     }
 
@@ -210,6 +231,8 @@ pub(crate) enum Whose {
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mtls-client"));
     command.kill_on_drop(true).env_remove("RUST_LOG");
+    // No test uses the known hosts of the user, nor those of another test.
+    command.env_remove("XDG_STATE_HOME").env_remove("HOME");
     command
 }
 

@@ -14,6 +14,7 @@ mod get;
 mod http;
 mod identity;
 mod keys;
+mod known_hosts;
 mod lab;
 mod names;
 mod paths;

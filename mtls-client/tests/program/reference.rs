@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::lab::{Lab, Run, has};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "get",
     "check",
     "connect",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 9] = [
     "watch",
     "paths",
     "proxy",
+    "hosts",
     "completions",
     "man",
 ];

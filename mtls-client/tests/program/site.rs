@@ -131,11 +131,16 @@ impl Lab {
 
     /// One without a certificate.
     pub(crate) async fn smkex_site(&mut self) -> SocketAddr {
+        let primary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        self.smkex_site_on(primary)
+    }
+
+    /// The same on a listener that is bound; each has a key of its own.
+    pub(crate) fn smkex_site_on(&mut self, primary: TcpListener) -> SocketAddr {
         let acceptor = SmkexServer::new(Arc::new(aws_lc_rs::default_provider()))
             .alpn(BOTH)
             .acceptor(Policy::Require);
         let acceptor = acceptor.and_then(|builder| builder.build());
-        let primary = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = primary.local_addr().expect("an address");
         self.attend(acceptor.expect("an acceptor"), primary, None, pages);
         address

@@ -10,6 +10,7 @@ async fn at_a_terminal(words: &str, envs: &[(&str, &str)]) -> Run {
     let mut script = Command::new("script");
     script.args(["-q", "-e", "-c", &typed, "/dev/null"]);
     script.env("TERM", "xterm").env_remove("RUST_LOG");
+    script.env_remove("XDG_STATE_HOME").env_remove("HOME");
     script.envs(envs.iter().copied());
     Run::of(script).await
 }

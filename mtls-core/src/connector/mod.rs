@@ -19,6 +19,7 @@ use crate::path::{Dial, DialError, Dialed, Endpoint, Host, Path};
 use crate::proto::binding::Association;
 use crate::proto::client::SideFailure;
 use crate::resumption::{Connected, Redial, Resumption, SideDials};
+use crate::side::client::known::KnownHost;
 use crate::side::client::result::{SideOutcome, SideResult};
 use crate::side::client::settings::{ClientPaths, ClientSettings};
 use crate::side::client::verification::{Primary, SideShared, Verification, poll_once};
@@ -104,7 +105,7 @@ struct Inner<D> {
 /// One connection to make.
 struct Request<'a, IO> {
     name: ServerName<'static>,
-    side_endpoint: &'a Endpoint,
+    known: KnownHost,
     /// Redials the primary path, if the connector dials it itself.
     redial: Option<&'a dyn Redial<IO>>,
 }
@@ -152,7 +153,7 @@ impl<D: Dial> MultipathConnector<D> {
     pub async fn connect(&self, to: &Endpoint) -> Result<ClientStream<D::Stream>, Error> {
         let name = server_name(&to.host)?;
         let settings = &self.inner.paths.settings;
-        let side = settings.side_endpoint.as_ref().unwrap_or(to);
+        let known = self.inner.known(to).await?;
         let primary = PrimaryDial {
             path: &settings.primary,
             to,
@@ -161,7 +162,7 @@ impl<D: Dial> MultipathConnector<D> {
         let dialed = async { dial.await.map_err(|error| Error::Dial(Box::new(error))) };
         let request = Request {
             name,
-            side_endpoint: side,
+            known,
             redial: Some(&primary),
         };
         self.inner.establish(request, dialed, to).await
@@ -169,7 +170,8 @@ impl<D: Dial> MultipathConnector<D> {
 
     /// Does the same over a stream that the caller opened, of any type. Nothing is known of its
     /// path, so its independence is unknown; `side` says where the side verifier listens, and stands
-    /// for the server in evidence and logs.
+    /// for the server in evidence and logs. Its port and `name` identify a
+    /// [known host](crate::known_hosts).
     ///
     /// Set `TCP_NODELAY` on a stream that is TCP.
     ///
@@ -187,8 +189,19 @@ impl<D: Dial> MultipathConnector<D> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.connect_with_dial(name, async { Ok(stream) }, side)
+        let host = match name.to_str().parse::<Host>() {
+            Ok(host) => Endpoint::new(host, side.port),
+            Err(_) => side.clone(),
+        };
+        let known = self.inner.known(&host).await?.at(side);
+        self.connect_with_dial(name, async { Ok(stream) }, known)
             .await
+    }
+
+    /// The known host, for [`connect_with_dial`](Self::connect_with_dial).
+    #[cfg(feature = "hyper-client")]
+    pub(crate) async fn known(&self, host: &Endpoint) -> Result<KnownHost, Error> {
+        self.inner.known(host).await
     }
 
     /// Does the same over a stream that `dial` opens. The side paths are dialled meanwhile, so
@@ -200,7 +213,7 @@ impl<D: Dial> MultipathConnector<D> {
         &self,
         name: ServerName<'static>,
         dial: impl Future<Output = Result<IO, Error>>,
-        side: &Endpoint,
+        known: KnownHost,
     ) -> Result<ClientStream<IO>, Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -213,7 +226,7 @@ impl<D: Dial> MultipathConnector<D> {
         };
         let request = Request {
             name: name.clone(),
-            side_endpoint: side,
+            known,
             redial: None,
         };
         self.inner.establish(request, dialed, &name.to_str()).await
@@ -236,10 +249,34 @@ impl<D: Dial> MultipathConnector<D> {
 }
 
 impl<D: Dial> Inner<D> {
-    #[tracing::instrument(name = "multipath_connect", level = "debug", skip_all, fields(%target))]
+    async fn known(&self, host: &Endpoint) -> Result<KnownHost, Error> {
+        let policy = self.paths.settings.policy;
+        self.paths.known(host, policy, self.method).await
+    }
+
+    /// Connects, and records what the connection has shown of its host.
     async fn establish<IO, P>(
         &self,
         request: Request<'_, IO>,
+        dial: impl Future<Output = Result<P, Error>>,
+        target: &(dyn Display + Sync),
+    ) -> Result<ClientStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        P: Into<Primary<IO>>,
+    {
+        let stream = self.verify(&request, dial, target).await?;
+        if request.known.has_store() {
+            // On the heap, since most connections do not need it.
+            Box::pin(self.paths.record(&request.known, &stream.verdict())).await;
+        }
+        Ok(stream)
+    }
+
+    #[tracing::instrument(name = "multipath_connect", level = "debug", skip_all, fields(%target))]
+    async fn verify<IO, P>(
+        &self,
+        request: &Request<'_, IO>,
         dial: impl Future<Output = Result<P, Error>>,
         target: &(dyn Display + Sync),
     ) -> Result<ClientStream<IO>, Error>
@@ -254,19 +291,21 @@ impl<D: Dial> Inner<D> {
         let early = poll_once(dial.as_mut()).await;
         let hello = self
             .tls
-            .client_hello(request.name.clone(), request.side_endpoint)?;
+            .client_hello(request.name.clone(), request.known.side_endpoint())?;
         let origin = hello.origin();
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
         let paths = &self.paths;
-        let policy = paths.settings.policy;
-        let mut shared = SideShared::new(paths, self.tls.random(), request.side_endpoint);
+        let known = &request.known;
+        let policy = known.policy;
+        let mut shared = SideShared::new(paths, self.tls.random(), known.side_endpoint());
         let mut dials = SideDials::default();
-        if origin.is_some() || self.method == Method::Resumption {
+        if origin.is_some() || known.is_unsupported() || known.method == Method::Resumption {
             shared = shared.without_sides();
         }
-        if origin.is_none() && self.method == Method::Resumption {
-            dials = self.dial_all(request.side_endpoint);
+        let at_once = origin.is_none() && !known.is_unsupported();
+        if at_once && known.method == Method::Resumption {
+            dials = self.dial_all(known.side_endpoint());
         }
         let mut verification = Verification::start(shared, policy, association, started)?;
         let primary: Primary<IO> = match early {
@@ -288,10 +327,12 @@ impl<D: Dial> Inner<D> {
         let (_, connection) = complete.tls.get_ref();
         let version = tls::version(connection);
         let resumed = tls::is_resumed(connection);
-        let deadline = match (&origin, resumed) {
+        let was_offered = origin.is_some();
+        let inherits = origin.filter(|origin| resumed && known.may_inherit(origin.method));
+        let deadline = match (was_offered, &inherits) {
             // A server that did not resume its session is verified as usual.
-            (Some(_), false) => {
-                dials = self.start_late(&mut verification, request.side_endpoint, association)?;
+            (true, None) => {
+                dials = self.start_late(&mut verification, known, association)?;
                 Instant::now()
             }
             _ => started + verification.times.connected.unwrap_or_default(),
@@ -305,23 +346,23 @@ impl<D: Dial> Inner<D> {
             report: primary.report,
         };
         let (mut results, mut times) = (verification.results(), verification.times);
-        if self.method == Method::Auto && !resumed {
-            dials = self.dial_ungreeted(&results, request.side_endpoint);
+        if known.method == Method::Auto && !resumed {
+            dials = self.dial_ungreeted(&results, known.side_endpoint());
         }
         if !dials.is_empty() {
-            let check = self.resumption(&request, deadline, times);
+            let check = self.resumption(request, deadline, times);
             // On the heap, since most connections do not need it.
             Box::pin(check.check(dials, &mut connected, &mut results)).await?;
             times.verdict = Some(started.elapsed());
         }
         ClientEvaluation {
-            policy,
+            known,
             require_independent: paths.settings.require_independent,
             target,
             association: Some(connected.association),
             report: connected.report,
             times,
-            inherits: origin.filter(|_| resumed),
+            inherits,
         }
         .into_stream(connected.complete, paths.authentication, &results)
     }
@@ -330,10 +371,14 @@ impl<D: Dial> Inner<D> {
     fn start_late<'a>(
         &'a self,
         verification: &mut Verification<'a, D>,
-        to: &'a Endpoint,
+        known: &'a KnownHost,
         association: Association,
     ) -> Result<SideDials<D::Stream>, Error> {
-        if self.method == Method::Resumption {
+        let to = known.side_endpoint();
+        if known.is_unsupported() {
+            return Ok(SideDials::default());
+        }
+        if known.method == Method::Resumption {
             return Ok(self.dial_all(to));
         }
         let shared = SideShared::new(&self.paths, self.tls.random(), to);
@@ -367,7 +412,7 @@ impl<D: Dial> Inner<D> {
             tls: &self.tls,
             sides: &self.paths.settings.sides,
             name: &request.name,
-            side_endpoint: request.side_endpoint,
+            side_endpoint: request.known.side_endpoint(),
             redial: request.redial,
             handshake: times.tls.unwrap_or_default().saturating_sub(connected),
             deadline,

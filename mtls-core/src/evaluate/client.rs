@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::error::{Error, Unverified};
+use crate::error::{Error, KnownHostViolation, Unverified, Violation};
+use crate::known_hosts::HostEntry;
 use crate::path::Independence;
 use crate::proto::binding::Association;
 use crate::proto::client::SideFailure;
+use crate::side::client::known::KnownHost;
 use crate::side::client::result::{SideOutcome, SideResult};
 use crate::stream::{ClientStream, MultipathStream, VerdictHandle};
 use crate::tls::authentication::Authentication;
@@ -18,13 +20,15 @@ use crate::verdict::evidence::{Evidence, EvidenceReason, Presented, ServerSignat
 use crate::verdict::inheritance::{Inheritance, Origin};
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
+use crate::verdict::resumption::ResumptionFailure;
 use crate::verdict::{
     Outcome, PathReport, PrimaryRoute, Reason, Times, TlsReport, Verdict, Verified,
 };
 
 /// The parts of a verdict besides the TLS connection and the side paths.
 pub(crate) struct ClientEvaluation<'a> {
-    pub(crate) policy: Policy,
+    /// With the policy.
+    pub(crate) known: &'a KnownHost,
     pub(crate) require_independent: bool,
     pub(crate) target: &'a (dyn Display + Sync),
     pub(crate) association: Option<Association>,
@@ -70,7 +74,11 @@ impl ClientEvaluation<'_> {
             chain: connection.peer_certificates().unwrap_or_default(),
             signature: complete.signature.as_ref(),
         };
-        let allowed = self.apply_policy(self.evaluate(sides), &primary, sides)?;
+        let evaluated = match self.known.is_unsupported() && self.inherits.is_none() {
+            true => Evaluated::unverified(Reason::KnownUnsupported),
+            false => self.evaluate(sides),
+        };
+        let allowed = self.apply_policy(evaluated, &primary, sides)?;
         if let (Some(verified), Some(quarantine)) =
             (allowed.verdict.verified(), &complete.quarantine)
         {
@@ -87,10 +95,11 @@ impl ClientEvaluation<'_> {
     /// Applies the policy. Also used by relays.
     pub(crate) fn apply_policy(
         &self,
-        Evaluated { outcome, side }: Evaluated,
+        evaluated: Evaluated,
         primary: &PrimaryTls<'_>,
         sides: &[SideResult],
     ) -> Result<Allowed, Error> {
+        let Evaluated { outcome, side } = self.with_pin(evaluated, primary, sides);
         let verdict = self.verdict(outcome, primary.report.clone(), sides);
         let side_result = side.and_then(|index| sides.get(index));
         let presented = [
@@ -104,7 +113,9 @@ impl ClientEvaluation<'_> {
             }),
         ];
         let mut evidence = None;
+        self.check_key(&verdict)?;
         match &verdict.outcome {
+            Outcome::Pinned(reason) => tracing::debug!(%reason, "pinned"),
             Outcome::Verified(verified) => {
                 tracing::debug!(method = %verified.method(), binding = ?verified.binding(), "verified");
             }
@@ -112,7 +123,7 @@ impl ClientEvaluation<'_> {
                 tracing::warn!(%reason, target = %self.target, "interception detected");
                 let reason = EvidenceReason::Interception(*reason);
                 let found = self.evidence(reason, presented, verdict.clone());
-                if self.policy != Policy::Observe {
+                if self.known.policy != Policy::Observe {
                     return Err(Error::Interception(found));
                 }
                 evidence = Some(found);
@@ -126,14 +137,14 @@ impl ClientEvaluation<'_> {
                     }
                     _ => None,
                 };
-                if self.refuses(*reason) {
-                    return Err(Error::Unverified(Box::new(Unverified {
+                if refuses(self.known.policy, *reason) {
+                    return Err(self.refusal(Unverified {
                         side,
                         reason: *reason,
                         dial: side_result.and_then(|side| side.dial_error.clone()),
                         evidence,
                         verdict,
-                    })));
+                    }));
                 }
             }
         }
@@ -193,20 +204,71 @@ impl ClientEvaluation<'_> {
         }
     }
 
-    fn refuses(&self, reason: Reason) -> bool {
-        match (self.policy, reason) {
-            // Whatever the policy (`docs/protocol.md`, section 8.2).
-            (_, Reason::EarlyData) => true,
-            (Policy::Observe, _) => false,
-            (Policy::Require, _) => true,
-            (Policy::Prefer, Reason::Side(failure)) => !failure.allows_fallback(),
-            (Policy::Prefer, Reason::Resumption(failure)) => !failure.allows_fallback(),
-            // The client chose to speak no TLS before a byte of the network's had arrived: there
-            // is nothing to fall back from.
-            (Policy::Prefer, Reason::NotTls) => false,
-            // A client that demands independence does not fall back without it.
-            (Policy::Prefer, _) => true,
+    /// Accepts a remembered key if no side path could be connected, and the settings allow it.
+    fn with_pin(
+        &self,
+        evaluated: Evaluated,
+        primary: &PrimaryTls<'_>,
+        sides: &[SideResult],
+    ) -> Evaluated {
+        let is_down = |side: &SideResult| {
+            matches!(
+                side.outcome,
+                SideOutcome::Failed(
+                    Reason::Side(SideFailure::Unreachable)
+                        | Reason::Resumption(ResumptionFailure::SideUnreachable)
+                )
+            )
+        };
+        match evaluated.outcome {
+            Outcome::Unverified(reason)
+                if !sides.is_empty()
+                    && sides.iter().all(is_down)
+                    && self.known.is_pinned(&primary.report) =>
+            {
+                Evaluated {
+                    outcome: Outcome::Pinned(reason),
+                    ..evaluated
+                }
+            }
+            _ => evaluated,
         }
+    }
+
+    /// Refuses another raw public key than the remembered one. An interception takes precedence.
+    fn check_key(&self, verdict: &Verdict) -> Result<(), Error> {
+        let key = self.known.changed_key(&verdict.tls);
+        let (Some(key), Some(entry)) = (key, &self.known.entry) else {
+            return Ok(());
+        };
+        if matches!(verdict.outcome, Outcome::Intercepted(_)) {
+            return Ok(());
+        }
+        Err(self.violation(entry, Violation::KeyChanged(key), verdict.clone()))
+    }
+
+    /// The error of a connection that the policy refuses: it violates the entry if the configured
+    /// policy would have accepted it, or if it contradicts the entry.
+    fn refusal(&self, unverified: Unverified) -> Error {
+        let known = self.known;
+        let reason = unverified.reason;
+        let is_violation = !refuses(known.configured, reason) || known.is_contradicted_by(reason);
+        match &known.entry {
+            Some(entry) if is_violation => {
+                let verdict = unverified.verdict.clone();
+                self.violation(entry, Violation::Unverified(Box::new(unverified)), verdict)
+            }
+            _ => Error::Unverified(Box::new(unverified)),
+        }
+    }
+
+    fn violation(&self, entry: &HostEntry, violation: Violation, verdict: Verdict) -> Error {
+        Error::KnownHost(Box::new(KnownHostViolation {
+            host: self.known.host.clone(),
+            entry: entry.clone(),
+            violation,
+            verdict,
+        }))
     }
 
     fn evidence(
@@ -272,6 +334,33 @@ fn release(quarantine: &Quarantine, verified: &Verified, paths: &[PathReport]) {
         }
         None if verified.method() == Method::Side => quarantine.release(None),
         None => {}
+    }
+}
+
+impl Evaluated {
+    pub(crate) fn unverified(reason: Reason) -> Self {
+        Self {
+            outcome: Outcome::Unverified(reason),
+            side: None,
+        }
+    }
+}
+
+fn refuses(policy: Policy, reason: Reason) -> bool {
+    match (policy, reason) {
+        // Whatever the policy (`docs/protocol.md`, section 8.2).
+        (_, Reason::EarlyData) => true,
+        (Policy::Observe, _) => false,
+        (Policy::Require, _) => true,
+        (Policy::Prefer, Reason::Side(failure)) => !failure.allows_fallback(),
+        (Policy::Prefer, Reason::Resumption(failure)) => !failure.allows_fallback(),
+        // A side connection was tried a short time ago, with such a result.
+        (Policy::Prefer, Reason::KnownUnsupported) => false,
+        // The client chose to speak no TLS before a byte of the network's had arrived: there
+        // is nothing to fall back from.
+        (Policy::Prefer, Reason::NotTls) => false,
+        // A client that demands independence does not fall back without it.
+        (Policy::Prefer, _) => true,
     }
 }
 

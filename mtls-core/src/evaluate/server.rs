@@ -102,8 +102,11 @@ impl ServerEvaluation {
             (_, Outcome::Unverified(Reason::EarlyData)) => Err(refused(Reason::EarlyData)),
             (Policy::Observe, _) | (_, Outcome::Verified(_)) => Ok(()),
             (_, Outcome::Intercepted(_)) => Err(Error::Disputed(Box::new(verdict.clone()))),
-            (Policy::Require, Outcome::Unverified(reason)) => Err(refused(*reason)),
-            (Policy::Prefer, Outcome::Unverified(_)) => Ok(()),
+            // A server pins nothing.
+            (Policy::Require, Outcome::Unverified(reason) | Outcome::Pinned(reason)) => {
+                Err(refused(*reason))
+            }
+            (Policy::Prefer, Outcome::Unverified(_) | Outcome::Pinned(_)) => Ok(()),
         }
     }
 

@@ -161,9 +161,9 @@ where
             let about = |io: &TokioIo<H::Response>| io.inner().connected();
             match target {
                 Target::Https(to) => {
-                    let side = multipath.side_endpoint().unwrap_or(&to);
                     let name = server_name(&to.host)?;
-                    let stream = multipath.connect_with_dial(name, opening, side).await?;
+                    let known = multipath.known(&to).await?;
+                    let stream = multipath.connect_with_dial(name, opening, known).await?;
                     Ok(handover.hand_over(stream, multipath.policy(), about).await)
                 }
                 Target::Http(_) => Ok(MultipathHttpsStream::plain(opening.await?, about)),

@@ -47,7 +47,7 @@ impl Facts {
         Self {
             reason: match &verdict.outcome {
                 Outcome::Verified(_) => None,
-                Outcome::Unverified(reason) => Some(reason.to_string()),
+                Outcome::Unverified(reason) | Outcome::Pinned(reason) => Some(reason.to_string()),
                 Outcome::Intercepted(reason) => Some(reason.to_string()),
             },
             paths: paths(verdict, connection, &words),

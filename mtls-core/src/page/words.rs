@@ -50,7 +50,7 @@ impl Words {
                 let binding = verified.binding().unwrap_or(Binding::Hello);
                 Self::verified(verified.sides().len(), binding)
             }
-            Outcome::Unverified(reason) => Self::unverified(*reason),
+            Outcome::Unverified(reason) | Outcome::Pinned(reason) => Self::unverified(*reason),
             Outcome::Intercepted(_) => Self::intercepted(),
         }
     }

@@ -195,6 +195,18 @@ impl Endpoint {
             port,
         }
     }
+
+    /// The same endpoint without the final dot of its name.
+    pub(crate) fn without_final_dot(&self) -> Self {
+        let host = match &self.host {
+            Host::Name(HostName(name)) => Host::Name(HostName(name.trim_end_matches('.').into())),
+            address => address.clone(),
+        };
+        Self {
+            host,
+            port: self.port,
+        }
+    }
 }
 
 impl From<HostName> for Host {

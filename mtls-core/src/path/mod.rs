@@ -70,6 +70,13 @@ pub trait Dial: Send + Sync + 'static {
     /// Opens a connection. The future owns what it needs, so a task can be spawned of it;
     /// dropping it gives the attempt up.
     fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<Self::Stream>, DialError>>;
+
+    /// Names the path, without secrets: equal names for equal paths. Without a name it is not
+    /// remembered that a server supports no verification over this path
+    /// ([`known_hosts`](crate::known_hosts)). Default: no name.
+    fn name(&self) -> Option<String> {
+        None
+    }
 }
 
 impl<D: Dial + ?Sized> Dial for Arc<D> {
@@ -77,6 +84,10 @@ impl<D: Dial + ?Sized> Dial for Arc<D> {
 
     fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<D::Stream>, DialError>> {
         (**self).dial(to)
+    }
+
+    fn name(&self) -> Option<String> {
+        (**self).name()
     }
 }
 
@@ -293,6 +304,10 @@ impl Dial for Path {
             to: to.clone(),
         };
         Box::pin(async move { dialler.run().await })
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(self.to_string())
     }
 }
 

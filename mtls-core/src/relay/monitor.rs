@@ -224,6 +224,7 @@ impl TunnelMonitor {
     pub(super) fn failed(&self, error: Error) -> TunnelReport {
         let verdict = match &error {
             Error::Unverified(unverified) => Some(&unverified.verdict),
+            Error::KnownHost(violation) => Some(&violation.verdict),
             Error::Interception(evidence) => Some(&*evidence.connection),
             Error::Disputed(verdict) => Some(&**verdict),
             _ => None,

@@ -18,16 +18,18 @@ use super::monitor::{TunnelMonitor, TunnelReport};
 use super::pump::{Pump, PumpContext};
 use crate::error::{Error, TimedOut};
 use crate::evaluate::client::{ClientEvaluation, Evaluated, PrimaryTls};
-use crate::path::{Dial, Endpoint};
+use crate::path::{Dial, Endpoint, Host};
 use crate::proto::binding::{Association, SideSecret};
 use crate::proto::client::TlsVersion;
+use crate::side::client::known::KnownHost;
 use crate::side::client::result::SideResult;
 use crate::side::client::verification::{Primary, SideShared, Verification};
 use crate::stream::VerdictHandle;
 use crate::tls::client::ClientSecrets;
 use crate::tls::first_hello::FirstHello;
+use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
-use crate::verdict::{Outcome, PathReport, Reason, Times};
+use crate::verdict::{PathReport, Reason, Times, Verdict};
 
 /// A tunnel to a target, not yet open: [`run`](Self::run) it in a task.
 #[must_use = "a tunnel does nothing until it is run"]
@@ -209,6 +211,7 @@ impl<D: Dial> Tunnel<D> {
 struct TunnelSetup<'a, D: Dial> {
     inner: &'a Inner<D>,
     target: &'a Endpoint,
+    /// The policy without the known host.
     policy: Policy,
     by_name: Option<&'a PolicyByName>,
     monitor: &'a TunnelMonitor,
@@ -256,18 +259,24 @@ impl<D: Dial> TunnelSetup<'_, D> {
         let mut dial = pin!(dial);
         match self.first_bytes(client, received, dial.as_mut()).await? {
             FirstBytes::Hello(hello) => {
-                let setup = self.for_name(hello.tap.server_name());
-                setup.verify(client, *hello, dial, started).await
+                let known = self.known(hello.tap.server_name()).await?;
+                let verified = self.verify(client, *hello, dial, (started, &known)).await;
+                let (tunnel, verdict) = verified?;
+                if known.has_store() {
+                    Box::pin(self.inner.paths.record(&known, &verdict)).await;
+                }
+                Ok(tunnel)
             }
             FirstBytes::Unverifiable(received, reason) => {
+                let known = self.known(None).await?;
                 dial.as_mut().await;
                 let primary = take_output(dial)?;
                 let times = Times {
                     connected: Some(started.elapsed()),
                     ..Times::default()
                 };
-                let evaluation = self.evaluation(&primary, times, None);
-                let evaluated = unverified(reason);
+                let evaluation = self.evaluation(&known, &primary, times, None);
+                let evaluated = Evaluated::unverified(reason);
                 self.apply_policy(&evaluation, evaluated, &PrimaryTls::default(), &[])?;
                 Ok(AllowedTunnel {
                     server: primary.stream,
@@ -307,17 +316,24 @@ impl<D: Dial> TunnelSetup<'_, D> {
         }
     }
 
-    /// This setup under the stricter policy of this server name, if it has one.
-    fn for_name(&self, name: Option<&str>) -> Self {
+    /// The known host of the target, or that of the server name if it is stricter: a client that
+    /// resolves names itself requests addresses. The policy by name applies too.
+    async fn known(&self, name: Option<&str>) -> Result<KnownHost, Error> {
         let named = name.and_then(|name| self.by_name?(name));
         let stricter = named.filter(|named| named.is_stricter_than(self.policy));
-        if let Some(policy) = stricter {
-            self.monitor.set_policy(policy);
+        let policy = stricter.unwrap_or(self.policy);
+        let paths = &self.inner.paths;
+        let mut known = paths.known(self.target, policy, Method::Side).await?;
+        let host = name.and_then(|name| name.parse::<Host>().ok());
+        if let Some(host) = host.filter(|host| *host != self.target.host) {
+            let named = Endpoint::new(host, self.target.port);
+            let named = paths.known(&named, policy, Method::Side).await?;
+            if named.policy.is_stricter_than(known.policy) {
+                known = named.reached_by(self.target);
+            }
         }
-        Self {
-            policy: stricter.unwrap_or(self.policy),
-            ..*self
-        }
+        self.monitor.set_policy(known.policy);
+        Ok(known)
     }
 
     async fn verify<C, F>(
@@ -325,8 +341,8 @@ impl<D: Dial> TunnelSetup<'_, D> {
         client: &mut C,
         hello: FirstHello,
         mut dial: Pin<&mut MaybeDone<F>>,
-        started: Instant,
-    ) -> Result<AllowedTunnel<D::Stream>, Error>
+        (started, known): (Instant, &KnownHost),
+    ) -> Result<(AllowedTunnel<D::Stream>, Verdict), Error>
     where
         C: AsyncRead + AsyncWrite + Unpin,
         F: Future<Output = Result<Primary<D::Stream>, Error>>,
@@ -335,10 +351,11 @@ impl<D: Dial> TunnelSetup<'_, D> {
         let server_name = hello.tap.server_name();
         self.monitor.verifying(Some(association), server_name);
         let inner = self.inner;
-        let endpoint = inner.paths.settings.side_endpoint.as_ref();
-        let endpoint = endpoint.unwrap_or(self.target);
-        let shared = SideShared::new(&inner.paths, inner.random, endpoint);
-        let mut verification = Verification::start(shared, self.policy, association, started)?;
+        let mut shared = SideShared::new(&inner.paths, inner.random, known.side_endpoint());
+        if known.is_unsupported() {
+            shared = shared.without_sides();
+        }
+        let mut verification = Verification::start(shared, known.policy, association, started)?;
         verification.during(dial.as_mut()).await?;
         let mut primary = take_output(dial)?;
         let counters = self.monitor.counters();
@@ -350,27 +367,30 @@ impl<D: Dial> TunnelSetup<'_, D> {
             .as_ref()
             .map(|(version, secrets)| (*version, secrets));
         verification.conclude(complete).await?;
-        let evaluation = self.evaluation(&primary, verification.times, Some(association));
+        let evaluation = self.evaluation(known, &primary, verification.times, Some(association));
         let sides = verification.results();
         let evaluated = match hellos {
-            HelloOutcome::Unusable(error) => unverified(Reason::Hello(error)),
+            HelloOutcome::Unusable(error) => Evaluated::unverified(Reason::Hello(error)),
+            _ if known.is_unsupported() => Evaluated::unverified(Reason::KnownUnsupported),
             HelloOutcome::Tls13(_) | HelloOutcome::Older => evaluation.evaluate(&sides),
         };
-        self.apply_policy(&evaluation, evaluated, &tls, &sides)?;
-        Ok(AllowedTunnel {
+        let verdict = self.apply_policy(&evaluation, evaluated, &tls, &sides)?;
+        let tunnel = AllowedTunnel {
             server: primary.stream,
             pump: Pump::new(unsent.to_server, unsent.to_client),
-        })
+        };
+        Ok((tunnel, verdict))
     }
 
     fn evaluation<'b>(
         &'b self,
+        known: &'b KnownHost,
         primary: &Primary<D::Stream>,
         times: Times,
         association: Option<Association>,
     ) -> ClientEvaluation<'b> {
         ClientEvaluation {
-            policy: self.policy,
+            known,
             require_independent: self.inner.paths.settings.require_independent,
             target: self.target,
             association,
@@ -386,11 +406,11 @@ impl<D: Dial> TunnelSetup<'_, D> {
         evaluated: Evaluated,
         tls: &PrimaryTls<'_>,
         sides: &[SideResult],
-    ) -> Result<(), Error> {
+    ) -> Result<Verdict, Error> {
         let allowed = evaluation.apply_policy(evaluated, tls, sides)?;
-        let verdict = VerdictHandle::fixed(allowed.verdict);
+        let verdict = VerdictHandle::fixed(allowed.verdict.clone());
         self.monitor.decided(verdict, allowed.evidence);
-        Ok(())
+        Ok(allowed.verdict)
     }
 }
 
@@ -424,11 +444,4 @@ fn take_output<T, F: Future<Output = Result<T, Error>>>(dial: Pin<&mut MaybeDone
 /// An unreachable state: a result that is taken twice, or a missing association.
 fn missing_state() -> Error {
     std::io::Error::other("internal error: the state of the tunnel is missing").into()
-}
-
-fn unverified(reason: Reason) -> Evaluated {
-    Evaluated {
-        outcome: Outcome::Unverified(reason),
-        side: None,
-    }
 }

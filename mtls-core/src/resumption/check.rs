@@ -15,13 +15,13 @@ use crate::proto::binding::Association;
 use crate::side::client::result::{SideOutcome, SideResult};
 use crate::side::client::verification::Primary;
 use crate::tls::client::Complete;
-use crate::tls::resumption::{Offer, TicketFailure, TicketHandshake, public_key};
+use crate::tls::resumption::{Offer, TicketFailure, TicketHandshake};
 use crate::tls::ticket::Ticket;
 use crate::tls::tickets::Quarantine;
 use crate::tls_message::tls_error_message;
 use crate::verdict::evidence::ServerSignature;
 use crate::verdict::resumption::{ResumptionFailure, ResumptionProof};
-use crate::verdict::{PathReport, PathRole, Reason};
+use crate::verdict::{PathReport, PathRole, Reason, public_key};
 
 /// A connection over the primary path with a complete handshake.
 pub(crate) struct Connected<IO> {

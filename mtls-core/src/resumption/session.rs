@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::tls::client::Complete;
-use crate::tls::resumption::public_key;
 use crate::tls::ticket::Ticket;
+use crate::verdict::public_key;
 
 /// The time that a server has for a ticket, beyond that of two handshakes.
 const TICKET_GRACE: Duration = Duration::from_millis(100);

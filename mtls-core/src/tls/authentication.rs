@@ -3,6 +3,7 @@
 use rustls::{AlertDescription, PeerIncompatible};
 
 use crate::error::{Error, NotSmkex};
+use crate::verdict::RAW_PUBLIC_KEY;
 
 /// The authentication of a connection's server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ impl Authentication {
     pub(crate) fn server_key(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
-            Self::SideProtocol => "raw-public-key",
+            Self::SideProtocol => RAW_PUBLIC_KEY,
         }
     }
 

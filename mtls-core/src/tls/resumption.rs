@@ -11,7 +11,6 @@ use rustls::client::{
     Tls13ClientSessionValue,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::ParsedCertificate;
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion,
 };
@@ -273,12 +272,6 @@ async fn send<IO: AsyncWrite + Unpin>(io: &mut IO, bytes: &[u8]) -> Result<(), T
         io.flush().await
     };
     sent.await.map_err(|_: io::Error| TicketFailure::Ended)
-}
-
-/// The public key of a certificate (SubjectPublicKeyInfo), where that can be parsed.
-pub(crate) fn public_key(chain: &[CertificateDer<'_>]) -> Option<Vec<u8>> {
-    let certificate = ParsedCertificate::try_from(chain.first()?).ok()?;
-    Some(certificate.subject_public_key_info().to_vec())
 }
 
 /// The store of one handshake: offers one ticket, and keeps those that arrive.

@@ -76,7 +76,9 @@ impl fmt::Display for NotVerified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("this connection is not verified by multipath TLS")?;
         match self.verdict().map(|verdict| &verdict.outcome) {
-            Some(Outcome::Unverified(reason)) => write!(f, ": {reason}")?,
+            Some(Outcome::Unverified(reason) | Outcome::Pinned(reason)) => {
+                write!(f, ": {reason}")?;
+            }
             Some(Outcome::Intercepted(reason)) => write!(f, ": {reason}")?,
             Some(Outcome::Verified(_)) | None => {}
         }

@@ -4,6 +4,8 @@
 //! [`VerdictHandle`](crate::VerdictHandle) alone. `axum::serve` with a
 //! [`MultipathListener`](crate::MultipathListener) and `mtls_server::Site` do that.
 
+#[cfg(feature = "known-hosts")]
+mod advertise;
 mod connect_info;
 mod explanation;
 mod media;
@@ -11,6 +13,8 @@ mod require;
 mod verdict_field;
 mod verdict_layer;
 
+#[cfg(feature = "known-hosts")]
+pub use advertise::{AdvertiseFuture, AdvertiseLayer, AdvertiseService, KNOWN_HOSTS_FIELD};
 pub use connect_info::MultipathConnectInfo;
 pub use explanation::NotVerified;
 pub use media::Media;

@@ -22,7 +22,7 @@ use method::Method;
 use resumption::{ResumptionFailure, ResumptionProof};
 
 pub use report::{PathReport, PathRole, Times, TlsReport};
-pub(crate) use report::{PrimaryRoute, hex, hex_sha256};
+pub(crate) use report::{PrimaryRoute, RAW_PUBLIC_KEY, hex, hex_sha256, public_key};
 
 /// Everything that is known of one connection's verification. Never a bool: look at
 /// [`outcome`](Self::outcome).
@@ -54,6 +54,10 @@ pub enum Outcome {
     Verified(Verified),
     /// Nothing was shown, either way.
     Unverified(Reason),
+    /// Client, with [`ClientSettings::allow_pinned`](crate::ClientSettings::allow_pinned): no side
+    /// path could be connected, for this reason, and the server showed a public key that earlier
+    /// verified connections had shown. Less than verified: a stolen key is not detected.
+    Pinned(Reason),
     /// One of the paths is attacked. A stream carries this only under
     /// [`Policy::Observe`](crate::verdict::policy::Policy::Observe).
     Intercepted(InterceptionReason),
@@ -143,6 +147,10 @@ pub enum Reason {
     Resumption(ResumptionFailure),
     /// Client: the paths are not independent, and the policy demands that.
     NotIndependent,
+    /// Client, under [`Policy::Prefer`](crate::Policy::Prefer): an earlier connection has shown that
+    /// the server supports no verification over these side paths, so none was tried
+    /// ([`known_hosts`](crate::known_hosts)).
+    KnownUnsupported,
     /// Server, under [`Policy::Prefer`](crate::Policy::Prefer): the client has sent no
     /// application data yet, which decides the verdict.
     Undecided,
@@ -170,6 +178,7 @@ impl Reason {
             Self::Side(failure) => failure.as_str(),
             Self::Resumption(failure) => failure.as_str(),
             Self::NotIndependent => "not-independent",
+            Self::KnownUnsupported => "known-unsupported",
             Self::Undecided => "undecided",
             Self::NoSideConnection => "no-side-connection",
             Self::NotConfirmed => "not-confirmed",
@@ -188,6 +197,9 @@ impl fmt::Display for Reason {
             Self::Side(failure) => failure.fmt(f),
             Self::Resumption(failure) => failure.fmt(f),
             Self::NotIndependent => f.write_str("the paths are not independent"),
+            Self::KnownUnsupported => f.write_str(
+                "the server supported no verification a short time ago, so none was tried",
+            ),
             Self::Undecided => {
                 f.write_str("the verdict waits for the client's first application data")
             }
@@ -220,11 +232,12 @@ impl Outcome {
         }
     }
 
-    /// `verified`, `unverified` or `intercepted`.
+    /// `verified`, `unverified`, `pinned` or `intercepted`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Verified(_) => "verified",
             Self::Unverified(_) => "unverified",
+            Self::Pinned(_) => "pinned",
             Self::Intercepted(_) => "intercepted",
         }
     }
@@ -233,7 +246,7 @@ impl Outcome {
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Verified(_) => None,
-            Self::Unverified(reason) => Some(reason.as_str()),
+            Self::Unverified(reason) | Self::Pinned(reason) => Some(reason.as_str()),
             Self::Intercepted(reason) => Some(reason.as_str()),
         }
     }

@@ -4,10 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::HandshakeKind;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ParsedCertificate;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::path::{Dialed, Independence, PathKind, ResolvedBy, Route};
+
+/// The kind of key of a SMKEX server ([`TlsReport::server_key`]).
+pub(crate) const RAW_PUBLIC_KEY: &str = "raw-public-key";
 
 /// One path of a connection.
 #[derive(Clone, Debug)]
@@ -153,6 +158,9 @@ pub struct TlsReport {
     /// SHA-256 of each certificate of the peer's chain, the leaf first, in hexadecimal; of a raw
     /// public key, that of its SubjectPublicKeyInfo.
     pub peer_chain_sha256: Vec<String>,
+    /// SHA-256 of the peer's public key (SubjectPublicKeyInfo), in hexadecimal; `None` where this
+    /// end cannot see it.
+    pub peer_key_sha256: Option<String>,
 }
 
 impl TlsReport {
@@ -184,8 +192,24 @@ impl TlsReport {
                 .iter()
                 .map(|certificate| hex_sha256(certificate))
                 .collect(),
+            peer_key_sha256: peer_key(connection, server_key),
         }
     }
+}
+
+/// The hash of the peer's public key: a raw one stands in the certificate's place (RFC 7250).
+fn peer_key(connection: &rustls::CommonState, server_key: &'static str) -> Option<String> {
+    let chain = connection.peer_certificates()?;
+    match server_key {
+        RAW_PUBLIC_KEY => chain.first().map(|key| hex_sha256(key)),
+        _ => public_key(chain).map(|key| hex_sha256(&key)),
+    }
+}
+
+/// The public key of a certificate (SubjectPublicKeyInfo), where that can be parsed.
+pub(crate) fn public_key(chain: &[CertificateDer<'_>]) -> Option<Vec<u8>> {
+    let certificate = ParsedCertificate::try_from(chain.first()?).ok()?;
+    Some(certificate.subject_public_key_info().to_vec())
 }
 
 /// rustls calls `TLS_AES_128_GCM_SHA256` by `TLS13_AES_128_GCM_SHA256`.

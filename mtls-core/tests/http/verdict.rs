@@ -1,6 +1,7 @@
 //! `VerdictLayer` and the verdict page, at servers of axum.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -9,7 +10,8 @@ use http::{Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use mtls_core::Policy;
 use mtls_core::axum::verdict_page;
-use mtls_core::tower::{VERDICT_FIELD, VerdictLayer};
+use mtls_core::known_hosts::Advertisement;
+use mtls_core::tower::{AdvertiseLayer, KNOWN_HOSTS_FIELD, VERDICT_FIELD, VerdictLayer};
 use tower::ServiceExt;
 
 use crate::support::*;
@@ -116,6 +118,33 @@ async fn a_request_without_a_verdict_gets_no_page_and_no_field() {
         assert_eq!(response.status(), status);
         assert!(!response.headers().contains_key(VERDICT_FIELD), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_server_requests_to_be_remembered_over_tls_only() {
+    let pki = pki();
+    let forged = async || ([(KNOWN_HOSTS_FIELD, "max-age=1")], "");
+    let advertisement = Advertisement::new(Duration::from_secs(600));
+    let layer = AdvertiseLayer::new(&advertisement);
+    let app: Router = Router::new().route("/", get(forged)).layer(layer);
+    let address = multipath_server(&pki, Policy::Prefer, &["http/1.1"], app.clone()).await;
+    for path in ["/", "/missing"] {
+        let response = fetch_verified(&pki, address, path, "*/*").await;
+        let values: Vec<_> = response
+            .headers()
+            .get_all(KNOWN_HOSTS_FIELD)
+            .iter()
+            .collect();
+        assert_eq!(values, ["max-age=600"]);
+        let parsed = Advertisement::try_from(values[0].as_bytes());
+        assert_eq!(parsed, Ok(advertisement.clone()));
+    }
+    let plain = Request::get("/").body(axum::body::Body::empty());
+    let response = app
+        .oneshot(plain.expect("a request"))
+        .await
+        .expect("a response");
+    assert!(!response.headers().contains_key(KNOWN_HOSTS_FIELD));
 }
 
 #[tokio::test]

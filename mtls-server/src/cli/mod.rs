@@ -1,5 +1,6 @@
 //! The command line of `mtls-server`: one file for each command, and one for shared arguments.
 
+mod advertise;
 mod common;
 mod config;
 mod passthrough;

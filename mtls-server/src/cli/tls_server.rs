@@ -11,6 +11,7 @@ use mtls_core::{MultipathAcceptor, Policy};
 use serde_json::json;
 use tower_service::Service;
 
+use super::advertise::AdvertiseArgs;
 use super::common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
 use super::registry::RegistryArgs;
 use crate::arguments::positive;
@@ -50,6 +51,10 @@ pub struct TlsServerArgs {
     /// other machines of a fleet.
     #[arg(long, value_name = "TIME", value_parser = positive, conflicts_with = "smkex")]
     pub inherit: Option<Duration>,
+
+    /// The request to be remembered.
+    #[command(flatten)]
+    pub advertise: AdvertiseArgs,
 
     /// The registry.
     #[command(flatten)]
@@ -96,7 +101,7 @@ impl TlsServerArgs {
         let mut options = self.options(&mut source, program.monitor())?;
         options.inherited = program.take_inherited();
         options.shares_registry = program.monitor().shares_registry();
-        let site = Site::new(service, &self.http);
+        let site = self.advertise.apply(Site::new(service, &self.http));
         let server = Server::bind(options, site).await?;
         self.show(activity, &server, program.monitor());
         self.announce(activity, &server);

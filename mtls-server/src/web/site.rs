@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes};
+use hyper::header::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use mtls_core::http_io::{HeadLimit, MergeData, linger};
+use mtls_core::known_hosts::Advertisement;
 use mtls_core::tower::MultipathConnectInfo;
 use tower_service::Service;
 
@@ -90,6 +92,7 @@ pub struct Site<S> {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     limits: HttpLimits,
+    advertised: Option<HeaderValue>,
 }
 
 impl<S> Site<S> {
@@ -116,7 +119,16 @@ impl<S> Site<S> {
             http1,
             http2,
             limits: *limits,
+            advertised: None,
         }
+    }
+
+    /// Adds the field [`KNOWN_HOSTS_FIELD`](mtls_core::tower::KNOWN_HOSTS_FIELD) with this value to each
+    /// response, in place of the service's.
+    #[must_use]
+    pub fn advertise(mut self, advertisement: &Advertisement) -> Self {
+        self.advertised = Some(HeaderValue::from(advertisement));
+        self
     }
 
     fn idle(&self, header: Option<Duration>) -> IdleLimits {
@@ -176,7 +188,7 @@ where
         let (io, activity) = TimedStream::new(io);
         let head = self.limits.request_head;
         let requests = Requests::new(self.service.clone(), info, activity.clone(), head);
-        let requests = Arc::new(requests);
+        let requests = Arc::new(requests.advertise(self.advertised.clone()));
         let end = match is_http2 {
             true => self.http2(io, &requests, &mut stopping).await,
             false => self.http1(io, &client, &requests, &mut stopping).await,

@@ -22,7 +22,8 @@ use crate::output::messages::{self, Messages, Reports, Warnings};
 use crate::runtime;
 
 pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
-    let settings = super::settings(args.connection)?;
+    let mut settings = super::settings(args.connection)?;
+    settings.known_hosts.try_always();
     let mut targets = args.targets;
     for file in &args.input {
         targets.extend(targets::read(file)?);
@@ -109,9 +110,12 @@ impl<'a> Output<'a> {
         let Checker {
             messages, progress, ..
         } = self.checker;
-        let written = progress.suspend(|| match &mut self.table {
-            Some(table) => table.row(&attempt),
-            None => messages.verdict(&attempt),
+        let written = progress.suspend(|| {
+            messages.notices(&attempt.notices);
+            match &mut self.table {
+                Some(table) => table.row(&attempt),
+                None => messages.verdict(&attempt),
+            }
         });
         if let Err(failure) = written {
             self.fail(failure);

@@ -29,6 +29,7 @@ pub(super) struct Table {
     begun: bool,
     verified: usize,
     unverified: usize,
+    pinned: usize,
     intercepted: usize,
     failed: usize,
 }
@@ -46,6 +47,7 @@ impl Table {
             begun: false,
             verified: 0,
             unverified: 0,
+            pinned: 0,
             intercepted: 0,
             failed: 0,
         }
@@ -79,6 +81,7 @@ impl Table {
         let counts = [
             (self.verified, "verified"),
             (self.unverified, "unverified"),
+            (self.pinned, "pinned"),
             (self.intercepted, "INTERCEPTED"),
             (self.failed, "without a connection"),
         ];
@@ -97,6 +100,7 @@ impl Table {
         let (counter, word, colour) = match outcome {
             _ if attempt.is_interception() => (&mut self.intercepted, "INTERCEPTED", Colour::Bad),
             Some(Outcome::Verified(_)) => (&mut self.verified, "VERIFIED", Colour::Good),
+            Some(Outcome::Pinned(_)) => (&mut self.pinned, "PINNED", Colour::Doubtful),
             Some(_) => (&mut self.unverified, "UNVERIFIED", Colour::Doubtful),
             None => (&mut self.failed, "ERROR", Colour::Bad),
         };

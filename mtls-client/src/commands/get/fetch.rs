@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::LOCATION;
 use hyper::{Response, StatusCode, Version};
-use mtls_core::ClientStream;
+use mtls_core::{ClientStream, Verdict};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -46,6 +46,8 @@ pub(super) struct Fetch<'a> {
     started: Instant,
     until: Option<Instant>,
     facts: Facts,
+    /// Of the last connection.
+    verdict: Option<Verdict>,
 }
 
 /// The reason why a transfer ends.
@@ -92,6 +94,7 @@ impl<'a> Fetch<'a> {
                 file,
                 ..Facts::default()
             },
+            verdict: None,
         }
     }
 
@@ -150,6 +153,7 @@ impl<'a> Fetch<'a> {
         loop {
             let exchange = self.request(&url, &step).await?;
             self.record_head(&url, &exchange.response);
+            self.remember(&url, &exchange.response).await;
             let Some(next) = self.redirect(&url, &exchange.response)? else {
                 return self.deliver(&url, exchange).await;
             };
@@ -219,6 +223,7 @@ impl<'a> Fetch<'a> {
         let (attempt, stream) = client
             .connect(url.endpoint(), side_endpoint, self.until)
             .await;
+        self.verdict.clone_from(&attempt.verdict);
         let facts = &mut self.facts;
         facts.exit = facts.exit.or_worse(attempt.exit());
         if let Some(verdict) = &attempt.verdict {
@@ -255,6 +260,15 @@ impl<'a> Fetch<'a> {
             Ok(None) => String::new(),
             Err(_) => facts.field(LOCATION.as_str()),
         };
+    }
+
+    /// Remembers the server at its request.
+    async fn remember(&self, url: &HttpsUrl, response: &Response<Incoming>) {
+        let known_hosts = self.client.known_hosts();
+        if let Some(verdict) = &self.verdict {
+            let following = known_hosts.follow(url.endpoint(), verdict, response.headers());
+            self.messages.notices(&following.await);
+        }
     }
 
     /// The target of a redirect to follow (RFC 9110, section 15.4).

@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use super::pattern::Pattern;
+use crate::args::known_hosts::KnownHostsArgs;
 use crate::args::{OutputArgs, PathArgs, VerifyArgs, duration};
 use crate::failure::Failure;
 
@@ -97,6 +98,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) verify: VerifyArgs,
+
+    #[command(flatten)]
+    pub(crate) known_hosts: KnownHostsArgs,
 
     /// Maximum time for a path to connect, and then for the hello of either end [default: 5s, and
     /// 10s]

@@ -40,6 +40,8 @@ use self::console::Console;
 use self::history::History;
 use self::rules::Rules;
 use crate::args::TlsArgs;
+use crate::args::known_hosts::KeyArgs;
+use crate::connect::known_hosts::KnownHosts;
 use crate::connect::path_set::PathSet;
 use crate::connect::provider::provider;
 use crate::exit::Exit;
@@ -56,6 +58,7 @@ const EXTRA_CONNECTIONS: usize = 256;
 /// The state that all connections share.
 struct Proxy {
     relay: ClientRelay,
+    known_hosts: KnownHosts,
     primary: Path,
     rules: Rules,
     evidence_dir: Option<PathBuf>,
@@ -89,7 +92,8 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         args.connect_timeout,
         &TlsArgs::default(),
     )?;
-    let relay = relay(&args, &paths)?;
+    let known_hosts = KnownHosts::new(&args.known_hosts, KeyArgs::default())?;
+    let relay = relay(&args, &paths, &known_hosts)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -97,15 +101,16 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     let console = Console::start(&args.output);
     let (console, writer) = console.map_err(|error| runtime::not_started(&error))?;
     trace::start(args.output.verbose, console.log());
-    let exit = runtime.block_on(serve(&args, &paths, relay, console));
+    let exit = runtime.block_on(serve(&args, &paths, (relay, known_hosts), console));
     runtime.shutdown_timeout(Duration::from_millis(200));
     writer.finish();
     exit
 }
 
-fn relay(args: &Args, paths: &PathSet) -> Result<ClientRelay, Failure> {
+fn relay(args: &Args, paths: &PathSet, known_hosts: &KnownHosts) -> Result<ClientRelay, Failure> {
     let side_endpoint = paths.side_endpoint.as_ref();
     let settings = paths.client_settings(&args.verify, args.connect_timeout, side_endpoint);
+    let settings = known_hosts.apply(settings);
     let builder =
         ClientRelay::builder(&provider(), settings).tunnel_idle_timeout(args.idle_timeout);
     let built = builder.build();
@@ -115,7 +120,7 @@ fn relay(args: &Args, paths: &PathSet) -> Result<ClientRelay, Failure> {
 async fn serve(
     args: &Args,
     paths: &PathSet,
-    relay: ClientRelay,
+    relay: (ClientRelay, KnownHosts),
     console: Console,
 ) -> Result<Exit, Failure> {
     listen::raise_file_limit(args.max_tunnels());
@@ -176,7 +181,7 @@ impl Proxy {
     fn new(
         args: &Args,
         paths: &PathSet,
-        relay: ClientRelay,
+        (relay, known_hosts): (ClientRelay, KnownHosts),
         console: Console,
         listen: Vec<SocketAddr>,
     ) -> Self {
@@ -195,6 +200,7 @@ impl Proxy {
         };
         Self {
             relay,
+            known_hosts,
             primary: paths.primary.clone(),
             rules,
             evidence_dir: args.verify.evidence_dir.clone(),

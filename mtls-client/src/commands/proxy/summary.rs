@@ -2,7 +2,7 @@
 
 use mtls_core::proto::client::{InterceptionReason, SideFailure};
 use mtls_core::relay::{TunnelEnd, TunnelReport, TunnelStage};
-use mtls_core::{Error, Outcome, Policy, Reason, TimedOut, Verdict};
+use mtls_core::{Error, KnownHostViolation, Outcome, Policy, Reason, TimedOut, Verdict};
 use serde::Serialize;
 
 use super::request::Protocol;
@@ -45,7 +45,7 @@ impl Summary {
         match verdict.map(|verdict| (&verdict.outcome, verdict)) {
             Some((Outcome::Verified(_), verdict)) => verified(verdict),
             Some((Outcome::Intercepted(reason), _)) => intercepted(*reason, refused),
-            Some((Outcome::Unverified(reason), verdict)) => {
+            Some((Outcome::Unverified(reason) | Outcome::Pinned(reason), verdict)) => {
                 unverified(*reason, verdict, tunnel, refused, protocol)
             }
             None => without_verdict(tunnel),
@@ -120,7 +120,10 @@ fn unverified(
     };
     match refused {
         true => {
-            let remedy = remedy(reason, tunnel.policy);
+            let remedy = match tunnel.error.as_deref() {
+                Some(Error::KnownHost(violation)) => known_host_remedy(violation),
+                _ => remedy(reason, tunnel.policy).to_owned(),
+            };
             let explanation = format!(
                 "{cause} The connection was refused, and your program has sent only its first \
                  message. {remedy}"
@@ -193,6 +196,15 @@ fn remedy(reason: Reason, policy: Policy) -> &'static str {
     }
 }
 
+fn known_host_remedy(violation: &KnownHostViolation) -> String {
+    let KnownHostViolation { host, entry, .. } = violation;
+    format!(
+        "This host is known as a server that {}, so it must be verified: try another side path, or, \
+         if its operator confirms that it changed, run `mtls-client hosts forget {host}`.",
+        entry.support
+    )
+}
+
 fn without_verdict(tunnel: &TunnelReport) -> Summary {
     if let Some(error) = tunnel.error.as_deref() {
         return failed(error, tunnel);
@@ -235,6 +247,11 @@ fn failed(error: &Error, tunnel: &TunnelReport) -> Summary {
             "unused",
             "Your program opened this connection and closed it without sending anything, as browsers \
              do.",
+        ),
+        Error::KnownHosts(error) => summary(
+            Kind::Refused,
+            "known hosts unusable",
+            format!("{}.", capitalized(&error.to_string())),
         ),
         Error::Tls(tls) => summary(
             Kind::Failed,

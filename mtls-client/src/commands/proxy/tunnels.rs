@@ -133,6 +133,9 @@ pub(super) async fn report_verdict(proxy: &Proxy, entry: &Entry) {
         return;
     };
     proxy.console.verdict(&report);
+    for notice in proxy.known_hosts.notices() {
+        proxy.console.note(&format!("known hosts: {notice}\n"));
+    }
     if report.summary.kind == Kind::Intercepted {
         save_evidence(proxy, entry, &report).await;
     }

@@ -110,7 +110,8 @@ async fn watch(args: Args, plan: Plan, lines: Lines) -> Result<Exit, Failure> {
     let state = load(args.state.as_deref(), &plan.targets)?;
     let receivers = receivers(&args, &state)?;
     let is_public = args.unsafe_metrics;
-    let settings = super::settings(args.connection)?;
+    let mut settings = super::settings(args.connection)?;
+    settings.known_hosts.try_always();
     let client = Client::without_reuse(&settings)?;
     let watch = Watch {
         state: Mutex::new(state),

@@ -74,7 +74,7 @@ impl Kind {
             (Some(EvidenceReason::Resumption(_)), _) => Self::Suspicious,
             (Some(_), _) | (_, Some(Outcome::Intercepted(_))) => Self::Intercepted,
             (_, Some(Outcome::Verified(_))) => Self::Verified,
-            (_, Some(Outcome::Unverified(_))) => Self::Unverified,
+            (_, Some(Outcome::Unverified(_) | Outcome::Pinned(_))) => Self::Unverified,
             (None, None) => Self::Error,
         }
     }

@@ -4,6 +4,7 @@ mod attack;
 mod chromium;
 mod curl;
 mod intermediary;
+mod known_hosts;
 mod life;
 mod many;
 mod page;

@@ -45,7 +45,7 @@ fn association() -> Association {
 
 fn evaluation(policy: Policy) -> ClientEvaluation<'static> {
     ClientEvaluation {
-        policy,
+        known: Box::leak(Box::new(KnownHost::unknown(policy))),
         require_independent: false,
         target: &"example.org:443",
         association: Some(association()),

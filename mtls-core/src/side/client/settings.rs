@@ -1,9 +1,11 @@
 //! Settings of a client: its policy, its paths, and the limits of its verifications.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::pool::{Pool, PoolSettings};
 use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
+use crate::known_hosts::KnownHosts;
 use crate::path::{Dial, Endpoint, Path};
 use crate::proto::binding::Bindings;
 use crate::tls::authentication::Authentication;
@@ -45,6 +47,17 @@ pub struct ClientSettings<D = Path> {
     pub(crate) deadline: Duration,
     pub(crate) handshake_timeout: Duration,
     pub(crate) pool: PoolSettings,
+    pub(crate) memory: Memory,
+}
+
+/// The settings of known hosts.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    pub(crate) store: Option<Arc<dyn KnownHosts>>,
+    pub(crate) remember: Option<Duration>,
+    pub(crate) neither: Duration,
+    pub(crate) accept_new_key: bool,
+    pub(crate) allow_pinned: bool,
 }
 
 impl ClientSettings<Path> {
@@ -72,6 +85,13 @@ impl<D> ClientSettings<D> {
                 idle: Duration::from_secs(60),
                 users: 64,
                 connections: 256,
+            },
+            memory: Memory {
+                store: None,
+                remember: None,
+                neither: Duration::from_secs(600),
+                accept_new_key: false,
+                allow_pinned: false,
             },
         }
     }
@@ -148,6 +168,50 @@ impl<D> ClientSettings<D> {
     /// another side connection. Default: 64.
     pub fn max_verifications_per_side_connection(mut self, verifications: usize) -> Self {
         self.pool.users = verifications;
+        self
+    }
+
+    /// Sets the store of known hosts, whose entries are enforced and renewed
+    /// (`docs/protocol.md`, section 13). Default: none.
+    ///
+    /// A host that *greets* is under [`Policy::Require`], whatever the policy of the settings, and is
+    /// verified by the side protocol. A connection that violates an entry is
+    /// [`Error::KnownHost`](crate::Error::KnownHost).
+    pub fn known_hosts(mut self, store: Arc<dyn KnownHosts>) -> Self {
+        self.memory.store = Some(store);
+        self
+    }
+
+    /// Remembers the server of each verified connection for this time. Default: entries that exist
+    /// are renewed, and none is made.
+    pub fn remember(mut self, max_age: Duration) -> Self {
+        self.memory.remember = Some(max_age);
+        self
+    }
+
+    /// Sets how long it is remembered under [`Policy::Prefer`] that a server supports no verification
+    /// over these side paths; meanwhile connections to it open no side connection. At most 1 h; zero:
+    /// not at all. Default: 10 min.
+    ///
+    /// An attacker who can block a side path once prevents the verification for this time, and not
+    /// only while they block it.
+    pub fn remember_neither(mut self, max_age: Duration) -> Self {
+        self.memory.neither = max_age;
+        self
+    }
+
+    /// Accepts, and remembers, a raw public key ([`smkex`](crate::smkex)) that differs from the one
+    /// in the store, where the connection is verified. Default: such a connection is refused.
+    pub fn accept_new_key(mut self, accept: bool) -> Self {
+        self.memory.accept_new_key = accept;
+        self
+    }
+
+    /// Accepts a connection whose side paths cannot be connected if the server shows a key of
+    /// earlier verified connections, under every policy. Its verdict is
+    /// [`Outcome::Pinned`](crate::Outcome::Pinned), never verified. Default: off.
+    pub fn allow_pinned(mut self, allow: bool) -> Self {
+        self.memory.allow_pinned = allow;
         self
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::HeaderValue;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use mtls_core::http_io::HeadLimit;
 use mtls_core::page::{Notice, VERDICT_PATH, VerdictPage};
-use mtls_core::tower::{Media, MultipathConnectInfo, VERDICT_FIELD};
+use mtls_core::tower::{KNOWN_HOSTS_FIELD, Media, MultipathConnectInfo, VERDICT_FIELD};
 use tokio::io::AsyncWriteExt;
 use tower_service::Service;
 
@@ -42,6 +43,8 @@ pub(in crate::web) struct Requests<S> {
     pub(in crate::web) request_head: HeadLimit,
     pub(in crate::web) signals: Signals,
     pub(in crate::web) takeover: Takeover,
+    /// The value of `Multipath-TLS`.
+    advertised: Option<HeaderValue>,
 }
 
 impl<S> Requests<S> {
@@ -58,7 +61,13 @@ impl<S> Requests<S> {
             request_head,
             signals: Signals::default(),
             takeover: Takeover::default(),
+            advertised: None,
         }
+    }
+
+    pub(in crate::web) fn advertise(mut self, value: Option<HeaderValue>) -> Self {
+        self.advertised = value;
+        self
     }
 
     /// Whether the head of a request is within the limit. The HTTP library checks that of HTTP/1.1.
@@ -118,6 +127,9 @@ where
         }
         let fields = response.headers_mut();
         fields.insert(VERDICT_FIELD, self.info.verdict_field());
+        if let Some(value) = &self.advertised {
+            fields.insert(KNOWN_HOSTS_FIELD, value.clone());
+        }
         Ok(response.map(|body| TimedBody::new(body, self.activity.clone())))
     }
 

@@ -59,7 +59,7 @@ fn worst(sides: &[SideResult]) -> (Reason, Option<usize>) {
     match outcome {
         Outcome::Intercepted(reason) => (Reason::Side(SideFailure::Interception(reason)), side),
         Outcome::Unverified(reason) => (reason, side),
-        Outcome::Verified(verified) => panic!("verified: {verified:?}"),
+        other => panic!("accepted: {other:?}"),
     }
 }
 
