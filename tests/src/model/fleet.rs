@@ -38,7 +38,7 @@ const VERIFICATION: u8 = LIFE - 2 * LEASE;
 const OWNER: usize = 0;
 const ASKER: usize = 1;
 
-/// What is explored.
+/// The bounds of an exploration.
 #[derive(Clone, Debug)]
 pub struct FleetModel {
     /// Independent engines.
@@ -83,7 +83,7 @@ pub struct FleetState {
     reply: Option<Reply>,
 }
 
-/// What one engine holds, and what its replica held a unit of time ago.
+/// The contents of one engine, and those of its replica, which lag by a unit of time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Engine {
     data: Data,
@@ -107,7 +107,7 @@ struct Machine {
     links: Vec<bool>,
 }
 
-/// What the asker answered.
+/// The reply of the asker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Reply {
     Found { by_asking: bool },
