@@ -10,11 +10,13 @@ use tokio::process::Command;
 
 use crate::lab::{Lab, Run, has, program};
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
+    "age_s",
     "association",
     "binding",
     "independence",
     "method",
+    "origin",
     "paths",
     "proves",
     "reason",
@@ -61,6 +63,8 @@ async fn the_record_of_a_verified_connection_has_every_key() {
     assert_eq!(line["proves"], "same-handshake");
     assert_eq!(line["association"].as_str().map(str::len), Some(32));
     assert_eq!(line["reason"], Value::Null);
+    assert_eq!(line["origin"], Value::Null, "nothing is inherited");
+    assert_eq!(line["age_s"], Value::Null);
     assert!(["same", "unknown"].contains(&line["independence"].as_str().expect("a word")));
     for (path, role) in line["paths"]
         .as_array()
