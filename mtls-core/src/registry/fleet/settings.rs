@@ -36,7 +36,7 @@ pub struct FleetSettings {
     /// The time that a machine without a heartbeat is still asked; until then handshakes that no
     /// machine holds are unavailable instead of unknown. Default: 30 s.
     pub member_life: Duration,
-    /// The time that a machine without an engine continues to complete handshakes; at most a quarter
+    /// The time that a machine without an engine continues to complete handshakes; at most a third
     /// of `member_life`. Default: 5 s.
     pub lease: Duration,
     /// The time between two heartbeats; at most a quarter of `lease`. Default: 1 s.
@@ -142,7 +142,7 @@ impl FleetSettings {
             }
         }
         for (name, time, bound, limit) in [
-            ("lease", self.lease, "member_life / 4", self.member_life / 4),
+            ("lease", self.lease, "member_life / 3", self.member_life / 3),
             ("heartbeat", self.heartbeat, "lease / 4", self.lease / 4),
         ] {
             if time > limit {
