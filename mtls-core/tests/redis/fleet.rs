@@ -11,13 +11,13 @@ use crate::server::Server;
 
 pub(crate) type Machine = FleetRegistry<RedisEngine>;
 
-pub(crate) const LIFE: Duration = Duration::from_secs(8);
+pub(crate) const LIFE: Duration = Duration::from_secs(12);
 
 pub(crate) fn fleet_settings(machine: u16) -> FleetSettings {
     let keys = FleetKeys::new(&[7; FleetKeys::KEY_LEN]);
     let mut settings = FleetSettings::new(MachineId(machine), keys);
     settings.member_life = LIFE;
-    settings.lease = LIFE / 2;
+    settings.lease = LIFE / 3;
     settings.heartbeat = Duration::from_millis(250);
     settings
 }
