@@ -11,7 +11,7 @@ use crate::server::Server;
 
 pub(crate) type Machine = FleetRegistry<RedisEngine>;
 
-pub(crate) const LIFE: Duration = Duration::from_secs(12);
+pub(crate) const LIFE: Duration = Duration::from_secs(9);
 
 pub(crate) fn fleet_settings(machine: u16) -> FleetSettings {
     let keys = FleetKeys::new(&[7; FleetKeys::KEY_LEN]);
