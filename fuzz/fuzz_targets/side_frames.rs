@@ -21,7 +21,7 @@ fuzz_target!(|input: (bool, Vec<u8>)| {
         for frame in &frames {
             frame.encode(&mut encoded);
         }
-        // What is left over is the beginning of a frame that has not come yet.
+        // The rest is the beginning of an incomplete frame.
         assert!(stream.starts_with(&encoded) || encoded.starts_with(&stream));
     }
 });

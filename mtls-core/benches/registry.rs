@@ -21,7 +21,7 @@ const PAGE: u64 = 4096;
 
 fn main() {
     let mut limits = MemoryRegistryLimits::default();
-    // What `insert` leaves is swept away by the next insertion.
+    // The next insertion sweeps the tombstones of `insert` away.
     limits.tombstone = Duration::ZERO;
     let registry = MemoryRegistry::new(limits);
     let mut held = Vec::with_capacity(PENDING as usize);
@@ -51,7 +51,7 @@ fn insert(criterion: &mut Criterion, registry: &MemoryRegistry) {
                 (key(next), keys(next))
             },
             |(key, keys)| {
-                // What it returns is dropped: the whole life of a handshake.
+                // The registration is dropped: the whole life of a handshake.
                 let registered = registry.register(key, keys).now_or_never();
                 black_box(registered.expect("at once").expect("a place"));
             },

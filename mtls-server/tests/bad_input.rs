@@ -129,7 +129,7 @@ fn unusable_directories_are_named() {
     assert_fails(serve(&missing, &cert, &key, &[]), "cannot serve");
     let file = site.www().join("index.html");
     assert_fails(serve(&file, &cert, &key, &[]), "it is not a directory");
-    // Whatever way the directory is written.
+    // In every spelling of the directory.
     let root = site.www().join("..");
     assert_fails(
         serve(&root, &cert, &key, &[]),

@@ -275,7 +275,7 @@ fn a_directory_behind_a_link_is_replaced_in_one_step() {
     lead_to(Path::new("2"));
     assert_eq!(get(&server, "/version").as_deref(), Some("2"));
 
-    // What the program would not serve at its start it does not serve later either.
+    // A file that the program refuses at its start is refused later, too.
     lead_to(Path::new("pki"));
     let (head, _) = fetch(&site, &server, "/server.key", &[]).expect("curl");
     assert_eq!(status(&head), "404");

@@ -73,7 +73,7 @@ impl KnownHosts {
             .join(&b", "[..]);
         let advertised = Advertisement::try_from(&value[..]);
         match advertised.and_then(|advertised| advertised.change(host, verdict)) {
-            // What cannot be recorded is among the store's notices.
+            // The store's notices include changes that could not be recorded.
             Ok(Some(change)) => drop(store.record(host, change).await),
             Ok(None) => {}
             Err(error) => return vec![format!("{host}: {error}")],

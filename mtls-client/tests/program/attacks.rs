@@ -89,7 +89,7 @@ async fn under_observe_the_body_is_received_and_the_exit_status_is_110() {
     let run = run.mentions(&["INTERCEPTION DETECTED", "observe", "Evidence saved"]);
     assert_eq!(run.stdout, LIE);
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 2);
-    // Whatever comes afterwards.
+    // Errors that follow change nothing.
     let run = lab
         .run([&typed[..], &["-o", "/dev/full"]].concat())
         .await

@@ -302,7 +302,8 @@ async fn a_new_raw_key_of_a_known_server_is_113_until_it_is_accepted() {
     let port = first.port();
     let bind = async |ip: &str| TcpListener::bind((ip, port)).await.expect("a port");
     let listener = bind("127.0.0.2").await;
-    // The server after a restart, or an attacker on all paths, whom SMKEX alone does not detect.
+    // The server after a restart. An attacker on all paths looks the same: SMKEX alone does not
+    // detect them.
     lab.smkex_site_on(listener);
     let file = lab.path("hosts.json");
     let get = async |ip: &str, options: &[&str]| {

@@ -199,7 +199,7 @@ async fn colours_are_for_terminals_without_no_color() {
 async fn the_roots_of_the_system_can_be_chosen() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
-    // What rustls-native-certs takes for the system's.
+    // The file that rustls-native-certs reads as the system's roots.
     let mut command = program();
     command
         .args(["check", "--system-roots", &site])

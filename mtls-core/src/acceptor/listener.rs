@@ -80,8 +80,8 @@ where
         self.listen(incoming, ListenerKind::SideOnly);
     }
 
-    /// The next stream that the policy lets pass, and its peer; safe to drop. What does not pass
-    /// is logged (`tracing`, level debug), and never returned.
+    /// The next stream that the policy accepts, and its peer; safe to drop. A connection that the
+    /// policy refuses is logged (`tracing`, level debug), and never returned.
     pub async fn accept(&mut self) -> (ServerStream<S>, SocketAddr) {
         match self.ready.recv().await {
             Some((stream, peer)) => (*stream, peer),

@@ -348,7 +348,7 @@ impl Evaluated {
 
 fn refuses(policy: Policy, reason: Reason) -> bool {
     match (policy, reason) {
-        // Whatever the policy (`docs/protocol.md`, section 8.2).
+        // Under every policy (`docs/protocol.md`, section 8.2).
         (_, Reason::EarlyData) => true,
         (Policy::Observe, _) => false,
         (Policy::Require, _) => true,

@@ -68,7 +68,7 @@ impl ServerEvaluation {
             verdict.outcome = Outcome::Verified(Verified::inherited(inheritance));
         }
         let status = registration.map(Registration::status);
-        // What a side connection has shown of this very handshake wins over what is inherited.
+        // A result of a side connection for this very handshake takes precedence over inheritance.
         let counts = |status: &SideStatus| {
             self.inherits.is_none() || status.disputed || !status.confirmations.is_empty()
         };
@@ -98,7 +98,7 @@ impl ServerEvaluation {
             }))
         };
         match (self.policy, &verdict.outcome) {
-            // Whatever the policy (`docs/protocol.md`, section 8.2).
+            // Under every policy (`docs/protocol.md`, section 8.2).
             (_, Outcome::Unverified(Reason::EarlyData)) => Err(refused(Reason::EarlyData)),
             (Policy::Observe, _) | (_, Outcome::Verified(_)) => Ok(()),
             (_, Outcome::Intercepted(_)) => Err(Error::Disputed(Box::new(verdict.clone()))),

@@ -23,7 +23,8 @@ pub(super) async fn connect(
         .await?;
     let head = read_head(stream).await?;
     match status(&head)? {
-        // Whatever `Content-Length` says: a 2xx answer to CONNECT has no body.
+        // A 2xx response to CONNECT has no body, also with `Content-Length` (RFC 9110, section
+        // 9.3.6).
         200..=299 => Ok(()),
         code => Err(ProxyRefusal::HttpStatus(code)),
     }

@@ -167,7 +167,7 @@ fn from_utf16(
     let units = bytes
         .chunks_exact(2)
         .filter_map(|pair| pair.try_into().ok().map(&unit));
-    // What is no character is no part of a section: the search for one fails.
+    // An invalid character cannot be part of a section: the search for one fails.
     let text = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
     Ok(Zeroizing::new(text.collect::<String>().into_bytes()))
 }

@@ -326,7 +326,7 @@ async fn a_confirmation_of_another_registration_is_ignored(m: Machines) -> Resul
     m.there.dispute(key(1).service, stale.confirmation);
     let other_service = ServiceId::from_name("another");
     m.there.confirm(other_service, confirmed(key(1), id));
-    // What comes after has overtaken nothing: it shows that the others had time to arrive.
+    // A later message overtakes none: its arrival shows that the others had time to arrive.
     m.there.confirm(key(1).service, confirmed(key(1), id));
     entry.confirmed().await;
     let status = entry.status();

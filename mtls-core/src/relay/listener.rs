@@ -99,8 +99,8 @@ impl<D: Dial> RelayListener<D> {
         self.handler.relay.inner.sides.verifications()
     }
 
-    /// Closes the listening sockets. What is under way goes on: tunnels, and the side connections
-    /// that verify them.
+    /// Closes the listening sockets. Open tunnels continue, and so do the side connections that
+    /// verify them.
     pub fn stop_accepting(&self) {
         self.stop.send_replace(true);
     }

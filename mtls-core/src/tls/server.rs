@@ -35,8 +35,8 @@ pub(crate) struct TlsSettings {
     stub: TlsAcceptor,
 }
 
-/// A connection whose ClientHello has been read, and not processed yet. What cannot be one is left
-/// to rustls, which knows the right alert.
+/// A connection whose ClientHello has been read, and not processed yet. Other bytes are left to
+/// rustls, which sends the right alert.
 pub(crate) struct ReadHello<IO> {
     pub(crate) io: IO,
     pub(crate) hello: FirstHello,
@@ -127,7 +127,7 @@ impl TlsSettings {
             io.write_all(&output).await?;
             io.flush().await?;
             received = read_some(&mut io).await?;
-            // What the tap refuses, rustls judges: then there is no hello binding.
+            // rustls evaluates bytes that the tap refuses: then there is no hello binding.
             let _ = tap.client_bytes(&received);
         }
     }

@@ -182,7 +182,7 @@ async fn read_version_2(stream: &mut TcpStream, header: &mut Vec<u8>) -> Result<
     fill(stream, &mut header[start..]).await
 }
 
-/// Reads to the end of the line. What follows stays in the socket.
+/// Reads to the end of the line. Later bytes stay in the socket.
 async fn read_line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), HeaderError> {
     while line.last() != Some(&b'\n') {
         let mut next = [0; LINE];

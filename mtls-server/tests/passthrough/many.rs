@@ -34,7 +34,7 @@ async fn thousand_verified_tunnels_at_once_cost_kilobytes_each() {
     let through = passthrough(nginx.address, &["--policy", "require"]);
     let connector = site.connector();
     let mut open = Vec::new();
-    // What the first tunnels cost is not theirs alone.
+    // The first tunnels also pay for memory that all share.
     open.extend(connect(&connector, through.address, 20).await);
     let before = resident(through.id());
     open.extend(connect(&connector, through.address, TUNNELS - 20).await);

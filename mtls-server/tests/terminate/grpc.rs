@@ -13,7 +13,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::common::Site;
 
-/// Only for clients of whom `terminate` says that they have verified.
+/// Accepts only clients that `terminate` marks as verified.
 fn verified_only(request: Request<()>) -> Result<Request<()>, Status> {
     match request.metadata().get("multipath-verdict") {
         Some(verdict) if verdict.as_bytes().starts_with(b"verified;") => Ok(request),

@@ -46,7 +46,7 @@ async fn a_websocket_that_stays_open_is_cut_off_when_the_server_stops() {
         .expect("a WebSocket");
     server.signal(Signal::TERM);
     server.wait_until_closed().await;
-    // What is open may go on for a while.
+    // An open connection may continue for a while.
     socket
         .send(Message::text("still here"))
         .await

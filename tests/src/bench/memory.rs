@@ -125,7 +125,7 @@ fn connections(
         wait_until_accepted(&streams)?;
         Ok(streams)
     };
-    // Whatever a server creates once is not counted.
+    // Allocations that a server makes once are not counted.
     let _first = connect(100)?;
     let before = resident()?;
     let _streams = connect(CONNECTIONS)?;

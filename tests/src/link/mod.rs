@@ -8,9 +8,9 @@
 //!
 //! One thread carries everything. It sleeps by the kernel's high-resolution timers and spends the
 //! last microseconds before a packet is due awake, so that a packet comes out never early and, on
-//! a quiet machine, some microseconds late. What a round trip really takes is more than the two
-//! delays, by what the kernel and the waking up cost: [`TwoLinks::measure`] says how much, and
-//! nothing here assumes it.
+//! a quiet machine, some microseconds late. A round trip takes longer than the two delays, by the
+//! cost of the kernel and of waking up: [`TwoLinks::measure`] measures the difference, and nothing
+//! here assumes it.
 
 mod emulator;
 mod pipe;

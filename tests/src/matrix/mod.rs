@@ -1,7 +1,7 @@
 //! `mtls-lab matrix`: the protocols that each attacker breaks, by attacks that really run.
 //!
-//! Every cell of the table is a client, a server and attackers on real sockets. What is expected
-//! comes from the threat model, what is observed from the attack; a difference is a failure.
+//! Every cell of the table is a client, a server and attackers on real sockets. The expected
+//! result comes from the threat model, the observed one from the attack; a difference is a failure.
 
 mod attempt;
 mod cell;

@@ -170,7 +170,7 @@ impl Client {
             path.reused = false;
             path.peer = Peer::Dialling;
             path.verifier.handle_link(client_nonce(side, path.opens));
-            // What was meant for the lost connection is lost with it.
+            // Frames for the lost connection are lost with it.
             frames = path.transmit();
         }
         Sent { frames, redialled }

@@ -70,7 +70,7 @@ impl Model for World {
         match (action, forged) {
             (Action::Forge(attacker, connection, _), Some(frame)) => {
                 let frames = state.server.frame(connection, &frame);
-                // What changes nothing costs no move, and is none.
+                // A frame that changes nothing costs no move, and is none.
                 if state.server == last.server && frames.is_empty() {
                     return None;
                 }

@@ -30,7 +30,7 @@ pub const COUNTS_WHAT_WAS_CONFIRMED: &str =
     "the server counts the client's handshake only after the client verified it";
 /// Without an attacker, nothing fails.
 pub const HONEST_NEVER_FAILS: &str = "a connection without an attacker never fails";
-/// Whatever is flooded.
+/// Under every flood.
 pub const NEVER_DOWNGRADES: &str = "an attacker off the paths never makes Prefer fall back";
 
 /// Without an attacker, the server's verdict is right.

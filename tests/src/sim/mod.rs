@@ -154,7 +154,7 @@ impl Lab {
         sim.client(CLIENT, async move {
             let value = client(end).await;
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
-            // What is on its way arrives, so that the server's view is complete.
+            // Messages in flight arrive, so that the server's view is complete.
             tokio::time::sleep(Duration::from_secs(1)).await;
             Ok(())
         });

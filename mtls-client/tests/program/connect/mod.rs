@@ -260,7 +260,7 @@ async fn a_reader_that_does_not_read_holds_the_server_back() {
         .await;
     let mut command = lab.connect(&[&server.to_string()]);
     let mut child = command.spawn().expect("to run");
-    // What the program and the system's sockets hold is full when nothing more is taken.
+    // The buffers of the program and of the sockets are full when nothing more is read.
     let mut before = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;

@@ -1,4 +1,4 @@
-//! A man in the middle of the primary path, whom the program behind the proxy trusts.
+//! A man in the middle of the primary path, with a certificate that the program behind the proxy trusts.
 
 use std::sync::atomic::Ordering;
 

@@ -140,7 +140,7 @@ async fn a_browser_alone_shows_the_attackers_page_and_through_the_proxy_sends_th
     assert!(alone.contains("hello from the attacker"), "{alone}");
     assert!(read.load(Ordering::Relaxed) > 0);
 
-    // Another one, whom nothing can reach late that was sent before.
+    // Another one, so that nothing that was sent before can arrive late.
     let (attacker, read) = lab.plain_tls(Whose::Rogue, LIE).await;
     let network = format!("http://{}", lab.hostile_network(attacker, real).await);
     let proxy = Running::with(&["--primary", &network, "--side", "direct"]).await;

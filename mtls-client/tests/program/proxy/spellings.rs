@@ -152,7 +152,7 @@ async fn an_exemption_never_overrides_a_requirement_by_its_spelling() {
         let proxy = Running::with(&["--require", "127.0.0.1", "--exempt", exempt]).await;
         for ask in loopback() {
             let shown = String::from_utf8_lossy(&ask.request(port)).into_owned();
-            // What is exempt by name is so at every address; none is here.
+            // A name is exempt at every address; no name is exempt here.
             assert!(
                 !passes(&proxy, &ask, port).await,
                 "--exempt {exempt}: {shown:?}"

@@ -86,7 +86,7 @@ struct Inbox(mpsc::Sender<EngineEvent>);
 impl AsyncPushSender for Inbox {
     fn send(&self, info: PushInfo) -> Result<(), SendError> {
         if let Some(message) = Msg::from_push_info(info) {
-            // What is lost is asked for again.
+            // The lookup of a lost message is repeated.
             let _ = self
                 .0
                 .try_send(EngineEvent::Message(message.get_payload_bytes().to_vec()));

@@ -132,7 +132,7 @@ impl Link {
             state.problem = None;
         }
         tracing::info!(engine = %self.inner.settings.address, "connected to the engine");
-        // What broke an earlier connection says nothing about this one.
+        // A failure of an earlier connection says nothing about this one.
         let _ = self.inner.broken.notified().now_or_never();
         let broken = self.inner.broken.notified();
         if self.events.send(EngineEvent::Connected).await.is_err() {

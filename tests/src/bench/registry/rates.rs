@@ -120,7 +120,7 @@ async fn memory(root: &Path) -> Result<Figure> {
     server.run().await?;
     let machine = super::machine(1, &format!("redis://{}", server.address()), None).await?;
     let mut numbers = Numbers(0);
-    // What an engine allocates once is not counted.
+    // Allocations that an engine makes once are not counted.
     register(&machine, numbers.next(BATCH), AT_A_TIME[2]).await?;
     sleep(WRITTEN).await;
     let before = server.info("used_memory")?;
