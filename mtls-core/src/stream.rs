@@ -170,7 +170,7 @@ impl VerdictHandle {
         verdict
     }
 
-    /// The verdict's outcome as of now: cheap enough to ask for with every request.
+    /// The verdict's outcome as of now: cheap enough to read for every request.
     pub fn outcome(&self) -> Outcome {
         let newer = self
             .new_status()
@@ -201,7 +201,11 @@ impl VerdictHandle {
             }
             Outcome::Unverified(_) | Outcome::Pinned(_) => true,
             // Another side path may confirm later; none takes its confirmation back.
-            Outcome::Verified(verified) => status.confirmations.len() > verified.sides().len(),
+            // An inheritance gives way to a result for this very handshake.
+            Outcome::Verified(verified) => {
+                status.confirmations.len() > verified.sides().len()
+                    || (status.disputed && verified.inheritance().is_some())
+            }
             Outcome::Intercepted(_) => false,
         };
         is_newer.then_some(status)

@@ -15,7 +15,6 @@ use mtls_core::{MultipathAcceptor, Policy, SideServiceSettings};
 use rustls::pki_types::ServerName;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsConnector;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -117,21 +116,12 @@ async fn a_handshake_is_reserved_before_the_server_computes_its_flight() {
     let steps = registry.steps.clone();
     let (chain, key) = (pki.server.chain_der(), pki.server.key_der());
     let key = CertifiedKey::from_der(chain, key, &provider).expect("a certificate");
-    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Certificate {
-            key: Arc::new(key),
-            steps: steps.clone(),
-        }));
-    let mut roots = RootCertStore::empty();
-    roots.add(pki.ca.cert_der()).expect("a root");
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let mut server = pki.server_config(Arc::clone(&provider)).expect("a server");
+    server.cert_resolver = Arc::new(Certificate {
+        key: Arc::new(key),
+        steps: steps.clone(),
+    });
+    let client = pki.client_config(provider).expect("a client");
     let settings = SideServiceSettings::new(Policy::Observe).registry(Arc::new(registry));
     let acceptor = MultipathAcceptor::builder(Arc::new(server), settings)
         .build()

@@ -6,6 +6,8 @@ use mtls_core::http_io::HeadLimit;
 use mtls_core::known_hosts::MAX_AGE;
 
 const NOT_A_DURATION: &str = "expected a time such as 10s, 250ms or 5m";
+/// A day in seconds.
+const DAY: u64 = 24 * 3600;
 const NOT_AN_AGE: &str = "expected a time such as 180d, 12h or 10m";
 /// The limits of `--max-header-size` in bytes.
 const HEAD_SIZES: std::ops::RangeInclusive<usize> = 1_024..=262_144;
@@ -34,25 +36,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// A time to be remembered: `180d`, `12h`, or as [`duration`]; at most two years.
 pub(crate) fn max_age(text: &str) -> Result<Duration, String> {
-    let seconds_per_unit = match text.bytes().next_back() {
-        Some(b'd') => 24 * 3600,
-        Some(b'h') => 3600,
-        _ => 0,
+    let age = match text.strip_suffix('d') {
+        Some(days) => days
+            .parse::<u32>()
+            .map(|days| Duration::from_secs(u64::from(days) * DAY))
+            .ok(),
+        None => duration(text).ok(),
     };
-    let age = match seconds_per_unit {
-        0 => duration(text).map_err(|_| NOT_AN_AGE.to_owned())?,
-        unit => {
-            let count: u32 = text[..text.len() - 1]
-                .parse()
-                .map_err(|_| NOT_AN_AGE.to_owned())?;
-            Duration::from_secs(u64::from(count) * unit)
-        }
-    };
+    let age = age.ok_or_else(|| NOT_AN_AGE.to_owned())?;
     match age > MAX_AGE {
-        true => Err(format!(
-            "must be at most {}d",
-            MAX_AGE.as_secs() / (24 * 3600)
-        )),
+        true => Err(format!("must be at most {}d", MAX_AGE.as_secs() / DAY)),
         false => Ok(age),
     }
 }

@@ -53,6 +53,11 @@ impl Target {
         }
     }
 
+    /// Whether the target is a socket in the file system.
+    pub(crate) fn is_socket(&self) -> bool {
+        matches!(self.via, Via::Unix(_))
+    }
+
     /// Whether the target has a certificate to check.
     pub(crate) fn needs_roots(&self) -> bool {
         matches!(self.via, Via::Tls(_))

@@ -13,7 +13,7 @@ fn advertised(response: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn every_response_requests_to_be_remembered_if_the_operator_says_so() {
+async fn every_response_has_the_field_that_the_options_set() {
     let site = Site::new();
     let options = ["--advertise", "180d", "--advertise-side", "side.test:9443"];
     let value = "max-age=15552000;side-endpoint=\"side.test:9443\"";

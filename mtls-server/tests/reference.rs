@@ -21,7 +21,7 @@ fn run(mut command: Command) -> Output {
     command.output().expect("to run")
 }
 
-fn log(arguments: &[&str]) -> String {
+fn output_of(arguments: &[&str]) -> String {
     let mut command = binary();
     command.args(arguments);
     let Output {
@@ -66,7 +66,7 @@ fn each_command_has_a_manual_page_with_all_of_its_options() {
         let page = fs::read_to_string(&path).expect("a page");
         let mut arguments: Vec<_> = name.split_whitespace().collect();
         arguments.push("--help");
-        let missing: Vec<_> = options(&log(&arguments))
+        let missing: Vec<_> = options(&output_of(&arguments))
             .difference(&options(&page))
             .cloned()
             .collect();
@@ -94,7 +94,7 @@ fn assert_well_formed(page: &std::path::Path) {
 #[test]
 fn each_shell_has_a_completion_script_for_every_command() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = log(&["completions", shell]);
+        let script = output_of(&["completions", shell]);
         let words = COMMANDS.iter().flat_map(|command| command.split(' '));
         for word in words.chain(["side-listen"]) {
             assert!(script.contains(word), "no `{word}` for {shell}");
@@ -106,7 +106,7 @@ fn each_shell_has_a_completion_script_for_every_command() {
 fn bash_completes_a_command_an_option_and_its_values() {
     let folder = tempfile::tempdir().expect("a directory");
     let script = folder.path().join("completions.bash");
-    fs::write(&script, log(&["completions", "bash"])).expect("to write");
+    fs::write(&script, output_of(&["completions", "bash"])).expect("to write");
     for (typed, current, expected) in [
         ("mtls-server pass", "pass", "passthrough"),
         ("mtls-server serve --side-l", "--side-l", "--side-listen"),

@@ -91,9 +91,7 @@ fn a_server_keeps_at_most_two_capabilities() {
 #[test]
 fn the_sandbox_is_reported() {
     let site = Site::new();
-    let mut command = site.command(&["--listen", "127.0.0.1:0"]);
-    command.env("RUST_LOG", "mtls_server=info");
-    let mut server = Running::start_saying(command, " on https://");
+    let mut server = serve(&site, &[]);
     let log = server.log().join("\n");
     assert!(log.contains("sandbox: files "), "{log}");
     assert!(log.contains("capabilities dropped"), "{log}");

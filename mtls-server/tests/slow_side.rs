@@ -146,8 +146,8 @@ async fn passthrough_counts_every_verified_client_as_verified() {
     command.args(["passthrough", "--listen", "127.0.0.1:0"]);
     command.args(["--target", &target.address.to_string()]);
     command.args(PREFER);
-    let log = format!("passing through to {} on ", target.address);
-    let relay = Running::start_saying(command, &log);
+    let before = format!("passing through to {} on ", target.address);
+    let relay = Running::start_saying(command, &before);
     let side = slow_path(relay.address).await;
     for nth in 0..CLIENTS {
         let response = first_response(&site, relay.address, side).await;

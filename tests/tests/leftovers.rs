@@ -121,7 +121,12 @@ async fn a_process_in_a_namespace_ends_with_the_run_that_started_it() -> Result 
     }
     for ending in ENDINGS {
         let mut command = command(std::env::current_exe()?);
-        command.args(["the_parent", "--exact", "--ignored", "--nocapture"]);
+        command.args([
+            "leftovers::the_parent",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ]);
         command.env(PARENT, "").stdout(Stdio::piped());
         let mut run = Run(command.spawn()?);
         let said = run.0.stdout.take().ok_or("no output")?;

@@ -78,7 +78,7 @@ impl Network {
     async fn paths(&self, arguments: &str) -> Result<Said> {
         let mut command = self.paths.client.command(std::env::current_exe()?);
         command
-            .args(["the_program", "--exact", "--ignored", "--nocapture"])
+            .args(["ways::the_program", "--exact", "--ignored", "--nocapture"])
             .env(ARGUMENTS, format!("paths --json {arguments}"));
         let output = tokio::task::spawn_blocking(move || command.output()).await??;
         let (stdout, stderr) = (

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// The outcome of one connection.
 pub(crate) struct Attempt {
     pub(crate) target: Endpoint,
-    /// `None` if the attempt ended before there was one.
+    /// `None` if the attempt ended before there was one, or the server's key has changed.
     pub(crate) verdict: Option<Verdict>,
     /// The evidence of an interception or a suspicion, under every policy.
     pub(crate) evidence: Option<Box<Evidence>>,
@@ -48,11 +48,13 @@ impl Attempt {
                 attempt.verdict = Some(unverified.verdict);
                 attempt.evidence = unverified.evidence;
             }
+            // A connection that shows another key is refused even if it is verified, so it has no
+            // verdict to report.
             Error::KnownHost(violation) => {
                 if let Violation::Unverified(unverified) = violation.violation {
+                    attempt.verdict = Some(violation.verdict);
                     attempt.evidence = unverified.evidence;
                 }
-                attempt.verdict = Some(violation.verdict);
             }
             _ => {}
         }

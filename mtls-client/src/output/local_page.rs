@@ -1,9 +1,13 @@
-//! Rules of pages that show private data to the user of this host.
+//! Parts and rules of pages that show private data to the user of this host.
 
 use hyper::Uri;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 use mtls_core::path::Host;
+
+/// The style that the pages share.
+pub(crate) const STYLE: &str = include_str!("page/style.css");
+pub(crate) const ICON: &str = include_str!("page/icon.svg");
 
 const HARDENING: [(&str, &str); 6] = [
     (

@@ -116,6 +116,13 @@ async fn cases_are_listed_and_explained_in_plain_words() {
     let run = lab.run(["evidence", "list", &dir]).await.exits_with(116);
     assert!(run.stdout.contains(&*name), "{}", run.stdout);
     run.mentions(&["broken.json"]);
+    // A case that is not valid is neither explained nor exported.
+    std::fs::write(file.with_extension("pem"), "").expect("to write");
+    let (file, export) = (file.display().to_string(), lab.path("export"));
+    for typed in [&["show", &file][..], &["export", &file, &export]] {
+        let run = lab.run([&["evidence"], typed].concat()).await;
+        assert_eq!(run.exits_with(116).stdout, "");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

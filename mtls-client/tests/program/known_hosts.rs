@@ -252,19 +252,7 @@ async fn hosts_that_cannot_be_remembered_are_reported() {
 /// A TLS server that counts its connections, and speaks no side protocol.
 async fn counting(lab: &mut Lab) -> (SocketAddr, Arc<AtomicUsize>) {
     let (tls, _) = lab.plain_tls(Whose::Server, PAGE).await;
-    let count = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&count);
-    let address = lab
-        .listen(move |mut stream| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            async move {
-                let onward = tokio::net::TcpStream::connect(tls).await;
-                let mut onward = onward.expect("the server");
-                let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
-            }
-        })
-        .await;
-    (address, count)
+    lab.counting_relay(tls, false).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,6 +313,13 @@ async fn a_new_raw_key_of_a_known_server_is_113_until_it_is_accepted() {
     let run = get("127.0.0.2", &[]).await.exits_with(113);
     assert_eq!(run.stdout, "");
     run.mentions(&["another raw public key", "--accept-new-key", "hosts forget"]);
+    let target = format!("device.test:{port}");
+    let resolve = format!("{target}:127.0.0.2");
+    let typed = ["check", "--smkex", "--json", "--known-hosts", &file];
+    let typed = [&typed[..], &["--resolve", &resolve, &target]].concat();
+    let line = &lab.run(typed).await.exits_with(113).json()[0];
+    assert_eq!(line["verdict"], "error", "refused, although it is verified");
+    assert_eq!(line["reason"], "known-key-changed");
     // Nor does remembering it again accept it.
     get("127.0.0.2", &["--remember"]).await.exits_with(113);
     get("127.0.0.2", &["--accept-new-key"]).await.exits_with(0);

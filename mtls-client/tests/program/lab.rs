@@ -96,6 +96,33 @@ impl Lab {
         address
     }
 
+    /// Counts its connections and relays them, except side connections if `is_silent`: they wait.
+    pub(crate) async fn counting_relay(
+        &mut self,
+        to: SocketAddr,
+        is_silent: bool,
+    ) -> (SocketAddr, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        let address = self
+            .listen(move |mut stream| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                async move {
+                    let mut first = [0];
+                    if is_silent {
+                        let _ = stream.peek(&mut first).await;
+                    }
+                    if first == *b"M" {
+                        std::future::pending::<()>().await;
+                    }
+                    let mut onward = TcpStream::connect(to).await.expect("the server");
+                    let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
+                }
+            })
+            .await;
+        (address, count)
+    }
+
     /// A listener that accepts connections and sends nothing.
     pub(crate) async fn silent(&mut self) -> SocketAddr {
         self.listen(|stream| async move {
@@ -313,6 +340,19 @@ impl Run {
             .map(|line| serde_json::from_str(line).expect("a line of JSON"))
             .collect()
     }
+}
+
+/// Sends this head of a request, to which it adds `Connection: close` and the end, and returns the
+/// response.
+pub(crate) async fn request(address: SocketAddr, head: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("the page");
+    let request = format!("{head}Connection: close\r\n\r\n");
+    let sent = stream.write_all(request.as_bytes()).await;
+    sent.expect("to send a request");
+    let mut response = String::new();
+    let read = stream.read_to_string(&mut response).await;
+    read.expect("a response");
+    response
 }
 
 pub(crate) fn server_config(leaf: &Leaf, alpn: &[&[u8]]) -> Arc<ServerConfig> {

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::{sleep, timeout};
 
-use crate::lab::{Lab, Whose, program};
+use crate::lab::{Lab, Whose, program, request};
 
 /// The limit of every wait, which is never reached without a fault.
 const LONG: Duration = Duration::from_secs(60);
@@ -142,15 +142,7 @@ async fn until(what: &str, done: impl AsyncFn() -> bool) {
 }
 
 async fn get(address: SocketAddr, path: &str, host: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.expect("the page");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("to ask");
-    let mut response = String::new();
-    stream
-        .read_to_string(&mut response)
-        .await
-        .expect("an answer");
-    response
+    request(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,7 +274,7 @@ async fn the_page_and_the_metrics_show_each_target() {
         format!("multipath_tls_watch_verdict{{target=\"{site}\",verdict=\"verified\"}} 1"),
         format!("multipath_tls_watch_verdict{{target=\"{site}\",verdict=\"intercepted\"}} 0"),
         format!("multipath_tls_watch_verdict{{target=\"{closed}\",verdict=\"error\"}} 1"),
-        format!("multipath_tls_watch_duration_seconds{{target=\"{site}\",step=\"verdict\"}} 0."),
+        format!("multipath_tls_watch_duration_seconds{{target=\"{site}\",step=\"verdict\"}} "),
         format!("multipath_tls_watch_certificate_expiry_timestamp_seconds{{target=\"{site}\"}} "),
         format!("multipath_tls_watch_age_seconds{{target=\"{site}\"}} "),
     ] {
@@ -348,6 +340,8 @@ async fn options_that_cannot_work_are_refused() {
             &["--state", "/dev/null/no", "a.test"],
             ["--state", "os error"],
         ),
+        // A file that cannot be read is not damaged, and stays.
+        (&["--state", "/", "a.test"], ["--state", "could not read"]),
         (
             &["--inherit", "1h", "a.test"],
             ["--inherit", "full handshake"],

@@ -137,6 +137,8 @@ impl<D: Dial> ConnectorBuilder<D> {
         // A connection that resumes an older session cannot be checked by its own.
         let tickets = match self.method {
             Method::Resumption => 0,
+            // Only a full handshake shows a key.
+            _ if self.settings.memory.allow_pinned => 0,
             Method::Side | Method::Auto => self.tickets,
         };
         let paths = ClientPaths::new(self.settings, Bindings::ALL, self.authentication)?;

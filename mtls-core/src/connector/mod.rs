@@ -144,7 +144,9 @@ impl<D: Dial> MultipathConnector<D> {
     ///
     /// # Errors
     /// [`Error::Interception`] if an attacker is on one of the paths, [`Error::Unverified`]
-    /// when the policy refuses what could not be verified; otherwise what plain TLS would say:
+    /// when the policy refuses what could not be verified, [`Error::KnownHost`] for a connection
+    /// that violates the entry of its host, [`Error::KnownHosts`] if the store cannot be read;
+    /// otherwise the errors of plain TLS:
     /// [`Error::Dial`], [`Error::Tls`], [`Error::TimedOut`] or [`Error::Io`] of the primary path,
     /// or [`Error::ApiMisuse`] for a host that TLS has no name for.
     ///

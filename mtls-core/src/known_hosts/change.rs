@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use super::entry::{HostEntry, KeyPin, MAX_AGE, MAX_KEYS, MAX_NEITHER_AGE, Origin, Support};
+use super::entry::{
+    HostEntry, KeyPin, MAX_AGE, MAX_KEYS, MAX_NEITHER_AGE, Origin, SEEN_INTERVAL, Support,
+};
 use crate::path::Endpoint;
 use crate::verdict::method::Method;
 use crate::verdict::{RAW_PUBLIC_KEY, Verdict};
-
-/// The time after which a verified connection renews the time of its host's last verification, in
-/// seconds. It limits how often a store is written.
-const SEEN_INTERVAL: u64 = 3600;
 
 /// A change of the entry of one host, for [`KnownHosts::record`](super::KnownHosts::record).
 ///
@@ -124,7 +122,9 @@ impl Change {
         match self.0 {
             Kind::Remember(remember, observed) => {
                 let strong = entry.filter(|entry| entry.support != Support::Neither);
-                Some(remember.entry(&observed, strong, now))
+                let renewed = remember.entry(&observed, strong.clone(), now);
+                let recent = strong.filter(|old| old.is_recent(&renewed, now));
+                Some(recent.unwrap_or(renewed))
             }
             Kind::Seen {
                 observed,
@@ -179,11 +179,12 @@ impl Remember {
 
 /// A server cannot shorten or redirect what the user decided, and resumption does not make less of a
 /// host that greets.
-fn merge(old: HostEntry, new: HostEntry) -> HostEntry {
+pub(super) fn merge(old: HostEntry, new: HostEntry) -> HostEntry {
     let kept_by_user = old.origin == Origin::User && new.origin != Origin::User;
     let (recorded, max_age) = match kept_by_user && old.expires() >= new.expires() {
         true => (old.recorded, old.max_age),
-        false => (new.recorded, new.max_age),
+        // A clock that was set back shortens nothing.
+        false => (new.recorded.max(old.recorded), new.max_age),
     };
     let side_endpoint = match kept_by_user {
         true => old.side_endpoint,
@@ -194,17 +195,21 @@ fn merge(old: HostEntry, new: HostEntry) -> HostEntry {
         origin: if kept_by_user { old.origin } else { new.origin },
         recorded,
         max_age,
+        verified: old.verified.max(new.verified),
         side_endpoint,
-        keys: old.keys,
-        raw_key: old.raw_key,
-        ..new
+        keys: match old.keys.is_empty() {
+            true => new.keys,
+            false => old.keys,
+        },
+        raw_key: old.raw_key.or(new.raw_key),
+        sides: None,
     }
 }
 
 impl Observed {
     fn of(verdict: &Verdict) -> Option<Self> {
         let verified = verdict.verified()?;
-        // It says nothing new of the server, and a stolen ticket is enough for it.
+        // It shows nothing new of the server, and a stolen ticket is enough for it.
         if verified.inheritance().is_some() {
             return None;
         }

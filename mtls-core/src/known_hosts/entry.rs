@@ -18,6 +18,10 @@ pub const MAX_NEITHER_AGE: Duration = Duration::from_secs(3600);
 /// The most public keys that one entry keeps.
 pub const MAX_KEYS: usize = 8;
 
+/// The time after which a verified connection renews the times of its host's entry, in seconds. It
+/// limits how often a store is written.
+pub(super) const SEEN_INTERVAL: u64 = 3600;
+
 /// The time by which an entry may be newer than this machine's clock, in seconds: machines that
 /// share a store differ by less.
 const CLOCK_SKEW: u64 = 24 * 3600;
@@ -134,6 +138,19 @@ impl HostEntry {
             Support::Neither => self.recorded > now || now >= self.expires(),
             _ => now >= self.expires(),
         }
+    }
+
+    /// Whether `renewed` differs from this entry in its times only, and by so little that it is not
+    /// worth a write.
+    pub(super) fn is_recent(&self, renewed: &Self, now: u64) -> bool {
+        let interval = SEEN_INTERVAL.min(self.max_age / 24);
+        let recent = self.recorded..self.recorded.saturating_add(interval);
+        let same = Self {
+            recorded: self.recorded,
+            verified: self.verified,
+            ..renewed.clone()
+        };
+        recent.contains(&now) && same == *self
     }
 
     /// Whether the entry was made later than `now`, beyond what clocks differ by: this machine's

@@ -25,6 +25,8 @@ pub enum KnownHostsFailure {
     Write(Arc<io::Error>),
     /// Another process holds the lock for too long.
     Locked,
+    /// The file belongs to another user, by this number.
+    OtherOwner(u32),
     /// Other users can write the file: its permissions.
     WritableByOthers(u32),
     /// The file is larger than the limit, in bytes.
@@ -57,6 +59,11 @@ impl fmt::Display for KnownHostsError {
                 f,
                 "the known hosts in {place} are locked by another process; nothing was remembered \
                  or forgotten: end that process, or try again"
+            ),
+            KnownHostsFailure::OtherOwner(user) => write!(
+                f,
+                "the known hosts in {place} belong to another user (uid {user}), who could remove \
+                 entries; change the owner with `chown`"
             ),
             KnownHostsFailure::WritableByOthers(mode) => write!(
                 f,

@@ -41,7 +41,7 @@ pub struct Advertisement {
     side_endpoint: Option<Endpoint>,
 }
 
-/// Error of a value of the field. A client ignores such a field, and says so.
+/// Error of a value of the field. A client ignores such a field, and reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdvertisementError {
@@ -222,7 +222,7 @@ impl fmt::Display for AdvertisementError {
                 "its side endpoint {endpoint} is in this machine's own network, and the server is not"
             ),
         }?;
-        f.write_str("; tell the server's operator")
+        f.write_str("; notify the server's operator")
     }
 }
 

@@ -11,7 +11,8 @@
 //!   a relay, which look up each host, enforce its entry, and record what they saw.
 //! - Entries that strengthen a connection are made from **verified connections only**: by
 //!   [`ClientSettings::remember`](crate::ClientSettings::remember), or by the response field
-//!   `Multipath-TLS` (`Advertisement`, feature `known-hosts`; servers send it by `tower::AdvertiseLayer`). A [`Change`] that makes one cannot be
+//!   `Multipath-TLS` (`Advertisement`, feature `known-hosts`; servers send it by
+//!   `tower::AdvertiseLayer`). A [`Change`] that makes one cannot be
 //!   built from anything but a verified [`Verdict`](crate::Verdict).
 //!
 //! ```

@@ -328,7 +328,9 @@ impl<D: Dial> TunnelSetup<'_, D> {
         if let Some(host) = host.filter(|host| *host != self.target.host) {
             let named = Endpoint::new(host, self.target.port);
             let named = paths.known(&named, policy, Method::Side).await?;
-            if named.policy.is_stricter_than(known.policy) {
+            // Under Require both have the same policy, and the entry still names its side verifier.
+            let is_known = named.greets() && !known.greets();
+            if named.policy.is_stricter_than(known.policy) || is_known {
                 known = named.reached_by(self.target);
             }
         }

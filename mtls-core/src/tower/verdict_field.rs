@@ -24,7 +24,8 @@ const KEPT: usize = 6;
 ///   earlier connection, which is this many seconds old and which these side connections have
 ///   confirmed.
 /// - `unverified; reason=no-side-connection`: no proof, and the reason.
-/// - `intercepted; reason=wrong-value`: under the policy `observe` only.
+/// - `intercepted; reason=wrong-value`: a dispute that the policy accepts, or that came after the
+///   decision.
 ///
 /// A server that does not hold connections back may learn more later: the value is that of the
 /// moment.

@@ -51,7 +51,7 @@ pub(crate) async fn two_patient_machines(fleet: &str, servers: &[&Server]) -> [M
     machines
 }
 
-/// Two machines that know each other and have watched for a life, so that they can be certain.
+/// Two machines over engines that have forgotten nothing for a life, so that they can be certain.
 pub(crate) async fn two_machines(fleet: &str, servers: &[&Server]) -> [Machine; 2] {
     let ports: Vec<_> = servers.iter().map(|server| server.port).collect();
     let machines = [1, 2].map(|number| machine(number, fleet, &ports));
@@ -63,6 +63,6 @@ pub(crate) async fn settle(machines: &[Machine]) {
     for machine in machines {
         machine.ready().await;
     }
-    // A machine that is ready has watched for a lease already.
+    // The engines remember since the first heartbeat, which a ready machine sent a lease ago.
     sleep(LIFE - fleet_settings(0).lease + Duration::from_secs(1)).await;
 }

@@ -1,7 +1,7 @@
 //! Arguments of several commands.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mtls_core::Policy;
 
@@ -121,15 +121,8 @@ impl IdentityArgs {
         if self.dev {
             sandbox = sandbox.writable(&std::env::temp_dir());
         }
-        let dev_ca = self.dev_ca.as_deref().and_then(Path::parent);
-        match dev_ca.map(|parent| {
-            if parent == Path::new("") {
-                Path::new(".")
-            } else {
-                parent
-            }
-        }) {
-            Some(directory) => sandbox.writable(directory),
+        match &self.dev_ca {
+            Some(file) => sandbox.new_file(file),
             None => sandbox,
         }
     }

@@ -193,7 +193,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 
 fn report(restricted: Option<&Restricted>) {
     match restricted {
-        Some(restricted) if restricted.is_complete() => tracing::info!("sandbox: {restricted}"),
+        Some(restricted) if restricted.is_in_force() => tracing::info!("sandbox: {restricted}"),
         Some(restricted) => tracing::warn!("sandbox: {restricted}"),
         None => {}
     }

@@ -78,7 +78,10 @@ impl TerminateArgs {
 
     /// The files that it reads; `None` without a sandbox.
     pub(super) fn sandbox(&self) -> Option<Sandbox> {
-        let sandbox = self.server.sandbox()?.names();
+        let mut sandbox = self.server.sandbox()?.names();
+        if self.target.is_socket() {
+            sandbox = sandbox.socket();
+        }
         Some(match &self.target_ca {
             Some(file) => sandbox.file(file),
             None => sandbox,

@@ -154,7 +154,7 @@ impl Incoming for Sockets {
                     Some(named) => return Ok(named),
                     None => continue,
                 },
-                accepted = self.listening.next(), if !is_done && self.headers.has_room() => accepted,
+                accepted = self.listening.next(), if !is_done => accepted,
                 else => {
                     self.closed.0.store(true, Ordering::Release);
                     return pending().await;

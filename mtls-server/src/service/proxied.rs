@@ -1,5 +1,6 @@
 //! Connections through a load balancer that names its client with the PROXY protocol.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,13 +11,13 @@ use ipnet::IpNet;
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
 
-/// The time for a header. A balancer sends it at once.
+/// The time for a header. Some load balancers send it with the first bytes of the client.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections whose header is being read; more wait in the system's queue.
-const READING: usize = 1_024;
+/// Connections whose header is being read; a new one evicts the oldest.
+const READING: usize = 4_096;
 /// The beginning of version 2; version 1 is longer than this too.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const VERSION_1: &[u8] = b"PROXY ";
@@ -60,6 +61,9 @@ impl fmt::Display for Network {
 pub(super) struct ProxyHeaders {
     from: Vec<Network>,
     reading: JoinSet<Option<(TcpStream, SocketAddr)>>,
+    max_reading: usize,
+    /// The tasks of `reading`, the oldest first.
+    oldest: VecDeque<AbortHandle>,
 }
 
 impl ProxyHeaders {
@@ -68,6 +72,8 @@ impl ProxyHeaders {
         Self {
             from: from.to_vec(),
             reading: JoinSet::new(),
+            max_reading: READING,
+            oldest: VecDeque::new(),
         }
     }
 
@@ -75,22 +81,26 @@ impl ProxyHeaders {
         self.from.iter().any(|network| network.contains(peer.ip()))
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.reading.len() < READING
-    }
-
-    /// Reads the header of a connection from a balancer.
+    /// Reads the header of a connection from a balancer. A client behind one that sends the header
+    /// late must not keep others from being accepted, so the oldest read is ended if there are too
+    /// many.
     pub(super) fn read(&mut self, mut stream: TcpStream, balancer: SocketAddr) {
-        self.reading.spawn(async move {
-            let read = timeout(HEADER_TIMEOUT, client(&mut stream, balancer)).await;
-            match read.unwrap_or(Err(HeaderError::TimedOut)) {
+        self.oldest.retain(|read| !read.is_finished());
+        if self.oldest.len() >= self.max_reading
+            && let Some(oldest) = self.oldest.pop_front()
+        {
+            oldest.abort();
+        }
+        self.oldest.push_back(self.reading.spawn(async move {
+            let end = Instant::now() + HEADER_TIMEOUT;
+            match client_by(end, &mut stream, balancer).await {
                 Ok(client) => Some((stream, client)),
                 Err(error) => {
                     log(balancer, &error);
                     None
                 }
             }
-        });
+        }));
     }
 
     /// The next connection whose header was read, with its client; `Some(None)` after an invalid
@@ -103,8 +113,9 @@ impl ProxyHeaders {
 
 fn log(balancer: SocketAddr, error: &HeaderError) {
     match error {
-        // The check of a balancer whether this server accepts connections.
-        HeaderError::Closed => tracing::debug!(%balancer, "closed without a byte"),
+        // The check of a balancer whether this server accepts connections, or a client that is
+        // silent.
+        HeaderError::Empty => tracing::debug!(%balancer, "no byte arrived"),
         error => tracing::warn!(
             "closed a connection from {balancer}: {error}; --accept-proxy expects a PROXY protocol \
              header from this address"
@@ -115,8 +126,8 @@ fn log(balancer: SocketAddr, error: &HeaderError) {
 /// The reason why a header cannot be used.
 #[derive(Debug)]
 enum HeaderError {
-    /// The connection ended without a byte.
-    Closed,
+    /// No byte arrived before the end of the connection, or in time.
+    Empty,
     Io(io::Error),
     TimedOut,
     Missing,
@@ -127,7 +138,7 @@ enum HeaderError {
 impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("it ended without a byte"),
+            Self::Empty => f.write_str("no byte arrived"),
             Self::Io(error) => write!(f, "it ended within its header: {error}"),
             Self::TimedOut => write!(f, "its header did not arrive within {HEADER_TIMEOUT:?}"),
             Self::Missing => f.write_str("it begins with something else"),
@@ -142,13 +153,28 @@ impl fmt::Display for HeaderError {
     }
 }
 
+/// The client that the header names, which must be complete by `end`.
+async fn client_by(
+    end: Instant,
+    stream: &mut TcpStream,
+    balancer: SocketAddr,
+) -> Result<SocketAddr, HeaderError> {
+    match timeout_at(end, stream.readable()).await {
+        Ok(Ok(())) => timeout_at(end, client(stream, balancer))
+            .await
+            .unwrap_or(Err(HeaderError::TimedOut)),
+        _ => Err(HeaderError::Empty),
+    }
+}
+
 /// Reads the header of a connection, and nothing after it. Returns its client: the balancer itself
 /// where the header names no other.
 async fn client(stream: &mut TcpStream, balancer: SocketAddr) -> Result<SocketAddr, HeaderError> {
     let mut header = vec![0; SIGNATURE.len()];
-    let first = stream.read(&mut header).await.map_err(HeaderError::Io)?;
+    // Checks of balancers may end with a reset.
+    let first = stream.read(&mut header).await.unwrap_or(0);
     if first == 0 {
-        return Err(HeaderError::Closed);
+        return Err(HeaderError::Empty);
     }
     fill(stream, &mut header[first..]).await?;
     if header == SIGNATURE {
@@ -161,7 +187,10 @@ async fn client(stream: &mut TcpStream, balancer: SocketAddr) -> Result<SocketAd
     let parsed = ProxyHeader::parse(&header, ParseConfig::default());
     let (parsed, _) = parsed.map_err(HeaderError::Malformed)?;
     let named = parsed.proxied_address().map(|addresses| addresses.source);
-    Ok(named.unwrap_or(balancer))
+    // A balancer with a socket for both protocols names IPv4 clients by mapped addresses.
+    Ok(named.map_or(balancer, |client| {
+        SocketAddr::new(client.ip().to_canonical(), client.port())
+    }))
 }
 
 async fn fill(stream: &mut TcpStream, bytes: &mut [u8]) -> Result<(), HeaderError> {
@@ -214,7 +243,7 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    /// The client of a connection with these bytes, and what follows its header.
+    /// The client of a connection with these bytes, and the bytes after its header.
     async fn read(bytes: &[u8]) -> (Result<SocketAddr, HeaderError>, Vec<u8>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let to = listener.local_addr().expect("an address");
@@ -232,7 +261,7 @@ mod tests {
         *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x02\x03\xe8\x01\xbb";
 
     #[tokio::test]
-    async fn both_versions_name_the_client_and_leave_what_follows() {
+    async fn both_versions_name_the_client_and_leave_the_bytes_after_the_header() {
         let named = "192.0.2.1:1000";
         for (header, expected) in [
             (&V2[..], named),
@@ -240,6 +269,10 @@ mod tests {
             (
                 b"PROXY TCP6 2001:db8::1 2001:db8::2 1000 443\r\n",
                 "[2001:db8::1]:1000",
+            ),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:198.51.100.2 1000 443\r\n",
+                named,
             ),
             (b"PROXY UNKNOWN\r\n", "127.0.0.1:9"),
             (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "127.0.0.1:9"),
@@ -251,12 +284,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused_with_the_reason() {
+    async fn an_invalid_header_is_refused_with_the_reason() {
         let mut long = V2.to_vec();
         long[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
         let line = [b"PROXY TCP4 ".to_vec(), vec![b'1'; 200]].concat();
         for (bytes, reason) in [
-            (&b""[..], "without a byte"),
+            (&b""[..], "no byte arrived"),
             (b"PROXY TCP4 192.0.2.1", "within its header"),
             (
                 b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\0\0\0\0",
@@ -273,6 +306,43 @@ mod tests {
             let error = read(bytes).await.0.expect_err("no client").to_string();
             assert!(error.contains(reason), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn connections_without_a_header_do_not_block_later_ones() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("an address");
+        let mut headers = ProxyHeaders {
+            max_reading: 2,
+            ..ProxyHeaders::new(&[])
+        };
+        let mut balancers = Vec::new();
+        for _ in 0..3 {
+            balancers.push(TcpStream::connect(to).await.expect("to connect"));
+            let (stream, peer) = listener.accept().await.expect("a connection");
+            headers.read(stream, peer);
+        }
+        let ended = balancers[0].read(&mut [0]).await;
+        assert_eq!(ended.unwrap_or(0), 0, "the oldest is evicted");
+        balancers[2].write_all(&V2).await.expect("to write");
+        let named = loop {
+            if let Some((_, client)) = headers.next().await.expect("a read") {
+                break client;
+            }
+        };
+        assert_eq!(named, address("192.0.2.1:1000"));
+    }
+
+    #[tokio::test]
+    async fn a_check_that_ends_with_a_reset_is_no_malformed_header() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let to = listener.local_addr().expect("an address");
+        let check = TcpStream::connect(to).await.expect("to connect");
+        let (mut stream, peer) = listener.accept().await.expect("a connection");
+        check.set_zero_linger().expect("an option");
+        drop(check);
+        let error = client(&mut stream, peer).await.expect_err("no client");
+        assert!(matches!(error, HeaderError::Empty), "{error}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const SYSTEM: [&str; 4] = ["/dev/null", "/dev/urandom", "/proc", "/sys/fs/cgroup
 
 /// Files of the system for the resolution of names and for its certificate authorities. Directories:
 /// their files are replaced while the server runs.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "/etc",
     "/lib",
     "/lib64",
@@ -28,6 +28,18 @@ const NAMES: [&str; 7] = [
     "/usr/lib",
     "/usr/local/share/ca-certificates",
     "/usr/share/ca-certificates",
+    "/var/lib/ca-certificates",
+];
+
+/// Files of the same purpose that may be links out of these directories, such as to
+/// `/run/NetworkManager`.
+const NAME_LINKS: [&str; 6] = [
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/resolv.conf",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
 ];
 
 /// The capabilities that a server keeps if it has them: ports below 1024, and reading files that
@@ -39,6 +51,7 @@ const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet:
 pub(crate) struct Sandbox {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
+    capabilities: CapabilitySet,
 }
 
 /// The rights that the system has taken from this process.
@@ -53,12 +66,16 @@ impl Sandbox {
         Self {
             read: SYSTEM.map(PathBuf::from).into(),
             write: Vec::new(),
+            capabilities: KEPT,
         }
     }
 
     /// Allows the resolution of names, and the system's certificate authorities.
     pub(crate) fn names(mut self) -> Self {
         self.read.extend(NAMES.map(PathBuf::from));
+        for link in NAME_LINKS {
+            self.links(Path::new(link));
+        }
         for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
             if let Some(path) = std::env::var_os(variable) {
                 self = self.file(Path::new(&path)).directory(Path::new(&path));
@@ -75,9 +92,11 @@ impl Sandbox {
         self
     }
 
-    /// Allows reading a file, also if it is replaced or is a link that is.
+    /// Allows reading a file, also if it is replaced or is a link that is; a file directly below `/`
+    /// must not be replaced.
     pub(crate) fn file(mut self, path: &Path) -> Self {
-        self.read.extend(parent(path));
+        self.read
+            .push(parent(path).unwrap_or_else(|| path.to_owned()));
         self.links(path);
         self
     }
@@ -85,6 +104,19 @@ impl Sandbox {
     /// Allows writing files into a directory, and reading them.
     pub(crate) fn writable(mut self, directory: &Path) -> Self {
         self.write.push(directory.to_owned());
+        self
+    }
+
+    /// Allows creating a file in its directory.
+    pub(crate) fn new_file(mut self, path: &Path) -> Self {
+        self.write.extend(parent(path));
+        self
+    }
+
+    /// Allows connecting, as root, to a socket in the file system that belongs to another user: the
+    /// system demands the right to write to it.
+    pub(crate) fn socket(mut self) -> Self {
+        self.capabilities |= CapabilitySet::DAC_OVERRIDE;
         self
     }
 
@@ -103,7 +135,7 @@ impl Sandbox {
     /// Restricts this thread, and all that it starts later. Call it before there are others.
     pub(crate) fn enter(&self) -> Restricted {
         Restricted {
-            capabilities: drop_capabilities(),
+            capabilities: drop_capabilities(self.capabilities),
             files: self.restrict_files().map_err(|error| error.to_string()),
         }
     }
@@ -127,25 +159,27 @@ fn parent(path: &Path) -> Option<PathBuf> {
     parent.parent().map(|_| parent.to_owned())
 }
 
-fn drop_capabilities() -> rustix::io::Result<()> {
-    for capability in CapabilitySet::all().difference(KEPT).iter() {
+fn drop_capabilities(keep: CapabilitySet) -> rustix::io::Result<()> {
+    for capability in CapabilitySet::all().difference(keep).iter() {
         // Possible with a capability that most processes do not have, and then it is not needed.
         let _ = remove_capability_from_bounding_set(capability);
     }
     clear_ambient_capability_set()?;
     let sets = capabilities(None)?;
     let kept = CapabilitySets {
-        effective: sets.effective & KEPT,
-        permitted: sets.permitted & KEPT,
+        effective: sets.effective & keep,
+        permitted: sets.permitted & keep,
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, kept)
 }
 
 impl Restricted {
-    /// Whether the system has taken all the rights.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.files == Ok(RulesetStatus::FullyEnforced) && self.capabilities.is_ok()
+    /// Whether the system has taken the rights, as far as the kernel can: every Landlock restricts
+    /// reading and writing files.
+    pub(crate) fn is_in_force(&self) -> bool {
+        use RulesetStatus::{FullyEnforced, PartiallyEnforced};
+        matches!(self.files, Ok(FullyEnforced | PartiallyEnforced)) && self.capabilities.is_ok()
     }
 }
 
@@ -165,5 +199,19 @@ impl fmt::Display for Restricted {
             Ok(()) => f.write_str(", capabilities dropped"),
             Err(error) => write!(f, ", capabilities kept: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_below_the_root_directory_allows_itself_and_not_everything() {
+        let sandbox = Sandbox::new().file(Path::new("/server.key"));
+        assert!(sandbox.read.contains(&PathBuf::from("/server.key")));
+        let sandbox = sandbox.new_file(Path::new("/ca.pem"));
+        assert!(!sandbox.read.contains(&PathBuf::from("/")));
+        assert!(sandbox.write.is_empty());
     }
 }

@@ -280,7 +280,7 @@ impl Running {
                     }
                 }
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("never log {part:?}, but: {:#?}", self.log)
+                    panic!("never logged {part:?}, but: {:#?}", self.log)
                 }
             }
         }

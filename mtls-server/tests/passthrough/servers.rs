@@ -118,9 +118,9 @@ async fn haproxy_gets_the_address_of_the_client() {
             return;
         };
         let answer = text(&output.stdout);
-        let (log, port) = answer.rsplit_once(' ').expect("an answer");
+        let (body, port) = answer.rsplit_once(' ').expect("an answer");
         let expected = format!("haproxy sees 127.0.0.9:{port} by {version}");
-        assert_eq!(log, expected, "{}", text(&output.stderr));
+        assert_eq!(body, expected, "{}", text(&output.stderr));
     }
 }
 
@@ -138,8 +138,13 @@ async fn nginx_gets_the_address_of_the_client() {
         return;
     };
     let answer = text(&output.stdout);
-    let (log, port) = answer.rsplit_once(' ').expect("an answer");
-    assert_eq!(log, format!("127.0.0.8:{port}"), "{}", text(&output.stderr));
+    let (body, port) = answer.rsplit_once(' ').expect("an answer");
+    assert_eq!(
+        body,
+        format!("127.0.0.8:{port}"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,12 +26,12 @@ use crate::{Result, child};
 
 pub use scenario::Scenario;
 
-/// The time in which a fleet must be well again after a fault: twice the life of a member.
+/// The time in which a fleet must be well again after a fault: three times the life of a member.
 const RECOVERY: Duration = Duration::from_secs(90);
 
 /// Run three servers behind HAProxy with a shared registry, and break its parts under load.
 ///
-/// Starts mtls-server, redis-server and haproxy on loopback ports, and removes them at the end. A client of each twenty is
+/// Starts mtls-server, redis-server and haproxy on loopback ports, and ends them afterwards. One client in twenty is
 /// attacked by a man in the middle. The exit status is 0 if no honest client reported an
 /// interception, no attacker was taken for the server, and without a fault every client was
 /// verified and every attack detected.

@@ -10,20 +10,14 @@ use rustls::SignatureScheme;
 
 use super::file::{self, SavedCase};
 use super::show;
-use crate::connect::provider::provider;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// Writes the case, its certificates, its signatures and a text into a new directory.
 ///
 /// # Errors
-/// If the case is not valid, the directory exists, or a file cannot be written.
+/// If the directory exists, or a file cannot be written.
 pub(super) fn run(case: &SavedCase, dir: &Path) -> Result<(), Failure> {
-    let invalid = |error: mtls_core::EvidenceError| {
-        let message = format!("the case is not valid: {error}");
-        Failure::new(Exit::Evidence, "invalid-evidence", message)
-    };
-    case.bundle.verify(&provider()).map_err(invalid)?;
     write_all(case, dir).map_err(|error| {
         let message = format!(
             "could not export to {}: {error}; name a directory that does not exist",

@@ -14,19 +14,26 @@ use crate::failure::Failure;
 /// The largest file, in bytes.
 const MAX_LENGTH: u64 = 64 << 20;
 
-/// A case whose bytes are as they were saved.
+/// A case that was checked.
 pub(super) struct SavedCase {
     pub(super) bytes: Vec<u8>,
     pub(super) bundle: EvidenceBundle,
 }
 
-/// Reads a case, and checks its digest.
+/// Reads a case, and checks its digest, certificates and signatures, and the PEM files beside it.
 ///
 /// # Errors
-/// If the file cannot be read, or has changed.
+/// If a file cannot be read; else the first part that is wrong.
 pub(super) fn read(path: &Path) -> Result<SavedCase, Failure> {
     let bytes = read_file(path).map_err(|error| not_read(path, &error))?;
     let bundle = EvidenceBundle::parse(&bytes).map_err(|error| invalid(path, error))?;
+    let verified = bundle.verify(&provider());
+    verified.map_err(|error| invalid(path, error))?;
+    let look = bundle.second_look.as_ref();
+    let chain = look.map_or(&bundle.chain, |look| &look.chain);
+    for (extension, chain) in [("pem", chain), ("side.pem", &bundle.side_chain)] {
+        is_beside(&path.with_extension(extension), chain)?;
+    }
     Ok(SavedCase { bytes, bundle })
 }
 
@@ -38,23 +45,6 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-impl SavedCase {
-    /// Checks certificates and signatures, and the PEM files beside the case.
-    ///
-    /// # Errors
-    /// The first part that is wrong.
-    pub(super) fn verify(&self, path: &Path) -> Result<(), Failure> {
-        let verified = self.bundle.verify(&provider());
-        verified.map_err(|error| invalid(path, error))?;
-        let chain = self.bundle.second_look.as_ref();
-        let chain = chain.map_or(&self.bundle.chain, |look| &look.chain);
-        for (extension, chain) in [("pem", chain), ("side.pem", &self.bundle.side_chain)] {
-            is_beside(&path.with_extension(extension), chain)?;
-        }
-        Ok(())
-    }
-}
-
 /// A PEM file may be missing: the JSON has the same certificates.
 fn is_beside(path: &Path, chain: &[CertificateEvidence]) -> Result<(), Failure> {
     match read_file(path) {
@@ -63,7 +53,7 @@ fn is_beside(path: &Path, chain: &[CertificateEvidence]) -> Result<(), Failure> 
         Ok(bytes) if bytes == pem(chain).as_bytes() => Ok(()),
         Ok(_) => Err(invalid(
             path,
-            "the certificates are not those of the JSON file beside it; ask for the original",
+            "the certificates are not those of the JSON file beside it; obtain the original",
         )),
     }
 }

@@ -45,11 +45,7 @@ fn verify(files: &[PathBuf], trust: TrustArgs) -> Result<Exit, Failure> {
     let trust = Trust::new(trust)?;
     let mut worst = Exit::Success;
     for path in files {
-        let checked = file::read(path).and_then(|case| {
-            case.verify(path)?;
-            Ok(case)
-        });
-        match checked {
+        match file::read(path) {
             Ok(case) => worst = worst.or_worse(report(path, &case, &trust)?),
             Err(failure) => {
                 messages::error(&failure);

@@ -23,9 +23,10 @@ use crate::output::local_page;
 const NAME: &str = "multipath.localhost";
 
 const HTML: &str = include_str!("page/index.html");
-const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/script.js");
-const ICON: &str = include_str!("page/icon.svg");
+const SCRIPT: &str = concat!(
+    include_str!("../../output/page/common.js"),
+    include_str!("page/script.js")
+);
 
 /// Whether this is the host of the page.
 pub(super) fn is_at(host: &Host) -> bool {
@@ -72,9 +73,9 @@ fn route(proxy: &Proxy, request: &Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         "/" if wants_json(request.headers()) => connections(proxy, request),
         "/" => asset("text/html; charset=utf-8", HTML),
-        "/style.css" => asset("text/css; charset=utf-8", STYLE),
+        "/style.css" => asset("text/css; charset=utf-8", local_page::STYLE),
         "/script.js" => asset("text/javascript; charset=utf-8", SCRIPT),
-        "/icon.svg" => asset("image/svg+xml", ICON),
+        "/icon.svg" => asset("image/svg+xml", local_page::ICON),
         "/connections" => connections(proxy, request),
         other => match other.strip_prefix("/evidence/") {
             Some(name) => evidence(proxy, name),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -138,6 +139,7 @@ impl Receiver {
 
 async fn exec(command: &str, change: &Value) -> Result<(), String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    // Its own process group, so that no process of a command that hangs remains.
     let mut child = Command::new("sh")
         .args(["-c", command])
         .env("WATCH_EVENT", change["event"].to_string())
@@ -148,17 +150,32 @@ async fn exec(command: &str, change: &Value) -> Result<(), String> {
         // Standard output has the changes.
         .stdout(Stdio::null())
         .stdin(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("could not run sh: {error}"))?;
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut group = Group(id.and_then(Pid::from_raw));
     if let Some(mut stdin) = child.stdin.take() {
         // A command need not read it.
         let _ = stdin.write_all(format!("{change}\n").as_bytes()).await;
     }
     let status = child.wait().await.map_err(|error| error.to_string())?;
+    group.0 = None;
     match status.success() {
         true => Ok(()),
         false => Err(format!("the command ended with {status}")),
+    }
+}
+
+/// The processes of a command, which are killed unless it has ended.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 

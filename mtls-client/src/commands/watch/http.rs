@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 
 use super::Watch;
 use super::metrics;
@@ -27,16 +28,20 @@ use crate::output::local_page;
 const MAX_CONNECTIONS: usize = 64;
 /// The maximum time for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The lifetime of a connection: a client that does not read its response frees its place.
+const LIFETIME: Duration = Duration::from_secs(30);
 /// The pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const HTML: &str = include_str!("page/index.html");
 const STYLE: &str = concat!(
-    include_str!("../proxy/page/style.css"),
+    include_str!("../../output/page/style.css"),
     include_str!("page/style.css")
 );
-const SCRIPT: &str = include_str!("page/script.js");
-const ICON: &str = include_str!("../proxy/page/icon.svg");
+const SCRIPT: &str = concat!(
+    include_str!("../../output/page/common.js"),
+    include_str!("page/script.js")
+);
 
 type Page = Response<Full<Bytes>>;
 
@@ -58,13 +63,13 @@ pub(super) async fn serve(
             Ok((stream, _)) => {
                 let watch = Arc::clone(watch);
                 tokio::spawn(async move {
-                    connection(watch, stream, is_public).await;
+                    let _ = timeout(LIFETIME, connection(watch, stream, is_public)).await;
                     drop(permit);
                 });
             }
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -78,6 +83,7 @@ async fn connection(watch: Arc<Watch>, stream: TcpStream, is_public: bool) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
         tracing::debug!(%error, "connection ended");
@@ -116,7 +122,7 @@ fn route(watch: &Watch, path: &str) -> Page {
         "/" => content("text/html; charset=utf-8", HTML),
         "/style.css" => content("text/css; charset=utf-8", STYLE),
         "/script.js" => content("text/javascript; charset=utf-8", SCRIPT),
-        "/icon.svg" => content("image/svg+xml", ICON),
+        "/icon.svg" => content("image/svg+xml", local_page::ICON),
         "/metrics" => content(
             "text/plain; version=0.0.4; charset=utf-8",
             metrics::text(watch),

@@ -113,7 +113,7 @@ fn receivers(text: &mut String, watch: &Watch) {
         let labels = [("receiver", one.name())];
         sample(text, "notifications_dropped_total", &labels, one.dropped());
     }
-    let help = "Lines that standard output did not take.";
+    let help = "Lines that standard output or standard error did not take.";
     head(text, "lines_dropped_total", "counter", help);
     sample(text, "lines_dropped_total", &[], watch.lines.dropped());
 }

@@ -73,10 +73,9 @@ struct Watch {
     started: u64,
 }
 
-/// The targets and their intervals.
+/// The targets, and the checks at a time.
 struct Plan {
     targets: Vec<Endpoint>,
-    every: Duration,
     jobs: usize,
     random: &'static dyn SecureRandom,
 }
@@ -91,7 +90,6 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
     targets.retain(|target| known.insert(target.to_string()));
     let plan = Plan {
         targets,
-        every: args.every,
         jobs: args.jobs.into(),
         random: provider().secure_random,
     };
@@ -136,7 +134,7 @@ async fn watch(args: Args, plan: Plan, lines: Lines) -> Result<Exit, Failure> {
         never = keep(&watch) => match never {},
         never = notify::stay_alive() => match never {},
         never = http::serve(&watch, listener, is_public) => match never {},
-        _ = deliver_all(&watch) => {}
+        never = deliver_all(&watch) => match never {},
     }
     notify::notify("STOPPING=1");
     if let Err(error) = watch.save() {
@@ -156,26 +154,35 @@ async fn listen(address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-/// Reads the state. A damaged file is kept under another name.
+/// The state of these targets.
 fn load(file: Option<&Path>, targets: &[Endpoint]) -> Result<State, Failure> {
-    let mut state = match file.map(|path| (path, State::load(path))) {
-        None | Some((_, Ok(None))) => State::new(),
-        Some((_, Ok(Some(state)))) => state,
-        Some((path, Err(error))) => {
-            let mut damaged = path.as_os_str().to_owned();
-            damaged.push(".damaged");
-            std::fs::rename(path, &damaged).map_err(|error| Failure::usage("--state", error))?;
-            messages::warn(&format!(
-                "--state: {} is damaged: {error}; it was renamed to {}, and all targets are new",
-                path.display(),
-                damaged.display()
-            ));
-            State::new()
-        }
-    };
+    let mut state = file.map_or_else(|| Ok(State::new()), read)?;
     let names: Vec<_> = targets.iter().map(ToString::to_string).collect();
     state.select(&names);
     Ok(state)
+}
+
+/// Reads the state. A damaged file is kept under another name.
+fn read(path: &Path) -> Result<State, Failure> {
+    let failure = |error: io::Error| {
+        let reason = format!("could not read {}: {error}", path.display());
+        Failure::usage("--state", reason)
+    };
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::new()),
+        read => read.map_err(failure)?,
+    };
+    State::parse(&bytes).or_else(|error| {
+        let mut damaged = path.as_os_str().to_owned();
+        damaged.push(".damaged");
+        std::fs::rename(path, &damaged).map_err(|error| Failure::usage("--state", error))?;
+        messages::warn(&format!(
+            "--state: {} is damaged: {error}; it was renamed to {}, and all targets are new",
+            path.display(),
+            damaged.display()
+        ));
+        Ok(State::new())
+    })
 }
 
 fn receivers(args: &Args, state: &State) -> Result<Vec<Receiver>, Failure> {
@@ -216,9 +223,9 @@ async fn checks(
     settings: &Settings,
     plan: &Plan,
 ) -> Infallible {
-    let mut schedule = Schedule::new(plan.every, plan.jobs);
+    let mut schedule = Schedule::new(watch.every, plan.jobs);
     for (index, target) in plan.targets.iter().enumerate() {
-        let (reach, wait) = watch.due(target, plan.every);
+        let (reach, wait) = watch.due(target);
         schedule.add(index, reach, Instant::now() + wait);
     }
     let mut running = FuturesUnordered::new();
@@ -257,6 +264,10 @@ async fn check(
     };
     let (attempt, stream) = client.connect(target, side_endpoint, until).await;
     let result = Observation::of(&attempt, stream.as_ref());
+    if !settings.output.silent {
+        let notices = attempt.notices.into_iter();
+        notices.for_each(|notice| watch.lines.warn(notice));
+    }
     // A server that requires verification sees a client that confirms and then closes.
     if let Some(stream) = stream {
         close(stream).await;
@@ -269,14 +280,14 @@ async fn check(
     (job, began, reach)
 }
 
-async fn deliver_all(watch: &Watch) {
+async fn deliver_all(watch: &Watch) -> Infallible {
     let all = watch
         .receivers
         .iter()
         .map(|one| one.run(&watch.changed, &watch.lines));
     join_all(all).await;
     // Without receivers there is nothing to wait for.
-    pending::<()>().await;
+    pending().await
 }
 
 /// Saves the state when it has changed, and now and then.
@@ -300,14 +311,14 @@ impl Watch {
     }
 
     /// When a target is due, if an earlier run has checked it. The clock may have jumped.
-    fn due(&self, target: &Endpoint, every: Duration) -> (Reach, Duration) {
+    fn due(&self, target: &Endpoint) -> (Reach, Duration) {
         let state = self.lock();
         let last = state.targets.get(&target.to_string());
         let Some(last) = last.and_then(|target| target.current.as_ref()) else {
             return (Reach::Reached, Duration::ZERO);
         };
         let age = now().checked_sub(last.unix_time).map(Duration::from_secs);
-        let wait = age.map_or(Duration::ZERO, |age| every.saturating_sub(age));
+        let wait = age.map_or(Duration::ZERO, |age| self.every.saturating_sub(age));
         match last.verdict {
             Kind::Error => (Reach::Failing, wait),
             _ => (Reach::Reached, wait),

@@ -18,7 +18,7 @@ pub(super) enum Kind {
     Intercepted,
     /// By resumption: `split`, `other-key` or `ticket-disputed`.
     Suspicious,
-    /// No connection over the primary path.
+    /// No connection over the primary path, or another raw public key than the remembered one.
     Error,
     Unverified,
     Verified,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,18 +69,14 @@ impl State {
         }
     }
 
-    /// Reads a file; `None` if there is none.
+    /// Parses the contents of a file.
     ///
     /// # Errors
-    /// If it cannot be read, or is not a state of this version.
-    pub(super) fn load(path: &Path) -> io::Result<Option<Self>> {
-        let bytes = match std::fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read?,
-        };
-        let state: Self = serde_json::from_slice(&bytes)?;
+    /// If they are not a state of this version.
+    pub(super) fn parse(bytes: &[u8]) -> io::Result<Self> {
+        let state: Self = serde_json::from_slice(bytes)?;
         match state.schema == SCHEMA {
-            true => Ok(Some(state)),
+            true => Ok(state),
             false => Err(io::Error::other(format!("version {}", state.schema))),
         }
     }

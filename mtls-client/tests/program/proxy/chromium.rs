@@ -160,6 +160,17 @@ async fn a_browser_alone_shows_the_attackers_page_and_through_the_proxy_sends_th
         !kinds.is_empty() && kinds.iter().all(|kind| *kind == "intercepted"),
         "{kinds:?}"
     );
+    proxy.says("A second connection to").await;
+    let seen = proxy.connections(1).await;
+    let looked = seen.iter().find(|one| one["presented"].is_object());
+    let id = &looked.expect("a second connection")["id"];
+    let page = format!("http://{}/#{id}", proxy.address);
+    let dom = Browser::new(&lab, "page", proxy.address).dom(&page).await;
+    assert!(
+        dom.contains("Certificate received over a second connection"),
+        "{dom}"
+    );
+    assert!(!dom.contains("the proxy does not respond"), "{dom}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use super::{Running, Way, curl};
 use crate::lab::{Lab, Run, Whose, has};
@@ -15,23 +15,7 @@ const LIE: &str = "hello from the attacker\n";
 /// A TLS server that answers a side connection with silence, and counts its connections.
 async fn silent_on_the_side(lab: &mut Lab) -> (SocketAddr, Arc<AtomicUsize>) {
     let (tls, _) = lab.plain_tls(Whose::Server, PAGE).await;
-    let count = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&count);
-    let address = lab
-        .listen(move |mut stream| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            async move {
-                let mut first = [0];
-                let _ = stream.peek(&mut first).await;
-                if first == *b"M" {
-                    std::future::pending::<()>().await;
-                }
-                let mut onward = TcpStream::connect(tls).await.expect("the server");
-                let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
-            }
-        })
-        .await;
-    (address, count)
+    lab.counting_relay(tls, true).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +96,7 @@ async fn a_known_host_is_refused_without_verification_also_by_its_name_in_the_he
     for way in [Way::Http, Way::Socks] {
         assert_ne!(proxy.curl(way, &fetch).await.code, 0);
     }
-    // Curl resolves the name itself, so the proxy is asked for an address.
+    // Curl resolves the name itself, so the proxy receives an address.
     let mut by_address = curl();
     by_address.args([
         "--socks5",

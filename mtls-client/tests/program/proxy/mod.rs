@@ -21,7 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::lab::{Lab, Run, program};
+use crate::lab::{self, Lab, Run, program};
 
 /// The limit of every wait, which is never reached without a fault.
 const LONG: Duration = Duration::from_secs(60);
@@ -131,15 +131,7 @@ impl Running {
 
     /// Sends this head of a request, to which it adds `Connection: close` and the end.
     pub(crate) async fn ask(&self, head: &str) -> String {
-        let mut stream = self.connect().await;
-        let request = format!("{head}Connection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("to ask");
-        let mut response = String::new();
-        stream
-            .read_to_string(&mut response)
-            .await
-            .expect("an answer");
-        response
+        lab::request(self.address, head).await
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

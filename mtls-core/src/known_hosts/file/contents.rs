@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::clock::Anchor;
 use super::is_strong;
 use crate::known_hosts::canonical;
+use crate::known_hosts::change::merge;
 use crate::known_hosts::entry::{HostEntry, MAX_KEYS, endpoint};
 use crate::known_hosts::error::KnownHostsFailure;
 use crate::path::Endpoint;
@@ -90,7 +91,8 @@ impl Contents {
         Ok(())
     }
 
-    /// Adds an entry of another store, unless the one here is stronger or lasts longer.
+    /// Adds an entry of another store. An entry here that is at least as strong and lasts as long
+    /// stays; a weaker one keeps its keys.
     pub(super) fn import(
         &mut self,
         host: Endpoint,
@@ -99,10 +101,13 @@ impl Contents {
         now: u64,
     ) -> Result<(), KnownHostsFailure> {
         let rank = |entry: &HostEntry| (entry.support, entry.expires());
-        match self.get(&host) {
-            Some(known) if !known.is_expired(now) && rank(known) >= rank(&entry) => Ok(()),
-            _ => self.insert(host, entry, max_hosts, now),
-        }
+        let known = self.get(&host);
+        let entry = match known.filter(|known| is_strong(known) && !known.is_expired(now)) {
+            Some(known) if rank(known) >= rank(&entry) => return Ok(()),
+            Some(known) => merge(known.clone(), entry),
+            None => entry,
+        };
+        self.insert(host, entry, max_hosts, now)
     }
 
     /// Expired entries make room for any, and those of servers without support for stronger ones.

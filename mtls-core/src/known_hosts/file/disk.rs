@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 
 use super::contents::Contents;
 use crate::known_hosts::error::{KnownHostsError, KnownHostsFailure};
@@ -82,6 +83,10 @@ impl Disk {
             Err(error) => return Err(self.read_error(error)),
         };
         let metadata = file.metadata().map_err(|error| self.read_error(error))?;
+        let owner = metadata.uid();
+        if owner != 0 && owner != geteuid().as_raw() {
+            return Err(self.error(KnownHostsFailure::OtherOwner(owner)));
+        }
         if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
             let mode = metadata.mode() & 0o777;
             return Err(self.error(KnownHostsFailure::WritableByOthers(mode)));
@@ -131,7 +136,7 @@ impl Disk {
     pub(super) fn write(&self, contents: &Contents) -> Result<(), KnownHostsError> {
         let text = self.render(contents)?;
         if text.len() as u64 > MAX_FILE {
-            return Err(self.error(KnownHostsFailure::TooLarge(MAX_FILE)));
+            return Err(self.error(KnownHostsFailure::Full(contents.hosts().count())));
         }
         self.replace(text.as_bytes())
             .map_err(|error| self.write_error(error))

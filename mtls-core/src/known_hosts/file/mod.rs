@@ -31,8 +31,8 @@ const MAX_NOTICES: usize = 64;
 ///
 /// A change is made under a lock (`flock(2)` on `FILE.lock`) and replaces the file as a whole, so a
 /// reader never sees half of one, and a crash or a full disk leaves the file as it was. The file has
-/// mode 0600. A file that other users can write, that is damaged or that is larger than 4 MiB is an
-/// error. A missing file is an empty store.
+/// mode 0600. A file that other users own or can write, that is damaged or that is larger than 4 MiB
+/// is an error. A missing file is an empty store, so its directory must not be writable by others.
 ///
 /// Entries expire by the system's clock, but within one boot never faster than the time since boot:
 /// a clock that jumps forward expires nothing.
@@ -97,7 +97,7 @@ impl FileStore {
         }
     }
 
-    /// Sets the number of entries, at most 8,192. Default: 4,096. A quarter of them may be of
+    /// Sets the number of entries, from 4 to 8,192. Default: 4,096. A quarter of them may be of
     /// servers that support nothing ([`Support::Neither`]), of which the oldest makes room.
     #[must_use]
     pub fn max_hosts(self, hosts: usize) -> Self {
@@ -164,8 +164,8 @@ impl FileStore {
         self.shared.disk.render(&contents.strong(now))
     }
 
-    /// Adds the entries of an exported file; returns their number. An entry here that is stronger or
-    /// lasts longer stays. Entries that have expired or are of [`Support::Neither`] are skipped.
+    /// Adds the entries of an exported file; returns their number, with those that change nothing. An
+    /// entry here that is stronger or lasts longer stays. Entries that have expired or are of [`Support::Neither`] are skipped.
     /// Import only what you trust: an entry decides where a host's side verifier is, and which keys
     /// are known. Blocks while it writes the file.
     ///

@@ -116,7 +116,7 @@ impl Members {
         }
     }
 
-    /// May this machine complete handshakes? Others ask it as long as it may, and a life longer.
+    /// May this machine complete handshakes? Others ask it for a life after its last heartbeat.
     pub fn holds_lease(&self, now: Instant) -> bool {
         let fresh = self
             .heartbeat

@@ -33,8 +33,9 @@ pub struct FleetSettings {
     pub limits: MemoryRegistryLimits,
     /// The time that an engine keeps a record; after that its machine answers for it. Default: 15 s.
     pub record_life: Duration,
-    /// The time that a machine without a heartbeat is still asked; until then handshakes that no
-    /// machine holds are unavailable instead of unknown. Default: 30 s.
+    /// The time that a machine without a heartbeat is still asked, and for which every engine must
+    /// have forgotten nothing; until then handshakes that no machine holds are unavailable instead
+    /// of unknown. Default: 30 s.
     pub member_life: Duration,
     /// The time that a machine without an engine continues to complete handshakes; at most a third
     /// of `member_life`. Default: 5 s.

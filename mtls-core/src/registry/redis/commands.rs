@@ -119,19 +119,20 @@ impl Keys {
         pipe.cmd("SADD").arg(self.members()).arg(machine.0).ignore();
         pipe.cmd("SET").arg(self.epoch()).arg(1);
         pipe.arg("NX").arg("PX").arg(millis(EPOCH_LIFE)).ignore();
-        pipe.cmd("PTTL").arg(self.epoch());
         pipe.cmd("SMEMBERS").arg(self.members());
-        pipe.cmd("INFO").arg("memory").arg("stats").arg("server");
         pipe
     }
 
-    /// The latest beat of each member, if its life is not over.
-    pub(super) fn beats(&self, members: &[MachineId]) -> Pipeline {
+    /// The latest beat of each member, if its life is not over; then the memory, which shows a loss
+    /// before this or between the two.
+    pub(super) fn list(&self, members: &[MachineId]) -> Pipeline {
         let mut pipe = pipe();
         pipe.cmd("MGET");
         for machine in members {
             pipe.arg(self.member(*machine));
         }
+        pipe.cmd("PTTL").arg(self.epoch());
+        pipe.cmd("INFO").arg("memory").arg("stats").arg("server");
         pipe
     }
 
@@ -157,18 +158,16 @@ impl Keys {
     }
 }
 
-/// The answers to [`Keys::join`].
-pub(super) struct Joined {
-    pub(super) previous: Option<Vec<u8>>,
+/// The answers to [`Keys::list`].
+pub(super) struct Listed {
+    pub(super) beats: Vec<Option<Vec<u8>>>,
     pub(super) memory: Duration,
-    pub(super) members: Vec<i64>,
     pub(super) info: String,
 }
 
-impl FromRedisValue for Joined {
+impl FromRedisValue for Listed {
     fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        let (previous, epoch, members, info) =
-            <(Option<Vec<u8>>, i64, Vec<i64>, String)>::from_redis_value(value)?;
+        let (beats, epoch, info) = <(Vec<Option<Vec<u8>>>, i64, String)>::from_redis_value(value)?;
         let left = Duration::from_millis(u64::try_from(epoch).unwrap_or(0));
         // Without the key there is no memory.
         let memory = match epoch > 0 {
@@ -176,9 +175,8 @@ impl FromRedisValue for Joined {
             false => Duration::ZERO,
         };
         Ok(Self {
-            previous,
+            beats,
             memory,
-            members,
             info,
         })
     }

@@ -17,6 +17,8 @@ use crate::registry::fleet::{EngineError, EngineEvent, MachineId};
 
 /// The first and the longest pause between two attempts to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Keeps one engine connected.
 pub(super) struct Link {
     inner: Arc<Inner>,
     machine: MachineId,

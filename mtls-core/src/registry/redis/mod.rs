@@ -200,22 +200,23 @@ impl Inner {
         beat: Beat,
         life: Duration,
     ) -> Result<Membership, EngineError> {
-        let joined: commands::Joined = self.query(self.keys.join(machine, beat, life)).await?;
-        let info = commands::Info::parse(&joined.info);
+        let joined = self.query(self.keys.join(machine, beat, life)).await?;
+        let (previous, ids): (Option<Vec<u8>>, Vec<i64>) = joined;
+        let ids = commands::machines(ids);
+        let listed: commands::Listed = self.query(self.keys.list(&ids)).await?;
+        let info = commands::Info::parse(&listed.info);
         info.check()?;
-        let ids = commands::machines(joined.members);
-        let (beats,): (Vec<Option<Vec<u8>>>,) = self.query(self.keys.beats(&ids)).await?;
         let members = ids
             .into_iter()
-            .zip(beats)
+            .zip(listed.beats)
             .filter_map(|(id, beat)| Some((id, commands::beat(&beat?)?)))
             .collect();
         // A snapshot on disk brings the key of an earlier process back, and not what that lost.
-        let memory = joined.memory.min(info.uptime);
+        let memory = listed.memory.min(info.uptime);
         let memory = self.lock().evictions.handle(info.evicted, memory);
         Ok(Membership {
             members,
-            previous: joined.previous.as_deref().and_then(commands::beat),
+            previous: previous.as_deref().and_then(commands::beat),
             memory,
         })
     }
@@ -225,12 +226,9 @@ impl Evictions {
     /// The time for which the engine has lost nothing, evictions included.
     fn handle(&mut self, evicted: u64, memory: Duration) -> Duration {
         let now = Instant::now();
-        // Another process of the engine counts from zero; its memory is short besides.
-        if self
-            .count
-            .replace(evicted)
-            .is_some_and(|before| before != evicted)
-        {
+        // The time of evictions before the first answer is not known. Another process of the
+        // engine counts from zero; its memory is short besides.
+        if self.count.replace(evicted).unwrap_or(0) != evicted {
             self.last = Some(now);
         }
         let since = |last: Instant| now.saturating_duration_since(last);
@@ -243,5 +241,19 @@ impl fmt::Debug for RedisEngine {
         f.debug_struct("RedisEngine")
             .field("address", &self.inner.settings.address)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evictions_before_the_first_answer_count_as_new() {
+        let life = Duration::from_secs(60);
+        assert_eq!(Evictions::default().handle(0, life), life);
+        let mut evictions = Evictions::default();
+        assert!(evictions.handle(17, life) < life);
+        assert!(evictions.handle(17, life) < life);
     }
 }

@@ -11,7 +11,7 @@ use crate::proto::client::SideFailure;
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 use crate::verdict::resumption::ResumptionFailure;
-use crate::verdict::{Outcome, RAW_PUBLIC_KEY, Reason, TlsReport, Verdict};
+use crate::verdict::{Outcome, PathReport, PathRole, RAW_PUBLIC_KEY, Reason, TlsReport, Verdict};
 
 /// The host of one connection, as the store knows it.
 pub(crate) struct KnownHost {
@@ -23,8 +23,8 @@ pub(crate) struct KnownHost {
     pub(crate) configured: Policy,
     pub(crate) method: Method,
     store: Option<Arc<dyn KnownHosts>>,
-    /// Names the method and the side paths.
-    sides: Option<KeyPin>,
+    /// Names the method and the side paths; `None` where one has no name.
+    sides: Option<String>,
     /// The side endpoint of the settings.
     side_endpoint: Option<Endpoint>,
     /// The key of a SMKEX server may differ from the remembered one.
@@ -69,15 +69,12 @@ impl<D: Dial> ClientPaths<D> {
     }
 
     /// `None` where a path has no name.
-    fn name_of_sides(&self, method: Method) -> Option<KeyPin> {
+    fn name_of_sides(&self, method: Method) -> Option<String> {
         let mut name = method.to_string();
-        if let Some(endpoint) = &self.settings.side_endpoint {
-            name.push_str(&format!(" to {endpoint}"));
-        }
         for side in &self.settings.sides {
             name.push_str(&format!(" {}", side.name()?));
         }
-        Some(KeyPin::of(name.as_bytes()))
+        Some(name)
     }
 
     /// Records what a connection has shown. A store that cannot be written has reported it.
@@ -147,6 +144,9 @@ impl KnownHost {
         if *self.side_endpoint() == self.host {
             self.side_endpoint = Some(target.clone());
         }
+        // The name is the client's statement, and a relay without keys checks no certificate: such
+        // a connection enforces the entry, and changes nothing in it.
+        self.store = None;
         self
     }
 
@@ -160,17 +160,31 @@ impl KnownHost {
             .unwrap_or(&self.host)
     }
 
+    /// Names the method, the side paths and the address of the side verifier.
+    fn sides(&self) -> Option<KeyPin> {
+        let name = self.sides.as_ref()?;
+        let name = format!("{name} to {}", self.side_endpoint());
+        Some(KeyPin::of(name.as_bytes()))
+    }
+
     /// Whether a session whose origin was verified by this method is enough.
     pub(crate) fn may_inherit(&self, method: Method) -> bool {
+        method == Method::Side || !self.greets()
+    }
+
+    /// Whether the server's greeting is known.
+    pub(crate) fn greets(&self) -> bool {
         let greets = |entry: &HostEntry| entry.support == Support::Greets;
-        method == Method::Side || !self.entry.as_ref().is_some_and(greets)
+        self.entry.as_ref().is_some_and(greets)
     }
 
     /// Whether nothing can verify the host over these side paths, as seen a short time ago, and the
     /// policy goes on without.
     pub(crate) fn is_unsupported(&self) -> bool {
         let weak = |entry: &HostEntry| {
-            entry.support == Support::Neither && entry.sides.is_some() && entry.sides == self.sides
+            entry.support == Support::Neither
+                && entry.sides.is_some()
+                && entry.sides == self.sides()
         };
         self.policy == Policy::Prefer && self.entry.as_ref().is_some_and(weak)
     }
@@ -188,7 +202,8 @@ impl KnownHost {
             let entry = self.entry.as_ref();
             entry.is_some_and(|entry| entry.has_key(&key, raw))
         };
-        self.allow_pinned && shown_key(tls).is_some_and(known)
+        // A resumed handshake shows no key: the certificate is the remembered one.
+        self.allow_pinned && tls.handshake != Some("resumed") && shown_key(tls).is_some_and(known)
     }
 
     /// Whether this reason contradicts the entry: the server seems to support nothing any more.
@@ -223,8 +238,11 @@ impl KnownHost {
                     | Reason::Resumption(ResumptionFailure::Unsupported),
                 ),
                 _,
-            ) if self.policy == Policy::Prefer && !memory.neither.is_zero() => {
-                Some(Change::neither(memory.neither, self.sides?))
+            ) if self.policy == Policy::Prefer
+                && !memory.neither.is_zero()
+                && nothing_verifies(verdict) =>
+            {
+                Some(Change::neither(memory.neither, self.sides()?))
             }
             _ => None,
         }
@@ -234,6 +252,19 @@ impl KnownHost {
         let endpoint = self.side_endpoint();
         (*endpoint != self.host).then(|| endpoint.clone())
     }
+}
+
+/// Whether every side path showed that the server supports no verification. One that could not be
+/// connected shows nothing, and one that verified shows the contrary.
+fn nothing_verifies(verdict: &Verdict) -> bool {
+    let shown = [
+        Reason::Side(SideFailure::NoGreeting),
+        Reason::Resumption(ResumptionFailure::Unsupported),
+    ]
+    .map(|reason| Some(reason.as_str()));
+    let is_side = |path: &&PathReport| path.role == PathRole::Side;
+    let mut sides = verdict.paths.iter().filter(is_side);
+    sides.all(|side| shown.contains(&side.result))
 }
 
 /// The key that the server showed, and whether it is a raw one.

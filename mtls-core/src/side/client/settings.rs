@@ -193,8 +193,8 @@ impl<D> ClientSettings<D> {
     /// over these side paths; meanwhile connections to it open no side connection. At most 1 h; zero:
     /// not at all. Default: 10 min.
     ///
-    /// An attacker who can block a side path once prevents the verification for this time, and not
-    /// only while they block it.
+    /// An attacker who can suppress the greeting on every side path once prevents the verification
+    /// for this time, and not only while they do.
     pub fn remember_neither(mut self, max_age: Duration) -> Self {
         self.memory.neither = max_age;
         self
@@ -210,6 +210,9 @@ impl<D> ClientSettings<D> {
     /// Accepts a connection whose side paths cannot be connected if the server shows a key of
     /// earlier verified connections, under every policy. Its verdict is
     /// [`Outcome::Pinned`](crate::Outcome::Pinned), never verified. Default: off.
+    ///
+    /// Without [`inherit`](crate::ConnectorBuilder::inherit) such a connector resumes no session,
+    /// because a resumed handshake shows no key.
     pub fn allow_pinned(mut self, allow: bool) -> Self {
         self.memory.allow_pinned = allow;
         self

@@ -28,7 +28,7 @@ const MAX_LENGTH: usize = 64 << 20;
 pub struct EvidenceBundle {
     /// The version of the record.
     pub schema: u32,
-    /// The server that was asked for, `HOST:PORT`.
+    /// The requested server, `HOST:PORT`.
     pub target: String,
     /// The finding, as a token.
     pub reason: String,

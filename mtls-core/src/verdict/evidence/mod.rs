@@ -39,7 +39,7 @@ const SCHEMA: u32 = 2;
 pub struct Evidence {
     /// The version of this record.
     pub schema: u32,
-    /// The server that was asked for, `HOST:PORT`.
+    /// The requested server, `HOST:PORT`.
     pub target: String,
     /// The finding.
     #[serde(serialize_with = "as_token")]

@@ -386,8 +386,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_wait_takes_as_long_as_the_first() {
-        let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = TimedStream::new(near);
+        let activity = Activity::start();
         activity.idle_for(IDLE).await;
         let mut again = Box::pin(activity.idle_for(IDLE));
         assert!(!is_over(&mut again).await);
@@ -403,10 +402,14 @@ mod tests {
         header: None,
     };
 
+    const WITH_HEADER: IdleLimits = IdleLimits {
+        header: Some(Duration::from_secs(30)),
+        ..LIMITS
+    };
+
     #[tokio::test(start_paused = true)]
     async fn a_client_that_waits_has_the_longer_limit_and_then_the_shorter_one_again() {
-        let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = TimedStream::new(near);
+        let activity = Activity::start();
         let awaited = activity.awaited();
         let mut waiting = Box::pin(activity.expired(LIMITS));
         assert!(!is_over(&mut waiting).await);
@@ -421,8 +424,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_response_that_never_goes_on_ends_at_the_longer_limit() {
-        let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = TimedStream::new(near);
+        let activity = Activity::start();
         let _awaited = activity.awaited();
         let mut waiting = Box::pin(activity.expired(LIMITS));
         assert!(!is_over(&mut waiting).await);
@@ -450,11 +452,7 @@ mod tests {
     async fn the_wait_for_a_header_is_limited_whatever_arrives() {
         let (near, mut far) = tokio::io::duplex(64);
         let (mut stream, activity) = TimedStream::new(near);
-        let limits = IdleLimits {
-            header: Some(Duration::from_secs(30)),
-            ..LIMITS
-        };
-        let mut waiting = Box::pin(activity.expired(limits));
+        let mut waiting = Box::pin(activity.expired(WITH_HEADER));
         for _ in 0..29 {
             assert!(!is_over(&mut waiting).await);
             advance(Duration::from_secs(1)).await;
@@ -468,15 +466,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_for_the_next_header_begins_at_the_end_of_the_response() {
-        let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = TimedStream::new(near);
-        let limits = IdleLimits {
-            header: Some(Duration::from_secs(30)),
-            ..LIMITS
-        };
+        let activity = Activity::start();
         activity.begin_request(false);
         let body = TimedBody::new(http_body_util::Empty::<&[u8]>::new(), activity.clone());
-        let mut waiting = Box::pin(activity.expired(limits));
+        let mut waiting = Box::pin(activity.expired(WITH_HEADER));
         assert!(!is_over(&mut waiting).await);
         advance(Duration::from_secs(40)).await;
         assert!(!is_over(&mut waiting).await, "during the response");
@@ -490,16 +483,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_for_the_next_header_begins_at_the_end_of_a_longer_upload() {
-        let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = TimedStream::new(near);
-        let limits = IdleLimits {
-            header: Some(Duration::from_secs(30)),
-            ..LIMITS
-        };
+        let activity = Activity::start();
         let upload = activity.begin_request(true);
         activity.end_response();
         assert!(activity.may_send() && !activity.awaits_header());
-        let mut waiting = Box::pin(activity.expired(limits));
+        let mut waiting = Box::pin(activity.expired(WITH_HEADER));
         advance(Duration::from_secs(40)).await;
         assert!(!is_over(&mut waiting).await, "during the upload");
         activity.note(true);
@@ -514,17 +502,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_rest_of_an_upload_that_is_not_read_has_the_time_of_a_header() {
-        let (near, _far) = tokio::io::duplex(64);
-        let (_stream, activity) = TimedStream::new(near);
-        let limits = IdleLimits {
-            header: Some(Duration::from_secs(30)),
-            ..LIMITS
-        };
+        let activity = Activity::start();
         let upload = activity.begin_request(true);
         activity.end_response();
         activity.stop_reading(upload);
         assert!(activity.may_send() && !activity.awaits_header());
-        let mut waiting = Box::pin(activity.expired(limits));
+        let mut waiting = Box::pin(activity.expired(WITH_HEADER));
         assert!(!is_over(&mut waiting).await);
         advance(Duration::from_secs(30)).await;
         assert_eq!(waiting.await, Expired::Header);

@@ -1,7 +1,3 @@
-"use strict";
-
-// All text is set by textContent, so text from peers is never markup.
-
 const KINDS = {
   verified: "Verified",
   unverified: "Unverified",
@@ -13,37 +9,14 @@ const KINDS = {
   opening: "Opening",
 };
 const FILTERS = ["all", "verified", "unverified", "exempt", "refused", "intercepted", "failed"];
-const PAGE = 150;
 const PAUSE = 1000;
 
-const byId = (id) => document.getElementById(id);
 const connections = new Map();
 const rows = new Map();
 let version = 0;
 let started = null;
 let filter = "all";
 let shown = PAGE;
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function icon(kind) {
-  const space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(space, "use");
-  use.setAttribute("href", "#i-" + kind);
-  svg.append(use);
-  return svg;
-}
-
-function put(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 
 // ---- formatting
 
@@ -96,11 +69,6 @@ const INDEPENDENCE = {
 function state(connection) {
   if (isOpen(connection)) return STAGES[connection.stage] || connection.stage;
   return ENDS[connection.stage.ended] || connection.stage.ended;
-}
-
-function split(target) {
-  const colon = target.lastIndexOf(":");
-  return [target.slice(0, colon), target.slice(colon)];
 }
 
 // ---- one row
@@ -181,7 +149,7 @@ function evidence(connection) {
     link.download = "";
     links.append(link);
   }
-  const leaf = connection.presented && connection.presented.certificates[0];
+  const leaf = connection.presented && connection.presented.chain[0];
   if (!leaf) return [links];
   const box = element("div", "leaf");
   box.append(
@@ -365,11 +333,6 @@ function about(proxy, open) {
     firefox: address,
   };
   for (const code of document.querySelectorAll("[data-fill]")) put(code, fill[code.dataset.fill]);
-}
-
-function live(className, text) {
-  byId("live").className = className;
-  put(byId("live").querySelector("b"), text);
 }
 
 async function poll() {

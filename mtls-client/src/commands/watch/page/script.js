@@ -1,7 +1,3 @@
-"use strict";
-
-// All text is set by textContent, so text from peers is never markup.
-
 // The worst first.
 const KINDS = {
   intercepted: "Intercepted",
@@ -13,37 +9,14 @@ const KINDS = {
 };
 const ORDER = Object.keys(KINDS);
 const FILTERS = ["all", "verified", "unverified", "error", "suspicious", "intercepted"];
-const PAGE = 150;
 const PAUSE = 3000;
 const EXPIRY_WARNING = 14 * 86400;
-const SVG = "http://www.w3.org/2000/svg";
 
-const byId = (id) => document.getElementById(id);
 const rows = new Map();
 let data = { targets: [], now: 0, history: 1 };
 let filter = "all";
 let shown = PAGE;
 let named = decodeURIComponent(location.hash.slice(1));
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-function icon(kind) {
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("aria-hidden", "true");
-  const use = document.createElementNS(SVG, "use");
-  use.setAttribute("href", "#i-" + kind);
-  svg.append(use);
-  return svg;
-}
-
-function put(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 
 // ---- formatting
 
@@ -59,11 +32,6 @@ const ago = (unix) => duration(Math.max(0, data.now - unix)) + " ago";
 const date = (unix) => new Date(unix * 1000).toLocaleString();
 const milliseconds = (seconds) => (seconds == null ? "–" : (seconds * 1000).toFixed(1) + " ms");
 const kindOf = (target) => (target.current ? target.current.verdict : "pending");
-
-function split(target) {
-  const colon = target.lastIndexOf(":");
-  return [target.slice(0, colon), target.slice(colon)];
-}
 
 function headline(target) {
   const current = target.current;
@@ -243,11 +211,6 @@ byId("more").addEventListener("click", () => {
   show();
 });
 byId("alarm").querySelector("button").addEventListener("click", () => select("intercepted"));
-
-function live(state, text) {
-  byId("live").className = state;
-  put(byId("live").querySelector("b"), text);
-}
 
 // A link to a target opens it, once.
 function openNamed() {

@@ -1,0 +1,4 @@
+//! Models, checked exhaustively within bounds.
+
+mod fleet_model;
+mod model;
