@@ -102,6 +102,21 @@ fn neither() -> Change {
 }
 
 #[test]
+fn an_entry_is_renewed_at_most_once_an_hour() {
+    let first = remembered();
+    let again = |entry: &HostEntry, now| {
+        let renewed = remember(&greets(), days(10)).apply(Some(entry.clone()), now);
+        renewed.expect("an entry")
+    };
+    assert_eq!(again(&first, NOW + 3_599), first);
+    let renewed = again(&first, NOW + 3_600);
+    assert_eq!(renewed.recorded, NOW + 3_600);
+    // A change is recorded at once.
+    let longer = remember(&greets(), days(20)).apply(Some(first.clone()), NOW + 1);
+    assert_eq!(longer.expect("an entry").expires(), NOW + 1 + 20 * DAY);
+}
+
+#[test]
 fn only_a_verified_connection_makes_an_entry() {
     let unreached = Reason::Side(SideFailure::Unreachable);
     for outcome in [

@@ -102,11 +102,19 @@ pub(crate) async fn library_server(
     config: &Arc<ServerConfig>,
     policy: Policy,
 ) -> (SocketAddr, mpsc::UnboundedReceiver<Verdict>) {
+    let tcp = bind([127, 0, 0, 1], 0).await;
+    (address(&tcp), library_server_on(tcp, config, policy))
+}
+
+/// The same at this listener.
+pub(crate) fn library_server_on(
+    tcp: TcpListener,
+    config: &Arc<ServerConfig>,
+    policy: Policy,
+) -> mpsc::UnboundedReceiver<Verdict> {
     let acceptor = MultipathAcceptor::builder(Arc::clone(config), policy)
         .build()
         .expect("an acceptor");
-    let tcp = bind([127, 0, 0, 1], 0).await;
-    let address = address(&tcp);
     let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
     let (learnt, verdicts) = mpsc::unbounded_channel();
     tokio::spawn(async move {
@@ -121,7 +129,7 @@ pub(crate) async fn library_server(
             });
         }
     });
-    (address, verdicts)
+    verdicts
 }
 
 /// A plain tokio-rustls server that echoes, and tells how many application bytes each connection

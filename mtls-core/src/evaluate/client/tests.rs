@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::io::duplex;
 
+mod known_hosts;
 mod resumption;
 mod tickets;
 

@@ -159,6 +159,23 @@ async fn a_disputed_handshake_passes_only_where_it_is_observed() {
 }
 
 #[tokio::test]
+async fn a_dispute_outweighs_an_inheritance_also_after_the_decision() {
+    let registered = Registered::new().await;
+    let origin = Origin::now(Method::Side, Vec::new());
+    let inheriting = ServerEvaluation {
+        inherits: Some(Arc::new(origin)),
+        ..evaluation(Policy::Prefer)
+    };
+    let decided = inheriting.conclude(registered.get(), None, TlsReport::default(), None);
+    let handle = decided.expect("an inherited verification");
+    assert_eq!(handle.outcome().as_str(), "verified");
+    let _disputed = registered.disputed().await;
+    let disputed = Outcome::Intercepted(InterceptionReason::WrongValue);
+    assert_eq!(handle.outcome(), disputed);
+    assert_eq!(handle.get().outcome, disputed);
+}
+
+#[tokio::test]
 async fn no_confirmation_verifies_a_handshake_that_cannot_be_bound() {
     let registered = Registered::new().await.confirmed().await;
     for (unverifiable, passes_under) in [

@@ -177,6 +177,20 @@ async fn a_file_that_others_can_write_is_refused_with_the_remedy() {
 }
 
 #[tokio::test]
+async fn a_file_of_another_user_is_refused_with_the_remedy() {
+    let dir = Dir::new();
+    record(&dir.store(), "a.test:443", remember(&greets(), days(10))).await;
+    if std::os::unix::fs::chown(dir.file(), Some(12_345), None).is_err() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    let looked_up = dir.store().lookup(&host("a.test:443")).await;
+    let error = looked_up.map(|_| ()).expect_err("refused");
+    assert!(error.to_string().contains("uid 12345"), "{error}");
+    assert!(error.to_string().contains("chown"), "{error}");
+}
+
+#[tokio::test]
 async fn a_full_disk_leaves_the_file_as_it_was_and_is_reported() {
     let dir = Dir::new();
     let store = dir.store();
@@ -274,6 +288,23 @@ async fn an_export_is_imported_as_a_whole_and_weakens_nothing() {
         support(&to.store(), "b.test:443").await,
         Some(Support::Greets)
     );
+    // A stronger or longer entry takes nothing away: neither keys nor the user's decision.
+    let raw = remember(&with_key(greets(), 1, true), days(5));
+    record(&to.store(), "d.test:443", raw).await;
+    let field = |verdict: &Verdict| {
+        Change::remember(verdict, Remember::by_field(days(30), None))
+            .expect("a verified connection")
+    };
+    record(&from.store(), "d.test:443", field(&greets())).await;
+    let longer = from.store().export().expect("an export");
+    to.store().import(&longer).expect("an import");
+    let kept = to
+        .store()
+        .lookup(&host("d.test:443"))
+        .await
+        .expect("a readable store");
+    let kept = kept.expect("an entry");
+    assert_eq!((kept.raw_key, kept.origin), (Some(pin(1)), Origin::User));
     let before = fs::read(to.file()).expect("the file");
     let damaged = exported.replace("b.test:443", "b.test");
     assert!(to.store().import(&damaged).is_err());
@@ -351,6 +382,18 @@ mod clocks {
             let future = Notice::FromTheFuture(host("a.test:443"));
             assert!(notices.contains(&future), "{notices:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_is_renewed_under_a_clock_that_was_set_back_lasts_as_long_as_before() {
+        let dir = written().await;
+        let back = FileStore::with_clocks(dir.file(), || reading(NOW - 99 * DAY, "one", 200));
+        record(&back, "a.test:443", remember(&greets(), days(10))).await;
+        let corrected = FileStore::with_clocks(dir.file(), || reading(NOW + 5 * DAY, "two", 5));
+        assert_eq!(
+            support(&corrected, "a.test:443").await,
+            Some(Support::Greets)
+        );
     }
 
     #[tokio::test]

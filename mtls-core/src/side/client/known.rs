@@ -110,6 +110,17 @@ impl KnownHost {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn entered(self, entry: HostEntry) -> Self {
+        self.with_entry(Some(entry))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn allowing_pinned(mut self) -> Self {
+        self.allow_pinned = true;
+        self
+    }
+
     fn with_entry(mut self, entry: Option<HostEntry>) -> Self {
         match entry.as_ref().map(|entry| entry.support) {
             // Its greeting was seen: resumption, which is weaker, is no substitute.
@@ -272,3 +283,6 @@ fn shown_key(tls: &TlsReport) -> Option<(KeyPin, bool)> {
     let key = tls.peer_key_sha256.as_deref()?.parse().ok()?;
     Some((key, tls.server_key == Some(RAW_PUBLIC_KEY)))
 }
+
+#[cfg(test)]
+mod tests;
