@@ -3,20 +3,23 @@
 
 #![no_main]
 
+#[path = "common/pieces.rs"]
+mod pieces;
+
 use libfuzzer_sys::fuzz_target;
 use mtls_core::proto::binding::Role;
 use mtls_core::proto::hello::HelloTap;
 
 const LIMIT: usize = 4096;
 
-fuzz_target!(|flights: Vec<(bool, Vec<u8>)>| {
+fuzz_target!(|data: &[u8]| {
     let mut whole = HelloTap::with_limit(LIMIT);
     let mut cut = HelloTap::with_limit(LIMIT);
-    for (from_client, bytes) in &flights {
-        let once = take(&mut whole, *from_client, bytes);
+    for (from_client, bytes) in pieces::pieces(data) {
+        let once = take(&mut whole, from_client, bytes);
         let mut last = Ok(());
         for byte in bytes {
-            last = take(&mut cut, *from_client, std::slice::from_ref(byte));
+            last = take(&mut cut, from_client, std::slice::from_ref(byte));
             if last.is_err() {
                 break;
             }

@@ -35,7 +35,8 @@ const NOTES: &str = "\
 Here, MTLS means multipath TLS, not mutual TLS.
 
 Paths (SPEC): direct, if:NAME (interface), src:IP (source address), socks5h://HOST:PORT and
-http://HOST:PORT (proxies, which resolve names). Proxy environment variables are ignored.
+http://HOST:PORT (proxies, which resolve names); --side mptcp:NAME or mptcp:src:IP (inside the TLS
+connection, on a subflow of Multipath TCP). Proxy environment variables are ignored.
 
 Policies: `require` refuses connections that are not verified. `prefer` continues if the side
 endpoint cannot be reached or does not speak the protocol; an attacker who blocks the side path can

@@ -51,6 +51,10 @@ pub enum Exit {
     CaFile = 77,
     /// The server reset the HTTP/2 stream.
     Http2Stream = 92,
+    /// The HTTP/3 connection or request failed, or the server ended it with an error.
+    Http3 = 95,
+    /// No QUIC connection was established.
+    QuicConnect = 96,
     /// Interception detected, under every policy.
     Interception = 110,
     /// Not verified: the side endpoint could not be reached, fell silent, closed or refused; or
@@ -67,7 +71,7 @@ pub enum Exit {
 }
 
 /// The exit statuses, the worst first: `mtls-client check` of several targets exits with the worst.
-const WORST_FIRST: [Exit; 28] = [
+const WORST_FIRST: [Exit; 30] = [
     Exit::Interception,
     Exit::Suspicion,
     Exit::Evidence,
@@ -78,6 +82,7 @@ const WORST_FIRST: [Exit; 28] = [
     Exit::NotTrusted,
     Exit::Tls,
     Exit::Connect,
+    Exit::QuicConnect,
     Exit::Resolve,
     Exit::TimedOut,
     Exit::Unverified,
@@ -89,6 +94,7 @@ const WORST_FIRST: [Exit; 28] = [
     Exit::EmptyReply,
     Exit::Receive,
     Exit::Http2,
+    Exit::Http3,
     Exit::Http2Stream,
     Exit::Partial,
     Exit::ContentCoding,

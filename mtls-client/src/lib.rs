@@ -13,6 +13,9 @@ mod commands;
 mod connect;
 mod exit;
 mod failure;
+#[cfg(any(test, feature = "__fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod output;
 mod runtime;
 

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use mtls_certs::Pki;
-use mtls_core::proto::binding::{Association, SideSecret, SideSecrets};
+use mtls_core::proto::binding::{Association, SideSecret, SideSecrets, Value};
 use mtls_core::proto::frame::Frame;
 use mtls_core::proto::server::HandshakeKeys;
 use rustls::crypto::aws_lc_rs;
@@ -18,6 +18,7 @@ fn main() {
     frames(&mut criterion);
     exporter(&mut criterion);
     verification(&mut criterion);
+    wrong_values(&mut criterion);
     handshakes(&mut criterion);
     criterion.final_summary();
 }
@@ -72,6 +73,23 @@ fn verification(criterion: &mut Criterion) {
             black_box(machines.confirmed());
         });
     });
+}
+
+/// The time must not tell where a value differs; `tests/timing.rs` counts the instructions.
+fn wrong_values(criterion: &mut Criterion) {
+    let right = Value([0x5a; Value::LEN]);
+    let mut group = criterion.benchmark_group("compare");
+    for (name, byte) in [("first_byte_wrong", 0), ("last_byte_wrong", Value::LEN - 1)] {
+        let mut wrong = right;
+        wrong.0[byte] ^= 1;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(&right) == black_box(&wrong));
+        });
+    }
+    group.bench_function("equal", |bencher| {
+        bencher.iter(|| black_box(&right) == black_box(&{ right }));
+    });
+    group.finish();
 }
 
 fn handshakes(criterion: &mut Criterion) {

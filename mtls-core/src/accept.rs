@@ -147,6 +147,17 @@ pub(crate) struct SilentSlot {
     id: SlotId,
 }
 
+#[cfg(test)]
+impl SilentSlot {
+    /// The slot of a connection whose task does nothing.
+    pub(crate) fn idle(limiter: Arc<ConnectionLimiter>) -> Self {
+        let task = tokio::spawn(async {}).abort_handle();
+        let inserted = limiter.lock().insert([192, 0, 2, 1].into(), false, task);
+        let id = inserted.expect("a slot").id;
+        Self { limiter, id }
+    }
+}
+
 impl Drop for SilentSlot {
     fn drop(&mut self) {
         self.limiter.lock().remove(self.id);

@@ -14,6 +14,7 @@ use crate::proto::error::FrameError;
 use crate::registry::RegisterError;
 use crate::tls_message::tls_error_message;
 use crate::verdict::evidence::Evidence;
+use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 use crate::verdict::resumption::ResumptionFailure;
 use crate::verdict::{Reason, Verdict};
@@ -70,6 +71,9 @@ pub enum Error {
     TimedOut(TimedOut),
     /// The primary connection broke.
     Io(io::Error),
+    /// The primary connection, of QUIC, was not established or broke.
+    #[cfg(feature = "quic")]
+    Quic(quinn::ConnectionError),
 }
 
 /// A connection that the policy refuses.
@@ -101,6 +105,18 @@ pub struct Unverified {
 }
 
 /// A connection that violates the entry of a known host.
+///
+/// ```
+/// use mtls_core::{Error, Violation};
+///
+/// /// Whether the user should compare the server's new key before they accept it.
+/// fn shows_a_new_key(error: &Error) -> bool {
+///     let Error::KnownHost(violated) = error else {
+///         return false;
+///     };
+///     matches!(violated.violation, Violation::KeyChanged(_))
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KnownHostViolation {
@@ -155,12 +171,32 @@ pub enum ApiMisuse {
     SmkexPolicy(Policy),
     /// Session tickets with [`smkex`](crate::smkex), which resumes no sessions.
     SmkexTickets,
+    /// Tickets of a side path in advance, for a connector that could not verify by them.
+    Prefetch,
     /// Inheritance without session tickets.
     InheritTickets,
     /// A method other than the side protocol, where there is no resumption.
     SmkexMethod,
     /// A TLS configuration for an acceptor that makes its own.
     SmkexConfig,
+    /// A proxy as the primary path of QUIC, which is carried by UDP: SOCKS5 and CONNECT proxies here
+    /// carry TCP.
+    QuicProxy(String),
+    /// A side path inside a Multipath TCP connection, for QUIC.
+    QuicSubflow(String),
+    /// A method other than the side protocol for QUIC.
+    QuicMethod(Method),
+    /// A QUIC connection whose registry answers later, on an endpoint that cannot hold its datagrams
+    /// back until then.
+    QuicEndpoint,
+    /// More than one side path inside the primary connection.
+    SeveralSubflows,
+    /// A side path inside the primary connection, which is not one of Multipath TCP, or of a caller
+    /// that opens it.
+    SubflowWithoutMptcp,
+    /// A side path inside the primary connection with another method than the side protocol, with
+    /// inheritance, or in a relay.
+    SubflowMethod,
     /// A URI that names no server to connect to.
     InvalidUri(String),
     /// A URI whose scheme is not `https`, to a connector that does not take it.
@@ -267,6 +303,8 @@ impl fmt::Display for Error {
             Self::Registry(error) => write!(f, "handshake refused: {error}"),
             Self::TimedOut(what) => what.fmt(f),
             Self::Io(error) => write!(f, "primary path: {error}"),
+            #[cfg(feature = "quic")]
+            Self::Quic(error) => write!(f, "primary path: QUIC failed: {error}"),
         }
     }
 }
@@ -356,6 +394,10 @@ impl fmt::Display for ApiMisuse {
             Self::SmkexTickets => {
                 f.write_str("SMKEX resumes no sessions: omit `tickets`, or set it to 0")
             }
+            Self::Prefetch => f.write_str(
+                "`prefetch` needs `Method::Resumption`, a single side path, tickets, and no client \
+                 certificate: the side path must not see that",
+            ),
             Self::InheritTickets => f.write_str(
                 "`inherit` needs session tickets, which `tickets(0)` turns off and SMKEX has not: \
                  omit one of them",
@@ -365,6 +407,35 @@ impl fmt::Display for ApiMisuse {
             ),
             Self::SmkexConfig => f.write_str(
                 "SMKEX has no certificate to renew: leave its TLS configuration as it is",
+            ),
+            Self::QuicProxy(proxy) => write!(
+                f,
+                "QUIC cannot use the proxy `{proxy}` as its primary path: it is carried by UDP, and the \
+                 proxy carries TCP; use `direct`, `if:NAME` or `src:IP`, or connect by TCP"
+            ),
+            Self::QuicSubflow(side) => write!(
+                f,
+                "QUIC cannot use the side path `{side}`: it is inside a connection of Multipath TCP, and \
+                 QUIC is carried by UDP; use `if:NAME` or `src:IP`, or connect by TCP"
+            ),
+            Self::QuicMethod(method) => write!(
+                f,
+                "QUIC is not verified by the method `{method}`: set `Method::Side` or `Method::Auto`"
+            ),
+            Self::QuicEndpoint => f.write_str(
+                "this endpoint cannot hold datagrams back until the registry has answered: make it with \
+                 `QuicAcceptor::endpoint`",
+            ),
+            Self::SeveralSubflows => {
+                f.write_str("only one side path can be inside the connection (`mptcp:…`)")
+            }
+            Self::SubflowWithoutMptcp => f.write_str(
+                "a side path inside the connection (`mptcp:…`) needs a primary path of Multipath TCP, \
+                 which the connector dials: call `mptcp(true)` on it",
+            ),
+            Self::SubflowMethod => f.write_str(
+                "a side path inside the connection (`mptcp:…`) verifies by the side protocol, for an \
+                 end with keys: omit another method and inheritance, and use `if:NAME` with a relay",
             ),
             Self::InvalidUri(uri) => {
                 write!(
@@ -418,6 +489,8 @@ impl std::error::Error for Error {
             | Self::NotSmkex(NotSmkex::Server(error) | NotSmkex::Client(error)) => Some(error),
             Self::Registry(error) => Some(error),
             Self::Io(error) => Some(error),
+            #[cfg(feature = "quic")]
+            Self::Quic(error) => Some(error),
             Self::KnownHosts(error) => Some(error),
             _ => None,
         }

@@ -81,11 +81,13 @@
 //! - Run several machines behind one address: [`SideServiceSettings::registry`], [`registry`].
 //! - Verify for clients and servers that do not support the side protocol: module `relay`.
 //! - Verify TLS 1.3 servers that do not support it, by a weaker method: [`ConnectorBuilder::method`],
-//!   [`Method`].
+//!   [`Method`], and as early as plain TLS with tickets in advance:
+//!   [`MultipathConnector::prefetch`].
 //! - Serve or request HTTP: modules `axum`, `tower` and `hyper_client`; [`http_io`] protects other
 //!   HTTP libraries from losing data.
 //! - Remember servers, so that they cannot be downgraded: [`known_hosts`].
 //! - Do without a certificate authority: [`smkex`].
+//! - Verify QUIC connections: module `quic`.
 //! - Read certificates and keys from files: module `pem`.
 //! - Report an interception: [`Error::Interception`] carries [`Evidence`].
 //! - Count events: [`observer::Observer`].
@@ -121,9 +123,12 @@
 //! | `encrypted-dns` | | nameservers by TLS and by HTTPS ([`path::Path::nameserver_tls`]); enables `aws-lc-rs` |
 //! | `idn` | | international names, and IPv4 addresses in old notations, in a [`path::Host`] |
 //! | `route` | | the interface of an unbound path, by which its independence is known; [`path::survey`] |
+//! | `mptcp` | | Multipath TCP ([`path::Path::mptcp`]), its subflows in the [`Verdict`], and the side exchange inside it ([`path::Path::subflow`]); enables `route` |
 //! | `pem` | | [`pem`]: certificates and keys from files, without a key in any error |
 //! | `x509` | | subject, issuer and public key of each certificate in [`Evidence`] |
 //! | `evidence` | | `EvidenceBundle`: reads and checks saved evidence; enables `x509` |
+//! | `quic` | | [`quic`]: QUIC connections with quinn; enables `aws-lc-rs` |
+//! | `http3` | | [`http_io::CheckFrames`]: HTTP/3 with the crate `h3`, whose frames are checked; enables `quic` |
 //! | `fleet` | | [`registry::fleet`]: one registry for the machines behind one address |
 //! | `redis` | | [`registry::redis`]: Redis or Valkey as an engine of a fleet |
 //! | `registry-test` | | [`registry::contract`] and an engine in memory, for tests of registries |
@@ -157,6 +162,8 @@ mod accept;
 mod acceptor;
 #[cfg(feature = "axum")]
 pub mod axum;
+#[cfg(feature = "mptcp")]
+mod carrier;
 #[cfg(feature = "tokio")]
 mod connector;
 #[cfg(feature = "tokio")]
@@ -165,6 +172,9 @@ mod error;
 mod evaluate;
 #[cfg(any(feature = "hyper-client", feature = "tower"))]
 mod extensions;
+#[cfg(any(all(test, feature = "tokio"), feature = "__fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "tokio")]
 pub mod http_io;
 #[cfg(feature = "hyper-client")]
@@ -180,6 +190,8 @@ pub mod path;
 #[cfg(feature = "pem")]
 pub mod pem;
 pub mod proto;
+#[cfg(feature = "quic")]
+pub mod quic;
 #[cfg(feature = "tokio")]
 pub mod registry;
 #[cfg(feature = "relay")]
@@ -210,13 +222,15 @@ pub use accept::{Incoming, ListenerLimits};
 #[cfg(feature = "tokio")]
 pub use acceptor::{Accepted, AcceptorBuilder, MultipathAcceptor, MultipathListener};
 #[cfg(feature = "tokio")]
-pub use connector::{ConnectorBuilder, MultipathConnector};
+pub use connector::{ConnectorBuilder, MultipathConnector, PrefetchError};
 #[cfg(feature = "tokio")]
 pub use error::{
     ApiMisuse, Error, InvalidMessage, KnownHostViolation, NotSmkex, TimedOut, Unverified, Violation,
 };
 #[cfg(feature = "tokio")]
 pub use side::client::settings::ClientSettings;
+#[cfg(feature = "mptcp")]
+pub use side::client::settings::SubflowUse;
 #[cfg(feature = "tokio")]
 pub use side::server::connection::SideConnection;
 #[cfg(feature = "tokio")]
@@ -240,8 +254,12 @@ pub use verdict::inheritance::{Inheritance, Origin};
 #[cfg(feature = "tokio")]
 pub use verdict::method::{Method, UnknownMethod};
 #[cfg(feature = "tokio")]
+pub use verdict::mptcp::MptcpFailure;
+#[cfg(feature = "tokio")]
 pub use verdict::policy::{Policy, UnknownPolicy};
 #[cfg(feature = "tokio")]
 pub use verdict::resumption::{ResumptionDirection, ResumptionFailure, ResumptionProof};
 #[cfg(feature = "tokio")]
-pub use verdict::{Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified};
+pub use verdict::{
+    Inside, Outcome, PathReport, PathRole, Reason, Times, TlsReport, Verdict, Verified,
+};

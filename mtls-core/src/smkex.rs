@@ -86,7 +86,9 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 
 use crate::acceptor::{AcceptorBuilder, MultipathAcceptor};
@@ -95,7 +97,7 @@ use crate::error::{ApiMisuse, Error};
 use crate::path::Dial;
 use crate::side::client::settings::ClientSettings;
 use crate::side::server::settings::SideServiceSettings;
-use crate::tls::raw_key::{AnyRawKey, ephemeral_key};
+use crate::tls::raw_key::{AnyRawKey, ephemeral_key, raw_key};
 use crate::tls::server_signature::RecordingVerifier;
 use crate::verdict::policy::Policy;
 
@@ -112,13 +114,14 @@ pub struct SmkexClient {
     protocols: Vec<Vec<u8>>,
 }
 
-/// The TLS configuration of a SMKEX server: TLS 1.3 alone, a raw public key that is made here and
-/// never leaves the process, no resumption.
+/// The TLS configuration of a SMKEX server: TLS 1.3 alone, a raw public key, no resumption. Without
+/// [`key`](Self::key), the key pair is made here and never leaves the process.
 #[derive(Clone)]
 #[must_use]
 pub struct SmkexServer {
     provider: Arc<CryptoProvider>,
     protocols: Vec<Vec<u8>>,
+    key: Option<Arc<CertifiedKey>>,
 }
 
 impl SmkexClient {
@@ -167,7 +170,19 @@ impl SmkexServer {
         Self {
             provider,
             protocols: Vec::new(),
+            key: None,
         }
+    }
+
+    /// Uses this key pair, of Ed25519 or another algorithm that clients can verify. A server that
+    /// keeps its key is recognised by clients that [remember](crate::known_hosts) it. Default: a
+    /// fresh key for each acceptor.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] for a key that the provider cannot use.
+    pub fn key(mut self, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
+        self.key = Some(Arc::new(raw_key(&self.provider, key)?));
+        Ok(self)
     }
 
     /// The application protocols that are spoken (ALPN), in the order of preference.
@@ -176,7 +191,7 @@ impl SmkexServer {
         self
     }
 
-    /// Starts the builder of an acceptor with a fresh key. The application sees confirmed connections
+    /// Starts the builder of an acceptor. The application sees confirmed connections
     /// only.
     ///
     /// # Errors
@@ -188,7 +203,10 @@ impl SmkexServer {
     ) -> Result<AcceptorBuilder, Error> {
         let settings = settings.into();
         check_policy(settings.policy)?;
-        let key = Arc::new(ephemeral_key(&self.provider)?);
+        let key = match self.key {
+            Some(key) => key,
+            None => Arc::new(ephemeral_key(&self.provider)?),
+        };
         let mut config = ServerConfig::builder_with_provider(self.provider)
             .with_protocol_versions(TLS13_ONLY)?
             .with_no_client_auth()

@@ -228,6 +228,16 @@ impl<S> MultipathStream<S> {
         }
     }
 
+    /// `verdict` is that before the decision, which replaces it.
+    pub(crate) fn undecided(tls: S, verdict: VerdictHandle, decision: Box<dyn Decision>) -> Self {
+        Self {
+            tls,
+            verdict,
+            stage: Stage::Undecided(decision),
+            evidence: None,
+        }
+    }
+
     pub(crate) fn with_evidence(mut self, evidence: Evidence) -> Self {
         self.evidence = Some(Box::new(evidence));
         self
@@ -272,7 +282,8 @@ impl<S> MultipathStream<S> {
         (self.tls, self.verdict)
     }
 
-    fn export_bindings(
+    /// The channel binding of each verified side path.
+    pub(crate) fn export_bindings(
         &self,
         export: impl Fn([u8; 32], &[u8], &[u8]) -> Result<[u8; 32], rustls::Error>,
     ) -> Result<Vec<[u8; 32]>, rustls::Error> {
@@ -300,20 +311,6 @@ impl<IO> ClientStream<IO> {
 }
 
 impl<IO> ServerStream<IO> {
-    /// `verdict` is that before the decision, which replaces it.
-    pub(crate) fn undecided(
-        tls: server::TlsStream<IO>,
-        verdict: VerdictHandle,
-        decision: Box<dyn Decision>,
-    ) -> Self {
-        Self {
-            tls,
-            verdict,
-            stage: Stage::Undecided(decision),
-            evidence: None,
-        }
-    }
-
     /// The channel binding of each verified side path, in the order of their confirmations; see
     /// [`ClientStream::channel_bindings`].
     ///
@@ -362,13 +359,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
 
 impl<S: AsyncBufRead + Unpin> MultipathStream<S> {
     fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        // No bytes: the client has closed, which is the last that it has to say.
+        let first =
+            |tls: &mut S, cx: &mut Context<'_>| Pin::new(tls).poll_fill_buf(cx).map_ok(|_| ());
+        self.poll_decision(cx, first)
+    }
+}
+
+impl<S> MultipathStream<S> {
+    /// Waits for the verdict with `first`, which is ready when the client's first application data are
+    /// there, and takes none of them.
+    pub(crate) fn poll_decision(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: impl FnOnce(&mut S, &mut Context<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<Result<(), Error>> {
         let Stage::Undecided(decision) = &mut self.stage else {
             return Poll::Ready(self.check());
         };
         if decision.poll_confirmed(cx).is_pending() {
-            match ready!(Pin::new(&mut self.tls).poll_fill_buf(cx)) {
-                // No bytes: the client has closed, which is the last that it has to say.
-                Ok(_) => ready!(decision.poll_unconfirmed(cx)),
+            match ready!(first(&mut self.tls, cx)) {
+                Ok(()) => ready!(decision.poll_unconfirmed(cx)),
                 Err(broken) => {
                     self.decide()?;
                     return Poll::Ready(Err(broken.into()));
@@ -378,7 +389,7 @@ impl<S: AsyncBufRead + Unpin> MultipathStream<S> {
         Poll::Ready(self.decide())
     }
 
-    fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    pub(crate) fn poll_confirm(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let Stage::Undecided(decision) = &mut self.stage else {
             return Poll::Ready(self.check());
         };
@@ -387,9 +398,13 @@ impl<S: AsyncBufRead + Unpin> MultipathStream<S> {
         }
         Poll::Ready(self.decide())
     }
-}
 
-impl<S> MultipathStream<S> {
+    /// Whether the verdict is decided.
+    #[cfg(any(feature = "quic", test))]
+    pub(crate) fn is_decided(&self) -> bool {
+        matches!(self.stage, Stage::Decided)
+    }
+
     fn decide(&mut self) -> Result<(), Error> {
         let stage = std::mem::replace(&mut self.stage, Stage::Refused);
         if let Stage::Undecided(mut decision) = stage {

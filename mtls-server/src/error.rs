@@ -17,6 +17,13 @@ use crate::target::TargetError;
 /// The reason why a server did not start, or was interrupted.
 ///
 /// Each message names the failed action, the cause, and the remedy.
+///
+/// ```
+/// use mtls_server::{Error, Files, FilesOptions};
+///
+/// let error = Files::new("/nowhere".as_ref(), FilesOptions::default()).err();
+/// assert!(matches!(error, Some(Error::Directory { .. })));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -83,7 +90,7 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
-    /// Completions or manual pages could not be written.
+    /// Completions, manual pages or the key of `--smkex-key` could not be written.
     Write {
         /// The file.
         path: PathBuf,
@@ -92,6 +99,13 @@ pub enum Error {
     },
     /// An address cannot be bound.
     Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The UDP port of an address cannot be bound.
+    ListenUdp {
         /// The address.
         address: SocketAddr,
         /// The system's error.
@@ -186,6 +200,7 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Self::Listen { address, source } => write_listen(f, *address, source),
+            Self::ListenUdp { address, source } => write_listen_udp(f, *address, source),
             Self::SameAddress(one, other) => write!(
                 f,
                 "cannot listen on both {one} and {other}: one includes the other; omit one"
@@ -242,6 +257,18 @@ fn write_key_pair(
     }
 }
 
+fn write_listen_udp(
+    f: &mut fmt::Formatter<'_>,
+    address: SocketAddr,
+    source: &io::Error,
+) -> fmt::Result {
+    write!(
+        f,
+        "cannot listen on UDP {address} for HTTP/3: {source}; stop the program that uses the port, or \
+         omit --http3"
+    )
+}
+
 fn write_listen(
     f: &mut fmt::Formatter<'_>,
     address: SocketAddr,
@@ -276,6 +303,7 @@ impl std::error::Error for Error {
             | Self::WriteCa { source, .. }
             | Self::Write { source, .. }
             | Self::Listen { source, .. }
+            | Self::ListenUdp { source, .. }
             | Self::Runtime(source) => Some(source),
             Self::Pem { source, .. } => Some(source),
             Self::KeyPair { source, .. } => Some(source),

@@ -31,6 +31,9 @@
 mod arguments;
 mod cli;
 mod error;
+#[cfg(any(test, feature = "__fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inherited_error;
 mod passthrough;
 mod registry_error;
@@ -49,8 +52,8 @@ pub use inherited_error::InheritedSocketError;
 pub use passthrough::{Passthrough, PassthroughOptions, PassthroughWatch, TunnelLimits, Tunnels};
 pub use registry_error::RegistryError;
 pub use service::{
-    Authentication, Connection, Drained, InheritedSockets, Limits, Network, OpenConnections,
-    Server, ServerOptions, Stopping, TargetHealth,
+    AcceptedConnections, Authentication, Channel, Connection, Drained, InheritedSockets, Limits,
+    Network, OpenConnections, Server, ServerOptions, Stopping, TargetHealth,
 };
 pub use target::{Target, TargetError};
 pub use tls::{ClientCa, DevIdentity, Identity, ServerTls, roots_from_file, system_roots};

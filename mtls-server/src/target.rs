@@ -28,6 +28,13 @@ pub(crate) enum Via {
 }
 
 /// The reason why a text is no [`Target`].
+///
+/// ```
+/// use mtls_server::{Target, TargetError};
+///
+/// let error = "ftp://127.0.0.1:21".parse::<Target>().unwrap_err();
+/// assert!(matches!(error, TargetError::Scheme(_)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TargetError {

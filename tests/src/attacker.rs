@@ -7,6 +7,7 @@
 //! [`Dispatcher`] all paths meet.
 
 mod blocked;
+mod datagrams;
 mod dispatcher;
 mod eavesdropper;
 mod flood;
@@ -14,6 +15,7 @@ mod forger;
 pub mod frames;
 mod hello;
 mod mitm;
+mod quic;
 mod random;
 mod rewound;
 mod side;
@@ -23,7 +25,9 @@ pub use blocked::{BlackHole, ClosedPort};
 pub use dispatcher::Dispatcher;
 pub use eavesdropper::{Eavesdropper, Notes};
 pub use flood::Flood;
+pub(crate) use mitm::pump;
 pub use mitm::{EarlyConnection, Mitm, MitmPlan};
+pub use quic::{Injection, Injector};
 pub use random::with_client_random;
 pub use side::{End, FrameAttack, Record, SideAttack, SideAttacker, Step, Tamper};
 pub use side_client::SideClient;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::Result;
+
 /// A thread.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Meter {
@@ -47,6 +49,20 @@ pub(crate) fn own() -> Duration {
 /// The CPU time of the whole process, in user space and in the kernel.
 pub(crate) fn process() -> Duration {
     used(ClockId::ProcessCPUTime)
+}
+
+/// The CPU time of another process so far, in steps of 10 ms.
+///
+/// # Errors
+/// No such process.
+pub(crate) fn of_process(process: u32) -> Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name may contain spaces; the fields after it do not.
+    let (_, fields) = text.rsplit_once(')').ok_or("no name in stat")?;
+    let mut ticks = fields.split_ascii_whitespace().skip(11);
+    let mut next = || ticks.next().and_then(|ticks| ticks.parse::<u64>().ok());
+    let (user, system) = next().zip(next()).ok_or("no times in stat")?;
+    Ok(Duration::from_millis(10) * u32::try_from(user + system)?)
 }
 
 fn used(clock: ClockId) -> Duration {

@@ -25,7 +25,9 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::{Result, child};
 
 /// The server's address, which both paths lead to.
-pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1));
+pub const SERVER: IpAddr = IpAddr::V4(SERVER_V4);
+/// The same as an IPv4 address.
+pub(crate) const SERVER_V4: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 
 /// The client's interfaces, one for each path.
 pub const INTERFACES: [&str; 2] = ["path0", "path1"];

@@ -94,6 +94,11 @@ impl RedisServer {
         Ok(self.process.as_ref().ok_or("the engine does not run")?)
     }
 
+    /// The process alone.
+    pub(crate) fn into_process(self) -> Result<Process> {
+        Ok(self.process.ok_or("the engine does not run")?)
+    }
+
     pub(crate) fn kill(&mut self) {
         self.process = None;
     }

@@ -1,10 +1,11 @@
 //! The server with the secret page.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mtls_core::quic::{QuicAcceptor, QuicListener, QuicListenerLimits};
 use mtls_core::registry::{MemoryRegistry, MemoryRegistryLimits};
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{
@@ -16,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::quic::{ALPN, QuicStream, plain_server};
 use crate::secrets::PAGE_SECRET;
+use crate::sockets::{mptcp_listener, udp_and_tcp};
 use crate::tasks::{Listening, Tasks};
 use crate::{Result, tls};
 
@@ -39,6 +42,8 @@ pub struct Setup {
     pub(crate) tls: Option<ServerConfig>,
     registry: MemoryRegistryLimits,
     listener: ListenerLimits,
+    mptcp: bool,
+    quic: bool,
     tune: Box<Tune>,
 }
 
@@ -66,8 +71,24 @@ impl Setup {
             tls: None,
             registry: MemoryRegistryLimits::default(),
             listener: ListenerLimits::default(),
+            mptcp: false,
+            quic: false,
             tune: Box::new(|settings| settings),
         }
+    }
+
+    /// Listens for Multipath TCP too.
+    #[must_use]
+    pub fn mptcp(mut self) -> Self {
+        self.mptcp = true;
+        self
+    }
+
+    /// Serves QUIC too, on the UDP port of the same number.
+    #[must_use]
+    pub fn quic(mut self) -> Self {
+        self.quic = true;
+        self
     }
 
     /// Another TLS configuration than the world's.
@@ -127,6 +148,7 @@ pub struct Server {
     pub registry: MemoryRegistry,
     seen: Arc<Seen>,
     _running: Running,
+    _quic: Tasks,
 }
 
 #[derive(Debug, Default)]
@@ -162,14 +184,30 @@ impl Server {
                 Some(SmkexServer::new(tls::provider()).acceptor(settings)?)
             }
         };
+        let (udp, tcp) = match (setup.quic, setup.mptcp) {
+            (true, _) => {
+                let (udp, tcp) = udp_and_tcp(address)?;
+                (Some(udp), tcp)
+            }
+            (false, true) => (None, mptcp_listener(address)?),
+            (false, false) => (None, TcpListener::bind(address).await?),
+        };
+        let quic = Tasks::default();
         let (address, running) = match builder {
             None => {
-                let listening = serve_plain(address, tls, Arc::clone(&seen)).await?;
+                if let Some(udp) = udp {
+                    let endpoint = plain_server((*tls).clone(), udp)?;
+                    quic.spawn(serve_plain_quic(endpoint, Arc::clone(&seen)));
+                }
+                let listening = serve_plain(tcp, tls, Arc::clone(&seen))?;
                 (listening.address, Running::Plain(listening))
             }
             Some(builder) => {
                 let acceptor = builder.build()?;
-                let tcp = TcpListener::bind(address).await?;
+                if let Some(udp) = udp {
+                    let listener = quic_listener(&acceptor, udp)?;
+                    quic.spawn(serve_quic(listener, Arc::clone(&seen)));
+                }
                 let address = tcp.local_addr()?;
                 let listener = MultipathListener::new(acceptor, tcp, setup.listener);
                 let tasks = Tasks::default();
@@ -182,6 +220,7 @@ impl Server {
             registry,
             seen,
             _running: running,
+            _quic: quic,
         })
     }
 
@@ -213,13 +252,13 @@ impl Seen {
     }
 }
 
-async fn serve_plain(
-    address: SocketAddr,
+fn serve_plain(
+    tcp: TcpListener,
     tls: Arc<ServerConfig>,
     seen: Arc<Seen>,
 ) -> std::io::Result<Listening> {
     let acceptor = TlsAcceptor::from(tls);
-    Listening::start(address, move |tcp, _| {
+    Listening::on(tcp, move |tcp, _| {
         let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
         async move {
             if let Ok(stream) = acceptor.accept(tcp).await {
@@ -227,7 +266,6 @@ async fn serve_plain(
             }
         }
     })
-    .await
 }
 
 async fn serve_multipath(mut listener: MultipathListener<TcpStream>, seen: Arc<Seen>) {
@@ -247,6 +285,49 @@ async fn serve_multipath(mut listener: MultipathListener<TcpStream>, seen: Arc<S
             });
         }
     }
+}
+
+fn quic_listener(acceptor: &MultipathAcceptor, udp: UdpSocket) -> Result<QuicListener> {
+    let quic = QuicAcceptor::builder(acceptor).alpn(&[ALPN]).build()?;
+    let endpoint = quic.endpoint(udp)?;
+    Ok(QuicListener::new(
+        quic,
+        endpoint,
+        QuicListenerLimits::default(),
+    ))
+}
+
+async fn serve_plain_quic(endpoint: quinn::Endpoint, seen: Arc<Seen>) {
+    let connections = Tasks::default();
+    while let Some(incoming) = endpoint.accept().await {
+        let seen = Arc::clone(&seen);
+        connections.spawn(async move {
+            if let Ok(connection) = incoming.await {
+                let _ = answer_quic(connection, &seen).await;
+            }
+        });
+    }
+}
+
+async fn serve_quic(mut listener: QuicListener, seen: Arc<Seen>) {
+    let connections = Tasks::default();
+    loop {
+        let (connection, _) = listener.accept().await;
+        seen.lock().push(connection.verdict_handle());
+        let seen = Arc::clone(&seen);
+        connections.spawn(async move {
+            if let Ok(connection) = connection.wait_for_verdict().await {
+                let _ = answer_quic(connection.into_inner(), &seen).await;
+            }
+        });
+    }
+}
+
+async fn answer_quic(connection: quinn::Connection, seen: &Seen) -> Result {
+    let mut stream = QuicStream::accept(connection).await?;
+    answer(&mut stream, seen).await?;
+    stream.closed().await;
+    Ok(())
 }
 
 /// Reads one request and answers it. A client that goes away is its own affair.

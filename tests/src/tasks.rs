@@ -47,7 +47,15 @@ impl Listening {
         F: Fn(TcpStream, SocketAddr) -> T + Send + 'static,
         T: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await?;
+        Self::on(TcpListener::bind(address).await?, serve)
+    }
+
+    /// The same on a listener.
+    pub(crate) fn on<F, T>(listener: TcpListener, serve: F) -> io::Result<Self>
+    where
+        F: Fn(TcpStream, SocketAddr) -> T + Send + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr()?;
         let (accepting, connections) = (Tasks::default(), Arc::new(Tasks::default()));
         let served = Arc::clone(&connections);

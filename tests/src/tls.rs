@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mtls_certs::{Authority, Leaf};
 use rustls::client::Resumption;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{ClientConfig, ServerConfig};
 
@@ -48,5 +49,18 @@ pub fn server_config(
 ) -> Result<ServerConfig, rustls::Error> {
     let mut config = leaf.server_config(provider)?;
     config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// A server with this certificate, that hands out two stateless tickets, as most servers do.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn resuming_server_config(
+    leaf: &Leaf,
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = leaf.server_config(provider)?;
+    config.ticketer = Ticketer::new()?;
     Ok(config)
 }

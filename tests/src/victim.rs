@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtls_core::path::{Endpoint, Host, HostName, Path};
+use mtls_core::path::{Dial as _, Endpoint, Host, HostName, Path};
 use mtls_core::relay::ClientRelay;
 use mtls_core::smkex::SmkexClient;
 use mtls_core::{
     ClientSettings, ClientStream, ConnectorBuilder, Error, MultipathConnector, Policy,
 };
+use quinn::{Connection, ConnectionError};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::quic::plain_client;
 use crate::secrets::{HOST, REQUEST_SECRET};
 use crate::{Result, tls};
 
@@ -113,6 +115,11 @@ impl Victim {
     pub fn target(&self) -> Endpoint {
         let host = HostName::new(HOST).expect("the lab's host is a name");
         Endpoint::new(Host::Name(host), self.primary.port())
+    }
+
+    /// The address that its primary path leads to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.primary
     }
 
     /// A relay over this client's paths, for a client that knows only TLS.
@@ -213,6 +220,27 @@ impl Victim {
             .await
     }
 
+    /// Connects over QUIC as plain quinn does.
+    ///
+    /// # Errors
+    /// Errors of the configuration or of the system; the inner error is that of QUIC.
+    pub async fn connect_plain_quic(&self) -> Result<Result<Connection, ConnectionError>> {
+        let client = plain_client((*self.config).clone())?;
+        Ok(client.connect(self.primary, HOST)?.await)
+    }
+
+    /// Fetches the page by plain TLS over the primary path, which may be Multipath TCP.
+    ///
+    /// # Errors
+    /// Errors of the path and of TLS, or no response.
+    pub async fn fetch_plain_by_path(&self) -> Result<String> {
+        let path = lead(self.primary_path.clone(), self.primary);
+        let tcp = path.dial(&self.target()).await?.stream;
+        let name = ServerName::try_from(HOST)?;
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        fetch(connector.connect(name, tcp).await?).await
+    }
+
     /// Fetches the page by plain TLS.
     ///
     /// # Errors
@@ -246,6 +274,16 @@ pub fn describe<IO>(result: &Result<ClientStream<IO>, Error>) -> String {
 fn lead(path: Path, address: SocketAddr) -> Path {
     let host = HostName::new(HOST).expect("the lab's host is a name");
     path.resolve(host, address.port(), address.ip())
+}
+
+/// Asks for a page without secrets; the whole response.
+pub(crate) async fn get_page(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<String> {
+    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    stream.flush().await?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).await?;
+    Ok(String::from_utf8(response)?)
 }
 
 /// The secret request.

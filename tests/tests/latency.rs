@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use mtls_lab::Result;
 use mtls_lab::latency::Series;
+use mtls_lab::mptcp;
 use mtls_lab::netns::unavailable;
 
 fn latency(out: &Path, arguments: &[&str]) -> Result<Output> {
@@ -33,6 +34,26 @@ fn field<'a>(line: &'a [(String, String)], name: &str) -> &'a str {
     found.map_or("", |(_, value)| value)
 }
 
+/// The series that a run has skipped, with a reason.
+fn skipped_series(out: &str) -> Vec<Series> {
+    match out.contains("Skipped: ") {
+        true => Series::MPTCP.to_vec(),
+        false => Vec::new(),
+    }
+}
+
+/// The round trips of the series over Multipath TCP in the tables, in the order of these.
+fn counted(out: &str) -> Vec<(Series, String)> {
+    let titled = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let series = Series::MPTCP
+            .into_iter()
+            .find(|s| cells.get(1) == Some(&s.title()))?;
+        Some((series, (*cells.get(9)?).to_owned()))
+    };
+    out.lines().filter_map(titled).collect()
+}
+
 /// All that a run leaves behind.
 fn check(folder: &Path, output: &Output, rounds: usize, charts: &[&str]) -> Result {
     let (out, err) = (
@@ -41,11 +62,15 @@ fn check(folder: &Path, output: &Output, rounds: usize, charts: &[&str]) -> Resu
     );
     assert!(output.status.success(), "{out}\n{err}");
     let samples = read(&folder.join("samples.csv"))?;
-    assert_eq!(samples.len(), rounds * Series::ALL.len());
+    let skipped = skipped_series(&out);
+    let measured = Series::ALL.into_iter().filter(|s| !skipped.contains(s));
+    let measured: Vec<Series> = measured.collect();
+    assert_eq!(samples.len(), rounds * measured.len());
     for series in Series::ALL {
         assert!(out.contains(series.title()), "{out}");
         let of = |line: &&Vec<_>| field(line, "series") == series.key();
-        assert_eq!(samples.iter().filter(of).count(), rounds, "{series:?}");
+        let expected = if skipped.contains(&series) { 0 } else { rounds };
+        assert_eq!(samples.iter().filter(of).count(), expected, "{series:?}");
     }
     let tables = fs::read_to_string(folder.join("latency.md"))?;
     let printed = out.lines().filter(|line| line.starts_with('|'));
@@ -59,9 +84,7 @@ fn check(folder: &Path, output: &Output, rounds: usize, charts: &[&str]) -> Resu
     }
     for chart in charts {
         let svg = fs::read_to_string(folder.join(format!("{chart}.svg")))?;
-        let titled = Series::ALL
-            .iter()
-            .all(|series| svg.contains(series.title()));
+        let titled = measured.iter().all(|series| svg.contains(series.title()));
         assert!(svg.starts_with("<svg") && titled);
         let png = fs::read(folder.join(format!("{chart}.png")))?;
         assert!(png.starts_with(b"\x89PNG"));
@@ -84,14 +107,22 @@ fn every_series_takes_its_round_trips_over_the_emulated_links() -> Result {
         let number = |name| field(&line, name).parse::<f64>();
         let (series, slow) = (field(&line, "series"), number("side_ratio")? > 1.0);
         let least = match series {
-            "tcp" => 10.0,
+            "tcp" | "quic" => 10.0,
+            "mtls-quic-fresh" if slow => 40.0,
+            "mtls-quic-pooled" if slow => 20.0,
+            "mtls-quic-fresh" | "mtls-quic-pooled" => 10.0,
             "mtls-fresh" | "smkex-fresh" if slow => 40.0,
+            "resumption" if slow => 50.0,
+            "resumption" => 35.0,
+            "smkex-mptcp" | "mtls-mptcp" if slow => 100.0,
+            "smkex-mptcp" | "mtls-mptcp" => 42.5,
             _ if slow && (series.contains("mtls") || series.contains("smkex")) => 25.0,
             _ => 20.0,
         };
         assert!(number("time_ms")? >= least, "{line:?}");
         assert!(number("primary_bytes")? > 200.0, "{line:?}");
-        let beside = series.contains("mtls") || series.contains("smkex");
+        let beside = ["mtls", "smkex"].iter().any(|name| series.contains(name))
+            || ["resumption", "resumption-prefetched"].contains(&series);
         // A late acknowledgement of the connection before may be among them: 52 bytes.
         assert_eq!(number("side_bytes")? > 250.0, beside, "{line:?}");
     }
@@ -99,8 +130,18 @@ fn every_series_takes_its_round_trips_over_the_emulated_links() -> Result {
         let measured: f64 = field(&line, "measured_primary_ms").parse()?;
         assert!(measured >= 10.0, "{line:?}");
     }
-    // Its two counted connections and all but the first of the warm-up, at each setting.
     let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(
+        skipped_series(&out).is_empty(),
+        mptcp::unavailable().is_none()
+    );
+    if skipped_series(&out).is_empty() {
+        let expected = ["4.25", "2.00", "4.25", "10.00", "2.50", "10.00"];
+        let both = [Series::MPTCP; 2].concat().into_iter();
+        let expected = both.zip(expected.map(str::to_owned));
+        assert_eq!(counted(&out), expected.collect::<Vec<_>>());
+    }
+    // Its two counted connections and all but the first of the warm-up, at each setting.
     let opened = out
         .lines()
         .filter_map(|line| line.strip_prefix("SYNs with data"));
@@ -121,6 +162,11 @@ fn without_links_the_loopback_is_measured_and_round_trips_are_simulated() -> Res
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.contains("no emulated links"), "{err}");
     let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(skipped_series(&out), Series::MPTCP);
+    assert!(
+        out.contains("Multipath TCP over two paths takes emulated links"),
+        "{out}"
+    );
     let tls = out.lines().find(|line| line.starts_with("| TLS 1.3 "));
     assert!(tls.is_some_and(|line| line.contains("| 2.00 |")), "{out}");
     Ok(())

@@ -435,3 +435,35 @@ fn resumption_after_a_missing_greeting_connects_the_side_path_again_beside_the_t
         assert_eq!(outcome.client, expected, "P {p} ms, S {s} ms");
     }
 }
+
+#[test]
+fn an_inherited_connection_is_verified_when_plain_tls_is_complete() {
+    for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {
+        let outcome = plain_lab(p, s).run(|client| async move {
+            let builder = client.connector(Policy::Require);
+            let builder = builder.method(Method::Resumption).tickets(1);
+            let connector = built(builder.inherit(Duration::from_secs(3600)));
+            drop(verified(&connector, &client).await);
+            let (stream, time) = verified(&connector, &client).await;
+            assert!(stream.verdict().inheritance().is_some());
+            time
+        });
+        assert_eq!(outcome.client, ms(2 * p), "P {p} ms, S {s} ms");
+    }
+}
+
+#[test]
+fn a_connection_with_a_ticket_in_advance_is_verified_when_plain_tls_is_complete() {
+    for (p, s) in SIDE_SLOWER.into_iter().chain(SIDE_NO_SLOWER) {
+        let outcome = plain_lab(p, s).run(|client| async move {
+            let builder = client.connector(Policy::Require);
+            let connector = built(builder.method(Method::Resumption).tickets(1));
+            let fetched = connector.prefetch(&client.target()).await;
+            assert!(fetched.expect("tickets") > 0);
+            let (stream, time) = verified(&connector, &client).await;
+            assert_eq!(stream.verdict().tls.handshake, Some("resumed"));
+            time
+        });
+        assert_eq!(outcome.client, ms(2 * p), "P {p} ms, S {s} ms");
+    }
+}

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args};
-use mtls_core::path::{Endpoint, Path};
+use mtls_core::path::{Endpoint, Path, PathKind, PathSpecError, SubflowSource};
 use mtls_core::proto::binding::{Binding, Bindings};
-use mtls_core::{Method, Policy};
+use mtls_core::{Method, Policy, SubflowUse};
 
 use super::dns::DnsServer;
 use super::duration;
@@ -46,6 +46,26 @@ pub(crate) struct PathArgs {
     /// Path of a side connection (repeatable; all must verify) [default: direct]
     #[arg(long = "side", value_name = "SPEC")]
     pub(crate) sides: Vec<Path>,
+
+    /// Use Multipath TCP for the TLS connection, if the server supports it
+    ///
+    /// The connection can then use several interfaces, and continues when one fails. The kernel's
+    /// path manager adds them: `ip mptcp limits set subflows 2` and `ip mptcp endpoint add ADDRESS
+    /// dev NAME subflow`. A path `if:NAME` keeps all of them on its interface. -v lists them.
+    #[arg(long)]
+    pub(crate) mptcp: bool,
+
+    /// With --mptcp: add a subflow over this interface, or from this address, after the verdict
+    ///
+    /// Needs CAP_NET_ADMIN and `sysctl -w net.mptcp.path_manager=userspace`. Without it the kernel's
+    /// own path manager adds subflows.
+    #[arg(long, value_name = "NAME|src:IP", requires = "mptcp", value_parser = subflow_source)]
+    pub(crate) mptcp_join: Option<SubflowSource>,
+
+    /// Use of the further subflow (--mptcp-join, --side mptcp:…) for data: `both`, `prefer` it, or as
+    /// a `backup`
+    #[arg(long, value_name = "USE", default_value = "both", value_parser = subflow_uses())]
+    pub(crate) mptcp_use: SubflowUse,
 
     /// Address of the side verifier, if it is not the server's own host and port
     ///
@@ -141,6 +161,14 @@ pub(crate) struct TlsArgs {
     )]
     pub(crate) inherit: Option<Duration>,
 
+    /// Fetch session tickets over the side path first, and resume them on the primary path, so that
+    /// each connection is verified by its own handshake; needs `--method resumption`
+    ///
+    /// For the servers on the command line, up to 8 tickets of each, for 10 minutes. A connection
+    /// that resumes none is verified as usual, after its handshake. With a single side path only.
+    #[arg(long, conflicts_with_all = ["cert", "smkex"], help_heading = "Verification options")]
+    pub(crate) prefetch: bool,
+
     /// Trust the CAs in this PEM file instead of Mozilla's list
     #[arg(long, value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,
@@ -199,6 +227,22 @@ pub(crate) struct OutputArgs {
     /// Write each verdict to standard error; -vv also logs events (or set RUST_LOG)
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+fn subflow_source(text: &str) -> Result<SubflowSource, String> {
+    let kind = format!("mptcp:{text}").parse();
+    match kind.map_err(|error: PathSpecError| error.to_string())? {
+        PathKind::Mptcp(source) => Ok(source),
+        _ => Err("expected NAME or src:IP".to_owned()),
+    }
+}
+
+fn subflow_uses() -> impl TypedValueParser<Value = SubflowUse> {
+    PossibleValuesParser::new(["both", "prefer", "backup"]).map(|word| match word.as_str() {
+        "prefer" => SubflowUse::Preferred,
+        "backup" => SubflowUse::Backup,
+        _ => SubflowUse::Both,
+    })
 }
 
 fn policies() -> impl TypedValueParser<Value = Policy> {

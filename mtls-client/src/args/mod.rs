@@ -3,6 +3,7 @@
 pub(crate) mod dns;
 pub(crate) mod duration;
 mod groups;
+pub(crate) mod http3;
 pub(crate) mod input_file;
 pub(crate) mod known_hosts;
 pub(crate) mod resolve;

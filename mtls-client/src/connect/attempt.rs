@@ -27,10 +27,18 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     pub(crate) fn connected(to: &Endpoint, stream: &ClientStream<TcpStream>) -> Self {
+        Self::with_verdict(to, stream.verdict(), stream.evidence())
+    }
+
+    pub(crate) fn with_verdict(
+        to: &Endpoint,
+        verdict: Verdict,
+        evidence: Option<&Evidence>,
+    ) -> Self {
         Self {
             target: to.clone(),
-            verdict: Some(stream.verdict()),
-            evidence: stream.evidence().cloned().map(Box::new),
+            verdict: Some(verdict),
+            evidence: evidence.cloned().map(Box::new),
             failure: None,
             bindings: None,
             notices: Vec::new(),

@@ -11,10 +11,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::attempt::Attempt;
+use super::http3::Http3;
 use super::known_hosts::KnownHosts;
 use super::provider::provider;
 use super::roots::client_config;
 use super::settings::Settings;
+use crate::args::http3::Http3Args;
 use crate::failure::Failure;
 
 /// The ALPN name of HTTP/1.1.
@@ -22,11 +24,12 @@ pub(crate) const HTTP_1: &[u8] = b"http/1.1";
 
 /// Makes verified connections.
 pub(crate) struct Client<'a> {
-    settings: &'a Settings,
+    pub(super) settings: &'a Settings,
     /// With `--side-endpoint`.
     configured: MultipathConnector,
     /// With the side verifier at the target's host and port.
     default: MultipathConnector,
+    http3: Http3,
 }
 
 /// The address of the side verifier.
@@ -101,12 +104,36 @@ impl<'a> Client<'a> {
             settings,
             configured,
             default,
+            http3: Http3::default(),
         })
     }
 
     /// The known hosts.
     pub(crate) fn known_hosts(&self) -> &KnownHosts {
         &self.settings.known_hosts
+    }
+
+    /// Whether `--prefetch` is given.
+    pub(super) fn prefetches(&self) -> bool {
+        self.settings.tls.prefetch
+    }
+
+    pub(super) fn connector(&self, side_endpoint: SideEndpoint) -> &MultipathConnector {
+        match side_endpoint {
+            SideEndpoint::Configured => &self.configured,
+            SideEndpoint::Target => &self.default,
+        }
+    }
+
+    /// The same client, which also makes connections of HTTP/3 as these options say.
+    pub(crate) fn with_http3(mut self, args: &Http3Args) -> Result<Self, Failure> {
+        self.http3 = Http3::new(args, &self.configured, &self.default)?;
+        Ok(self)
+    }
+
+    /// The use of HTTP/3.
+    pub(crate) fn http3(&self) -> &Http3 {
+        &self.http3
     }
 
     /// Connects and verifies, at most until `until`.
@@ -116,11 +143,7 @@ impl<'a> Client<'a> {
         side_endpoint: SideEndpoint,
         until: Option<Instant>,
     ) -> (Attempt, Option<ClientStream<TcpStream>>) {
-        let connector = match side_endpoint {
-            SideEndpoint::Configured => &self.configured,
-            SideEndpoint::Target => &self.default,
-        };
-        let connecting = connector.connect(to);
+        let connecting = self.connector(side_endpoint).connect(to);
         let result = match until {
             Some(until) => timeout_at(until, connecting).await,
             None => Ok(connecting.await),

@@ -27,6 +27,7 @@ pub(crate) fn connection_failure(error: &Error, to: &Endpoint, paths: &PathSet) 
         }
         Error::Tls(error) => tls_failed(&tls_error_message(error), to, &path),
         Error::Io(error) => tls_failed(error, to, &path),
+        Error::Quic(error) => quic_failed(error, to, &path),
         Error::TimedOut(what) => {
             Failure::new(Exit::TimedOut, "timed-out", timed_out(*what, to, &path))
         }
@@ -48,6 +49,14 @@ pub(crate) fn connection_failure(error: &Error, to: &Endpoint, paths: &PathSet) 
 }
 
 fn primary_dial(error: &DialError, path: &str) -> Failure {
+    if let DialFailure::Mptcp(_)
+    | DialFailure::SubflowNotPermitted
+    | DialFailure::KernelManagesSubflows = error.reason
+    {
+        // The reason has its own remedy, and may be that of a side path inside the connection.
+        let message = format!("could not use the path `{}`: {}", error.via, error.reason);
+        return Failure::new(Exit::Connect, "could-not-connect", message);
+    }
     let (exit, token, remedy) = match error.class() {
         DialFailureClass::Resolve => (
             Exit::Resolve,
@@ -102,6 +111,14 @@ fn tls_failed(error: &dyn fmt::Display, to: &Endpoint, path: &str) -> Failure {
     let message =
         format!("TLS with {to} failed over {path}: {error}; check that a TLS server listens there");
     Failure::new(Exit::Tls, "tls-failed", message)
+}
+
+fn quic_failed(error: &dyn fmt::Display, to: &Endpoint, path: &str) -> Failure {
+    let message = format!(
+        "QUIC with {to} failed over {path}: {error}; check that the server speaks HTTP/3 and that UDP \
+         reaches it, or use --http3 instead of --http3-only"
+    );
+    Failure::new(Exit::QuicConnect, "quic-failed", message)
 }
 
 fn not_smkex(error: &rustls::Error, to: &Endpoint, path: &str) -> Failure {
@@ -225,6 +242,7 @@ fn remedy(unverified: &Unverified, dial: Option<DialFailureClass>) -> &'static s
             "check that path, or name the side verifier with --side-endpoint"
         }
         Reason::Resumption(failure) => resumption_remedy(failure),
+        Reason::Mptcp(_) => "to use a connection of its own, write --side if:NAME",
         // SMKEX has no other method and no other policy.
         Reason::Side(SideFailure::NoGreeting) if is_smkex => {
             "if the side verifier has another address, name it with --side-endpoint; if the server \

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mtls_core::ClientSettings;
-use mtls_core::path::{Endpoint, Path};
+use mtls_core::path::{Dial, Endpoint, Path, SubflowSource};
+use mtls_core::{ClientSettings, SubflowUse};
 
 use super::nameservers::Nameservers;
 use crate::args::resolve::ResolveOverride;
@@ -16,6 +16,8 @@ pub(crate) struct PathSet {
     pub(crate) primary: Path,
     pub(crate) sides: Vec<Path>,
     pub(crate) side_endpoint: Option<Endpoint>,
+    join: Option<SubflowSource>,
+    subflow_use: SubflowUse,
 }
 
 /// Options that apply to every path.
@@ -38,6 +40,9 @@ impl PathSet {
             .primary(self.primary.clone())
             .require_independent(verify.require_independent)
             .deadline(verify.deadline);
+        let settings = settings.subflow_use(self.subflow_use);
+        let join = self.join.iter().cloned();
+        let settings = join.fold(settings, ClientSettings::join);
         let sides = self.sides.iter().cloned();
         let settings = sides.fold(settings, ClientSettings::side);
         let side_endpoint = side_endpoint.into_iter().cloned();
@@ -68,10 +73,15 @@ impl PathSet {
             true => vec![Path::system()],
             false => args.sides,
         };
+        // A side path inside the connection needs it.
+        let is_inside = |path: &Path| path.subflow().is_some();
+        let mptcp = args.mptcp || sides.iter().any(is_inside);
         Self {
-            primary: options.apply(args.primary),
+            primary: options.apply(args.primary).mptcp(mptcp),
             sides: sides.into_iter().map(|path| options.apply(path)).collect(),
             side_endpoint: args.side_endpoint,
+            join: args.mptcp_join,
+            subflow_use: args.mptcp_use,
         }
     }
 

@@ -5,7 +5,7 @@ use mtls_core::{Method, Policy};
 use super::identity::Identity;
 use super::known_hosts::KnownHosts;
 use super::path_set::PathSet;
-use crate::args::{ConnectionArgs, OutputArgs, TimeArgs, TlsArgs, VerifyArgs};
+use crate::args::{ConnectionArgs, OutputArgs, PathArgs, TimeArgs, TlsArgs, VerifyArgs};
 use crate::failure::Failure;
 
 /// Settings of connections, their verification and their reports.
@@ -45,6 +45,7 @@ impl Settings {
             let reason = "SMKEX resumes no sessions; omit --method";
             return Err(Failure::usage("--smkex", reason));
         }
+        check_prefetch(&tls, &paths)?;
         Ok(Self {
             paths: PathSet::new(paths, times.connect_timeout, &tls)?,
             identity: Identity::load(&tls)?,
@@ -55,4 +56,15 @@ impl Settings {
             output,
         })
     }
+}
+
+/// One ticket verifies one side path, and only by resumption.
+fn check_prefetch(tls: &TlsArgs, paths: &PathArgs) -> Result<(), Failure> {
+    let reason = match (tls.method, paths.sides.len()) {
+        _ if !tls.prefetch => return Ok(()),
+        (Method::Resumption, 0 | 1) => return Ok(()),
+        (Method::Resumption, _) => "a ticket verifies a single side path; give --side once",
+        _ => "session tickets verify a connection with --method resumption alone; add it",
+    };
+    Err(Failure::usage("--prefetch", reason))
 }

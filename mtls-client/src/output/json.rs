@@ -79,7 +79,10 @@ struct NoPath<'a> {
     result: Option<&'static str>,
     reused: bool,
     same_key: Option<bool>,
+    resumed: Option<&'static str>,
     error: Option<&'static str>,
+    mptcp: Option<&'static str>,
+    inside: Option<&'static str>,
 }
 
 impl<'a> NoVerdict<'a> {
@@ -106,7 +109,10 @@ impl<'a> NoVerdict<'a> {
                 result: Some(token),
                 reused: false,
                 same_key: None,
+                resumed: None,
                 error: None,
+                mptcp: None,
+                inside: None,
             }],
             tls: TlsReport::default(),
             times_ms: Times::default(),

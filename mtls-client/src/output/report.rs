@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use mtls_core::path::{MptcpReport, SubflowReport};
 use mtls_core::{
     CertificateEvidence, Evidence, EvidenceReason, Inheritance, Method, Outcome, PathReport,
-    PathRole, TlsReport, Verdict,
+    PathRole, ResumptionDirection, TlsReport, Verdict, Verified,
 };
 use unicode_width::UnicodeWidthStr;
 
@@ -142,6 +143,7 @@ fn lines(verdict: &Verdict) -> Vec<(String, String)> {
             }
         };
         lines.push((label, line));
+        lines.extend(path.mptcp.iter().flat_map(mptcp_lines));
     }
     lines.push(("TLS".into(), tls_line(&verdict.tls)));
     let times = verdict.times;
@@ -164,6 +166,11 @@ fn method(verdict: &Verdict) -> String {
             "{method}, inherited: the session of a verified connection was resumed, which is weaker \
              than a verification"
         ),
+        (Method::Resumption, Outcome::Verified(verified)) if is_prefetched(verified) => {
+            "resumption of a session that was fetched over the side path in advance: both paths lead \
+             to servers with one ticket key, which is weaker than the side protocol"
+                .to_owned()
+        }
         (Method::Resumption, Outcome::Verified(_)) => {
             "resumption: both paths lead to servers with \
              one ticket key, which is weaker than the side protocol"
@@ -171,6 +178,11 @@ fn method(verdict: &Verdict) -> String {
         }
         (method, _) => method.to_string(),
     }
+}
+
+fn is_prefetched(verified: &Verified) -> bool {
+    let mut proofs = verified.resumptions().iter();
+    proofs.any(|proof| proof.direction() == ResumptionDirection::Prefetched)
 }
 
 /// The verified connection that another one inherits from.
@@ -209,6 +221,24 @@ fn path_lines(paths: &[PathReport]) -> Vec<String> {
         columns.collect::<String>().trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// The subflows of Multipath TCP besides the first, or that there can be none.
+fn mptcp_lines(mptcp: &MptcpReport) -> Vec<(String, String)> {
+    if mptcp.fallback {
+        let text = "fell back to TCP: the server does not support it, or a middlebox removes it";
+        return vec![("MPTCP".into(), text.into())];
+    }
+    let subflow = |(number, subflow): (usize, &SubflowReport)| {
+        let interface = subflow.interface.as_deref().unwrap_or_default();
+        let text = format!("{} → {}  {interface}", subflow.local, subflow.peer);
+        (format!("subflow {number}"), text.trim_end().to_owned())
+    };
+    let subflows = (1..).zip(&mptcp.subflows);
+    match mptcp.subflows.len() {
+        0 | 1 => vec![("MPTCP".into(), "one subflow".into())],
+        _ => subflows.map(subflow).skip(1).collect(),
+    }
 }
 
 /// Specification, both ends, interface, resolver and result of a path.

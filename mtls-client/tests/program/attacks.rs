@@ -158,6 +158,39 @@ async fn evidence_that_cannot_be_saved_is_reported_and_the_exit_status_stays() {
     assert!(run.stdout.starts_with("INTERCEPTED"), "{}", run.stdout);
 }
 
+/// Mounts a file system without free space, and lists what is on it afterwards.
+const FULL_DISK: &str = "\
+mkdir -p \"$1\" && mount -t tmpfs -o size=8k tmpfs \"$1\" || exit 99
+cat /dev/zero > \"$1/filler\" 2>/dev/null
+disk=\"$1\"; shift; \"$@\"; status=$?; ls -A \"$disk\"; exit $status";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_for_which_there_is_no_space_is_reported_and_leaves_no_incomplete_file() {
+    let mut lab = Lab::new();
+    let real = lab.site().await.to_string();
+    let (attacker, _) = lab.plain_tls(Whose::Rogue, LIE).await;
+    let (cas, disk) = (lab.both_cas(), lab.path("disk"));
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", FULL_DISK, "sh", &disk]);
+    command.arg(env!("CARGO_BIN_EXE_mtls-client")).arg("check");
+    command.args(["--cacert", &cas, "--side-endpoint", &real]);
+    command
+        .args(["--evidence-dir", &disk])
+        .arg(attacker.to_string());
+    let run = Run::of(command).await;
+    if [1, 99].contains(&run.code) {
+        println!("skipped: no mount namespaces without root");
+        return;
+    }
+    let run = run
+        .exits_with(110)
+        .mentions(&["NOT saved", "No space left"]);
+    assert!(run.stdout.starts_with("INTERCEPTED"), "{}", run.stdout);
+    // The list of files follows the output of the program.
+    assert!(run.stdout.contains("\nfiller\n"), "{}", run.stdout);
+    assert!(!run.stdout.contains("interception-"), "{}", run.stdout);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interception_is_worse_than_every_other_target() {
     let mut lab = Lab::new();

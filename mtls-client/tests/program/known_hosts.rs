@@ -477,3 +477,105 @@ async fn an_attackers_response_makes_and_removes_no_entry() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_processes_lose_no_entry() {
+    const PROCESSES: usize = 12;
+    let mut lab = Lab::new();
+    let mut sites = Vec::new();
+    for _ in 0..PROCESSES {
+        sites.push(lab.site().await.to_string());
+    }
+    let file = lab.path("state/hosts.json");
+    let get = async |site: &String| {
+        let url = format!("https://{site}/");
+        let typed = ["--remember", "--known-hosts", &file, &url];
+        lab.get(&typed).await.exits_with(0);
+    };
+    futures_util::future::join_all(sites.iter().map(get)).await;
+    let run = lab
+        .run(["hosts", "list", "--json", "--known-hosts", &file])
+        .await;
+    let mut known: Vec<_> = run
+        .json()
+        .iter()
+        .map(|line| line["host"].as_str().unwrap().to_owned())
+        .collect();
+    known.sort_unstable();
+    sites.sort_unstable();
+    assert_eq!(known, sites);
+}
+
+/// Mounts a small file system, and leaves no space on it.
+const FULL_DISK: &str = "\
+mkdir -p \"$1\" && mount -t tmpfs -o size=8k tmpfs \"$1\" || exit 99
+cp \"$2\" \"$1/hosts.json\" && chmod 600 \"$1/hosts.json\"
+cat /dev/zero > \"$1/filler\" 2>/dev/null
+shift 2; exec \"$@\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_reported_and_changes_nothing() {
+    let place = Place::new().await;
+    place
+        .get("server.test", false, &["--remember"])
+        .await
+        .exits_with(0);
+    let (disk, file) = (place.lab.path("disk"), place.file());
+    let full = format!("{disk}/hosts.json");
+    let url = format!("https://localhost:{}/", place.port);
+    let run = async |typed: &[&str]| {
+        let mut command = tokio::process::Command::new("unshare");
+        command.args(["-m", "sh", "-c", FULL_DISK, "sh", &disk, &file]);
+        command.arg(env!("CARGO_BIN_EXE_mtls-client")).args(typed);
+        Run::of(command).await
+    };
+    let ca = place.lab.ca();
+    let typed = [
+        "get",
+        "--cacert",
+        &ca,
+        "--remember",
+        "--known-hosts",
+        &full,
+        &url,
+    ];
+    let got = run(&typed).await;
+    if [1, 99].contains(&got.code) {
+        println!("skipped: no mount namespaces without root");
+        return;
+    }
+    // It was verified; that it is not remembered is said.
+    let got = got
+        .exits_with(0)
+        .mentions(&["cannot be written", "No space left", "localhost"]);
+    assert_eq!(got.stdout, PAGE);
+    let listed = run(&["hosts", "list", "--json", "--known-hosts", &full])
+        .await
+        .exits_with(0);
+    assert_eq!(listed.json().len(), 1);
+    let forget = [
+        "hosts",
+        "forget",
+        "--known-hosts",
+        &full,
+        &format!("server.test:{}", place.port),
+    ];
+    run(&forget).await.exits_with(113);
+    // The entry that is there still counts.
+    let resolve = format!("server.test:{}:127.0.0.2", place.port);
+    let url = format!("https://server.test:{}/", place.port);
+    let (cas, prefer) = (place.lab.both_cas(), "prefer");
+    let typed = [
+        "get",
+        "--cacert",
+        &cas,
+        "--policy",
+        prefer,
+        "--resolve",
+        &resolve,
+        "--known-hosts",
+        &full,
+        &url,
+    ];
+    run(&typed).await.exits_with(113);
+}

@@ -12,6 +12,7 @@ mod evidence;
 mod exits;
 mod get;
 mod http;
+mod http3;
 mod identity;
 mod keys;
 mod known_hosts;

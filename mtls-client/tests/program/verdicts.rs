@@ -27,14 +27,17 @@ const KEYS: [&str; 14] = [
     "verdict",
 ];
 
-const PATH_KEYS: [&str; 11] = [
+const PATH_KEYS: [&str; 14] = [
     "error",
     "independence",
+    "inside",
     "interface",
     "local",
+    "mptcp",
     "peer",
     "resolver",
     "result",
+    "resumed",
     "reused",
     "role",
     "same_key",

@@ -346,6 +346,10 @@ async fn options_that_cannot_work_are_refused() {
             &["--inherit", "1h", "a.test"],
             ["--inherit", "full handshake"],
         ),
+        (
+            &["--method", "resumption", "--prefetch", "a.test"],
+            ["--prefetch", "full handshake"],
+        ),
     ] {
         let run = lab.run([&["watch"], arguments].concat()).await;
         run.exits_with(2).mentions(&words);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -151,25 +152,74 @@ where
             (FirstMessage::Side(io, received), _) => {
                 let side = acceptor.side(io, peer, received);
                 drop(silent);
-                // On the heap, as the handshake: the task of a silent connection stays small.
+                // On the heap, as the handshakes: the task of a silent connection stays small.
                 Box::pin(side.run()).await
+            }
+            #[cfg(feature = "mptcp")]
+            (FirstMessage::Inside(_), ListenerKind::SideOnly) => {
+                Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
             }
             (FirstMessage::Tls(_), ListenerKind::SideOnly) => {
                 Err(InvalidMessage::TlsOnSideListener.into()).inspect_err(failed)
             }
             (FirstMessage::Tls(hello), ListenerKind::TlsAndSide) => {
-                let waiting = self.limiter.begin_handshake(silent);
-                let max_wait = acceptor.inner.sides.settings.handshake_timeout;
-                let _permit = self
-                    .limiter
-                    .acquire_permit(waiting, max_wait)
-                    .await
-                    .inspect_err(failed)?;
-                let stream = Box::new(Box::pin(acceptor.handshake(*hello, peer)).await?);
-                // Fails only after the listener was dropped.
-                let _ = self.ready.send((stream, peer)).await;
-                Ok(())
+                let handshake = Box::pin(acceptor.handshake(*hello, peer));
+                self.complete(handshake, peer, silent).await
+            }
+            #[cfg(feature = "mptcp")]
+            (FirstMessage::Inside(hello), ListenerKind::TlsAndSide) => {
+                let handshake = Box::pin(acceptor.handshake_inside(*hello, peer));
+                self.complete(handshake, peer, silent).await
             }
         }
+    }
+}
+
+impl<S> Handler<S> {
+    /// Completes a handshake when there is a permit for it, and queues its stream.
+    async fn complete(
+        &self,
+        handshake: Pin<Box<impl Future<Output = Result<ServerStream<S>, Error>>>>,
+        peer: SocketAddr,
+        silent: SilentSlot,
+    ) -> Result<(), Error> {
+        let waiting = self.limiter.begin_handshake(silent);
+        let max_wait = self.acceptor.inner.sides.settings.handshake_timeout;
+        let permit = self.limiter.acquire_permit(waiting, max_wait).await;
+        let _permit = permit.inspect_err(|error| self.acceptor.notify(&Event::Failed(error)))?;
+        let stream = Box::new(handshake.await?);
+        // Fails only after the listener was dropped.
+        let _ = self.ready.send((stream, peer)).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mtls_certs::Pki;
+    use tokio::io::DuplexStream;
+
+    use super::*;
+    use crate::{Policy, SideServiceSettings};
+
+    /// A flood holds many connections that send nothing: each of them is a task of this size.
+    #[tokio::test]
+    async fn the_task_of_a_silent_connection_is_small() {
+        let pki = Pki::new(&["localhost"]).expect("a pki");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = Arc::new(pki.server_config(provider).expect("a configuration"));
+        let acceptor = MultipathAcceptor::builder(config, SideServiceSettings::new(Policy::Prefer));
+        let (ready, _) = mpsc::channel(READY);
+        let limiter = Arc::new(ConnectionLimiter::new(ListenerLimits::default()));
+        let handler = Handler::<DuplexStream> {
+            acceptor: acceptor.build().expect("an acceptor"),
+            limiter: Arc::clone(&limiter),
+            ready,
+        };
+        let (stream, _client) = tokio::io::duplex(1);
+        let peer = SocketAddr::from(([192, 0, 2, 1], 443));
+        let silent = SilentSlot::idle(limiter);
+        let task = handler.handle(stream, peer, ListenerKind::TlsAndSide, silent);
+        assert!(size_of_val(&task) <= 1536, "{} bytes", size_of_val(&task));
     }
 }

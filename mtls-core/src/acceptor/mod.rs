@@ -2,10 +2,13 @@
 //! [`MultipathListener`], which runs many handshakes at a time.
 
 mod builder;
+#[cfg(feature = "mptcp")]
+mod inside;
 mod listener;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,12 +16,16 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
+#[cfg(feature = "mptcp")]
+use crate::carrier::Carrier;
 use crate::error::{ApiMisuse, Error, InvalidMessage, TimedOut};
 use crate::evaluate::server::ServerEvaluation;
 use crate::observer::Event;
 use crate::proto::binding::Association;
+#[cfg(feature = "mptcp")]
+use crate::proto::carrier::CARRIER_GREETING;
 use crate::proto::frame::GREETING;
-use crate::registry::Reservation;
+use crate::registry::{Registration, Reservation};
 use crate::side::server::connection::SideConnection;
 use crate::side::server::service::SideService;
 use crate::side::server::sessions::{Remember, VerifiedSessions};
@@ -136,10 +143,28 @@ pub enum Accepted<IO> {
     Side(SideConnection<IO>),
 }
 
+/// A complete handshake, before the verdict.
+struct Complete<IO> {
+    tls: TlsStream<IO>,
+    association: Option<Association>,
+    registration: Option<Arc<dyn Registration>>,
+    /// The mark of the session that it resumes.
+    resumes: Option<Mark>,
+    /// The mark of the session that it begins.
+    fresh: Option<Mark>,
+    started: Instant,
+    time: Duration,
+    #[cfg(feature = "mptcp")]
+    settings: Arc<TlsSettings>,
+}
+
 /// A connection whose first bytes have been read.
 enum FirstMessage<IO> {
     Tls(Box<ReadHello<IO>>),
     Side(IO, Vec<u8>),
+    /// TLS with its side exchange.
+    #[cfg(feature = "mptcp")]
+    Inside(Box<ReadHello<Carrier<IO>>>),
 }
 
 impl std::fmt::Debug for Inner {
@@ -173,6 +198,18 @@ impl MultipathAcceptor {
         settings: impl Into<SideServiceSettings>,
     ) -> AcceptorBuilder {
         AcceptorBuilder::new(config, settings.into())
+    }
+
+    /// The service of its side connections, and its authentication, for another transport.
+    #[cfg(feature = "quic")]
+    pub(crate) fn parts(&self) -> (&Arc<SideService>, Authentication) {
+        (&self.inner.sides, self.inner.authentication)
+    }
+
+    /// The TLS settings for a handshake of another transport that begins now.
+    #[cfg(feature = "quic")]
+    pub(crate) fn tls(&self) -> Arc<TlsSettings> {
+        self.inner.tls()
     }
 
     /// Takes another TLS configuration for all handshakes that begin from now on, here and in all
@@ -226,6 +263,11 @@ impl MultipathAcceptor {
                 Ok(Accepted::Stream(Box::new(stream)))
             }
             FirstMessage::Side(io, received) => Ok(Accepted::Side(self.side(io, peer, received))),
+            #[cfg(feature = "mptcp")]
+            FirstMessage::Inside(hello) => {
+                let stream = self.handshake_inside(*hello, peer).await?;
+                Ok(Accepted::Stream(Box::new(stream)))
+            }
         }
     }
 
@@ -282,11 +324,20 @@ impl MultipathAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        let complete = self.complete(hello).await?;
+        self.conclude(complete, peer).await
+    }
+
+    /// Completes TLS.
+    async fn complete<IO>(&self, hello: ReadHello<IO>) -> Result<Complete<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         let inner = &*self.inner;
         let started = Instant::now();
-        let mut times = Times::default();
+        let settings = inner.tls();
         let handshake = async {
-            let tls = inner.tls();
+            let tls = &settings;
             let sessions = inner.sessions.as_ref();
             let mark = sessions.map(|_| Mark::random(tls.random())).transpose()?;
             let reservation = inner.reserve(hello.hello.tap.association()).await;
@@ -311,7 +362,43 @@ impl MultipathAcceptor {
             timeout_at(started + inner.sides.settings.handshake_timeout, handshake)
                 .await
                 .map_err(|_| Error::TimedOut(TimedOut::Handshake))??;
-        times.tls = Some(started.elapsed());
+        Ok(Complete {
+            tls,
+            association,
+            registration,
+            resumes,
+            fresh,
+            started,
+            time: started.elapsed(),
+            #[cfg(feature = "mptcp")]
+            settings,
+        })
+    }
+
+    /// Gives out the stream, when the policy accepts it.
+    async fn conclude<IO>(
+        &self,
+        complete: Complete<IO>,
+        peer: SocketAddr,
+    ) -> Result<ServerStream<IO>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let inner = &*self.inner;
+        let Complete {
+            tls,
+            association,
+            registration,
+            resumes,
+            fresh,
+            started,
+            time,
+            ..
+        } = complete;
+        let times = Times {
+            tls: Some(time),
+            ..Times::default()
+        };
         let sessions = inner.sessions.as_ref();
         let remember = |(sessions, mark)| Remember::new(Arc::clone(sessions), mark, peer);
         let remember = sessions.zip(fresh).map(remember);
@@ -350,9 +437,15 @@ where
     match received.first().copied() {
         Some(TLS_HANDSHAKE) => {
             let hello = FirstHello::read(&mut io, received).await?;
-            Ok(FirstMessage::Tls(Box::new(ReadHello { io, hello })))
+            Ok(FirstMessage::Tls(Box::new(ReadHello {
+                io,
+                hello,
+                sends_tickets: true,
+            })))
         }
         Some(first) if first == GREETING[0] => Ok(FirstMessage::Side(io, received)),
+        #[cfg(feature = "mptcp")]
+        Some(first) if first == CARRIER_GREETING[0] => inside::open(io, received).await,
         Some(first) => Err(InvalidMessage::NeitherTlsNorSide(first).into()),
         None => Err(InvalidMessage::EndedEarly.into()),
     }

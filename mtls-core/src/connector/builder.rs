@@ -131,9 +131,9 @@ impl<D: Dial> ConnectorBuilder<D> {
                 return Err(ApiMisuse::InheritTickets.into());
             }
         }
-        let descended = self
-            .inherit
-            .map(|max_age| DescendedTickets::new(max_age, self.tickets));
+        let keeps = self.inherit.is_some() || self.method == Method::Resumption;
+        let keeps = keeps && self.tickets > 0;
+        let descended = keeps.then(|| DescendedTickets::new(self.inherit, self.tickets));
         // A connection that resumes an older session cannot be checked by its own.
         let tickets = match self.method {
             Method::Resumption => 0,
@@ -141,7 +141,15 @@ impl<D: Dial> ConnectorBuilder<D> {
             _ if self.settings.memory.allow_pinned => 0,
             Method::Side | Method::Auto => self.tickets,
         };
-        let paths = ClientPaths::new(self.settings, Bindings::ALL, self.authentication)?;
+        let inherits = self.inherit.is_some();
+        let paths = Arc::new(ClientPaths::new(
+            self.settings,
+            Bindings::ALL,
+            self.authentication,
+        )?);
+        if paths.inside().is_some() && (self.method != Method::Side || inherits) {
+            return Err(ApiMisuse::SubflowMethod.into());
+        }
         Ok(MultipathConnector {
             inner: Arc::new(Inner {
                 tls: TlsSettings::new(

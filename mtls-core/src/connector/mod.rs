@@ -1,6 +1,10 @@
 //! The client: [`MultipathConnector`], in the shape of `tokio_rustls::TlsConnector`.
 
 mod builder;
+#[cfg(feature = "mptcp")]
+mod inside;
+mod prefetch;
+mod prefetch_error;
 
 use std::fmt::Display;
 use std::pin::pin;
@@ -30,6 +34,7 @@ use crate::verdict::policy::Policy;
 use crate::verdict::{PathReport, PathRole, Reason, Times};
 
 pub use builder::ConnectorBuilder;
+pub use prefetch_error::PrefetchError;
 
 /// Makes TLS connections, and verifies them over side paths.
 ///
@@ -98,7 +103,7 @@ impl<D> Clone for MultipathConnector<D> {
 
 struct Inner<D> {
     tls: TlsSettings,
-    paths: ClientPaths<D>,
+    paths: Arc<ClientPaths<D>>,
     method: Method,
 }
 
@@ -234,6 +239,14 @@ impl<D: Dial> MultipathConnector<D> {
         self.inner.establish(request, dialed, &name.to_str()).await
     }
 
+    /// The TLS settings, the paths with their side connections, and the method, for another
+    /// transport.
+    #[cfg(feature = "quic")]
+    pub(crate) fn parts(&self) -> (&TlsSettings, &Arc<ClientPaths<D>>, Method) {
+        let Inner { tls, paths, method } = &*self.inner;
+        (tls, paths, *method)
+    }
+
     /// The policy.
     pub fn policy(&self) -> Policy {
         self.inner.paths.settings.policy
@@ -267,7 +280,18 @@ impl<D: Dial> Inner<D> {
         IO: AsyncRead + AsyncWrite + Unpin,
         P: Into<Primary<IO>>,
     {
+        #[cfg(not(feature = "mptcp"))]
         let stream = self.verify(&request, dial, target).await?;
+        #[cfg(feature = "mptcp")]
+        let stream = match self.prepare_inside(&request.known)? {
+            Some(inside) => Box::pin(self.verify_inside(inside, &request, dial, target)).await?,
+            None => {
+                let join = self.prepare_join(&request.known)?;
+                let stream = self.verify(&request, dial, target).await?;
+                self.join_later(join, &stream.verdict());
+                stream
+            }
+        };
         if request.known.has_store() {
             // On the heap, since most connections do not need it.
             Box::pin(self.paths.record(&request.known, &stream.verdict())).await;
@@ -294,7 +318,7 @@ impl<D: Dial> Inner<D> {
         let hello = self
             .tls
             .client_hello(request.name.clone(), request.known.side_endpoint())?;
-        let origin = hello.origin();
+        let descent = hello.descent();
         let association = hello.association();
         tracing::debug!(%association, "client hello ready");
         let paths = &self.paths;
@@ -302,10 +326,10 @@ impl<D: Dial> Inner<D> {
         let policy = known.policy;
         let mut shared = SideShared::new(paths, self.tls.random(), known.side_endpoint());
         let mut dials = SideDials::default();
-        if origin.is_some() || known.is_unsupported() || known.method == Method::Resumption {
+        if descent.is_some() || known.is_unsupported() || known.method == Method::Resumption {
             shared = shared.without_sides();
         }
-        let at_once = origin.is_none() && !known.is_unsupported();
+        let at_once = descent.is_none() && !known.is_unsupported();
         if at_once && known.method == Method::Resumption {
             dials = self.dial_all(known.side_endpoint());
         }
@@ -329,9 +353,9 @@ impl<D: Dial> Inner<D> {
         let (_, connection) = complete.tls.get_ref();
         let version = tls::version(connection);
         let resumed = tls::is_resumed(connection);
-        let was_offered = origin.is_some();
-        let inherits = origin.filter(|origin| resumed && known.may_inherit(origin.method));
-        let deadline = match (was_offered, &inherits) {
+        let was_offered = descent.is_some();
+        let resumes = descent.filter(|descent| resumed && known.may_inherit(descent.method()));
+        let deadline = match (was_offered, &resumes) {
             // A server that did not resume its session is verified as usual.
             (true, None) => {
                 dials = self.start_late(&mut verification, known, association)?;
@@ -348,6 +372,7 @@ impl<D: Dial> Inner<D> {
             report: primary.report,
         };
         let (mut results, mut times) = (verification.results(), verification.times);
+        let inherits = prefetch::origin(resumes, &connected.complete, &mut results);
         if known.method == Method::Auto && !resumed {
             dials = self.dial_ungreeted(&results, known.side_endpoint());
         }

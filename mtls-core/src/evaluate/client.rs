@@ -21,9 +21,7 @@ use crate::verdict::inheritance::{Inheritance, Origin};
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
 use crate::verdict::resumption::ResumptionFailure;
-use crate::verdict::{
-    Outcome, PathReport, PrimaryRoute, Reason, Times, TlsReport, Verdict, Verified,
-};
+use crate::verdict::{Outcome, PathReport, Reason, Times, TlsReport, Verdict, Verified};
 
 /// The parts of a verdict besides the TLS connection and the side paths.
 pub(crate) struct ClientEvaluation<'a> {
@@ -63,33 +61,39 @@ pub(crate) struct Allowed {
 impl ClientEvaluation<'_> {
     /// Returns the stream, or the refusal. Tickets are released only with a verified stream.
     pub(crate) fn into_stream<IO>(
-        self,
+        mut self,
         complete: Complete<IO>,
         authentication: Authentication,
         sides: &[SideResult],
     ) -> Result<ClientStream<IO>, Error> {
+        self.report.look_up_subflows();
         let (_, connection) = complete.tls.get_ref();
         let primary = PrimaryTls {
             report: TlsReport::of(connection, authentication.server_key()),
             chain: connection.peer_certificates().unwrap_or_default(),
             signature: complete.signature.as_ref(),
         };
+        let allowed = self.allow(&primary, complete.quarantine.as_deref(), sides)?;
+        Ok(allowed.into_stream(complete.tls))
+    }
+
+    /// Applies the policy to the results of the side paths. Tickets are released only from the
+    /// `quarantine` of a verified connection.
+    pub(crate) fn allow(
+        self,
+        primary: &PrimaryTls<'_>,
+        quarantine: Option<&Quarantine>,
+        sides: &[SideResult],
+    ) -> Result<Allowed, Error> {
         let evaluated = match self.known.is_unsupported() && self.inherits.is_none() {
             true => Evaluated::unverified(Reason::KnownUnsupported),
             false => self.evaluate(sides),
         };
-        let allowed = self.apply_policy(evaluated, &primary, sides)?;
-        if let (Some(verified), Some(quarantine)) =
-            (allowed.verdict.verified(), &complete.quarantine)
-        {
+        let allowed = self.apply_policy(evaluated, primary, sides)?;
+        if let (Some(verified), Some(quarantine)) = (allowed.verdict.verified(), quarantine) {
             release(quarantine, verified, &allowed.verdict.paths);
         }
-        let handle = VerdictHandle::fixed(allowed.verdict);
-        let stream = MultipathStream::new(complete.tls, handle);
-        Ok(match allowed.evidence {
-            Some(evidence) => stream.with_evidence(*evidence),
-            None => stream,
-        })
+        Ok(allowed)
     }
 
     /// Applies the policy. Also used by relays.
@@ -306,7 +310,7 @@ impl ClientEvaluation<'_> {
 
     fn side_report(&self, side: &SideResult) -> PathReport {
         let mut report = side.report.clone();
-        report.primary = Some(PrimaryRoute(self.report.route.clone()));
+        report.primary = Some(self.report.as_primary());
         report.result = Some(match side.outcome {
             SideOutcome::Proven(_) | SideOutcome::Resumed(_) => "verified",
             SideOutcome::Failed(reason) => reason.as_str(),
@@ -334,6 +338,17 @@ fn release(quarantine: &Quarantine, verified: &Verified, paths: &[PathReport]) {
         }
         None if verified.method() == Method::Side => quarantine.release(None),
         None => {}
+    }
+}
+
+impl Allowed {
+    /// The connection with its verdict.
+    pub(crate) fn into_stream<S>(self, tls: S) -> MultipathStream<S> {
+        let stream = MultipathStream::new(tls, VerdictHandle::fixed(self.verdict));
+        match self.evidence {
+            Some(evidence) => stream.with_evidence(*evidence),
+            None => stream,
+        }
     }
 }
 

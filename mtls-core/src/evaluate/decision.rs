@@ -23,6 +23,13 @@ use crate::tls::authentication::Authentication;
 use crate::verdict::policy::Policy;
 use crate::verdict::{Reason, TlsReport};
 
+/// A connection whose handshake is complete.
+pub(crate) struct Handshaken<S> {
+    pub(crate) tls: S,
+    pub(crate) tls13: bool,
+    pub(crate) report: TlsReport,
+}
+
 impl ServerEvaluation {
     /// Hands the stream out as soon as the policy allows, or returns the refusal. Under
     /// [`Policy::Prefer`] its verdict may be left open until the client's first bytes arrive.
@@ -37,6 +44,19 @@ impl ServerEvaluation {
         let (_, connection) = tls.get_ref();
         let tls13 = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         let report = TlsReport::of(connection, authentication.server_key());
+        let complete = Handshaken { tls, tls13, report };
+        self.hand_out(complete, registration, sides, remember).await
+    }
+
+    /// Hands any kind of connection out.
+    pub(crate) async fn hand_out<S>(
+        self,
+        complete: Handshaken<S>,
+        registration: Option<Arc<dyn Registration>>,
+        sides: &Arc<SideService>,
+        remember: Option<Remember>,
+    ) -> Result<MultipathStream<S>, Error> {
+        let Handshaken { tls, tls13, report } = complete;
         let unverifiable = (!tls13).then_some(Reason::NotTls13);
         // A connection that inherits its verification waits for nothing.
         let waits = tls13 && self.inherits.is_none();

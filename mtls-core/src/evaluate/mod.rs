@@ -1,5 +1,5 @@
 //! The conclusion that each end draws from its side connections, and whether its policy accepts it.
 
 pub(crate) mod client;
-mod decision;
+pub(crate) mod decision;
 pub(crate) mod server;

@@ -4,6 +4,8 @@
 //! this project share their limits.
 
 mod head_limit;
+#[cfg(feature = "http3")]
+mod http3;
 mod keep_reading;
 mod linger;
 mod merge_data;
@@ -11,6 +13,13 @@ mod merge_data;
 use std::error::Error;
 
 pub use head_limit::HeadLimit;
+#[cfg(all(feature = "http3", any(test, feature = "__fuzzing")))]
+pub(crate) use http3::fuzz;
+#[cfg(feature = "http3")]
+pub use http3::{
+    CheckFrames, CheckedBidiStream, CheckedOpenStreams, CheckedRecvStream,
+    SendStream as Http3SendStream,
+};
 pub use keep_reading::{KeepReading, WriteError};
 pub use linger::{LINGER, LINGER_PAUSE, linger};
 pub use merge_data::MergeData;

@@ -31,6 +31,18 @@ enum Kind {
 }
 
 /// The parts of an entry that the user or the server determines.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use mtls_core::Verdict;
+/// use mtls_core::known_hosts::{Change, Remember};
+///
+/// /// The change of an entry after a connection, if it was verified.
+/// fn remember(verdict: &Verdict) -> Option<Change> {
+///     Change::remember(verdict, Remember::by_user(Duration::from_secs(86_400)))
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Remember {

@@ -6,6 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Error of a store of known hosts. A connection is refused where its host cannot be looked up.
+///
+/// ```
+/// use mtls_core::known_hosts::{FileStore, KnownHostsFailure};
+///
+/// let store = FileStore::new("hosts.json");
+/// let error = store.import("{}").unwrap_err();
+/// assert!(matches!(error.failure, KnownHostsFailure::Malformed(_)));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct KnownHostsError {

@@ -42,6 +42,13 @@ pub struct Advertisement {
 }
 
 /// Error of a value of the field. A client ignores such a field, and reports it.
+///
+/// ```
+/// use mtls_core::known_hosts::{Advertisement, AdvertisementError};
+///
+/// let error = Advertisement::try_from(&b"max-age=soon"[..]).unwrap_err();
+/// assert_eq!(error, AdvertisementError::MaxAge);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AdvertisementError {

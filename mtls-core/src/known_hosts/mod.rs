@@ -51,6 +51,8 @@ pub use entry::{HostEntry, KeyPin, MAX_AGE, MAX_KEYS, MAX_NEITHER_AGE, Origin, S
 pub use error::{KnownHostsError, KnownHostsFailure};
 #[cfg(feature = "known-hosts")]
 pub use field::{Advertisement, AdvertisementError, FIELD_NAME};
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use file::fuzz;
 pub use file::{ClockJump, FileStore, Listed, Notice};
 
 /// A store of known hosts. All methods may be called concurrently.

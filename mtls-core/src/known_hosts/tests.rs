@@ -20,6 +20,7 @@ use crate::verdict::{Outcome, RAW_PUBLIC_KEY, Reason, Times, TlsReport, Verdict,
 mod disk;
 #[cfg(feature = "known-hosts")]
 mod field;
+mod month;
 
 const DAY: u64 = 24 * 3600;
 const NOW: u64 = 1_700_000_000;

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesUnordered, Stream, StreamExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::address::HostAddress;
 use super::endpoint::{Endpoint, Host};
 use super::error::{DialError, DialFailure, DialStage, ProxyRefusal};
 use super::independence::{Route, RouteInfo};
-use super::kind::PathKind;
+use super::kind::{PathKind, SubflowSource};
 use super::names::{Found, ResolvedBy, Resolver};
 #[cfg(feature = "route")]
-use super::route::interface;
+pub(super) use super::route::interface;
 use super::socket::{SocketBinding, defer_syn, device};
 use super::{Dialed, PathSettings, http_connect, socks5};
 
@@ -60,8 +60,12 @@ impl Dialler {
             addresses: found.late,
             port: to.port,
         };
-        let binding = self.binding();
-        let connecting = connect_any(&binding, addresses, late, self.settings.fast_open);
+        let sockets = SocketSettings {
+            binding: self.binding(),
+            fast_open: self.settings.fast_open && !self.settings.mptcp,
+            mptcp: self.settings.mptcp,
+        };
+        let connecting = connect_any(&sockets, addresses, late);
         let (stream, address) = deadline.bound(DialStage::Connecting, connecting).await?;
         Ok(Connected {
             stream,
@@ -149,7 +153,7 @@ impl Dialler {
         }
     }
 
-    async fn addresses(&self, to: &Endpoint) -> Result<Found, DialFailure> {
+    pub(super) async fn addresses(&self, to: &Endpoint) -> Result<Found, DialFailure> {
         let name = match &to.host {
             Host::Ip(address) => return Ok(address.clone().into()),
             Host::Name(name) => name,
@@ -163,17 +167,14 @@ impl Dialler {
 
     /// Drops what the source cannot reach, alternates the families (RFC 8305, section 4), and
     /// bounds the number.
-    fn usable(
+    pub(super) fn usable(
         &self,
         to: &Endpoint,
         addresses: Vec<HostAddress>,
     ) -> Result<Vec<SocketAddr>, DialFailure> {
-        let source = match &self.settings.kind {
-            PathKind::Source(source) => Some(source.ip()),
-            PathKind::Direct
-            | PathKind::Interface(_)
-            | PathKind::Socks5(_)
-            | PathKind::HttpConnect(_) => None,
+        let source = match self.binding() {
+            SocketBinding::Source(source) => Some(source.ip()),
+            SocketBinding::None | SocketBinding::Interface(_) => None,
         };
         let reaches = |to: &HostAddress| source.is_none_or(|s| s.is_ipv4() == to.ip().is_ipv4());
         let usable: Vec<_> = addresses.into_iter().filter(reaches).collect();
@@ -187,10 +188,14 @@ impl Dialler {
         ordered.map(|address| in_zone(&address, to.port)).collect()
     }
 
-    fn binding(&self) -> SocketBinding {
+    pub(super) fn binding(&self) -> SocketBinding {
         match &self.settings.kind {
-            PathKind::Interface(name) => SocketBinding::Interface(name.as_str().into()),
-            PathKind::Source(address) => SocketBinding::Source(address.clone()),
+            PathKind::Interface(name) | PathKind::Mptcp(SubflowSource::Interface(name)) => {
+                SocketBinding::Interface(name.as_str().into())
+            }
+            PathKind::Source(address) | PathKind::Mptcp(SubflowSource::Source(address)) => {
+                SocketBinding::Source(address.clone())
+            }
             PathKind::Direct | PathKind::Socks5(_) | PathKind::HttpConnect(_) => {
                 SocketBinding::None
             }
@@ -202,7 +207,7 @@ impl Dialler {
         let local = stream.local_addr().ok();
         let proxy = self.settings.kind.proxy().map(Endpoint::to_string);
         let device = match self.settings.kind {
-            PathKind::Interface(_) => device(&stream),
+            PathKind::Interface(_) | PathKind::Mptcp(_) => device(&stream),
             _ => None,
         };
         let route = Route::lazy(move || RouteInfo {
@@ -218,13 +223,14 @@ impl Dialler {
             via: self.settings.kind.clone(),
             resolver: connected.resolver,
             route,
+            mptcp: self.settings.mptcp,
         }
     }
 }
 
 /// Not known without the kernel's routes.
 #[cfg(not(feature = "route"))]
-fn interface(_: SocketAddr, _: SocketAddr) -> Option<String> {
+pub(super) fn interface(_: SocketAddr, _: SocketAddr) -> Option<String> {
     None
 }
 
@@ -237,13 +243,13 @@ struct Connected {
 
 /// The end of a dial's time.
 #[derive(Clone, Copy)]
-struct Deadline {
+pub(super) struct Deadline {
     at: Instant,
     after: Duration,
 }
 
 impl Deadline {
-    fn after(after: Duration) -> Self {
+    pub(super) fn after(after: Duration) -> Self {
         // A time beyond what the clock can count is as good as a year.
         let now = Instant::now();
         let year = Duration::from_secs(365 * 24 * 3600);
@@ -253,7 +259,7 @@ impl Deadline {
         }
     }
 
-    async fn bound<T>(
+    pub(super) async fn bound<T>(
         self,
         stage: DialStage,
         work: impl Future<Output = Result<T, DialFailure>>,
@@ -268,6 +274,22 @@ impl Deadline {
     }
 }
 
+/// Settings of the sockets of one dial.
+struct SocketSettings {
+    binding: SocketBinding,
+    fast_open: bool,
+    mptcp: bool,
+}
+
+impl SocketSettings {
+    fn socket(&self, peer: SocketAddr) -> Result<TcpSocket, DialFailure> {
+        match self.mptcp {
+            true => self.binding.mptcp_socket(peer),
+            false => self.binding.tcp_socket(peer),
+        }
+    }
+}
+
 /// Addresses that may still come.
 struct Late {
     addresses: Option<BoxFuture<'static, Vec<IpAddr>>>,
@@ -276,20 +298,19 @@ struct Late {
 
 /// Tries the addresses one beside the other, the late ones after the others (RFC 8305, section 5).
 async fn connect_any(
-    binding: &SocketBinding,
+    sockets: &SocketSettings,
     addresses: Vec<SocketAddr>,
     late: Late,
-    fast_open: bool,
 ) -> Result<(TcpStream, SocketAddr), DialFailure> {
     // Such a connection is there before the peer has answered, so it would win over all others.
-    let fast_open = fast_open && addresses.len() == 1 && late.addresses.is_none();
+    let fast_open = sockets.fast_open && addresses.len() == 1 && late.addresses.is_none();
     let port = late.port;
     let late = stream::iter(late.addresses)
         .then(|late| late)
         .flat_map(stream::iter)
         .map(|ip| SocketAddr::new(ip, port));
     let addresses = stream::iter(addresses).chain(late).take(MAX_ADDRESSES);
-    let attempts = addresses.map(|address| connect_one(binding, address, fast_open));
+    let attempts = addresses.map(|address| connect_one(sockets, address, fast_open));
     let connected = staggered(attempts, ATTEMPT_DELAY).await;
     connected.unwrap_or_else(|| Err(no_address()))
 }
@@ -334,11 +355,11 @@ fn no_address() -> DialFailure {
 }
 
 async fn connect_one(
-    binding: &SocketBinding,
+    sockets: &SocketSettings,
     address: SocketAddr,
     fast_open: bool,
 ) -> Result<(TcpStream, SocketAddr), DialFailure> {
-    let socket = binding.tcp_socket(address)?;
+    let socket = sockets.socket(address)?;
     if fast_open {
         defer_syn(&socket);
     }

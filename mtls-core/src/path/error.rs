@@ -58,6 +58,10 @@ impl DialError {
             | DialFailure::Interface { .. }
             | DialFailure::Source { .. }
             | DialFailure::Proxy { .. }
+            | DialFailure::Mptcp(_)
+            | DialFailure::SubflowNotPermitted
+            | DialFailure::KernelManagesSubflows
+            | DialFailure::NoSubflow
             | DialFailure::Other(_) => DialFailureClass::Connect,
         }
     }
@@ -79,6 +83,7 @@ impl std::error::Error for DialError {
             DialFailure::Connect { error, .. }
             | DialFailure::Interface { error, .. }
             | DialFailure::Source { error, .. }
+            | DialFailure::Mptcp(error)
             | DialFailure::Other(error) => Some(error.as_ref()),
             DialFailure::Proxy { refusal, .. } => Some(refusal),
             _ => None,
@@ -153,6 +158,14 @@ pub enum DialFailure {
         /// Its reason.
         refusal: ProxyRefusal,
     },
+    /// The system could not create a socket of Multipath TCP.
+    Mptcp(Arc<io::Error>),
+    /// The process may not add subflows.
+    SubflowNotPermitted,
+    /// The kernel adds subflows itself, and no process can.
+    KernelManagesSubflows,
+    /// The further subflow was not established.
+    NoSubflow,
     /// The system could not create a socket.
     Other(Arc<io::Error>),
 }
@@ -181,6 +194,22 @@ impl fmt::Display for DialFailure {
             Self::Interface { name, error } => fmt_interface(f, name, error),
             Self::Source { source, error } => fmt_source(f, *source, error),
             Self::Proxy { proxy, refusal } => write!(f, "the proxy {proxy} {refusal}"),
+            Self::Mptcp(error) => write!(
+                f,
+                "this system has no Multipath TCP: {error}; enable it with `sysctl -w \
+                 net.mptcp.enabled=1` in its network namespace (Linux 5.6 or later), or connect without \
+                 it"
+            ),
+            Self::SubflowNotPermitted => f.write_str(
+                "not permitted to add a subflow; run with CAP_NET_ADMIN, or use a side connection of \
+                 its own (`if:NAME`)",
+            ),
+            Self::KernelManagesSubflows => f.write_str(
+                "the kernel adds subflows itself here; run `sysctl -w \
+                 net.mptcp.path_manager=userspace` (before Linux 6.16: `net.mptcp.pm_type=1`), or use \
+                 a side connection of its own (`if:NAME`)",
+            ),
+            Self::NoSubflow => f.write_str("the further subflow was not established"),
             Self::Other(error) => write!(f, "could not open a socket: {error}"),
         }
     }

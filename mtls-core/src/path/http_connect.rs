@@ -21,11 +21,14 @@ pub(super) async fn connect(
     stream
         .write_all(request(target, credentials).as_bytes())
         .await?;
-    let head = read_head(stream).await?;
-    match status(&head)? {
-        // A 2xx response to CONNECT has no body, also with `Content-Length` (RFC 9110, section
-        // 9.3.6).
-        200..=299 => Ok(()),
+    accepted(&read_head(stream).await?).map(drop)
+}
+
+/// The status, if it is that of a tunnel. A 2xx response to CONNECT has no body, also with
+/// `Content-Length` (RFC 9110, section 9.3.6).
+fn accepted(head: &Head) -> Result<u16, ProxyRefusal> {
+    match status(&head.bytes)? {
+        code @ 200..=299 => Ok(code),
         code => Err(ProxyRefusal::HttpStatus(code)),
     }
 }
@@ -43,31 +46,66 @@ fn request(target: &Endpoint, credentials: Option<&Credentials>) -> Zeroizing<St
 }
 
 /// Reads up to the blank line. Looks before it reads, so as to leave what follows in the socket.
-async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>, ProxyRefusal> {
-    let mut head = Vec::with_capacity(256);
+async fn read_head(stream: &mut TcpStream) -> Result<Head, ProxyRefusal> {
+    let mut head = Head::default();
     let mut buffer = vec![0; MAX_HTTP_HEAD];
     loop {
-        let room = MAX_HTTP_HEAD - head.len();
-        if room == 0 {
-            return Err(ProxyRefusal::TooLong(MAX_HTTP_HEAD));
-        }
+        let room = head.room()?;
         let seen = stream.peek(&mut buffer[..room]).await?;
-        if seen == 0 {
-            return Err(ProxyRefusal::Closed);
-        }
-        let known = head.len();
-        head.extend_from_slice(&buffer[..seen]);
-        let end = head_end(&head, known);
-        let taken = end.map_or(seen, |end| end - known);
+        let taken = head.handle(&buffer[..seen])?;
         stream.read_exact(&mut buffer[..taken]).await?;
-        if let Some(end) = end {
-            head.truncate(end);
+        if head.is_complete {
             return Ok(head);
         }
-        if not_http(&head) {
-            return Err(ProxyRefusal::Malformed("not HTTP/1"));
+    }
+}
+
+/// The head of an answer, as far as it has arrived.
+#[derive(Default)]
+struct Head {
+    bytes: Vec<u8>,
+    is_complete: bool,
+}
+
+impl Head {
+    /// The number of bytes that it may still have.
+    fn room(&self) -> Result<usize, ProxyRefusal> {
+        match MAX_HTTP_HEAD - self.bytes.len() {
+            0 => Err(ProxyRefusal::TooLong(MAX_HTTP_HEAD)),
+            room => Ok(room),
         }
     }
+
+    /// Takes bytes, not more than there is room for; returns the number of those that belong to it.
+    fn handle(&mut self, seen: &[u8]) -> Result<usize, ProxyRefusal> {
+        if seen.is_empty() {
+            return Err(ProxyRefusal::Closed);
+        }
+        let known = self.bytes.len();
+        self.bytes.extend_from_slice(seen);
+        if let Some(end) = head_end(&self.bytes, known) {
+            self.bytes.truncate(end);
+            self.is_complete = true;
+        } else if not_http(&self.bytes) {
+            return Err(ProxyRefusal::Malformed("not HTTP/1"));
+        }
+        Ok(self.bytes.len() - known)
+    }
+}
+
+/// The status of an answer that arrives in pieces of this size, and the length of its head.
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(super) fn parse_pieces(
+    mut received: &[u8],
+    piece: usize,
+) -> Result<(u16, usize), ProxyRefusal> {
+    let mut head = Head::default();
+    while !head.is_complete {
+        let seen = received.len().min(piece).min(head.room()?);
+        let taken = head.handle(&received[..seen])?;
+        received = &received[taken..];
+    }
+    Ok((accepted(&head)?, head.bytes.len()))
 }
 
 /// The end of the blank line, if it has arrived; the first `known` bytes were searched before.

@@ -11,7 +11,8 @@ use super::endpoint::Endpoint;
 use super::spec_error::PathSpecError;
 
 /// The kind of a path. Displayed, parsed and serialized as the programs write it:
-/// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`.
+/// `direct`, `if:NAME`, `src:IP`, `socks5h://HOST:PORT`, `http://HOST:PORT`, `mptcp:NAME`,
+/// `mptcp:src:IP`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PathKind {
@@ -25,6 +26,27 @@ pub enum PathKind {
     Socks5(Endpoint),
     /// Through this HTTP proxy, by CONNECT; it resolves the names.
     HttpConnect(Endpoint),
+    /// Inside the primary connection, on a further subflow of Multipath TCP.
+    Mptcp(SubflowSource),
+}
+
+/// The network of a further subflow of Multipath TCP. Displayed as `NAME` or `src:IP`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SubflowSource {
+    /// This interface, and its address toward the server.
+    Interface(String),
+    /// This address of the host, as the system routes it.
+    Source(HostAddress),
+}
+
+impl fmt::Display for SubflowSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(name) => f.write_str(name),
+            Self::Source(ip) => write!(f, "src:{ip}"),
+        }
+    }
 }
 
 impl PathKind {
@@ -33,7 +55,7 @@ impl PathKind {
     pub fn proxy(&self) -> Option<&Endpoint> {
         match self {
             Self::Socks5(proxy) | Self::HttpConnect(proxy) => Some(proxy),
-            Self::Direct | Self::Interface(_) | Self::Source(_) => None,
+            Self::Direct | Self::Interface(_) | Self::Source(_) | Self::Mptcp(_) => None,
         }
     }
 
@@ -60,6 +82,7 @@ impl fmt::Display for PathKind {
             Self::Source(ip) => write!(f, "src:{ip}"),
             Self::Socks5(proxy) => write!(f, "socks5h://{proxy}"),
             Self::HttpConnect(proxy) => write!(f, "http://{proxy}"),
+            Self::Mptcp(source) => write!(f, "mptcp:{source}"),
         }
     }
 }
@@ -93,6 +116,9 @@ pub(super) fn parse(text: &str) -> Result<(PathKind, Option<Credentials>), PathS
     if let Some(ip) = text.strip_prefix("src:") {
         return Ok((PathKind::Source(source_address(ip)?), None));
     }
+    if let Some(source) = text.strip_prefix("mptcp:") {
+        return Ok((PathKind::Mptcp(subflow_source(source)?), None));
+    }
     let is_scheme = |scheme: &str| scheme.bytes().all(|b| b.is_ascii_alphanumeric());
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (scheme, rest),
@@ -124,6 +150,13 @@ pub(super) fn interface_name(name: &str) -> Result<&str, PathSpecError> {
             name.escape_debug().to_string(),
         )),
     }
+}
+
+fn subflow_source(text: &str) -> Result<SubflowSource, PathSpecError> {
+    Ok(match text.strip_prefix("src:") {
+        Some(ip) => SubflowSource::Source(source_address(ip)?),
+        None => SubflowSource::Interface(interface_name(text)?.into()),
+    })
 }
 
 fn source_address(text: &str) -> Result<HostAddress, PathSpecError> {

@@ -8,16 +8,22 @@
 mod address;
 mod connect;
 mod credentials;
+#[cfg(feature = "quic")]
+mod datagram;
 #[cfg(feature = "dns")]
 mod dns;
 mod endpoint;
 mod endpoint_error;
 mod error;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 mod http_connect;
 mod independence;
 #[cfg(feature = "route")]
 mod kernel;
 mod kind;
+#[cfg(feature = "mptcp")]
+pub(crate) mod mptcp;
 mod names;
 mod nameserver;
 #[cfg(feature = "dns")]
@@ -27,6 +33,7 @@ mod route;
 mod socket;
 mod socks5;
 mod spec_error;
+mod subflow;
 #[cfg(feature = "route")]
 pub mod survey;
 #[cfg(test)]
@@ -54,10 +61,14 @@ pub use endpoint::{Endpoint, Host, HostName};
 pub use endpoint_error::EndpointError;
 pub use error::{DialError, DialFailure, DialFailureClass, DialStage, ProxyRefusal};
 pub use independence::{Independence, Route, RouteInfo};
-pub use kind::PathKind;
+pub use kind::{PathKind, SubflowSource};
 pub use names::ResolvedBy;
 pub use nameserver::{Nameserver, NameserverError};
 pub use spec_error::PathSpecError;
+pub use subflow::{MptcpReport, SubflowReport};
+
+#[cfg(feature = "quic")]
+pub(crate) use datagram::Targets;
 
 /// The default of [`Path::connect_timeout`].
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,6 +88,19 @@ pub trait Dial: Send + Sync + 'static {
     fn name(&self) -> Option<String> {
         None
     }
+
+    /// The network of a further subflow, for a side path inside the primary connection
+    /// (`docs/protocol.md`, section 15). [`dial`](Self::dial) then makes a connection of its own
+    /// over the same network. Default: `None`, a side path with connections of its own.
+    fn subflow(&self) -> Option<SubflowSource> {
+        None
+    }
+
+    /// Whether [`dial`](Self::dial) uses Multipath TCP, which a side path inside the connection needs.
+    /// Default: no.
+    fn uses_mptcp(&self) -> bool {
+        false
+    }
 }
 
 impl<D: Dial + ?Sized> Dial for Arc<D> {
@@ -88,6 +112,14 @@ impl<D: Dial + ?Sized> Dial for Arc<D> {
 
     fn name(&self) -> Option<String> {
         (**self).name()
+    }
+
+    fn subflow(&self) -> Option<SubflowSource> {
+        (**self).subflow()
+    }
+
+    fn uses_mptcp(&self) -> bool {
+        (**self).uses_mptcp()
     }
 }
 
@@ -106,12 +138,14 @@ pub struct Dialed<S> {
     pub resolver: Option<ResolvedBy>,
     /// Its route.
     pub route: Route,
+    /// Its socket is one of Multipath TCP, whether or not the peer supports that.
+    pub mptcp: bool,
 }
 
 /// One way from this host into the network. A clone is cheap and the same path.
 ///
 /// Written as the programs do, it parses from and displays as `direct`, `if:NAME`, `src:IP`,
-/// `socks5h://HOST:PORT` or `http://HOST:PORT`; `USER:PASSWORD@` before a proxy's host is parsed
+/// `socks5h://HOST:PORT`, `http://HOST:PORT`, `mptcp:NAME` or `mptcp:src:IP`; `USER:PASSWORD@` before a proxy's host is parsed
 /// (percent-encoded, RFC 3986), but never displayed.
 ///
 /// ```
@@ -136,6 +170,7 @@ struct PathSettings {
     overrides: Vec<Override>,
     connect_timeout: Duration,
     fast_open: bool,
+    mptcp: bool,
 }
 
 /// Addresses that stand for one name and port.
@@ -175,6 +210,24 @@ impl Path {
         Ok(Self::of(PathKind::Source(source), None))
     }
 
+    /// Inside the primary connection, on a further subflow of Multipath TCP over this network
+    /// (`docs/protocol.md`, section 15). For one side path, and a primary path with
+    /// [`mptcp`](Self::mptcp). Feature `mptcp`.
+    ///
+    /// It takes `CAP_NET_ADMIN` and `net.mptcp.path_manager=userspace` at the client, and a server
+    /// that accepts subflows. Side connections of their own need none of these, and are faster.
+    ///
+    /// # Errors
+    /// As [`interface`](Self::interface) and [`source`](Self::source).
+    #[cfg(feature = "mptcp")]
+    pub fn subflow(source: SubflowSource) -> Result<Self, PathSpecError> {
+        match &source {
+            SubflowSource::Interface(name) => drop(kind::interface_name(name)?),
+            SubflowSource::Source(address) => drop(kind::check_source(address.clone())?),
+        }
+        Ok(Self::of(PathKind::Mptcp(source), None))
+    }
+
     /// Through a SOCKS5 proxy (RFC 1928), which resolves the names.
     #[must_use]
     pub fn socks5(proxy: Endpoint) -> Self {
@@ -197,6 +250,7 @@ impl Path {
             overrides: Vec::new(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             fast_open: false,
+            mptcp: false,
         };
         Self {
             settings: Arc::new(settings),
@@ -284,10 +338,36 @@ impl Path {
         self
     }
 
+    /// Opens connections of Multipath TCP (RFC 8684), where the server supports it; otherwise they
+    /// are TCP, and the verdict says so ([`PathReport::mptcp`](crate::PathReport::mptcp)). The
+    /// kernel's path manager adds subflows over further interfaces, as `ip mptcp endpoint` and
+    /// `ip mptcp limits` say; the connection then uses their capacity, and survives the loss of one.
+    /// Default: off. Feature `mptcp`.
+    ///
+    /// For the primary path: subflows of a side path would use the networks of other paths.
+    /// [`interface`](Self::interface) binds all subflows to one interface: use a
+    /// [`source`](Self::source) address or the system's route. [`fast_open`](Self::fast_open) has no
+    /// effect then.
+    ///
+    /// A dial fails where the kernel has no Multipath TCP ([`DialFailure::Mptcp`]).
+    #[cfg(feature = "mptcp")]
+    #[must_use]
+    pub fn mptcp(mut self, on: bool) -> Self {
+        self.edit().mptcp = on;
+        self
+    }
+
     /// The kind of the path.
     #[must_use]
     pub fn kind(&self) -> &PathKind {
         &self.settings.kind
+    }
+
+    fn dialler(&self, to: &Endpoint) -> Dialler {
+        Dialler {
+            settings: Arc::clone(&self.settings),
+            to: to.clone(),
+        }
     }
 
     fn edit(&mut self) -> &mut PathSettings {
@@ -299,15 +379,23 @@ impl Dial for Path {
     type Stream = TcpStream;
 
     fn dial(&self, to: &Endpoint) -> BoxFuture<'static, Result<Dialed<TcpStream>, DialError>> {
-        let dialler = Dialler {
-            settings: Arc::clone(&self.settings),
-            to: to.clone(),
-        };
+        let dialler = self.dialler(to);
         Box::pin(async move { dialler.run().await })
     }
 
     fn name(&self) -> Option<String> {
         Some(self.to_string())
+    }
+
+    fn subflow(&self) -> Option<SubflowSource> {
+        match &self.settings.kind {
+            PathKind::Mptcp(source) => Some(source.clone()),
+            _ => None,
+        }
+    }
+
+    fn uses_mptcp(&self) -> bool {
+        self.settings.mptcp
     }
 }
 
@@ -335,7 +423,29 @@ impl fmt::Debug for Path {
             .field("nameservers", &self.settings.nameservers)
             .field("connect_timeout", &self.settings.connect_timeout)
             .field("fast_open", &self.settings.fast_open)
+            .field("mptcp", &self.settings.mptcp)
             .finish_non_exhaustive()
+    }
+}
+
+/// The route of a subflow that is bound to the interface with this index; 0: as routed.
+#[cfg(feature = "mptcp")]
+pub(crate) fn route_of(interface: u32, local: SocketAddr, peer: SocketAddr) -> Route {
+    Route::lazy(move || RouteInfo {
+        interface: mptcp::interface_of(interface, local, peer),
+        source: Some(local.ip()),
+        ..RouteInfo::default()
+    })
+}
+
+/// Looks up what the kernel knows of a Multipath TCP connection between these addresses.
+pub(crate) fn mptcp_report(local: SocketAddr, peer: SocketAddr) -> Option<MptcpReport> {
+    #[cfg(feature = "mptcp")]
+    return mptcp::report(local, peer);
+    #[cfg(not(feature = "mptcp"))]
+    {
+        let _ = (local, peer);
+        None
     }
 }
 

@@ -21,7 +21,6 @@ use hickory_resolver::net::runtime::{
 use hickory_resolver::proto::rr::RecordType;
 #[cfg(feature = "encrypted-dns")]
 use rustls::ClientConfig;
-use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -29,7 +28,7 @@ use super::connect::staggered;
 use super::endpoint::HostName;
 use super::names::{Found, Lookup, ResolvedBy};
 use super::nameserver::Nameserver;
-use super::socket::{SocketBinding, bind_device};
+use super::socket::SocketBinding;
 
 /// The time that an answer for one family waits for the other's (RFC 8305, section 3).
 pub(super) const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -310,24 +309,6 @@ fn with_tls(builder: Builder, _: &Server) -> Result<Builder, NetError> {
     Ok(builder)
 }
 
-impl SocketBinding {
-    /// A UDP socket that is bound, to `local`'s port and, but for a source, to its address.
-    fn udp_socket(&self, local: SocketAddr) -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::for_address(local), Type::DGRAM, None)?;
-        let local = match self {
-            Self::None => local,
-            Self::Source(source) => source.socket_address(local.port())?,
-            Self::Interface(name) => {
-                bind_device(&socket, name)?;
-                local
-            }
-        };
-        socket.bind(&local.into())?;
-        socket.set_nonblocking(true)?;
-        UdpSocket::from_std(socket.into())
-    }
-}
-
 /// Gives the resolver sockets that are bound as the path's are.
 #[derive(Clone)]
 struct BoundProvider {
@@ -365,6 +346,7 @@ impl RuntimeProvider for BoundProvider {
 
     fn bind_udp(&self, local: SocketAddr, _server: SocketAddr) -> BoxIo<UdpSocket> {
         let socket = self.binding.udp_socket(local);
+        let socket = socket.and_then(UdpSocket::from_std);
         Box::pin(async move { socket })
     }
 }

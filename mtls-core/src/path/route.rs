@@ -1,16 +1,18 @@
 //! By which interface a connection leaves: the kernel is asked, nothing is guessed.
 
 use core::cell::RefCell;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use std::io;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+#[cfg(feature = "mptcp")]
+use netlink_packet_route::route::RouteAddress;
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::netdevice::index_to_name;
 
-use super::kernel::NetlinkSocket;
+use super::kernel::{NetlinkSocket, Subsystem};
 
 /// The interface by which packets of a connection leave whose socket is bound to none, as the
 /// kernel's routes are now. `None` when it cannot be found out.
@@ -26,6 +28,25 @@ pub(super) fn interface(local: SocketAddr, peer: SocketAddr) -> Option<String> {
             None
         }
     }
+}
+
+/// The address of this host from which packets to `peer` leave by the interface with this index.
+#[cfg(feature = "mptcp")]
+pub(super) fn source_toward(peer: IpAddr, interface: u32) -> io::Result<IpAddr> {
+    let mut message = request_to(peer);
+    message.attributes.push(RouteAttribute::Oif(interface));
+    let mut socket = NetlinkSocket::open(Subsystem::Route, MAX_ANSWER, TIMEOUT)?;
+    socket.request(RouteNetlinkMessage::GetRoute(message), 0)?;
+    let (answer, sequence) = socket.receive()?;
+    let source = route(answer, sequence)?
+        .attributes
+        .into_iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => Some(IpAddr::from(ip)),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(ip)) => Some(IpAddr::from(ip)),
+            _ => None,
+        });
+    source.ok_or_else(|| io::Error::other("the route names no source address"))
 }
 
 /// `IPPROTO_TCP`.
@@ -46,7 +67,7 @@ fn by_route(local: SocketAddr, peer: SocketAddr) -> io::Result<String> {
     SOCKET.with_borrow_mut(|kept| {
         let mut socket = match kept.take() {
             Some(socket) => socket,
-            None => NetlinkSocket::open(MAX_ANSWER, TIMEOUT)?,
+            None => NetlinkSocket::open(Subsystem::Route, MAX_ANSWER, TIMEOUT)?,
         };
         socket.request(request(local, peer), 0)?;
         let (answer, sequence) = socket.receive()?;
@@ -61,25 +82,15 @@ fn by_route(local: SocketAddr, peer: SocketAddr) -> io::Result<String> {
 /// `RTM_GETROUTE` with all that routing rules may look at (rtnetlink(7)).
 fn request(local: SocketAddr, peer: SocketAddr) -> RouteNetlinkMessage {
     // An IPv4 connection on an IPv6 socket is routed as IPv4.
-    let (source, destination) = (local.ip().to_canonical(), peer.ip().to_canonical());
-    let (address_family, bits) = match destination.is_ipv4() {
-        true => (AddressFamily::Inet, 32),
-        false => (AddressFamily::Inet6, 128),
-    };
-    let mut message = RouteMessage::default();
-    message.header = RouteHeader {
-        address_family,
-        destination_prefix_length: bits,
-        source_prefix_length: bits,
-        ..RouteHeader::default()
-    };
-    message.attributes = vec![
-        RouteAttribute::Destination(destination.into()),
+    let source = local.ip().to_canonical();
+    let mut message = request_to(peer.ip());
+    message.header.source_prefix_length = message.header.destination_prefix_length;
+    message.attributes.extend([
         RouteAttribute::Source(source.into()),
         RouteAttribute::IpProto(TCP),
         RouteAttribute::Sport(local.port()),
         RouteAttribute::Dport(peer.port()),
-    ];
+    ]);
     // A link-local address means nothing without its interface.
     if let SocketAddr::V6(peer) = peer
         && peer.scope_id() != 0
@@ -91,20 +102,25 @@ fn request(local: SocketAddr, peer: SocketAddr) -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetRoute(message)
 }
 
+fn request_to(peer: IpAddr) -> RouteMessage {
+    let destination = peer.to_canonical();
+    let (address_family, destination_prefix_length) = match destination.is_ipv4() {
+        true => (AddressFamily::Inet, 32),
+        false => (AddressFamily::Inet6, 128),
+    };
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family,
+        destination_prefix_length,
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![RouteAttribute::Destination(destination.into())];
+    message
+}
+
 /// The index of the interface that the answer names.
 fn output_interface(answer: &[u8], sequence: u32) -> io::Result<u32> {
-    let (header, payload) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
-        .map_err(io::Error::other)?
-        .into_parts();
-    if header.sequence_number != sequence {
-        return Err(io::Error::other("an answer to another request"));
-    }
-    let route = match payload {
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => route,
-        NetlinkPayload::Error(error) => return Err(error.to_io()),
-        _ => return Err(io::Error::other("an answer of another type")),
-    };
-    let index = route
+    let index = route(answer, sequence)?
         .attributes
         .iter()
         .find_map(|attribute| match attribute {
@@ -112,6 +128,21 @@ fn output_interface(answer: &[u8], sequence: u32) -> io::Result<u32> {
             _ => None,
         });
     index.ok_or_else(|| io::Error::other("the route names no interface"))
+}
+
+/// The route that the answer describes.
+fn route(answer: &[u8], sequence: u32) -> io::Result<RouteMessage> {
+    let (header, payload) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(answer)
+        .map_err(io::Error::other)?
+        .into_parts();
+    if header.sequence_number != sequence {
+        return Err(io::Error::other("an answer to another request"));
+    }
+    match payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(route),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        _ => Err(io::Error::other("an answer of another type")),
+    }
 }
 
 #[cfg(test)]

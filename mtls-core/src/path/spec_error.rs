@@ -6,7 +6,8 @@ use super::address::MAX_INTERFACE_NAME;
 use super::endpoint_error::EndpointError;
 
 /// The forms that a path is written in.
-const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT";
+const FORMS: &str = "direct, if:NAME, src:IP, socks5h://HOST:PORT, http://HOST:PORT, mptcp:NAME, \
+                     mptcp:src:IP";
 
 /// Error of parsing a [`Path`](super::Path) or [`PathKind`](super::PathKind).
 ///

@@ -51,6 +51,7 @@ pub struct HelloTap {
     /// The messages so far, each with its handshake header, as they stood.
     transcript: Vec<u8>,
     first: Option<ClientHello>,
+    negotiated: Option<Negotiated>,
     warnings: Warnings,
     client_hello_end: usize,
     server_hello_end: usize,
@@ -70,6 +71,19 @@ impl Hello {
     pub fn side_secret(&self) -> SideSecret {
         SideSecret::from_hello(&self.hello_hash)
     }
+}
+
+/// The parameters that a ServerHello selects. They are not authenticated before the handshake is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Negotiated {
+    /// The cipher suite, by its number in the registry of IANA.
+    pub cipher_suite: u16,
+    /// The key-exchange group, likewise.
+    pub group: u16,
+    /// Whether the handshake resumes an older session.
+    pub resumed: bool,
+    /// Whether a HelloRetryRequest preceded.
+    pub retried: bool,
 }
 
 /// The warning alerts that were skipped.
@@ -108,6 +122,7 @@ impl HelloTap {
             server: Records::new(Role::Server, bytes_per_direction),
             transcript: Vec::new(),
             first: None,
+            negotiated: None,
             warnings: Warnings::default(),
             client_hello_end: 0,
             server_hello_end: 0,
@@ -128,6 +143,25 @@ impl HelloTap {
     /// # Errors
     /// As [`client_bytes`](Self::client_bytes).
     pub fn server_bytes(&mut self, bytes: &[u8]) -> Result<(), HelloError> {
+        self.take(Role::Server, bytes)
+    }
+
+    /// Takes handshake messages of the client without records: the next bytes of its CRYPTO stream in
+    /// QUIC (RFC 9001, section 4). Do not mix them with bytes of records.
+    ///
+    /// # Errors
+    /// As [`client_bytes`](Self::client_bytes).
+    pub fn client_crypto(&mut self, bytes: &[u8]) -> Result<(), HelloError> {
+        self.client.begin_crypto(bytes.len());
+        self.take(Role::Client, bytes)
+    }
+
+    /// Takes handshake messages of the server without records.
+    ///
+    /// # Errors
+    /// As [`client_bytes`](Self::client_bytes).
+    pub fn server_crypto(&mut self, bytes: &[u8]) -> Result<(), HelloError> {
+        self.server.begin_crypto(bytes.len());
         self.take(Role::Server, bytes)
     }
 
@@ -189,6 +223,11 @@ impl HelloTap {
             association: self.association()?,
             hello_hash: HelloHash(digest.into()),
         })
+    }
+
+    /// The parameters that the ServerHello (not a HelloRetryRequest) selects, when it is complete.
+    pub fn negotiated(&self) -> Option<Negotiated> {
+        self.negotiated
     }
 
     /// Is the ServerHello (not a HelloRetryRequest) complete?
@@ -317,7 +356,13 @@ impl HelloTap {
                 return Err(HelloError::SecondRetryRequest);
             }
             ServerHello::RetryRequest => self.expect = Expect::SecondClientHello,
-            ServerHello::Final => self.stop(Expect::Nothing),
+            ServerHello::Final(selected) => {
+                self.negotiated = Some(Negotiated {
+                    retried: self.expect == Expect::LastServerHello,
+                    ..selected
+                });
+                self.stop(Expect::Nothing);
+            }
         }
         Ok(())
     }

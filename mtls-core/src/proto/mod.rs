@@ -6,6 +6,7 @@
 //! fuzzer can as well. The specification is `docs/protocol.md`.
 
 pub mod binding;
+pub mod carrier;
 pub mod client;
 pub mod error;
 pub mod exporter;

@@ -6,6 +6,8 @@ pub mod contract;
 #[cfg(feature = "fleet")]
 pub mod fleet;
 mod memory;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod model;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod waits;

@@ -8,6 +8,8 @@ use futures_util::{FutureExt, poll};
 use super::*;
 use crate::proto::binding::{Binding, Bindings, HelloHash, SideContext, SideSecrets};
 
+mod operations;
+
 fn key(byte: u8) -> RegistryKey {
     RegistryKey {
         service: ServiceId::default(),
@@ -460,5 +462,27 @@ mod local {
         assert!(!another.status().opened, "the id is that of the first one");
         registry.mark_opened(&key(1), id);
         assert!(entry.status().opened);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_handshakes_within_the_time_are_recent_with_their_state() {
+        const WITHIN: Duration = Duration::from_secs(10);
+        let registry = MemoryRegistry::default();
+        let state = |registry: &MemoryRegistry| {
+            let recent = registry.recent(WITHIN).into_iter();
+            let mut all: Vec<_> = recent.map(|one| (one.key, one.confirmed)).collect();
+            all.sort_unstable_by_key(|(key, _)| key.association.0);
+            all
+        };
+        let _first = registry.register(key(1), keys()).await.expect("a place");
+        tokio::time::advance(WITHIN / 2).await;
+        let _second = registry.register(key(2), keys()).await.expect("a place");
+        let id = found(&registry, key(2)).await.expect("it").registration;
+        registry.confirm(key(2).service, confirmed(key(2), id));
+        assert_eq!(state(&registry), [(key(1), false), (key(2), true)]);
+        tokio::time::advance(WITHIN / 2).await;
+        assert_eq!(state(&registry), [(key(2), true)], "the first has the age");
+        tokio::time::advance(WITHIN / 2).await;
+        assert_eq!(state(&registry), []);
     }
 }

@@ -29,7 +29,7 @@ use crate::tls::client::ClientSecrets;
 use crate::tls::first_hello::FirstHello;
 use crate::verdict::method::Method;
 use crate::verdict::policy::Policy;
-use crate::verdict::{PathReport, Reason, Times, Verdict};
+use crate::verdict::{Reason, Times, Verdict};
 
 /// A tunnel to a target, not yet open: [`run`](Self::run) it in a task.
 #[must_use = "a tunnel does nothing until it is run"]
@@ -391,12 +391,14 @@ impl<D: Dial> TunnelSetup<'_, D> {
         times: Times,
         association: Option<Association>,
     ) -> ClientEvaluation<'b> {
+        let mut report = primary.report.clone();
+        report.look_up_subflows();
         ClientEvaluation {
             known,
             require_independent: self.inner.paths.settings.require_independent,
             target: self.target,
             association,
-            report: PathReport::clone(&primary.report),
+            report,
             times,
             inherits: None,
         }

@@ -161,7 +161,7 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
                 .found
                 .handshake_failed(failure, handshake.offers_ticket());
         }
-        let Some(result) = self.result_of(&handshake) else {
+        let Some(result) = self.result_of(&handshake, forward) else {
             let error = "the session was resumed with another version or application protocol";
             return self.found.failed(error.to_owned());
         };
@@ -187,9 +187,14 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
         result
     }
 
-    /// `None` where the server resumed, and not in the way that counts.
-    fn result_of(&mut self, handshake: &TicketHandshake) -> Option<AttemptResult> {
-        if handshake.is_resumed(self.session.alpn.as_deref()) {
+    /// `None` where the server resumed, and not in the way that counts. The side path's own sessions
+    /// may have another application protocol than the primary connection, which an attacker chose.
+    fn result_of(&mut self, handshake: &TicketHandshake, forward: bool) -> Option<AttemptResult> {
+        let resumed = match forward {
+            true => handshake.is_resumed_with(self.session.alpn.as_deref()),
+            false => handshake.is_resumed(),
+        };
+        if resumed {
             return Some(AttemptResult::Resumed { tickets: 0 });
         }
         handshake.is_full().then(|| self.full(handshake))
@@ -213,7 +218,7 @@ impl<'a, D: Dial, IO: AsyncRead + AsyncWrite + Unpin> SideCheck<'a, D, IO> {
             Err(TicketFailure::Ended) => return AttemptResult::NotResumed,
             Err(TicketFailure::Tls(_)) => return AttemptResult::Failed,
         }
-        if !handshake.is_resumed(self.session.alpn.as_deref()) {
+        if !handshake.is_resumed_with(self.session.alpn.as_deref()) {
             let _ = handshake.finish(&mut stream).await;
             return AttemptResult::NotResumed;
         }
@@ -336,6 +341,10 @@ impl Found {
             report.via.get_or_insert_with(|| error.via.clone());
         }
         report.same_key = same_key;
+        report.resumed = match outcome {
+            SideOutcome::Resumed(proof) => Some(proof.direction()),
+            _ => None,
+        };
         report.error = self.error.filter(|_| failed);
         SideResult {
             outcome,

@@ -4,6 +4,8 @@
 
 mod check;
 mod dials;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use procedure::fuzzing::fuzz;
 mod procedure;
 mod session;
 
@@ -25,6 +27,7 @@ pub(crate) use check::Connected;
 use check::{Found, SideCheck, Start};
 pub(crate) use dials::SideDials;
 use session::PrimarySession;
+pub(crate) use session::ticket_wait;
 
 /// Dials the primary path again.
 pub(crate) trait Redial<IO>: Sync {

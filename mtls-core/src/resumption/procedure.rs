@@ -76,8 +76,8 @@ pub(super) enum Attempt {
 /// The result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum AttemptResult {
-    /// The ticket was resumed, with TLS 1.3, an equal application protocol, and a handshake that is
-    /// complete.
+    /// The ticket was resumed, with TLS 1.3, a handshake that is complete and, but for a control, an
+    /// equal application protocol.
     Resumed {
         /// How many tickets the connection brought.
         tickets: u8,
@@ -250,7 +250,9 @@ impl Procedure {
                 self.controls.resumed += 1;
                 self.tickets = self.tickets.saturating_add(tickets);
             }
-            AttemptResult::Full { tickets, .. } => self.tickets += tickets,
+            AttemptResult::Full { tickets, .. } => {
+                self.tickets = self.tickets.saturating_add(tickets);
+            }
             AttemptResult::NotResumed => {}
             failure => return self.side_failed(failure),
         }
@@ -299,5 +301,7 @@ impl Procedure {
     }
 }
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;

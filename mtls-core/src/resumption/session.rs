@@ -61,6 +61,6 @@ impl PrimarySession {
 
 /// How long to wait for a ticket after a handshake that took this long: it usually arrives one
 /// round trip after the client's Finished.
-pub(super) fn ticket_wait(handshake: Duration) -> Duration {
+pub(crate) fn ticket_wait(handshake: Duration) -> Duration {
     handshake.saturating_mul(2).saturating_add(TICKET_GRACE)
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::descent::{DescendedTickets, Peer};
+use super::descent::{DescendedTickets, Descent, Peer, Prefetched};
 use super::io::{feed, read_some, read_until, take_output};
 use super::server_signature::recorded;
 use super::ticket::Ticket;
@@ -24,7 +24,6 @@ use crate::proto::binding::{Association, Binding, SideContext, SideSecret, Value
 use crate::proto::client::TlsVersion;
 use crate::proto::hello::HelloTap;
 use crate::verdict::evidence::ServerSignature;
-use crate::verdict::inheritance::Origin;
 
 /// rustls counts tickets, and keeps this many of one server.
 const TICKETS_PER_SERVER: usize = 8;
@@ -106,20 +105,11 @@ impl TlsSettings {
         name: ServerName<'static>,
         side_endpoint: &Endpoint,
     ) -> Result<ClientHello, Error> {
-        let mut config = Arc::clone(&self.config);
         let descended = self.descended.as_ref().map(|tickets| {
-            let peer = Peer {
-                name: name.clone(),
-                side_endpoint: side_endpoint.clone(),
-            };
+            let peer = Peer::new(&name, side_endpoint);
             Descended::of(Arc::clone(tickets), peer)
         });
-        let quarantine = (self.tickets.is_some() || self.keeps_tickets)
-            .then(|| Arc::new(Quarantine::new(self.tickets.clone(), descended)));
-        if let Some(quarantine) = &quarantine {
-            let own = Arc::make_mut(&mut config);
-            own.resumption = Resumption::store(Arc::clone(quarantine) as Arc<_>);
-        }
+        let (config, quarantine) = self.quarantined(descended);
         let mut connection = ClientConnection::new(config, name.clone())?;
         let mut tap = HelloTap::new();
         let first_flight = take_output(&mut connection)?;
@@ -133,6 +123,36 @@ impl TlsSettings {
             association,
             quarantine,
         })
+    }
+
+    /// A configuration for one connection, whose tickets are held back until it is verified.
+    pub(super) fn quarantined(
+        &self,
+        descended: Option<Descended>,
+    ) -> (Arc<ClientConfig>, Option<Arc<Quarantine>>) {
+        let mut config = Arc::clone(&self.config);
+        let quarantine = (self.tickets.is_some() || self.keeps_tickets)
+            .then(|| Arc::new(Quarantine::new(self.tickets.clone(), descended)));
+        if let Some(quarantine) = &quarantine {
+            let own = Arc::make_mut(&mut config);
+            own.resumption = Resumption::store(Arc::clone(quarantine) as Arc<_>);
+        }
+        (config, quarantine)
+    }
+
+    /// Keeps tickets that were fetched over a side path.
+    pub(crate) fn keep_prefetched(&self, peer: &Peer, tickets: Vec<Ticket>, made: Prefetched) {
+        let made = Arc::new(made);
+        if let Some(descended) = &self.descended {
+            for ticket in tickets {
+                descended.insert(peer, ticket, Descent::Prefetched(Arc::clone(&made)));
+            }
+        }
+    }
+
+    /// Whether tickets are kept with their descent.
+    pub(crate) fn keeps_descended(&self) -> bool {
+        self.descended.is_some()
     }
 
     /// Whether the configuration has a certificate of the client.
@@ -157,8 +177,8 @@ impl ClientHello {
         self.association
     }
 
-    /// The origin of the ticket that it offers, where that descends from a verified connection.
-    pub(crate) fn origin(&self) -> Option<Arc<Origin>> {
+    /// The descent of the ticket that it offers.
+    pub(crate) fn descent(&self) -> Option<Descent> {
         self.quarantine.as_ref()?.offered()
     }
 
@@ -221,6 +241,31 @@ impl ClientHello {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(feature = "mptcp")]
+impl<A> Complete<A> {
+    /// Moves the connection to the stream that `take` makes of its own, with bytes that have arrived
+    /// already.
+    pub(crate) async fn moved<B>(
+        self,
+        settings: &TlsSettings,
+        name: ServerName<'static>,
+        take: impl FnOnce(A) -> (B, Vec<u8>),
+    ) -> Result<Complete<B>, Error>
+    where
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (io, mut connection) = self.tls.into_inner();
+        let (io, received) = take(io);
+        feed(&mut connection, &received)?;
+        Ok(Complete {
+            tls: settings.stub.hand_over(name, connection, io).await?,
+            secrets: self.secrets,
+            quarantine: self.quarantine,
+            signature: self.signature,
+        })
     }
 }
 
@@ -306,6 +351,16 @@ impl ClientSecrets {
         let export = tls.export_keying_material([0; SideSecret::LEN], label, None);
         Self {
             exporter: export.ok().map(SideSecret::new),
+            hello: OnceLock::new(),
+            tap,
+        }
+    }
+
+    /// Those of a handshake of TLS 1.3 in QUIC.
+    #[cfg(feature = "quic")]
+    pub(super) fn of_quic(exporter: Option<SideSecret>, tap: HelloTap) -> Self {
+        Self {
+            exporter,
             hello: OnceLock::new(),
             tap,
         }

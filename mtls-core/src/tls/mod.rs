@@ -6,6 +6,8 @@ pub(crate) mod descent;
 pub(crate) mod first_hello;
 pub(crate) mod io;
 pub(crate) mod mark;
+#[cfg(feature = "quic")]
+pub(crate) mod quic;
 pub(crate) mod raw_key;
 pub(crate) mod resumption;
 pub(crate) mod server;

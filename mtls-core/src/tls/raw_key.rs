@@ -18,8 +18,7 @@ const ED25519_PKCS8: [u8; 16] = [
 ];
 const ED25519_SEED: usize = 32;
 
-/// A key pair of Ed25519 from the provider's random bytes; the public key stands where otherwise
-/// the certificate does (RFC 7250, section 3).
+/// A key pair of Ed25519 from the provider's random bytes.
 pub(crate) fn ephemeral_key(provider: &CryptoProvider) -> Result<CertifiedKey, rustls::Error> {
     let mut pkcs8 = Zeroizing::new([0; ED25519_PKCS8.len() + ED25519_SEED]);
     let (head, seed) = pkcs8.split_at_mut(ED25519_PKCS8.len());
@@ -29,9 +28,15 @@ pub(crate) fn ephemeral_key(provider: &CryptoProvider) -> Result<CertifiedKey, r
         .fill(seed)
         .map_err(|_| rustls::Error::FailedToGetRandomBytes)?;
     let borrowed = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(&pkcs8[..]));
-    let key = provider
-        .key_provider
-        .load_private_key(borrowed.clone_key())?;
+    raw_key(provider, borrowed.clone_key())
+}
+
+/// A key pair; the public key stands where otherwise the certificate does (RFC 7250, section 3).
+pub(crate) fn raw_key(
+    provider: &CryptoProvider,
+    key: PrivateKeyDer<'static>,
+) -> Result<CertifiedKey, rustls::Error> {
+    let key = provider.key_provider.load_private_key(key)?;
     let public = key.public_key().ok_or_else(|| {
         rustls::Error::General("the provider does not expose the public key of a key pair".into())
     })?;

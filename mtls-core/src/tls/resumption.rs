@@ -162,14 +162,15 @@ impl TicketHandshake {
         }
     }
 
-    /// Whether the server has resumed the ticket's session, in a TLS 1.3 handshake that is complete
-    /// and agreed on this application protocol.
-    pub(crate) fn is_resumed(&self, alpn: Option<&[u8]>) -> bool {
+    /// Whether the server has resumed the ticket's session, in a TLS 1.3 handshake that is complete.
+    pub(crate) fn is_resumed(&self) -> bool {
         let tls = &self.connection;
-        is_resumed(tls)
-            && version(tls) == TlsVersion::Tls13
-            && !tls.is_handshaking()
-            && tls.alpn_protocol() == alpn
+        is_resumed(tls) && version(tls) == TlsVersion::Tls13 && !tls.is_handshaking()
+    }
+
+    /// Whether it also agreed on this application protocol.
+    pub(crate) fn is_resumed_with(&self, alpn: Option<&[u8]>) -> bool {
+        self.is_resumed() && self.connection.alpn_protocol() == alpn
     }
 
     /// Whether the server has made a full handshake, and so shown its certificates.
@@ -192,6 +193,11 @@ impl TicketHandshake {
     /// Whether the handshake offered a ticket.
     pub(crate) fn offers_ticket(&self) -> bool {
         self.offers_ticket
+    }
+
+    /// The application protocol that was agreed on.
+    pub(crate) fn alpn(&self) -> Option<Vec<u8>> {
+        self.connection.alpn_protocol().map(<[u8]>::to_vec)
     }
 
     pub(crate) fn association(&self) -> Association {

@@ -31,7 +31,7 @@ const EXPORTER_SECRET: &str = "EXPORTER_SECRET";
 
 /// A caller's configuration, made fit: no early data, no half-RTT data.
 pub(crate) struct TlsSettings {
-    config: ServerConfig,
+    pub(super) config: ServerConfig,
     stub: TlsAcceptor,
 }
 
@@ -40,6 +40,8 @@ pub(crate) struct TlsSettings {
 pub(crate) struct ReadHello<IO> {
     pub(crate) io: IO,
     pub(crate) hello: FirstHello,
+    /// Session tickets follow the handshake, as many as the configuration says.
+    pub(crate) sends_tickets: bool,
 }
 
 /// A connection whose first flight is ready to leave.
@@ -72,6 +74,24 @@ impl TlsSettings {
         self.config.crypto_provider().secure_random
     }
 
+    /// Moves a complete handshake to the stream that `take` makes of its own, with bytes that have
+    /// arrived already.
+    #[cfg(feature = "mptcp")]
+    pub(crate) async fn moved<A, B>(
+        &self,
+        tls: TlsStream<A>,
+        take: impl FnOnce(A) -> (B, Vec<u8>),
+    ) -> Result<TlsStream<B>, Error>
+    where
+        B: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (io, mut connection) = tls.into_inner();
+        let (io, received) = take(io);
+        feed(&mut connection, &received)?;
+        let accept = self.stub.accept_with(io, |place| *place = connection);
+        Ok(accept.await?)
+    }
+
     /// Processes the hellos of a connection up to the server's first flight. With a `mark` its
     /// tickets carry that after a full handshake, and after a resumption the mark of its session.
     pub(crate) async fn first_flight<IO>(
@@ -85,11 +105,14 @@ impl TlsSettings {
         let capture = Arc::new(CaptureExporter::new(Arc::clone(&self.config.key_log)));
         let mut config = self.config.clone();
         config.key_log = Arc::clone(&capture) as Arc<dyn KeyLog>;
+        if !hello.sends_tickets {
+            config.send_tls13_tickets = 0;
+        }
         let mut connection = ServerConnection::new(Arc::new(config))?;
         if let Some(mark) = mark {
             connection.set_resumption_data(&mark.to_resumption_data());
         }
-        let ReadHello { mut io, hello } = hello;
+        let ReadHello { mut io, hello, .. } = hello;
         let FirstHello {
             mut received,
             mut tap,
@@ -175,20 +198,20 @@ async fn close_after_alert<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) -> st
 /// A key log that exports the side secret from the exporter secret, and passes everything that the
 /// caller's own key log wants to that. The exporter secret itself, from which every exported value
 /// can be computed, is not kept.
-struct CaptureExporter {
+pub(super) struct CaptureExporter {
     callers: Arc<dyn KeyLog>,
     secret: Mutex<Option<SideSecret>>,
 }
 
 impl CaptureExporter {
-    fn new(callers: Arc<dyn KeyLog>) -> Self {
+    pub(super) fn new(callers: Arc<dyn KeyLog>) -> Self {
         Self {
             callers,
             secret: Mutex::new(None),
         }
     }
 
-    fn take(&self) -> Option<SideSecret> {
+    pub(super) fn take(&self) -> Option<SideSecret> {
         lock(&self.secret).take()
     }
 }

@@ -14,7 +14,7 @@ use crate::verdict::evidence::ServerSignature;
 tokio::task_local! {
     // The verifier belongs to a configuration, and rustls resumes a session only with the verifier
     // that it began with. So the handshake is identified by the task that drives it.
-    static SIGNATURE: RefCell<Option<ServerSignature>>;
+    static RECORDED: RefCell<Recorded>;
 }
 
 /// A verifier of server certificates that decides as another does, and keeps the server's signature
@@ -63,6 +63,7 @@ impl ServerCertVerifier for RecordingVerifier {
     ) -> Result<ServerCertVerified, Error> {
         self.inner
             .verify_server_cert(end_entity, intermediates, name, ocsp, now)
+            .inspect_err(keep_error)
     }
 
     fn verify_tls12_signature(
@@ -83,11 +84,12 @@ impl ServerCertVerifier for RecordingVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         let valid = self
             .inner
-            .verify_tls13_signature(message, certificate, signature)?;
+            .verify_tls13_signature(message, certificate, signature)
+            .inspect_err(keep_error)?;
         // No task: a connection that another library drives.
-        let _ = SIGNATURE.try_with(|kept| {
+        let _ = RECORDED.try_with(|kept| {
             let signature = ServerSignature::new(signature.scheme, message, signature.signature());
-            *kept.borrow_mut() = Some(signature);
+            kept.borrow_mut().signature = Some(signature);
         });
         Ok(valid)
     }
@@ -105,10 +107,32 @@ impl ServerCertVerifier for RecordingVerifier {
     }
 }
 
+/// The facts of one handshake that a verifier keeps.
+#[derive(Default)]
+pub(super) struct Recorded {
+    pub(super) signature: Option<ServerSignature>,
+    /// The reason of its refusal, of which QUIC's own error has the alert and a text only.
+    pub(super) error: Option<Error>,
+}
+
+/// No task: a connection that another library drives.
+fn keep_error(error: &Error) {
+    let _ = RECORDED.try_with(|kept| kept.borrow_mut().error = Some(error.clone()));
+}
+
 /// Drives a handshake, and returns the server's signature too.
 pub(super) async fn recorded<F: Future>(handshake: F) -> (F::Output, Option<ServerSignature>) {
-    let mut recorded = pin!(SIGNATURE.scope(RefCell::default(), handshake));
+    let mut recorded = pin!(RECORDED.scope(RefCell::default(), handshake));
     let output = recorded.as_mut().await;
-    let signature = recorded.take_value().and_then(RefCell::into_inner);
-    (output, signature)
+    let kept = recorded.take_value().map(RefCell::into_inner);
+    (output, kept.and_then(|kept| kept.signature))
+}
+
+/// Makes one step of a handshake, and returns what the verifier keeps of it.
+#[cfg(feature = "quic")]
+pub(super) fn recorded_step<T>(step: impl FnOnce() -> T) -> (T, Recorded) {
+    RECORDED.sync_scope(RefCell::default(), || {
+        let output = step();
+        (output, RECORDED.with(RefCell::take))
+    })
 }

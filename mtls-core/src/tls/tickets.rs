@@ -11,7 +11,7 @@ use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
 
-use super::descent::{DescendedTickets, Peer};
+use super::descent::{DescendedTickets, Descent, Peer};
 use super::ticket::Ticket;
 use crate::sync::lock;
 use crate::verdict::inheritance::Origin;
@@ -28,13 +28,12 @@ pub(crate) struct Quarantine {
     state: Mutex<QuarantineState>,
 }
 
-/// The tickets of one peer that descend from verified connections. They take the place of those in
-/// the other store.
+/// The tickets of one peer that have a descent. They take the place of those in the other store.
 pub(crate) struct Descended {
     pub(crate) tickets: Arc<DescendedTickets>,
     pub(crate) peer: Peer,
-    /// The origin of the ticket that the connection has offered.
-    offered: Mutex<Option<Arc<Origin>>>,
+    /// The descent of the ticket that the connection has offered.
+    offered: Mutex<Option<Descent>>,
 }
 
 enum QuarantineState {
@@ -76,11 +75,12 @@ impl Quarantine {
 
     /// Whether the tickets of a verified connection are kept for inheritance.
     pub(crate) fn keeps_descended(&self) -> bool {
-        self.descended.is_some()
+        let descended = self.descended.as_ref();
+        descended.is_some_and(|descended| descended.tickets.inherits())
     }
 
-    /// The origin of the ticket that the connection has offered.
-    pub(crate) fn offered(&self) -> Option<Arc<Origin>> {
+    /// The descent of the ticket that the connection has offered.
+    pub(crate) fn offered(&self) -> Option<Descent> {
         lock(&self.descended.as_ref()?.offered).clone()
     }
 
@@ -157,13 +157,14 @@ impl Descended {
 
     fn insert(&self, ticket: Ticket, origin: Option<&Arc<Origin>>) {
         if let Some(origin) = origin {
-            self.tickets.insert(&self.peer, ticket, Arc::clone(origin));
+            let descent = Descent::Verified(Arc::clone(origin));
+            self.tickets.insert(&self.peer, ticket, descent);
         }
     }
 
     fn take(&self) -> Option<Tls13ClientSessionValue> {
-        let (Ticket(ticket), origin) = self.tickets.take(&self.peer)?;
-        *lock(&self.offered) = Some(origin);
+        let (Ticket(ticket), descent) = self.tickets.take(&self.peer)?;
+        *lock(&self.offered) = Some(descent);
         Some(*ticket)
     }
 }

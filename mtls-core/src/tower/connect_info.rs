@@ -30,10 +30,16 @@ impl MultipathConnectInfo {
     pub fn new<IO: 'static>(stream: &ServerStream<IO>, peer: SocketAddr) -> Self {
         let (io, _) = stream.get_ref().get_ref();
         let tcp = (io as &dyn Any).downcast_ref::<TcpStream>();
+        let local = tcp.and_then(|tcp| tcp.local_addr().ok());
+        Self::from_parts(stream.verdict_handle(), peer, local)
+    }
+
+    /// Describes a connection of any kind, such as one of QUIC, from `peer` to the address `local`.
+    pub fn from_parts(verdict: VerdictHandle, peer: SocketAddr, local: Option<SocketAddr>) -> Self {
         Self(Arc::new(Inner {
             peer,
-            local: tcp.and_then(|tcp| tcp.local_addr().ok()),
-            verdict: stream.verdict_handle(),
+            local,
+            verdict,
             field: CachedField::default(),
         }))
     }
@@ -43,7 +49,7 @@ impl MultipathConnectInfo {
         self.0.peer
     }
 
-    /// The server's own address. `None` if the stream is not a [`TcpStream`].
+    /// The server's own address. `None` if it is unknown: the stream is not a [`TcpStream`].
     pub fn local(&self) -> Option<SocketAddr> {
         self.0.local
     }

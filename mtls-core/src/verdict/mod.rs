@@ -3,6 +3,7 @@
 pub(crate) mod evidence;
 pub(crate) mod inheritance;
 pub(crate) mod method;
+pub(crate) mod mptcp;
 pub(crate) mod policy;
 mod report;
 pub(crate) mod resumption;
@@ -19,10 +20,11 @@ use crate::registry::SideStatus;
 
 use inheritance::{Inheritance, Origin};
 use method::Method;
+use mptcp::MptcpFailure;
 use resumption::{ResumptionFailure, ResumptionProof};
 
-pub use report::{PathReport, PathRole, Times, TlsReport};
-pub(crate) use report::{PrimaryRoute, RAW_PUBLIC_KEY, hex, hex_sha256, public_key};
+pub use report::{Inside, PathReport, PathRole, Times, TlsReport};
+pub(crate) use report::{RAW_PUBLIC_KEY, hex, hex_sha256, public_key};
 
 /// Everything that is known of one connection's verification. Never a bool: look at
 /// [`outcome`](Self::outcome).
@@ -145,6 +147,8 @@ pub enum Reason {
     Side(SideFailure),
     /// Client: a side path did not verify by resumption.
     Resumption(ResumptionFailure),
+    /// Client: the side path inside the Multipath TCP connection did not verify.
+    Mptcp(MptcpFailure),
     /// Client: the paths are not independent, and the policy demands that.
     NotIndependent,
     /// Client, under [`Policy::Prefer`](crate::Policy::Prefer): an earlier connection has shown that
@@ -177,6 +181,7 @@ impl Reason {
         match self {
             Self::Side(failure) => failure.as_str(),
             Self::Resumption(failure) => failure.as_str(),
+            Self::Mptcp(failure) => failure.as_str(),
             Self::NotIndependent => "not-independent",
             Self::KnownUnsupported => "known-unsupported",
             Self::Undecided => "undecided",
@@ -196,6 +201,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Side(failure) => failure.fmt(f),
             Self::Resumption(failure) => failure.fmt(f),
+            Self::Mptcp(failure) => failure.fmt(f),
             Self::NotIndependent => f.write_str("the paths are not independent"),
             Self::KnownUnsupported => f.write_str(
                 "the server supported no verification a short time ago, so none was tried",

@@ -9,7 +9,12 @@ use rustls::server::ParsedCertificate;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use crate::path::{Dialed, Independence, PathKind, ResolvedBy, Route};
+use super::resumption::ResumptionDirection;
+use crate::path::{
+    Dialed, Independence, MptcpReport, PathKind, ResolvedBy, Route, RouteInfo, mptcp_report,
+};
+#[cfg(feature = "quic")]
+use crate::proto::hello::Negotiated;
 
 /// The kind of key of a SMKEX server ([`TlsReport::server_key`]).
 pub(crate) const RAW_PUBLIC_KEY: &str = "raw-public-key";
@@ -38,15 +43,30 @@ pub struct PathReport {
     /// verification: it holds for every holder of that key. `None` without a full handshake on the
     /// side path.
     pub same_key: Option<bool>,
+    /// Verification by resumption: the path whose session was resumed; `None` where that failed.
+    pub resumed: Option<ResumptionDirection>,
     /// Verification by resumption: how TLS failed on this side path.
     pub error: Option<String>,
+    /// Multipath TCP, where the path uses it ([`Path::mptcp`](crate::path::Path)) and the kernel
+    /// tells.
+    pub mptcp: Option<MptcpReport>,
+    /// A side path inside the primary connection: the way in which its result was reached.
+    pub inside: Option<Inside>,
+    /// The socket is one of Multipath TCP.
+    pub(crate) is_mptcp: bool,
+    /// This end of the subflow of a side path inside the connection: no byte of the handshake used it.
+    pub(crate) side_subflow: Option<SocketAddr>,
     pub(crate) route: Option<Route>,
     pub(crate) primary: Option<PrimaryRoute>,
 }
 
 /// The route of the primary path, if it is known, in the report of a side path.
 #[derive(Clone, Debug)]
-pub(crate) struct PrimaryRoute(pub(crate) Option<Route>);
+pub(crate) struct PrimaryRoute {
+    pub(crate) route: Option<Route>,
+    /// Those of the other subflows that have brought bytes.
+    pub(crate) further: Vec<RouteInfo>,
+}
 
 impl PathReport {
     /// The interface that it leaves by, where that is known.
@@ -60,11 +80,38 @@ impl PathReport {
     ///
     /// Looks both paths up as [`interface`](Self::interface) does.
     pub fn independence(&self) -> Option<Independence> {
-        let PrimaryRoute(primary) = self.primary.as_ref()?;
-        Some(match (primary, &self.route) {
-            (Some(primary), Some(route)) => Independence::between(primary, route),
-            _ => Independence::Unknown,
-        })
+        let PrimaryRoute { route, further } = self.primary.as_ref()?;
+        let (Some(primary), Some(side)) = (route, &self.route) else {
+            return Some(Independence::Unknown);
+        };
+        let own = self.further_routes();
+        let sides = || own.iter().chain([&**side]);
+        let primaries = further.iter().chain([&**primary]);
+        let pairs = primaries.flat_map(|one| sides().map(move |other| (one, other)));
+        Some(Independence::weakest(
+            pairs.map(|(one, other)| Independence::between(one, other)),
+        ))
+    }
+
+    /// As the primary path of a side path.
+    pub(crate) fn as_primary(&self) -> PrimaryRoute {
+        PrimaryRoute {
+            route: self.route.clone(),
+            further: self.further_routes(),
+        }
+    }
+
+    fn further_routes(&self) -> Vec<RouteInfo> {
+        let reports = self.mptcp.iter();
+        let further = reports.flat_map(|report| report.further_routes(self.side_subflow));
+        further.collect()
+    }
+
+    /// Looks the subflows up, where the path uses Multipath TCP: those of now.
+    pub(crate) fn look_up_subflows(&mut self) {
+        if let (true, Some(local), Some(peer)) = (self.is_mptcp, self.local, self.peer) {
+            self.mptcp = mptcp_report(local, peer);
+        }
     }
 
     pub(crate) fn unknown(role: PathRole) -> Self {
@@ -77,7 +124,12 @@ impl PathReport {
             result: None,
             reused: false,
             same_key: None,
+            resumed: None,
             error: None,
+            mptcp: None,
+            inside: None,
+            is_mptcp: false,
+            side_subflow: None,
             route: None,
             primary: None,
         }
@@ -90,6 +142,7 @@ impl PathReport {
             peer: dialed.peer,
             resolver: dialed.resolver.clone(),
             route: Some(dialed.route.clone()),
+            is_mptcp: dialed.mptcp,
             ..Self::unknown(role)
         }
     }
@@ -109,7 +162,10 @@ impl Serialize for PathReport {
             result: Option<&'static str>,
             reused: bool,
             same_key: Option<bool>,
+            resumed: Option<ResumptionDirection>,
             error: &'a Option<String>,
+            mptcp: &'a Option<MptcpReport>,
+            inside: Option<Inside>,
         }
         Fields {
             role: self.role,
@@ -122,10 +178,25 @@ impl Serialize for PathReport {
             result: self.result,
             reused: self.reused,
             same_key: self.same_key,
+            resumed: self.resumed,
             error: &self.error,
+            mptcp: &self.mptcp,
+            inside: self.inside,
         }
         .serialize(serializer)
     }
+}
+
+/// The way in which a side path inside a Multipath TCP connection was verified, or was not
+/// (`docs/protocol.md`, section 15.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Inside {
+    /// On the second subflow; the counters of both subflows matched at both ends.
+    SecondSubflow,
+    /// Over a connection of its own, because the kernels had moved bytes after a loss.
+    RepeatedAfterLoss,
 }
 
 /// The role of a path.
@@ -142,6 +213,8 @@ pub enum PathRole {
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct TlsReport {
+    /// `quic`, where the connection is one of QUIC; `None` for a byte stream such as TCP.
+    pub transport: Option<&'static str>,
     /// The version, such as `TLSv1.3`.
     pub version: Option<String>,
     /// The cipher suite, by its name in the registry of IANA.
@@ -166,8 +239,8 @@ pub struct TlsReport {
 impl TlsReport {
     /// Describes a connection, at either end, whose server showed this kind of key.
     pub(crate) fn of(connection: &rustls::CommonState, server_key: &'static str) -> Self {
-        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
+            transport: None,
             version: connection.protocol_version().map(|version| match version {
                 rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
                 rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
@@ -184,22 +257,56 @@ impl TlsReport {
                 HandshakeKind::FullWithHelloRetryRequest => "full-with-retry",
                 HandshakeKind::Resumed => "resumed",
             }),
-            alpn: connection.alpn_protocol().map(lossy),
+            ..Self::with_peer(
+                connection.alpn_protocol(),
+                connection.peer_certificates().unwrap_or_default(),
+                server_key,
+            )
+        }
+    }
+
+    /// Describes a connection of QUIC, whose ServerHello selected these parameters.
+    #[cfg(feature = "quic")]
+    pub(crate) fn of_quic(
+        negotiated: Option<Negotiated>,
+        alpn: Option<&[u8]>,
+        chain: &[CertificateDer<'_>],
+        server_key: &'static str,
+    ) -> Self {
+        let suite = negotiated.map(|hello| rustls::CipherSuite::from(hello.cipher_suite));
+        Self {
+            transport: Some("quic"),
+            version: Some("TLSv1.3".to_owned()),
+            cipher_suite: suite.and_then(|suite| suite.as_str().map(cipher_suite_name)),
+            key_exchange: negotiated
+                .map(|hello| format!("{:?}", rustls::NamedGroup::from(hello.group))),
+            handshake: negotiated.map(|hello| match (hello.resumed, hello.retried) {
+                (true, _) => "resumed",
+                (false, true) => "full-with-retry",
+                (false, false) => "full",
+            }),
+            ..Self::with_peer(alpn, chain, server_key)
+        }
+    }
+
+    fn with_peer(
+        alpn: Option<&[u8]>,
+        chain: &[CertificateDer<'_>],
+        server_key: &'static str,
+    ) -> Self {
+        let chain_sha256 = chain.iter().map(|certificate| hex_sha256(certificate));
+        Self {
+            alpn: alpn.map(|name| String::from_utf8_lossy(name).into_owned()),
             server_key: Some(server_key),
-            peer_chain_sha256: connection
-                .peer_certificates()
-                .unwrap_or_default()
-                .iter()
-                .map(|certificate| hex_sha256(certificate))
-                .collect(),
-            peer_key_sha256: peer_key(connection, server_key),
+            peer_chain_sha256: chain_sha256.collect(),
+            peer_key_sha256: peer_key(chain, server_key),
+            ..Self::default()
         }
     }
 }
 
 /// The hash of the peer's public key: a raw one stands in the certificate's place (RFC 7250).
-fn peer_key(connection: &rustls::CommonState, server_key: &'static str) -> Option<String> {
-    let chain = connection.peer_certificates()?;
+fn peer_key(chain: &[CertificateDer<'_>], server_key: &'static str) -> Option<String> {
     match server_key {
         RAW_PUBLIC_KEY => chain.first().map(|key| hex_sha256(key)),
         _ => public_key(chain).map(|key| hex_sha256(&key)),

@@ -21,6 +21,10 @@ pub enum ResumptionDirection {
     /// A session of the side path was resumed over a new connection of the primary path, which
     /// replaced the first one.
     Reversed,
+    /// A session of the side path that was made in advance
+    /// ([`MultipathConnector::prefetch`](crate::MultipathConnector::prefetch)) was resumed over the
+    /// primary path.
+    Prefetched,
 }
 
 impl ResumptionProof {

@@ -291,6 +291,7 @@ impl Dial for Dribbling {
                 via: dialed.via,
                 resolver: dialed.resolver,
                 route: dialed.route,
+                mptcp: dialed.mptcp,
             })
         }
         .boxed()

@@ -15,7 +15,7 @@ use crate::outcomes::{reason, refused_by_require_and_prefer};
 use crate::tickets::{
     Fixed, TicketKey, genuine_ticket, stateless, ticket_key, with_key, without_tickets,
 };
-use crate::world::{PAGE, Site, To, World, ask, connect, plain, refused, verdict};
+use crate::world::{PAGE, Site, To, World, ask, builder, connect, plain, refused, target, verdict};
 
 /// A genuine server, and an attacker in front of it.
 struct Attack {
@@ -157,6 +157,12 @@ async fn a_side_attacker_who_accepts_a_ticket_without_its_secret_verifies_nothin
     let primary = To::one(server.address);
     let failure = ResumptionFailure::SideFailed;
     refused_by_require_and_prefer(&world, &primary, &side, failure).await;
+    // The forger's records decrypt to nothing: they do not know the secret of the ticket.
+    let error = connect(&world, Policy::Require, &primary, &side).await;
+    let message = refused(error.expect_err("an error")).verdict.paths[1]
+        .error
+        .clone();
+    assert_eq!(message.as_deref(), Some("cannot decrypt peer's message"));
 }
 
 #[tokio::test]
@@ -229,5 +235,39 @@ async fn a_primary_attacker_with_the_ticket_key_of_the_server_breaks_it() {
         .await;
         let (primary, side) = (To::one(attack.mitm.address), To::one(attack.server.address));
         attack.breaks(&primary, &side).await;
+    }
+}
+
+/// As sslsplit and mitmproxy do: the server resumes its own sessions with another protocol than the
+/// one that the interceptor agreed on.
+#[tokio::test]
+async fn an_interceptor_without_an_application_protocol_is_a_suspicion_too() {
+    let world = World::new();
+    let with_alpn = |mut config: ServerConfig| {
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    };
+    let mut client = world.client_config();
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let site = Site::start(with_alpn(stateless(world.genuine()))).await;
+    for (of_attacker, of_site) in [(true, false), (false, true)] {
+        let mitm = Mitm::start(
+            stateless(world.rogue()),
+            world.client_config(),
+            site.address,
+        )
+        .await;
+        plain(client.clone(), mitm.address).await.expect("a page");
+        assert!(mitm.take_secret(), "the attack succeeds against plain TLS");
+        let path = |attacked: bool| To::one(if attacked { mitm.address } else { site.address });
+        let (primary, side) = (path(of_attacker), path(of_site));
+        for policy in [Policy::Require, Policy::Prefer] {
+            let builder = builder(client.clone(), policy, &primary, &side);
+            let connector = builder.build().expect("a connector");
+            let error = connector.connect(&target()).await.expect_err("an error");
+            let verdict = refused(error).verdict;
+            assert_eq!(reason(&verdict), Some(ResumptionFailure::Split));
+            assert!(!mitm.take_secret());
+        }
     }
 }

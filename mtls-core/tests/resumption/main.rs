@@ -9,6 +9,7 @@ mod inherit;
 mod inheriting_server;
 mod mitm;
 mod outcomes;
+mod prefetch;
 mod streams;
 mod tickets;
 mod world;

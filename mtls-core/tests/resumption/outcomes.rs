@@ -270,7 +270,7 @@ fn smkex_has_no_sessions_to_resume() {
 }
 
 /// An address where nothing listens.
-async fn closed_port() -> SocketAddr {
+pub(crate) async fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address")
 }

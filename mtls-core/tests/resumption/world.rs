@@ -202,6 +202,7 @@ impl Dial for To {
                 via: PathKind::Direct,
                 resolver: None,
                 route: RouteInfo::default().into(),
+                mptcp: false,
             })
         }
         .boxed()

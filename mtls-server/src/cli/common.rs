@@ -7,7 +7,7 @@ use mtls_core::Policy;
 
 use crate::error::Error;
 use crate::service::sandbox::Sandbox;
-use crate::service::{Network, Program};
+use crate::service::{Network, Program, Transport};
 
 const POLICIES: &str = "\
 Action for connections that are not verified.
@@ -26,6 +26,13 @@ pub struct ListenArgs {
     /// Listen address for side connections only (repeatable)
     #[arg(long, value_name = "IP:PORT")]
     pub side_listen: Vec<SocketAddr>,
+
+    /// Accept Multipath TCP at the --listen addresses, besides TCP
+    ///
+    /// Clients of TCP are served as before. `ip mptcp limits` sets how many subflows the kernel
+    /// accepts for a connection. systemd opens such sockets with `SocketProtocol=mptcp`.
+    #[arg(long)]
+    pub mptcp: bool,
 
     /// Load balancer that sends a PROXY protocol header (version 1 or 2) with each connection; the
     /// address in it counts as the client's. Connections from other addresses have no header
@@ -87,6 +94,18 @@ pub struct IdentityArgs {
     /// work together are not detected.
     #[arg(long, conflicts_with_all = ["cert", "key", "dev", "dev_ca", "client_ca"])]
     pub smkex: bool,
+
+    /// With --smkex, private key in PEM form to use at every start; it is created (Ed25519, mode
+    /// 0600) if FILE does not exist
+    ///
+    /// Clients that remember the server recognise it by its key after a restart.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "smkex",
+        conflicts_with_all = ["cert", "key", "dev", "dev_ca", "client_ca"]
+    )]
+    pub smkex_key: Option<PathBuf>,
 }
 
 /// The status page.
@@ -103,9 +122,13 @@ pub struct StatusArgs {
 
 impl ListenArgs {
     /// The addresses of a command, in the order in which it binds them.
-    pub(super) fn addresses(&self, status: &StatusArgs) -> Vec<SocketAddr> {
-        let listen = self.listen.iter().chain(&self.side_listen);
-        status.status.iter().chain(listen).copied().collect()
+    pub(super) fn addresses(&self, status: &StatusArgs) -> Vec<(SocketAddr, Transport)> {
+        let transport = Transport::of(self.mptcp);
+        let listen = self.listen.iter().map(|&address| (address, transport));
+        let tcp = |&address: &SocketAddr| (address, Transport::Tcp);
+        let status = status.status.iter().map(tcp);
+        let sides = self.side_listen.iter().map(tcp);
+        status.chain(listen).chain(sides).collect()
     }
 }
 
@@ -121,10 +144,11 @@ impl IdentityArgs {
         if self.dev {
             sandbox = sandbox.writable(&std::env::temp_dir());
         }
-        match &self.dev_ca {
-            Some(file) => sandbox.new_file(file),
-            None => sandbox,
-        }
+        let new = self.dev_ca.iter();
+        let new = new.chain(self.smkex_key.iter().filter(|file| !file.exists()));
+        let read = self.smkex_key.iter();
+        let sandbox = new.fold(sandbox, |sandbox, file| sandbox.new_file(file));
+        read.fold(sandbox, |sandbox, file| sandbox.file(file))
     }
 }
 

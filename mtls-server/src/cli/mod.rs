@@ -21,9 +21,11 @@ use mtls_manual::{CompletionsArgs, ManArgs};
 
 use crate::error::Error;
 use crate::service::sandbox::{Restricted, Sandbox};
-use crate::service::{InheritedSockets, core_dumps, finish_log, print_line, start_log};
+use crate::service::{InheritedSockets, Transport, core_dumps, finish_log, print_line, start_log};
 
 pub use common::{IdentityArgs, ListenArgs, PolicyArgs, StatusArgs};
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use config::fuzz as fuzz_configuration;
 pub use config::{CommandLineError, ConfigCommand, ConfigError};
 pub use passthrough::PassthroughArgs;
 pub use serve::ServeArgs;
@@ -160,7 +162,7 @@ impl Command {
     }
 
     /// The addresses to listen on.
-    fn addresses(&self) -> Vec<SocketAddr> {
+    fn addresses(&self) -> Vec<(SocketAddr, Transport)> {
         match self {
             Self::Serve(args) => args.server.addresses(),
             Self::Terminate(args) => args.server.addresses(),

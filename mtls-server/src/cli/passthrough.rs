@@ -13,7 +13,7 @@ use crate::arguments::positive;
 use crate::error::Error;
 use crate::passthrough::{Passthrough, PassthroughOptions, TunnelLimits};
 use crate::service::sandbox::Sandbox;
-use crate::service::{InheritedSockets, Monitor, Program, open_files, print_line};
+use crate::service::{InheritedSockets, Monitor, Program, Transport, open_files, print_line};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -94,7 +94,7 @@ impl PassthroughArgs {
     }
 
     /// The addresses to listen on.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self) -> Vec<(SocketAddr, Transport)> {
         self.listen.addresses(&self.status)
     }
 
@@ -103,6 +103,7 @@ impl PassthroughArgs {
         let watch = passthrough.watch();
         monitor.set_backend(watch.clone());
         monitor.count_open(move || watch.open());
+        monitor.count_accepted(passthrough.accepted_connections());
         monitor.describe(json!({
             "does": format!("passing through to {}", self.target),
             "policy": self.policy.policy,
@@ -117,6 +118,7 @@ impl PassthroughArgs {
         PassthroughOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
+            mptcp: self.listen.mptcp,
             accept_proxy: self.listen.accept_proxy.clone(),
             send_proxy: self.send_proxy,
             health_interval: self.health_interval,

@@ -77,6 +77,7 @@ impl ServeArgs {
         for key in identity
             .key
             .iter()
+            .chain(&identity.smkex_key)
             .chain(identity.cert.iter().filter(with_key))
         {
             files.keep_out(key)?;

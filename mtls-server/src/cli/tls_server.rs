@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::body::{Body, Bytes};
 use hyper::{Request, Response};
 use mtls_core::{MultipathAcceptor, Policy};
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 use tower_service::Service;
 
@@ -18,10 +19,12 @@ use crate::arguments::positive;
 use crate::error::Error;
 use crate::service::sandbox::Sandbox;
 use crate::service::{
-    InheritedSockets, Limits, Monitor, Program, Server, ServerOptions, notify, open_files,
-    print_line,
+    InheritedSockets, Limits, Monitor, Program, Server, ServerOptions, Transport, notify,
+    open_files, print_line,
 };
-use crate::tls::{Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles};
+use crate::tls::{
+    Cause, ClientCa, DevIdentity, Reloaded, Reloader, ServerTls, TlsFiles, smkex_key,
+};
 use crate::web::{BoxError, HttpLimits, RequestBody, Site};
 
 /// Sockets of a connection: its own, a second one to detect a disconnect, and one to a target.
@@ -34,6 +37,17 @@ pub struct TlsServerArgs {
     /// The listen addresses.
     #[command(flatten)]
     pub listen: ListenArgs,
+
+    /// Serve HTTP/3 too, over QUIC on the UDP ports of the --listen addresses, and name it in the
+    /// Alt-Svc field of other responses
+    ///
+    /// Clients verify QUIC connections over side connections to the TCP port of the same number.
+    #[arg(long)]
+    pub http3: bool,
+
+    /// Port to name in Alt-Svc, where clients reach the UDP port under another number
+    #[arg(long, value_name = "PORT", requires = "http3")]
+    pub http3_port: Option<u16>,
 
     /// The identity of the server, and the CAs of its clients.
     #[command(flatten)]
@@ -101,7 +115,10 @@ impl TlsServerArgs {
         let mut options = self.options(&mut source, program.monitor())?;
         options.inherited = program.take_inherited();
         options.shares_registry = program.monitor().shares_registry();
-        let site = self.advertise.apply(Site::new(service, &self.http));
+        let mut site = self.advertise.apply(Site::new(service, &self.http));
+        if self.http3 {
+            site = site.http3(self.http3_port);
+        }
         let server = Server::bind(options, site).await?;
         self.show(activity, &server, program.monitor());
         self.announce(activity, &server);
@@ -121,9 +138,11 @@ impl TlsServerArgs {
         Ok(ServerOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),
+            mptcp: self.listen.mptcp,
             accept_proxy: self.listen.accept_proxy.clone(),
             limits: self.limits,
             inherit: self.inherit,
+            http3: self.http3,
             ..source.options(self.policy.policy, monitor)?
         })
     }
@@ -132,11 +151,13 @@ impl TlsServerArgs {
     fn show<S>(&self, activity: &str, server: &Server<S>, monitor: &Monitor) {
         let open = server.open_connections();
         monitor.count_open(move || open.count());
+        monitor.count_accepted(server.accepted_connections());
         monitor.describe(json!({
             "does": activity,
             "policy": self.policy.policy,
             "listen": server.local_addrs(),
             "side_listen": server.side_addrs(),
+            "http3_listen": server.http3_addrs(),
         }));
     }
 
@@ -146,6 +167,9 @@ impl TlsServerArgs {
             print_line(format_args!(
                 "{activity} on https://{address}/ (policy {policy})"
             ));
+        }
+        for address in server.http3_addrs() {
+            print_line(format_args!("HTTP/3 too on UDP {address}"));
         }
         for address in server.side_addrs() {
             print_line(format_args!("side connections too on {address}"));
@@ -169,7 +193,7 @@ impl TlsServerArgs {
     }
 
     /// The addresses to listen on.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self) -> Vec<(SocketAddr, Transport)> {
         self.listen.addresses(&self.status)
     }
 
@@ -185,7 +209,8 @@ impl TlsServerArgs {
 enum TlsSource {
     Files(Box<Reloader>),
     Dev(Box<DevIdentity>, Option<ClientCa>),
-    Smkex,
+    /// With the key of `--smkex-key`.
+    Smkex(Option<PrivateKeyDer<'static>>),
 }
 
 impl TlsSource {
@@ -197,10 +222,10 @@ impl TlsSource {
                 client_ca: client_ca.clone(),
                 ..dev.identity().clone().into()
             },
-            Self::Smkex => {
+            Self::Smkex(key) => {
                 return Ok(ServerOptions {
                     sides,
-                    ..ServerOptions::smkex()
+                    ..ServerOptions::smkex(key.take())
                 });
             }
         };
@@ -225,7 +250,7 @@ impl TlsSource {
                 spawned.map_err(Error::Runtime)?;
                 None
             }
-            Self::Smkex => {
+            Self::Smkex(_) => {
                 let url = client_url(address);
                 print_line(format_args!(
                     "no certificate, any client verifies over its side paths (SMKEX); try:\n  \
@@ -247,7 +272,8 @@ impl TlsSource {
 impl IdentityArgs {
     fn source(&self, listen: &ListenArgs) -> Result<TlsSource, Error> {
         if self.smkex {
-            return Ok(TlsSource::Smkex);
+            let key = self.smkex_key.as_deref().map(smkex_key::open);
+            return Ok(TlsSource::Smkex(key.transpose()?));
         }
         if let Some(files) = self.files() {
             return Ok(TlsSource::Files(Box::new(Reloader::new(files))));
@@ -268,6 +294,9 @@ impl IdentityArgs {
     }
 
     fn check(&self) -> Result<(), Error> {
+        if let Some(file) = self.smkex_key.as_deref().filter(|file| file.exists()) {
+            return smkex_key::open(file).map(drop);
+        }
         match (self.files(), &self.client_ca) {
             (Some(files), _) => files.load().map(drop),
             (None, Some(client_ca)) => ClientCa::from_file(client_ca).map(drop),

@@ -20,8 +20,8 @@ use self::tally::Tally;
 use crate::arguments::{count, duration, positive};
 use crate::error::Error;
 use crate::service::{
-    Backend, Drained, Health, InheritedSockets, Network, SILENT_GRACE, Sockets, Stop, TargetHealth,
-    VERIFICATION_GRACE, poll_until,
+    AcceptedConnections, Backend, Drained, Health, InheritedSockets, Network, SILENT_GRACE,
+    Sockets, Stop, TargetHealth, Transport, VERIFICATION_GRACE, poll_until,
 };
 use crate::tls::provider;
 
@@ -29,6 +29,17 @@ use crate::tls::provider;
 const DOWN: &str = "side connections are answered, and clients refused";
 
 /// Settings of a [`Passthrough`].
+///
+/// ```
+/// use mtls_core::Policy;
+/// use mtls_server::PassthroughOptions;
+///
+/// # fn main() -> Result<(), mtls_core::path::EndpointError> {
+/// let mut options = PassthroughOptions::new("127.0.0.1:443".parse()?, Policy::Prefer);
+/// options.listen = vec![([0, 0, 0, 0], 8443).into()];
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PassthroughOptions {
@@ -40,6 +51,8 @@ pub struct PassthroughOptions {
     pub listen: Vec<SocketAddr>,
     /// Listen addresses for side connections only. Default: none.
     pub side_listen: Vec<SocketAddr>,
+    /// Listen for Multipath TCP (RFC 8684) too, at the addresses for TLS. Default: no.
+    pub mptcp: bool,
     /// Sockets that take the place of these addresses. Default: none.
     pub inherited: InheritedSockets,
     /// Load balancers that send a PROXY protocol header (version 1 or 2) with each connection: the
@@ -91,6 +104,7 @@ impl PassthroughOptions {
             sides: sides.into(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
+            mptcp: false,
             inherited: InheritedSockets::default(),
             accept_proxy: Vec::new(),
             shares_registry: false,
@@ -157,12 +171,13 @@ impl Passthrough {
             return Err(Error::ZeroLimit("health_interval"));
         }
         let relay = options.relay()?;
+        let transport = Transport::of(options.mptcp);
         let (stop, stopping) = Stop::new();
         let (side_stop, side_stopping) = Stop::new();
-        let sockets = Sockets::open(&options.listen, inherited.primary(), stopping)?;
+        let sockets = Sockets::open(&options.listen, inherited.primary(), transport, stopping)?;
         let sockets = sockets.accept_proxy(&options.accept_proxy);
         let side = &options.side_listen;
-        let side_sockets = Sockets::open(side, inherited.side(), side_stopping)?;
+        let side_sockets = Sockets::open(side, inherited.side(), Transport::Tcp, side_stopping)?;
         let side_sockets = side_sockets.accept_proxy(&options.accept_proxy);
         refuse_loop(&options.target, &sockets)?;
         refuse_loop(&options.target, &side_sockets)?;
@@ -198,6 +213,11 @@ impl Passthrough {
     /// The addresses for side connections only.
     pub fn side_addrs(&self) -> &[SocketAddr] {
         self.side_sockets.addresses()
+    }
+
+    /// The number of connections that its addresses for TLS have accepted, which can be read while it runs.
+    pub fn accepted_connections(&self) -> AcceptedConnections {
+        self.sockets.accepted()
     }
 
     /// A handle to its state while it runs, and afterwards.

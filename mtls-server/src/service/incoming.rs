@@ -11,8 +11,9 @@ use std::task::Poll;
 use mtls_core::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::listen::BACKLOG;
+use super::listen::{BACKLOG, Transport};
 use super::proxied::{Network, ProxyHeaders};
+use super::transports::AcceptedConnections;
 use super::{Stopping, listen};
 use crate::error::Error;
 
@@ -23,6 +24,7 @@ pub(crate) struct Sockets {
     addresses: Vec<SocketAddr>,
     headers: ProxyHeaders,
     closed: Closed,
+    accepted: AcceptedConnections,
 }
 
 /// Whether sockets are closed, and all connections on them have been accepted. Clones share it.
@@ -53,6 +55,7 @@ impl Sockets {
     pub(crate) fn open(
         addresses: &[SocketAddr],
         inherited: &[Arc<StdListener>],
+        transport: Transport,
         stopping: Stopping,
     ) -> Result<Self, Error> {
         let are_inherited = !inherited.is_empty();
@@ -61,8 +64,9 @@ impl Sockets {
             let opened = opened.map(|socket| TcpListener::from_std(socket.try_clone()?));
             opened.collect::<io::Result<_>>().map_err(Error::Runtime)?
         } else {
-            let bind =
-                |&address| listen(address).map_err(|source| Error::Listen { address, source });
+            let bind = |&address| {
+                listen(address, transport).map_err(|source| Error::Listen { address, source })
+            };
             addresses.iter().map(bind).collect::<Result<_, _>>()?
         };
         let local = listeners.iter().map(TcpListener::local_addr);
@@ -78,6 +82,7 @@ impl Sockets {
             addresses,
             headers: ProxyHeaders::new(&[]),
             closed: Closed::default(),
+            accepted: AcceptedConnections::default(),
         })
     }
 
@@ -89,6 +94,10 @@ impl Sockets {
 
     pub(crate) fn closed(&self) -> Closed {
         self.closed.clone()
+    }
+
+    pub(crate) fn accepted(&self) -> AcceptedConnections {
+        self.accepted.clone()
     }
 
     /// The addresses, with the ports that the system chose.
@@ -167,6 +176,7 @@ impl Incoming for Sockets {
             let (stream, peer) = accepted?;
             // Without it the second flight of a handshake waits 40 ms for an acknowledgement.
             stream.set_nodelay(true)?;
+            self.accepted.count(&stream);
             // A socket for both protocols names IPv4 clients by mapped addresses.
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
             match self.headers.expects(peer) {
@@ -188,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn connections_that_wait_when_the_service_stops_are_accepted() {
         let (stop, stopping) = Stop::new();
-        let mut sockets = Sockets::open(&[HERE], &[], stopping).expect("a socket");
+        let mut sockets = Sockets::open(&[HERE], &[], Transport::Tcp, stopping).expect("a socket");
         let address = sockets.addresses()[0];
         let _waiting = [StdStream::connect(address), StdStream::connect(address)];
         stop.now();
@@ -204,7 +214,8 @@ mod tests {
         shared.set_nonblocking(true).expect("an option");
         let (stop, stopping) = Stop::new();
         let inherited = [Arc::clone(&shared)];
-        let mut sockets = Sockets::open(&[], &inherited, stopping).expect("a socket");
+        let mut sockets =
+            Sockets::open(&[], &inherited, Transport::Tcp, stopping).expect("a socket");
         let client = StdStream::connect(sockets.addresses()[0]).expect("to connect");
         stop.now();
         let accepted = tokio::time::timeout(std::time::Duration::ZERO, sockets.accept()).await;

@@ -4,25 +4,59 @@ use std::io;
 use std::net::SocketAddr;
 
 use rustix::net::sockopt::set_ipv6_v6only;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Connections that the system queues until they are accepted.
 pub(super) const BACKLOG: u32 = 1024;
 
+/// The transport of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    /// For clients of TCP too.
+    Mptcp,
+}
+
+impl Transport {
+    pub(crate) fn of(mptcp: bool) -> Self {
+        match mptcp {
+            true => Self::Mptcp,
+            false => Self::Tcp,
+        }
+    }
+}
+
 /// Binds an address and listens on it, within a runtime.
 ///
 /// An IPv6 socket takes no IPv4 connections, so that `0.0.0.0` and `[::]` can share a port.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => {
-            let socket = TcpSocket::new_v6()?;
-            set_ipv6_v6only(&socket, true)?;
-            socket
-        }
-    };
+pub(crate) fn listen(address: SocketAddr, transport: Transport) -> io::Result<TcpListener> {
+    let socket = socket(address, transport)?;
+    if address.is_ipv6() {
+        set_ipv6_v6only(&socket, true)?;
+    }
     // A restarted server need not wait for the connections of its predecessor to time out.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+fn socket(address: SocketAddr, transport: Transport) -> io::Result<TcpSocket> {
+    match (transport, address) {
+        (Transport::Tcp, SocketAddr::V4(_)) => TcpSocket::new_v4(),
+        (Transport::Tcp, SocketAddr::V6(_)) => TcpSocket::new_v6(),
+        (Transport::Mptcp, _) => {
+            let (domain, kind) = (Domain::for_address(address), Type::STREAM.nonblocking());
+            let socket = Socket::new(domain, kind, Some(Protocol::MPTCP)).map_err(no_mptcp)?;
+            Ok(TcpSocket::from_std_stream(socket.into()))
+        }
+    }
+}
+
+fn no_mptcp(error: io::Error) -> io::Error {
+    let text = format!(
+        "this system has no Multipath TCP ({error}); enable it with `sysctl -w \
+         net.mptcp.enabled=1` in its network namespace (Linux 5.6 or later), or omit --mptcp"
+    );
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }

@@ -1,10 +1,12 @@
 //! Settings of a server.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{AcceptorBuilder, ListenerLimits, MultipathAcceptor, Policy, SideServiceSettings};
+use rustls::pki_types::PrivateKeyDer;
 
 use super::{InheritedSockets, Network};
 use crate::arguments::{count, duration};
@@ -18,17 +20,22 @@ pub enum Authentication {
     /// By certificates, and by the side protocol as far as the policy requires it.
     Certificates(ServerTls),
     /// By the side protocol alone ([`mtls_core::smkex`]), with [`Policy::Require`] and no other. The
-    /// server has a raw public key that is created when it starts.
-    Smkex,
+    /// server has this raw public key, or one that is created when it starts.
+    Smkex(Option<Arc<PrivateKeyDer<'static>>>),
 }
 
 impl Authentication {
     fn acceptor(&self, settings: SideServiceSettings) -> Result<AcceptorBuilder, Error> {
         Ok(match self {
             Self::Certificates(tls) => MultipathAcceptor::builder(tls.config()?, settings),
-            Self::Smkex => SmkexServer::new(provider())
-                .alpn(&ALPN)
-                .acceptor(settings)?,
+            Self::Smkex(key) => {
+                let server = SmkexServer::new(provider()).alpn(&ALPN);
+                let server = match key {
+                    Some(key) => server.key(key.clone_key())?,
+                    None => server,
+                };
+                server.acceptor(settings)?
+            }
         })
     }
 }
@@ -48,8 +55,12 @@ pub struct ServerOptions {
     pub listen: Vec<SocketAddr>,
     /// Listen addresses for side connections only. Default: none.
     pub side_listen: Vec<SocketAddr>,
+    /// Listen for Multipath TCP (RFC 8684) too, at the addresses for TLS. Default: no.
+    pub mptcp: bool,
     /// Sockets that take the place of these addresses. Default: none.
     pub inherited: InheritedSockets,
+    /// Serve HTTP/3 too, on the UDP ports of the addresses for TLS. Default: no.
+    pub http3: bool,
     /// Load balancers that send a PROXY protocol header (version 1 or 2) with each connection: the
     /// address in it counts as the client's. Default: none.
     pub accept_proxy: Vec<Network>,
@@ -67,9 +78,10 @@ impl ServerOptions {
         Self::authenticated(Authentication::Certificates(tls.into()), sides.into())
     }
 
-    /// The same with SMKEX instead of a certificate.
-    pub fn smkex() -> Self {
-        Self::authenticated(Authentication::Smkex, Policy::Require.into())
+    /// The same with SMKEX instead of a certificate. Without a key, one is created for this run.
+    pub fn smkex(key: Option<PrivateKeyDer<'static>>) -> Self {
+        let authentication = Authentication::Smkex(key.map(Arc::new));
+        Self::authenticated(authentication, Policy::Require.into())
     }
 
     fn authenticated(authentication: Authentication, sides: SideServiceSettings) -> Self {
@@ -79,7 +91,9 @@ impl ServerOptions {
             inherit: None,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8443))],
             side_listen: Vec::new(),
+            mptcp: false,
             inherited: InheritedSockets::default(),
+            http3: false,
             accept_proxy: Vec::new(),
             shares_registry: false,
             limits: Limits::default(),

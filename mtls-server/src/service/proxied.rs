@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use proxy_header::{ParseConfig, ProxyHeader};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
@@ -167,9 +168,20 @@ async fn client_by(
     }
 }
 
+/// A stream whose next bytes can be seen before they are read.
+trait Peek: AsyncRead + Send + Unpin {
+    fn peek(&mut self, bytes: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+}
+
+impl Peek for TcpStream {
+    async fn peek(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        TcpStream::peek(self, bytes).await
+    }
+}
+
 /// Reads the header of a connection, and nothing after it. Returns its client: the balancer itself
 /// where the header names no other.
-async fn client(stream: &mut TcpStream, balancer: SocketAddr) -> Result<SocketAddr, HeaderError> {
+async fn client(stream: &mut impl Peek, balancer: SocketAddr) -> Result<SocketAddr, HeaderError> {
     let mut header = vec![0; SIGNATURE.len()];
     // Checks of balancers may end with a reset.
     let first = stream.read(&mut header).await.unwrap_or(0);
@@ -193,12 +205,12 @@ async fn client(stream: &mut TcpStream, balancer: SocketAddr) -> Result<SocketAd
     }))
 }
 
-async fn fill(stream: &mut TcpStream, bytes: &mut [u8]) -> Result<(), HeaderError> {
+async fn fill(stream: &mut impl Peek, bytes: &mut [u8]) -> Result<(), HeaderError> {
     let read = stream.read_exact(bytes).await;
     read.map(drop).map_err(HeaderError::Io)
 }
 
-async fn read_version_2(stream: &mut TcpStream, header: &mut Vec<u8>) -> Result<(), HeaderError> {
+async fn read_version_2(stream: &mut impl Peek, header: &mut Vec<u8>) -> Result<(), HeaderError> {
     let mut rest = [0; 4];
     fill(stream, &mut rest).await?;
     header.extend(rest);
@@ -212,7 +224,7 @@ async fn read_version_2(stream: &mut TcpStream, header: &mut Vec<u8>) -> Result<
 }
 
 /// Reads to the end of the line. Later bytes stay in the socket.
-async fn read_line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), HeaderError> {
+async fn read_line(stream: &mut impl Peek, line: &mut Vec<u8>) -> Result<(), HeaderError> {
     while line.last() != Some(&b'\n') {
         let mut next = [0; LINE];
         let room = LINE.saturating_sub(line.len());
@@ -231,6 +243,9 @@ async fn read_line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), Hea
     }
     Ok(())
 }
+
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(super) mod fuzzing;
 
 #[cfg(test)]
 mod tests {

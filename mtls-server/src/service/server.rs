@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mtls_core::{MultipathAcceptor, MultipathListener, ServerStream};
+use mtls_core::{MultipathAcceptor, MultipathListener};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
@@ -15,16 +15,18 @@ use tokio::time::{Instant, sleep, timeout};
 use tower_service::Service;
 
 use super::options::{Limits, ServerOptions};
+use super::quic::{Channel, QuicListeners, QuicSockets};
 use super::stop::{POLL, SILENT_GRACE, Stop, Stopping, VERIFICATION_GRACE};
-use super::{Closed, Sockets};
+use super::transports::AcceptedConnections;
+use super::{Closed, Sockets, Transport};
 use crate::error::Error;
 
 /// A connection that the policy lets pass.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Connection {
-    /// The TLS connection, with its verdict.
-    pub stream: ServerStream<TcpStream>,
+    /// The connection, with its verdict.
+    pub channel: Channel,
     /// The client's address.
     pub peer: SocketAddr,
     /// Completes when the server stops: then the connection should end soon.
@@ -40,6 +42,7 @@ pub struct Server<S> {
     acceptor: MultipathAcceptor,
     sockets: Sockets,
     side_sockets: Sockets,
+    quic: QuicSockets,
     limits: Limits,
     shares_registry: bool,
     open: OpenConnections,
@@ -100,16 +103,27 @@ impl<S> Server<S> {
         if options.listen.is_empty() && inherited.primary().is_empty() {
             return Err(Error::NoListener);
         }
+        let transport = Transport::of(options.mptcp);
         let (stop, stopping) = Stop::new();
         let (side_stop, side_stopping) = Stop::new();
-        let sockets = Sockets::open(&options.listen, inherited.primary(), stopping.clone())?;
+        let sockets = Sockets::open(
+            &options.listen,
+            inherited.primary(),
+            transport,
+            stopping.clone(),
+        )?;
+        let quic = match options.http3 {
+            true => QuicSockets::bind(&acceptor, sockets.addresses())?,
+            false => QuicSockets::default(),
+        };
         let side = &options.side_listen;
-        let side_sockets = Sockets::open(side, inherited.side(), side_stopping)?;
+        let side_sockets = Sockets::open(side, inherited.side(), Transport::Tcp, side_stopping)?;
         Ok(Self {
             service,
             acceptor,
             sockets: sockets.accept_proxy(&options.accept_proxy),
             side_sockets: side_sockets.accept_proxy(&options.accept_proxy),
+            quic,
             limits,
             shares_registry: options.shares_registry,
             open: OpenConnections::default(),
@@ -130,6 +144,12 @@ impl<S> Server<S> {
         self.open.clone()
     }
 
+    /// The number of connections that its addresses for TLS have accepted, which can be read while the
+    /// server runs.
+    pub fn accepted_connections(&self) -> AcceptedConnections {
+        self.sockets.accepted()
+    }
+
     /// The first address for TLS and side connections.
     pub fn local_addr(&self) -> SocketAddr {
         self.sockets.addresses()[0]
@@ -138,6 +158,11 @@ impl<S> Server<S> {
     /// The addresses for TLS and side connections, with the ports that the system chose.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         self.sockets.addresses()
+    }
+
+    /// The UDP addresses for HTTP/3.
+    pub fn http3_addrs(&self) -> &[SocketAddr] {
+        self.quic.addresses()
     }
 
     /// The addresses for side connections only.
@@ -163,6 +188,7 @@ where
         }
         let serving = Serving {
             listener,
+            quic: self.quic.listen(self.limits.handshakes),
             closed,
             shares_registry: self.shares_registry,
             service: self.service,
@@ -182,6 +208,7 @@ where
 /// A running server.
 struct Serving<S> {
     listener: MultipathListener<TcpStream>,
+    quic: QuicListeners,
     closed: Closed,
     shares_registry: bool,
     service: S,
@@ -207,17 +234,21 @@ where
             never = self.accept() => match never {},
         }
         stop.now();
-        match timeout(grace, self.drain()).await {
+        self.quic.stop();
+        let drained = match timeout(grace, self.drain()).await {
             Ok(()) => Drained::All,
             Err(_) => Drained::CutOff(self.connections.len()),
-        }
+        };
+        self.connections.shutdown().await;
+        self.quic.close().await;
+        drained
     }
 
     /// Serves accepted connections. Cancel safe.
     async fn accept(&mut self) -> Infallible {
         loop {
             tokio::select! {
-                accepted = next(&mut self.listener, &self.permits) => self.spawn(accepted),
+                accepted = next(&mut self.listener, &mut self.quic, &self.permits) => self.spawn(accepted),
                 Some(ended) = self.connections.join_next() => log_panic(ended),
             }
         }
@@ -231,11 +262,11 @@ where
             // Each step before the one that follows it, and the queue of streams last.
             let is_settled = self.closed.get()
                 && (self.listener.silent() == 0 || Instant::now() > silent_end)
-                && self.listener.handshakes() == 0
+                && self.listener.handshakes() + self.quic.handshakes() == 0
                 && (!self.verifies_for_others() || Instant::now() > end);
             tokio::select! {
                 biased;
-                accepted = next(&mut self.listener, &self.permits) => self.spawn(accepted),
+                accepted = next(&mut self.listener, &mut self.quic, &self.permits) => self.spawn(accepted),
                 Some(ended) = self.connections.join_next() => log_panic(ended),
                 () = ready(()), if is_settled && self.connections.is_empty() => return,
                 () = sleep(POLL) => {}
@@ -250,7 +281,7 @@ where
     fn spawn(&mut self, accepted: Accepted) {
         let mut service = self.service.clone();
         let connection = Connection {
-            stream: accepted.stream,
+            channel: accepted.channel,
             peer: accepted.peer,
             stopping: self.stopping.clone(),
         };
@@ -266,18 +297,25 @@ where
 
 /// A connection, and its permit to be served.
 struct Accepted {
-    stream: ServerStream<TcpStream>,
+    channel: Channel,
     peer: SocketAddr,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The next connection, once there is a permit for it. Cancel safe.
-async fn next(listener: &mut MultipathListener<TcpStream>, permits: &Arc<Semaphore>) -> Accepted {
+async fn next(
+    listener: &mut MultipathListener<TcpStream>,
+    quic: &mut QuicListeners,
+    permits: &Arc<Semaphore>,
+) -> Accepted {
     // The semaphore is never closed.
     let permit = Arc::clone(permits).acquire_owned().await.ok();
-    let (stream, peer) = listener.accept().await;
+    let (channel, peer) = tokio::select! {
+        (stream, peer) = listener.accept() => (Channel::Tls(Box::new(stream)), peer),
+        accepted = quic.accept() => accepted,
+    };
     Accepted {
-        stream,
+        channel,
         peer,
         permit,
     }

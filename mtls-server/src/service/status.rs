@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::listen;
 use super::monitor::{Monitor, Stage};
+use super::{Transport, listen};
 use crate::error::Error;
 
 /// Connections at a time; more wait.
@@ -46,7 +46,7 @@ impl StatusPage {
     /// Binds the address.
     pub(crate) fn bind(address: SocketAddr, monitor: Arc<Monitor>) -> Result<Self, Error> {
         let unusable = |source| Error::Listen { address, source };
-        let listener = listen(address).map_err(unusable)?;
+        let listener = listen(address, Transport::Tcp).map_err(unusable)?;
         Ok(Self {
             address: listener.local_addr().map_err(unusable)?,
             listener,

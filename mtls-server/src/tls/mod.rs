@@ -7,6 +7,7 @@ mod identity;
 mod reload;
 mod roots;
 mod server_tls;
+pub(crate) mod smkex_key;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 mod compress;
 mod connection;
 mod files;
+mod http3;
 mod listing;
 mod site;
 mod terminate;
@@ -10,6 +11,8 @@ mod terminate;
 pub use connection::{RequestBody, Takeover};
 pub use files::{Files, FilesBody, FilesOptions};
 pub use site::{HttpLimits, Site};
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use terminate::fuzz_fields as fuzz_forwarded_fields;
 pub use terminate::{Download, TargetLimits, Terminate, TerminateBody, TerminateOptions};
 
 /// An error of an application's service or body.

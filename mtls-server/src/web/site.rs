@@ -1,7 +1,8 @@
-//! A tower service, served over HTTP/1.1 and HTTP/2 on each connection.
+//! A tower service, served over HTTP on each connection.
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,19 +14,23 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use mtls_core::ServerStream;
 use mtls_core::http_io::{HeadLimit, MergeData, linger};
 use mtls_core::known_hosts::Advertisement;
 use mtls_core::tower::MultipathConnectInfo;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::BoxError;
 use super::connection::RequestBody;
 use super::connection::activity::{Activity, Expired, IdleLimits, TimedStream};
 use super::connection::client_io::{ClientHandle, ClientIo};
+use super::connection::finish::until_finish;
 use super::connection::http1::Http1;
 use super::connection::requests::Requests;
+use super::http3::Http3;
 use crate::arguments::{head_limit, positive};
-use crate::service::{Connection, Stopping, VERIFICATION_GRACE};
+use crate::service::{Channel, Connection, Stopping};
 use crate::tls::HTTP_2;
 
 /// Concurrent requests of one HTTP/2 connection.
@@ -58,7 +63,7 @@ pub struct HttpLimits {
     #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
     pub stream_timeout: Duration,
 
-    /// Maximum size of request line and header fields in bytes, over HTTP/1.1 and HTTP/2; larger
+    /// Maximum size of request line and header fields in bytes, over all versions of HTTP; larger
     /// ones get 431
     #[arg(
         long = "max-header-size",
@@ -80,7 +85,7 @@ impl Default for HttpLimits {
     }
 }
 
-/// Serves a tower service over HTTP/1.1 and HTTP/2: [`Files`](crate::Files),
+/// Serves a tower service over HTTP/1.1, HTTP/2 and HTTP/3: [`Files`](crate::Files),
 /// [`Terminate`](crate::Terminate), an axum `Router`, or any other.
 ///
 /// Each request has a [`MultipathConnectInfo`] in its extensions, and each response the verdict in
@@ -93,6 +98,8 @@ pub struct Site<S> {
     http2: http2::Builder<TokioExecutor>,
     limits: HttpLimits,
     advertised: Option<HeaderValue>,
+    /// Whether HTTP/3 is named, and at which port other than the connection's own.
+    http3: Option<Option<u16>>,
 }
 
 impl<S> Site<S> {
@@ -120,6 +127,7 @@ impl<S> Site<S> {
             http2,
             limits: *limits,
             advertised: None,
+            http3: None,
         }
     }
 
@@ -129,6 +137,20 @@ impl<S> Site<S> {
     pub fn advertise(mut self, advertisement: &Advertisement) -> Self {
         self.advertised = Some(HeaderValue::from(advertisement));
         self
+    }
+
+    /// Names HTTP/3 on the UDP port of the same number in `Alt-Svc` (RFC 7838) of each response over
+    /// HTTP/1.1 and HTTP/2, where the service does not set the field. `port` is another port that clients
+    /// see.
+    #[must_use]
+    pub fn http3(mut self, port: Option<u16>) -> Self {
+        self.http3 = Some(port);
+        self
+    }
+
+    fn alternative(&self, info: &MultipathConnectInfo) -> Option<HeaderValue> {
+        let port = self.http3?.or(info.local().map(|local| local.port()))?;
+        HeaderValue::try_from(format!("h3=\":{port}\"; ma=86400")).ok()
     }
 
     fn idle(&self, header: Option<Duration>) -> IdleLimits {
@@ -175,19 +197,49 @@ where
     B::Error: Into<BoxError>,
 {
     async fn serve(&self, connection: Connection) {
-        let Connection {
-            stream,
-            peer,
-            mut stopping,
-        } = connection;
+        let peer = connection.peer;
         tracing::debug!(%peer, "connection");
+        match connection.channel {
+            Channel::Tls(stream) => self.serve_tcp(*stream, peer, connection.stopping).await,
+            Channel::Quic {
+                connection: quic,
+                local,
+            } => {
+                let verdict = match quic.wait_for_verdict().await {
+                    Ok(decided) => decided,
+                    Err(error) => return tracing::debug!(%peer, %error, "connection ended"),
+                };
+                let info = MultipathConnectInfo::from_parts(verdict.verdict_handle(), peer, local);
+                let requests = Requests::new(
+                    self.service.clone(),
+                    info,
+                    Activity::start(),
+                    self.limits.request_head,
+                );
+                let requests = Arc::new(requests.advertise(self.advertised.clone()));
+                let limits = self.idle(Some(self.limits.header_timeout));
+                let serving = Http3 { requests, limits };
+                serving
+                    .serve(verdict.into_inner(), connection.stopping)
+                    .await;
+            }
+        }
+    }
+
+    async fn serve_tcp(
+        &self,
+        stream: ServerStream<TcpStream>,
+        peer: SocketAddr,
+        mut stopping: Stopping,
+    ) {
         let is_http2 = stream.get_ref().get_ref().1.alpn_protocol() == Some(HTTP_2);
         let info = MultipathConnectInfo::new(&stream, peer);
         // Its first read waits for the verdict, so that the first request finds it decided.
         let (io, client) = ClientIo::new(stream);
         let (io, activity) = TimedStream::new(io);
         let head = self.limits.request_head;
-        let requests = Requests::new(self.service.clone(), info, activity.clone(), head);
+        let requests = Requests::new(self.service.clone(), info.clone(), activity.clone(), head);
+        let requests = requests.alternative(self.alternative(&info));
         let requests = Arc::new(requests.advertise(self.advertised.clone()));
         let end = match is_http2 {
             true => self.http2(io, &requests, &mut stopping).await,
@@ -289,13 +341,6 @@ impl From<hyper::Result<()>> for End {
     fn from(ended: hyper::Result<()>) -> Self {
         ended.map_or_else(Self::Failed, |()| Self::Complete)
     }
-}
-
-/// Completes when the server stops; for a new connection once it has had the time for a request. A
-/// client may still verify the connection before it sends one.
-async fn until_finish(stopping: &mut Stopping, activity: &Activity) {
-    stopping.wait().await;
-    activity.first_request(VERIFICATION_GRACE).await;
 }
 
 /// Drives a connection to its end; `finish` asks it to end soon.

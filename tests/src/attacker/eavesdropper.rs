@@ -8,6 +8,7 @@ use mtls_core::proto::hello::{Hello, HelloTap};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::datagrams::DatagramRelay;
 use crate::Result;
 use crate::tasks::Listening;
 
@@ -18,7 +19,15 @@ const KEPT: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Eavesdropper {
     notes: Notes,
-    listening: Listening,
+    address: SocketAddr,
+    _front: Front,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for their drop")]
+enum Front {
+    Tcp(Listening),
+    Udp(DatagramRelay),
 }
 
 impl Eavesdropper {
@@ -36,12 +45,39 @@ impl Eavesdropper {
             }
         })
         .await?;
-        Ok(Self { notes, listening })
+        Ok(Self {
+            notes,
+            address: listening.address,
+            _front: Front::Tcp(listening),
+        })
+    }
+
+    /// Listens at `address` for datagrams, in front of the server at `server`.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn of_datagrams(address: SocketAddr, server: SocketAddr) -> Result<Self> {
+        let notes = Notes::default();
+        let taken = notes.clone();
+        let relay = DatagramRelay::start(address, move |flow| {
+            let notes = taken.clone();
+            async move {
+                let number = notes.begin();
+                let report = |from, bytes: &[u8]| notes.write_down(number, from, bytes);
+                let _ = flow.relay(Vec::new(), server, report).await;
+            }
+        })
+        .await?;
+        Ok(Self {
+            notes,
+            address: relay.address(),
+            _front: Front::Udp(relay),
+        })
     }
 
     /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
-        self.listening.address
+        self.address
     }
 
     /// The recorded bytes; recording continues.

@@ -46,8 +46,8 @@ pub(super) async fn overhear(from: &mut (impl AsyncRead + Unpin)) -> io::Result<
     })
 }
 
-/// The remainder of a ClientHello in one record.
-struct Fields<'a>(&'a [u8]);
+/// The remainder of a message or packet.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl<'a> Fields<'a> {
     fn offers_ticket(&mut self) -> Option<bool> {
@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A vector with a length of `N` bytes.
-    fn take_vector<const N: usize>(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn take_vector<const N: usize>(&mut self) -> Option<&'a [u8]> {
         let length = self.take(N)?;
         let length = length
             .iter()
@@ -73,9 +73,45 @@ impl<'a> Fields<'a> {
         self.take(length)
     }
 
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+    /// An integer of variable length (RFC 9000, section 16).
+    pub(super) fn take_varint(&mut self) -> Option<usize> {
+        let &first = self.0.first()?;
+        let bytes = self.take(1 << (first >> 6))?;
+        let value = bytes
+            .iter()
+            .fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
+        usize::try_from(value & (u64::MAX >> (66 - 8 * bytes.len()))).ok()
+    }
+
+    pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_variable_length_are_those_of_the_rfc() {
+        // RFC 9000, appendix A.1.
+        for (bytes, value) in [
+            (&[0x25][..], 37),
+            (&[0x40, 0x25], 37),
+            (&[0x7b, 0xbd], 15_293),
+            (&[0x9d, 0x7f, 0x3e, 0x7d], 494_878_333),
+            (
+                &[0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c],
+                151_288_809_941_952_652,
+            ),
+        ] {
+            let mut fields = Fields(bytes);
+            assert_eq!(fields.take_varint(), Some(value));
+            assert!(fields.0.is_empty());
+        }
+        assert_eq!(Fields(&[0x7b]).take_varint(), None);
+        assert_eq!(Fields(&[]).take_varint(), None);
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use mtls_core::path::Endpoint;
 use mtls_core::{Accepted, ClientSettings, MultipathAcceptor, MultipathConnector, Policy};
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::server::ProducesTickets;
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::datagrams::DatagramRelay;
 use super::hello::{Overheard, overhear};
 use super::random::with_client_random;
 use super::rewound::Rewound;
@@ -32,12 +32,12 @@ static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 /// [`stolen_key`](Self::stolen_key).
 #[derive(Clone, Debug)]
 pub struct MitmPlan {
-    identity: Arc<ServerConfig>,
+    pub(super) identity: Arc<ServerConfig>,
     trusts: Trusts,
-    server: SocketAddr,
+    pub(super) server: SocketAddr,
     copies_random: bool,
     versions: &'static [&'static SupportedProtocolVersion],
-    early_connection: EarlyConnection,
+    pub(super) early_connection: EarlyConnection,
     hello_delay: Duration,
     retry_stall: Duration,
     page: Option<String>,
@@ -63,6 +63,22 @@ pub enum EarlyConnection {
     Confirms,
     /// It completes a handshake and closes.
     Closes,
+}
+
+impl EarlyConnection {
+    /// Whether it confirms the connection that it makes early, if it does.
+    pub(super) fn confirms(self) -> Option<bool> {
+        match self {
+            Self::None => None,
+            Self::Confirms => Some(true),
+            Self::Connects | Self::Closes => Some(false),
+        }
+    }
+
+    /// Whether it relays its victim's connection over that one.
+    pub(super) fn keeps(self) -> bool {
+        self != Self::Closes
+    }
 }
 
 impl MitmPlan {
@@ -194,8 +210,12 @@ impl MitmPlan {
         Ok(self)
     }
 
-    /// The TLS configuration toward the real server.
-    fn client_config(&self, crypto: CryptoProvider) -> Result<ClientConfig> {
+    /// The TLS configuration toward the real server, for a victim with this random.
+    pub(super) fn client_config(&self, random: [u8; 32]) -> Result<ClientConfig> {
+        let crypto = match self.copies_random {
+            true => with_client_random(random),
+            false => provider(),
+        };
         let roots = match &self.trusts {
             Trusts::Roots(roots) => roots.clone(),
             Trusts::AnyRawKey => return Ok(raw_keys::client_config(crypto)?),
@@ -214,12 +234,19 @@ impl MitmPlan {
     }
 }
 
-/// A man in the middle: accepts TCP, terminates the victim's TLS, connects to the real server,
+/// A man in the middle: accepts TCP or QUIC, terminates the victim's TLS, connects to the real server,
 /// and relays the plaintext both ways, or answers itself.
 #[derive(Debug)]
 pub struct Mitm {
     captured: Captured,
-    listening: Listening,
+    front: Front,
+}
+
+/// The socket at which its victims arrive.
+#[derive(Debug)]
+pub(super) enum Front {
+    Tcp(Listening),
+    Quic(DatagramRelay),
 }
 
 impl Mitm {
@@ -241,15 +268,20 @@ impl Mitm {
             }
         })
         .await?;
-        Ok(Self {
-            captured,
-            listening,
-        })
+        Ok(Self::at(Front::Tcp(listening), captured))
+    }
+
+    /// Attacks the victims that arrive at `front`.
+    pub(super) fn at(front: Front, captured: Captured) -> Self {
+        Self { captured, front }
     }
 
     /// The address that it listens at.
     pub fn address(&self) -> SocketAddr {
-        self.listening.address
+        match &self.front {
+            Front::Tcp(listening) => listening.address,
+            Front::Quic(relay) => relay.address(),
+        }
     }
 
     /// The data that it captured.
@@ -258,15 +290,15 @@ impl Mitm {
     }
 }
 
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-type Stream = Box<dyn Io>;
+pub(super) type Stream = Box<dyn Io>;
 
 #[derive(Clone)]
-struct Attack {
-    plan: Arc<MitmPlan>,
-    captured: Captured,
+pub(super) struct Attack {
+    pub(super) plan: Arc<MitmPlan>,
+    pub(super) captured: Captured,
 }
 
 impl Attack {
@@ -287,25 +319,14 @@ impl Attack {
             Some(server) => Some(server),
             None => self.connect_to_server(random, false).await.ok(),
         };
-        match (&self.plan.page, server) {
-            (None, Some(server)) => self.relay(victim, server).await,
-            (forged, server) => {
-                let forged = forged.as_deref().unwrap_or("the attacker has no page");
-                self.forge(victim, server, forged).await?;
-            }
-        }
-        Ok(())
+        self.serve(victim, server).await
     }
 
     /// `None` where it has no connection, or none left.
     async fn connect_early(&self, random: [u8; 32]) -> Option<Stream> {
-        let confirms = match self.plan.early_connection {
-            EarlyConnection::None => return None,
-            EarlyConnection::Confirms => true,
-            EarlyConnection::Connects | EarlyConnection::Closes => false,
-        };
+        let confirms = self.plan.early_connection.confirms()?;
         let connected = self.connect_to_server(random, confirms).await.ok()?;
-        (self.plan.early_connection != EarlyConnection::Closes).then_some(connected)
+        self.plan.early_connection.keeps().then_some(connected)
     }
 
     /// Terminates the victim's TLS.
@@ -337,11 +358,7 @@ impl Attack {
 
     /// Connects to the real server, with plain TLS or with a verification.
     async fn connect_to_server(&self, random: [u8; 32], confirms: bool) -> Result<Stream> {
-        let crypto = match self.plan.copies_random {
-            true => with_client_random(random),
-            false => provider(),
-        };
-        let config = self.plan.client_config(crypto)?;
+        let config = self.plan.client_config(random)?;
         let (config, name) = (Arc::new(config), ServerName::try_from(HOST)?);
         let tcp = TcpStream::connect(self.plan.server).await?;
         tcp.set_nodelay(true)?;
@@ -350,9 +367,20 @@ impl Attack {
             return Ok(Box::new(stream));
         }
         let side = Endpoint::from(self.plan.server);
-        let settings = ClientSettings::new(Policy::Require).side(mtls_core::path::Path::system());
-        let connector = MultipathConnector::builder(config, settings).build()?;
+        let connector = verifying(config)?;
         Ok(Box::new(connector.connect_stream(name, tcp, &side).await?))
+    }
+
+    /// The connection of a victim that took it for the server.
+    pub(super) async fn serve(&self, victim: Stream, server: Option<Stream>) -> Result {
+        match (&self.plan.page, server) {
+            (None, Some(server)) => self.relay(victim, server).await,
+            (forged, server) => {
+                let forged = forged.as_deref().unwrap_or("the attacker has no page");
+                self.forge(victim, server, forged).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Relays and records the plaintext in both directions until the victim closes.
@@ -405,8 +433,14 @@ impl Attack {
     }
 }
 
+/// The connector of a man in the middle who lets the real server verify their connection.
+pub(super) fn verifying(config: Arc<ClientConfig>) -> Result<MultipathConnector> {
+    let settings = ClientSettings::new(Policy::Require).side(mtls_core::path::Path::system());
+    Ok(MultipathConnector::builder(config, settings).build()?)
+}
+
 /// Moves bytes until `from` ends, even if `to` takes no more: what is read counts.
-async fn pump(
+pub(crate) async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut take: impl FnMut(&[u8]),

@@ -1,5 +1,5 @@
 //! Connection setup over two emulated links with a round-trip time of 0.2 ms: the figures of
-//! `mtls-lab latency` that have a limit there.
+//! `mtls-lab latency` that have a limit there, and those over Multipath TCP.
 
 use super::figure::{Figure, Limit};
 use super::{BenchArgs, note};
@@ -23,13 +23,22 @@ pub(super) fn run(args: &BenchArgs) -> Result<Vec<Figure>> {
     };
     let results = latency::over_links(vec![setting], args.seed)?;
     let results = results.first().ok_or("no results")?;
+    if let Some(reason) = &results.no_mptcp {
+        note(&format!(
+            "the latency over Multipath TCP is skipped: {reason}"
+        ));
+    }
     let figure = |series: Series| {
-        let aim = series.aim(ROUND_TRIP_OF_LIMITS, 1.0)?;
+        let aim = series.aim(ROUND_TRIP_OF_LIMITS, 1.0);
+        let is_listed = aim.is_some() || (series.over_mptcp() && results.no_mptcp.is_none());
+        if !is_listed {
+            return None;
+        }
         let peer = series.baseline();
         Some(Figure::compared(
             BENCHMARK,
             (format!("setup at 0.2 ms: {}", series.title()), "ms"),
-            Some(Limit::RatioAtMost(aim)),
+            aim.map(Limit::RatioAtMost),
             &results.times(series),
             (peer.title(), &results.times(peer)),
         ))

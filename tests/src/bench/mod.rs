@@ -8,9 +8,11 @@
 mod connections;
 mod figure;
 mod http;
+mod inherited;
 mod instructions;
 mod latency;
 mod memory;
+mod quic;
 mod registry;
 mod relay;
 mod server;
@@ -69,6 +71,10 @@ pub struct BenchArgs {
 pub enum Benchmark {
     /// Connection setup, CPU time and throughput, against plain TLS
     Connections,
+    /// QUIC connections, against plain quinn
+    Quic,
+    /// Resumed connections that inherit their verification, against resumed TLS
+    Inherited,
     /// Verifications over one pooled side connection
     Verifications,
     /// Memory of pending handshakes, silent connections and side connections
@@ -125,6 +131,8 @@ fn measure(args: &BenchArgs, figures: &mut Vec<Figure>) -> Result {
     for benchmark in selected {
         figures.extend(match benchmark {
             Benchmark::Connections => connections::run(args)?,
+            Benchmark::Quic => quic::run(args)?,
+            Benchmark::Inherited => inherited::run(args)?,
             Benchmark::Verifications => verifications::run(args)?,
             Benchmark::Memory => memory::run()?,
             Benchmark::Registry => registry::run(args)?,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mtls_certs::Pki;
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, ServerStream};
@@ -39,9 +40,22 @@ pub(super) struct Addresses {
 }
 
 impl Server {
+    /// A server of full handshakes.
     pub(super) fn start<S: Serve>(pki: &Pki) -> Result<Self> {
         let config = Arc::new(tls::server_config(&pki.server, tls::provider())?);
-        let acceptor = MultipathAcceptor::builder(Arc::clone(&config), Policy::Require).build()?;
+        let acceptor = MultipathAcceptor::builder(Arc::clone(&config), Policy::Require);
+        Self::with::<S>(config, acceptor.build()?)
+    }
+
+    /// A server of resumed handshakes, which inherit their verification.
+    pub(super) fn resuming<S: Serve>(pki: &Pki, max_age: Duration) -> Result<Self> {
+        let config = tls::resuming_server_config(&pki.server, tls::provider())?;
+        let config = Arc::new(config);
+        let acceptor = MultipathAcceptor::builder(Arc::clone(&config), Policy::Require);
+        Self::with::<S>(config, acceptor.inherit(max_age).build()?)
+    }
+
+    fn with<S: Serve>(config: Arc<ServerConfig>, acceptor: MultipathAcceptor) -> Result<Self> {
         let (plain, multipath) = (bind()?, bind()?);
         let addresses = Addresses {
             plain: plain.local_addr()?,

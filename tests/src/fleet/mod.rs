@@ -8,7 +8,6 @@ mod scenario;
 mod sentinel;
 mod traffic;
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::num::NonZeroU32;
 use std::process::ExitCode;
@@ -52,28 +51,6 @@ pub struct FleetArgs {
     /// Print one JSON object instead of the table
     #[arg(long)]
     pub json: bool,
-}
-
-/// Run mtls-server with these arguments.
-#[derive(Args, Clone, Debug)]
-pub struct ServerArgs {
-    /// Arguments of mtls-server
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub arguments: Vec<OsString>,
-}
-
-/// Runs `mtls-server` in this process: a machine of the fleet.
-#[must_use]
-pub fn serve(args: &ServerArgs) -> ExitCode {
-    let name = OsString::from("mtls-server");
-    let arguments = std::iter::once(name).chain(args.arguments.iter().cloned());
-    match mtls_server::Cli::from_arguments(arguments) {
-        Ok(cli) => match mtls_server::run(cli) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => failure.exit_code(),
-        },
-        Err(error) => error.report(),
-    }
 }
 
 /// Runs the scenarios and prints the table.

@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::delay::Delay;
 use super::sentinel::{self, Sentinel};
 use crate::attacker::{Mitm, MitmPlan};
 use crate::redis::{Process, RedisServer, free_address, until_listening};
-use crate::{Result, World, child};
+use crate::{Result, World, child, status_page};
 
 /// The time in which a machine must be ready.
 const START: Duration = Duration::from_secs(60);
@@ -190,27 +188,13 @@ impl Machine {
 
     async fn until_ready(&self) -> Result {
         let ready = async {
-            while !is_ready(self.status).await {
+            while status_page::get(self.status, "/readyz").await.is_err() {
                 sleep(Duration::from_millis(50)).await;
             }
         };
         let waited = timeout(START, ready).await;
         waited.map_err(|_| format!("machine {} is not ready", self.number).into())
     }
-}
-
-async fn is_ready(status: SocketAddr) -> bool {
-    let request = async {
-        let mut stream = TcpStream::connect(status).await?;
-        let request =
-            format!("GET /readyz HTTP/1.1\r\nHost: {status}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await?;
-        Ok::<_, std::io::Error>(response)
-    };
-    let response = request.await;
-    response.is_ok_and(|response| response.starts_with("HTTP/1.1 200"))
 }
 
 /// HAProxy in TCP mode, round robin, in front of all connections.

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use mtls_core::{Error, Policy};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::processes::Fleet;
 use crate::stats::Sorted;
-use crate::{HOST, Result, Victim};
+use crate::victim::get_page;
+use crate::{Result, Victim};
 
 /// Of so many connections one is attacked.
 const ATTACKED: u32 = 20;
@@ -117,7 +117,7 @@ impl Clients {
                 return Ok(());
             }
         };
-        let Ok(response) = get(stream).await else {
+        let Ok(response) = get_page(stream).await else {
             // The machine was killed meanwhile.
             tally.refused += 1;
             return Ok(());
@@ -151,15 +151,6 @@ async fn connect(victim: &Victim, policy: Policy) -> Result<Connected> {
     let settings = victim.settings(policy).deadline(DEADLINE);
     let connector = victim.connector_with(settings)?.build()?;
     Ok(connector.connect(&victim.target()).await)
-}
-
-async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<String> {
-    let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    stream.flush().await?;
-    let mut response = Vec::new();
-    stream.read_to_end(&mut response).await?;
-    Ok(String::from_utf8(response)?)
 }
 
 /// The server's own verdict on the connection.

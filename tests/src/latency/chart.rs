@@ -16,7 +16,7 @@ use super::settings::LatencyArgs;
 use crate::Result;
 
 /// In pixels of the PNG; twice those of the SVG.
-const SIZE: (u32, u32) = (1_320, 460);
+const SIZE: (u32, u32) = (1_320, 540);
 const PNG_SCALE: u32 = 2;
 const FONT: &str = "sans-serif";
 /// Paths of fonts that are fit for print.
@@ -135,7 +135,8 @@ fn longest(rows: &[Row]) -> f64 {
 
 /// The element for the series that take as many round trips as TLS does.
 fn around_tls(rows: &[Row]) -> Range<f64> {
-    let tls = rows[Series::Tls.index()].times.median();
+    let tls = rows.iter().find(|row| row.series == Series::Tls);
+    let tls = tls.map_or(f64::NAN, |row| row.times.median());
     let near = |row: &&Row| (0.8..1.3).contains(&(row.times.median() / tls));
     let near: Vec<&Row> = rows.iter().filter(near).collect();
     let ends = |part: f64| near.iter().map(move |row| row.times.quantile(part));
@@ -213,13 +214,16 @@ where
     let text = |size: f64| (FONT, size * scale).into_font().color(&BLACK);
     let mut rows: Vec<&Row> = rows.iter().collect();
     rows.sort_by(|one, other| one.times.median().total_cmp(&other.times.median()));
-    let (name, median, ratio) = (px(44.0), px(212.0), px(284.0));
+    let (name, median, ratio) = (px(44.0), px(248.0), px(320.0));
+    // All names, the head above them, and the note below.
+    let height = area.dim_in_pixel().1 as i32 - px(22.0) - px(30.0);
+    let line_height = height / (rows.len() + 1) as i32;
     let mut y = px(22.0);
     for (x, head) in [(median, "median"), (ratio, "ratio")] {
         area.draw(&Text::new(head, (x, y), text(13.0)))?;
     }
     for row in rows {
-        y += px(32.0);
+        y += line_height;
         let (color, dash) = look(row.series);
         let style = color.stroke_width(px(2.5) as u32);
         let line = [(px(4.0), y + px(7.0)), (px(38.0), y + px(7.0))];
@@ -244,8 +248,8 @@ where
             area.draw(&Text::new(value, (ratio, y), text(14.0)))?;
         }
     }
-    let note = "ratio of medians: to TLS 1.3; SMKEX: to the raw key";
-    area.draw(&Text::new(note, (px(4.0), y + px(38.0)), text(12.0)))?;
+    let note = "ratio of medians: to TLS 1.3; SMKEX: to the raw key; QUIC: to QUIC";
+    area.draw(&Text::new(note, (px(4.0), y + line_height), text(12.0)))?;
     Ok(())
 }
 
@@ -257,6 +261,8 @@ fn look(series: Series) -> (RGBColor, Option<(f64, f64)>) {
     const GREEN: RGBColor = RGBColor(0, 158, 115);
     const VERMILION: RGBColor = RGBColor(213, 94, 0);
     const PURPLE: RGBColor = RGBColor(204, 121, 167);
+    const ORANGE: RGBColor = RGBColor(230, 159, 0);
+    const YELLOW: RGBColor = RGBColor(240, 228, 66);
     const GREY: RGBColor = RGBColor(120, 120, 120);
     match series {
         Series::Tcp => (GREY, None),
@@ -269,5 +275,14 @@ fn look(series: Series) -> (RGBColor, Option<(f64, f64)>) {
         Series::FastOpen => (VERMILION, Some((2.0, 3.0))),
         Series::Pooled => (BLUE, Some((7.0, 4.0))),
         Series::Relays => (PURPLE, None),
+        Series::Resumption => (ORANGE, None),
+        Series::Prefetched => (ORANGE, Some((7.0, 4.0))),
+        Series::Inherited => (ORANGE, Some((2.0, 3.0))),
+        Series::Quic => (YELLOW, None),
+        Series::QuicFresh => (YELLOW, Some((2.0, 3.0))),
+        Series::QuicPooled => (YELLOW, Some((7.0, 4.0))),
+        Series::SmkexInside => (SKY, Some((7.0, 4.0))),
+        Series::SmkexJoined => (SKY, Some((2.0, 3.0))),
+        Series::Inside => (PURPLE, Some((7.0, 4.0))),
     }
 }

@@ -1,6 +1,7 @@
 //! The measurement: in every round each series connects once, in random order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mtls_certs::Pki;
@@ -19,6 +20,13 @@ use crate::stats::Sorted;
 /// Rounds before the first that counts: afterwards code and caches are warm, side connections are
 /// open, and the client has its Fast Open cookie.
 const WARM_UP: u32 = 3;
+
+/// How often a connection over Multipath TCP may be refused before the measurement fails.
+const MAX_ATTEMPTS: u32 = 3;
+
+/// The round trip of the primary link while round trips are counted: longer than any computation, which
+/// must not change the order of the packets.
+const COUNTED: Duration = Duration::from_millis(80);
 
 /// One setting of the links.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,6 +108,14 @@ pub struct Results {
     /// Connections whose SYN carried data, which the server took: of the counted and the warm-up
     /// ones together. `None` where the kernel does not tell.
     pub fast_opens: Option<u64>,
+    /// The round trips of the primary path that the series over Multipath TCP take in
+    /// [logical time](crate::link::logical).
+    pub round_trips: Vec<(Series, f64)>,
+    /// Connections over Multipath TCP that were refused, and repeated: the kernel directs bytes as best
+    /// effort.
+    pub refused: u32,
+    /// The reason why the series over Multipath TCP were not measured; `None` if they were.
+    pub no_mptcp: Option<String>,
 }
 
 /// Measures all settings, one after the other, in one network.
@@ -120,13 +136,15 @@ pub(super) async fn run(
     let here = network.clone();
     let measuring = network.spawn(End::Client, move || async move {
         let testbed = Testbed {
-            clients: Clients::new(&pki, addresses, &here.side()?, through)?,
+            clients: Clients::new(&pki, addresses, &here, through)?,
+            subjects: subjects(&here),
+            refused: AtomicU32::new(0),
             network: here,
             client_meters,
             server_meters: server_meters.to_vec(),
         };
         let rounds = settings.iter().map(Setting::rounds);
-        let total = rounds.map(|rounds| rounds.measurements(Series::ALL.len()));
+        let total = rounds.map(|rounds| rounds.measurements(testbed.subjects.len()));
         let progress = Progress::new("latency", total.sum());
         let mut prng = Prng::new(seed);
         let mut results = Vec::with_capacity(settings.len());
@@ -143,9 +161,21 @@ pub(super) async fn run(
     results
 }
 
+/// The indices of the series that this network allows.
+fn subjects(network: &Network) -> Vec<usize> {
+    let has_mptcp = network.no_mptcp().is_none();
+    let possible = |series: &Series| has_mptcp || !series.over_mptcp();
+    let series = Series::ALL.into_iter().filter(possible);
+    series.map(Series::index).collect()
+}
+
 /// All that a measurement needs, in the client's thread.
 struct Testbed {
     network: Network,
+    /// The series that are measured, by their indices.
+    subjects: Vec<usize>,
+    /// See [`Results::refused`].
+    refused: AtomicU32,
     clients: Clients,
     client_meters: Vec<Meter>,
     server_meters: Vec<Meter>,
@@ -168,14 +198,44 @@ impl Testbed {
         let side = setting.round_trip.mul_f64(setting.side_ratio);
         let measured = self.network.set([setting.round_trip, side]).await?;
         let before = fast_opens();
-        let all: Vec<usize> = (0..Series::ALL.len()).collect();
-        let samples = setting.rounds().run(self, &all, prng, progress).await?;
+        let rounds = setting.rounds();
+        let samples = rounds.run(self, &self.subjects, prng, progress).await?;
+        let opened = fast_opens();
         Ok(Results {
+            round_trips: self.round_trips(setting.side_ratio).await?,
+            refused: self.refused.swap(0, Ordering::Relaxed),
+            no_mptcp: self.network.no_mptcp(),
             setting,
             measured,
             samples: samples.into_iter().map(Sample::from).collect(),
-            fast_opens: fast_opens().zip(before).map(|(now, then)| now - then),
+            fast_opens: opened.zip(before).map(|(now, then)| now - then),
         })
+    }
+
+    /// Counts the round trips of the series over Multipath TCP. The simulation has no kernel that does.
+    async fn round_trips(&self, side_ratio: f64) -> Result<Vec<(Series, f64)>> {
+        if self.network.no_mptcp().is_some() {
+            return Ok(Vec::new());
+        }
+        let both = [COUNTED, COUNTED.mul_f64(side_ratio)];
+        let Some(time) = self.network.logical_time(both).await? else {
+            return Ok(Vec::new());
+        };
+        let mut counted = Vec::new();
+        for series in Series::MPTCP {
+            for _ in 0..MAX_ATTEMPTS {
+                time.restart();
+                let clock = self.clients.logical_time(series, &time).await;
+                self.network.wait_until_quiet().await;
+                if let Ok(clock) = clock {
+                    counted.push((series, clock.as_secs_f64() / COUNTED.as_secs_f64()));
+                    break;
+                }
+                self.count_refused();
+            }
+        }
+        self.network.stop_logical_time();
+        Ok(counted)
     }
 
     async fn set_up(&self, series: Series) -> Result<Duration> {
@@ -197,9 +257,31 @@ impl Subjects for Testbed {
     type Sample = Costs;
 
     async fn measure(&self, subject: usize) -> Result<Costs> {
+        let series = Series::ALL[subject];
+        let attempts = if series.over_mptcp() { MAX_ATTEMPTS } else { 1 };
+        for _ in 1..attempts {
+            match self.connect(series).await {
+                Ok(costs) => return Ok(costs),
+                Err(_) => self.count_refused(),
+            }
+            self.network.wait_until_quiet().await;
+        }
+        self.connect(series).await
+    }
+}
+
+impl Testbed {
+    fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn connect(&self, series: Series) -> Result<Costs> {
         let before = self.read();
-        let time = self.set_up(Series::ALL[subject]).await?;
-        self.network.wait_until_idle().await;
+        let time = self.set_up(series).await?;
+        match series.over_mptcp() {
+            true => self.network.wait_until_quiet().await,
+            false => self.network.wait_until_idle().await,
+        }
         let after = self.read();
         let used = |now: Option<Duration>, then: Option<Duration>| {
             now.zip(then).map(|(now, then)| now.saturating_sub(then))

@@ -137,7 +137,7 @@ fn head(args: &LatencyArgs) -> String {
 fn text(results: &[Results], all: &[Vec<Row>]) -> String {
     let mut text = String::new();
     for (results, rows) in results.iter().zip(all) {
-        let simulated = RoundTrips::count(results.setting.side_ratio);
+        let simulated = RoundTrips::count(results.setting.side_ratio).with(&results.round_trips);
         text.push_str(&format!("**{}**", report::title(results)));
         text.push_str(&format!(
             ", {} connections of each\n\n",
@@ -147,6 +147,16 @@ fn text(results: &[Results], all: &[Vec<Row>]) -> String {
             text.push_str(&format!("{measured}\n\n"));
         }
         text.push_str(&report::table(rows, &simulated));
+        if let Some(reason) = &results.no_mptcp {
+            let skipped = Series::MPTCP.map(Series::title).join("; ");
+            text.push_str(&format!("\nSkipped: {skipped}: {reason}\n"));
+        }
+        if results.refused > 0 {
+            text.push_str(&format!(
+                "\nConnections over MPTCP that were refused, and repeated: {}\n",
+                results.refused
+            ));
+        }
         if let Some(opened) = results.fast_opens {
             text.push_str(&format!(
                 "\nSYNs with data that the server took: {opened}\n"

@@ -9,7 +9,10 @@ use mtls_core::path::Path;
 use tokio::time::sleep;
 
 use crate::Result;
+use crate::link::logical::LogicalTime;
+use crate::link::segment::pass;
 use crate::link::{Carried, Link, TwoLinks};
+use crate::mptcp;
 use crate::netns::{INTERFACES, Inside, SERVER, spawn_here};
 use crate::stats::Sorted;
 
@@ -17,6 +20,8 @@ use crate::stats::Sorted;
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// Number of looks in a row without traffic after which the network is idle.
 const IDLE_LOOKS: u32 = 2;
+/// The same after a connection of Multipath TCP: longer than the pauses of a join, of 50 ms at most.
+const QUIET_LOOKS: u32 = 100;
 /// Upper limit of the number of looks.
 const MAX_LOOKS: u32 = 5_000;
 /// Round trips that one measurement of a link takes.
@@ -28,9 +33,16 @@ const PROBE_TIME: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) enum Network {
     /// Namespaces and emulated links.
-    Links(Arc<TwoLinks>),
+    Links(Arc<Links>),
     /// This host's own loopback.
     Loopback,
+}
+
+/// Two emulated links.
+pub(super) struct Links {
+    links: TwoLinks,
+    /// The reason why the ends cannot use Multipath TCP.
+    no_mptcp: Option<String>,
 }
 
 /// The end that a thread belongs to.
@@ -59,7 +71,9 @@ impl Network {
         links.client.sysctl("net.ipv4.tcp_fastopen=1")?;
         // 2: takes Fast Open; 0x400: at every listener, without an option of its own.
         links.server.sysctl("net.ipv4.tcp_fastopen=1026")?;
-        Ok(Self::Links(Arc::new(links)))
+        let prepared = mptcp::allow_exchange(&links, "userspace");
+        let no_mptcp = mptcp::unavailable().or_else(|| Some(prepared.err()?.to_string()));
+        Ok(Self::Links(Arc::new(Links { links, no_mptcp })))
     }
 
     /// Runs a future at one end, in a thread and a runtime of its own.
@@ -73,8 +87,8 @@ impl Network {
         F: Future<Output = Result<T>>,
     {
         match (self, end) {
-            (Self::Links(links), End::Client) => links.client.spawn(future),
-            (Self::Links(links), End::Server) => links.server.spawn(future),
+            (Self::Links(both), End::Client) => both.links.client.spawn(future),
+            (Self::Links(both), End::Server) => both.links.server.spawn(future),
             (Self::Loopback, _) => Ok(spawn_here(future)),
         }
     }
@@ -84,6 +98,14 @@ impl Network {
         match self {
             Self::Links(_) => SERVER,
             Self::Loopback => Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The reason why no connection of Multipath TCP over two links is possible; `None` where it is.
+    pub(super) fn no_mptcp(&self) -> Option<String> {
+        match self {
+            Self::Links(both) => both.no_mptcp.clone(),
+            Self::Loopback => Some("Multipath TCP over two paths takes emulated links".to_owned()),
         }
     }
 
@@ -98,11 +120,12 @@ impl Network {
     /// Sets the round-trip times of the links. Returns the measured times in milliseconds.
     pub(super) async fn set(&self, round_trips: [Duration; 2]) -> Result<[Sorted; 2]> {
         let mut measured = [Sorted::default(), Sorted::default()];
-        let Self::Links(links) = self else {
+        let Self::Links(both) = self else {
             return Ok(measured);
         };
+        let links = &both.links;
+        self.set_delays(round_trips).await?;
         for (index, round_trip) in round_trips.into_iter().enumerate() {
-            links.set(index, Link::symmetric(round_trip)).await?;
             let fit = PROBE_TIME.as_micros() / round_trip.as_micros().max(1);
             let times = usize::try_from(fit).unwrap_or(PROBES).clamp(5, PROBES);
             let probes = links.measure(index, times).await?;
@@ -111,12 +134,42 @@ impl Network {
         Ok(measured)
     }
 
+    async fn set_delays(&self, round_trips: [Duration; 2]) -> Result {
+        if let Self::Links(both) = self {
+            for (index, round_trip) in round_trips.into_iter().enumerate() {
+                both.links.set(index, Link::symmetric(round_trip)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the round-trip times of the links, and counts in logical time; `None` on loopback.
+    pub(super) async fn logical_time(
+        &self,
+        round_trips: [Duration; 2],
+    ) -> Result<Option<LogicalTime>> {
+        let Self::Links(both) = self else {
+            return Ok(None);
+        };
+        self.set_delays(round_trips).await?;
+        Ok(Some(both.links.logical_time(round_trips)))
+    }
+
+    /// Ends the counting.
+    pub(super) fn stop_logical_time(&self) {
+        if let Self::Links(both) = self {
+            for index in 0..2 {
+                both.links.attack(index, [pass(), pass()]);
+            }
+        }
+    }
+
     /// The traffic so far; zero on loopback.
     pub(super) fn wire(&self) -> Wire {
         let mut wire = Wire::default();
-        if let Self::Links(links) = self {
+        if let Self::Links(both) = self {
             for index in 0..2 {
-                let carried = links.carried(index);
+                let carried = both.links.carried(index);
                 let sum = |count: fn(&Carried) -> u64| carried.iter().map(count).sum();
                 wire.packets[index] = sum(|carried| carried.packets);
                 wire.bytes[index] = sum(|carried| carried.bytes);
@@ -127,19 +180,28 @@ impl Network {
 
     /// Waits until no packet is in flight and no end sends any more.
     pub(super) async fn wait_until_idle(&self) {
-        let Self::Links(links) = self else {
-            return sleep(LOOK_INTERVAL * IDLE_LOOKS).await;
+        self.wait_for_looks(IDLE_LOOKS).await;
+    }
+
+    /// [`wait_until_idle`](Self::wait_until_idle) for a connection of Multipath TCP, whose join pauses.
+    pub(super) async fn wait_until_quiet(&self) {
+        self.wait_for_looks(QUIET_LOOKS).await;
+    }
+
+    async fn wait_for_looks(&self, looks: u32) {
+        let Self::Links(both) = self else {
+            return sleep(LOOK_INTERVAL * looks).await;
         };
         let (mut idle, mut last) = (0, self.wire());
         for _ in 0..MAX_LOOKS {
             sleep(LOOK_INTERVAL).await;
             let now = self.wire();
-            idle = if links.travelling() == 0 && now == last {
+            idle = if both.links.travelling() == 0 && now == last {
                 idle + 1
             } else {
                 0
             };
-            if idle >= IDLE_LOOKS {
+            if idle >= looks {
                 return;
             }
             last = now;

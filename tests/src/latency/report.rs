@@ -27,7 +27,7 @@ pub struct Row {
     pub bytes: [f64; 2],
 }
 
-/// The rows of one setting, in the order of [`Series::ALL`].
+/// The rows of one setting, of the measured series in the order of [`Series::ALL`].
 #[must_use]
 pub fn rows(results: &Results, seed: u64) -> Vec<Row> {
     let row = |series: Series| {
@@ -56,7 +56,9 @@ pub fn rows(results: &Results, seed: u64) -> Vec<Row> {
             bytes: [0, 1].map(|link| median(&|costs| costs.bytes[link] as f64)),
         }
     };
-    Series::ALL.into_iter().map(row).collect()
+    let rows = Series::ALL.into_iter().map(row);
+    // Without samples it was skipped.
+    rows.filter(|row| !row.times.is_empty()).collect()
 }
 
 /// The title of a setting.
@@ -311,6 +313,9 @@ mod tests {
             measured: [Sorted::new([0.25]), Sorted::new([0.26])],
             samples: samples.collect(),
             fast_opens: None,
+            round_trips: Vec::new(),
+            refused: 0,
+            no_mptcp: None,
         }
     }
 

@@ -29,11 +29,30 @@ pub enum Series {
     /// TLS 1.3 between ends without multipath support, through a client's and a server's relay with a
     /// pooled side connection.
     Relays,
+    /// Verification by resumption of a server of plain TLS.
+    Resumption,
+    /// The same with a session ticket that was fetched over the side path before the time starts.
+    Prefetched,
+    /// The same that resumes the session of a verified connection, and inherits its verification.
+    Inherited,
+    /// QUIC by quinn.
+    Quic,
+    /// Multipath TLS over QUIC with a side connection of its own.
+    QuicFresh,
+    /// Multipath TLS over QUIC with a pooled side connection.
+    QuicPooled,
+    /// SMKEX inside one Multipath TCP connection: the side exchange over its second subflow.
+    SmkexInside,
+    /// SMKEX with a primary connection of Multipath TCP and a fast-open side connection that starts with
+    /// it; after the verdict the second interface joins as a subflow.
+    SmkexJoined,
+    /// Multipath TLS inside one Multipath TCP connection, as [`SmkexInside`](Self::SmkexInside).
+    Inside,
 }
 
 impl Series {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 19] = [
         Self::Tcp,
         Self::NoiseNn,
         Self::Tls,
@@ -44,7 +63,19 @@ impl Series {
         Self::FastOpen,
         Self::Pooled,
         Self::Relays,
+        Self::Resumption,
+        Self::Prefetched,
+        Self::Inherited,
+        Self::Quic,
+        Self::QuicFresh,
+        Self::QuicPooled,
+        Self::SmkexInside,
+        Self::SmkexJoined,
+        Self::Inside,
     ];
+
+    /// Those over Multipath TCP.
+    pub const MPTCP: [Self; 3] = [Self::SmkexInside, Self::SmkexJoined, Self::Inside];
 
     /// Its index in [`ALL`](Self::ALL).
     #[must_use]
@@ -66,6 +97,15 @@ impl Series {
             Self::FastOpen => "mtls-fresh-tfo",
             Self::Pooled => "mtls-pooled",
             Self::Relays => "mtls-relays",
+            Self::Resumption => "resumption",
+            Self::Prefetched => "resumption-prefetched",
+            Self::Inherited => "resumption-inherited",
+            Self::Quic => "quic",
+            Self::QuicFresh => "mtls-quic-fresh",
+            Self::QuicPooled => "mtls-quic-pooled",
+            Self::SmkexInside => "smkex-mptcp",
+            Self::SmkexJoined => "smkex-mptcp-optimised",
+            Self::Inside => "mtls-mptcp",
         }
     }
 
@@ -83,14 +123,30 @@ impl Series {
             Self::FastOpen => "MTLS, fresh side, TFO",
             Self::Pooled => "MTLS, pooled side",
             Self::Relays => "MTLS, both relays",
+            Self::Resumption => "Resumption",
+            Self::Prefetched => "Resumption, prefetched",
+            Self::Inherited => "Resumption, inherited",
+            Self::Quic => "QUIC",
+            Self::QuicFresh => "MTLS QUIC, fresh side",
+            Self::QuicPooled => "MTLS QUIC, pooled side",
+            Self::SmkexInside => "SMKEX over MPTCP, today",
+            Self::SmkexJoined => "SMKEX over MPTCP, optimised",
+            Self::Inside => "MTLS over MPTCP",
         }
+    }
+
+    /// Whether its primary connection is one of Multipath TCP.
+    #[must_use]
+    pub fn over_mptcp(self) -> bool {
+        Self::MPTCP.contains(&self)
     }
 
     /// The series that it is compared with: the same exchange on one path.
     #[must_use]
     pub fn baseline(self) -> Self {
         match self {
-            Self::Smkex | Self::SmkexPooled => Self::RawKey,
+            Self::Smkex | Self::SmkexPooled | Self::SmkexInside | Self::SmkexJoined => Self::RawKey,
+            Self::Quic | Self::QuicFresh | Self::QuicPooled => Self::Quic,
             _ => Self::Tls,
         }
     }
@@ -102,14 +158,18 @@ impl Series {
         if primary < ROUND_TRIP_OF_LIMITS {
             return None;
         }
+        let far = primary >= Duration::from_millis(10);
+        if matches!(self, Self::Prefetched | Self::Inherited) {
+            // Nothing waits for the side path.
+            return far.then_some(1.01);
+        }
         if side_ratio > 1.0 {
-            let hidden = matches!(self, Self::FastOpen | Self::Pooled);
+            let hidden = matches!(self, Self::FastOpen | Self::Pooled | Self::SmkexJoined);
             return (hidden && side_ratio <= 2.0).then_some(1.25);
         }
-        let far = primary >= Duration::from_millis(10);
         match (self, far) {
-            (Self::Smkex | Self::SmkexPooled, true) => Some(1.02),
-            (Self::Fresh | Self::FastOpen | Self::Pooled, true) => Some(1.01),
+            (Self::Smkex | Self::SmkexPooled | Self::SmkexJoined, true) => Some(1.02),
+            (Self::Fresh | Self::FastOpen | Self::Pooled | Self::QuicPooled, true) => Some(1.01),
             (Self::Smkex, false) => Some(1.08),
             (Self::SmkexPooled, false) => Some(1.03),
             (Self::Fresh | Self::FastOpen, false) => Some(1.10),

@@ -1,10 +1,11 @@
 //! The server: one thread with all listeners, and one with the relay.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use mtls_certs::{Authority, KeyAlgorithm, Pki};
 use mtls_core::path::Endpoint;
+use mtls_core::quic::{QuicAcceptor, QuicListener, QuicListenerLimits};
 use mtls_core::relay::{RelayListener, ServerRelay};
 use mtls_core::smkex::SmkexServer;
 use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
@@ -18,6 +19,8 @@ use super::network::{End, Network};
 use super::noise::NoiseStream;
 use crate::meter::Meter;
 use crate::netns::Inside;
+use crate::quic::{ALPN, QuicStream, plain_server};
+use crate::sockets::{mptcp_listener, udp_and_tcp};
 use crate::{Result, raw_keys, tls};
 
 /// The addresses of the listeners.
@@ -29,6 +32,12 @@ pub(super) struct Addresses {
     pub(super) raw_key: SocketAddr,
     pub(super) smkex: SocketAddr,
     pub(super) multipath: SocketAddr,
+    /// Plain TLS with session tickets.
+    pub(super) resuming: SocketAddr,
+    /// SMKEX and multipath TLS over Multipath TCP.
+    pub(super) mptcp: [SocketAddr; 2],
+    /// Plain QUIC. That of multipath TLS has the port of `multipath`.
+    pub(super) quic: SocketAddr,
 }
 
 /// A thread that runs until this is dropped or stopped.
@@ -84,8 +93,9 @@ impl<T: Send + 'static> Running<T> {
 
 /// Starts everything that listens, but for the relay.
 pub(super) async fn start(network: &Network, pki: &Pki) -> Result<Running<Addresses>> {
-    let ip = network.server();
+    let (ip, has_mptcp) = (network.server(), network.no_mptcp().is_none());
     let tls = Arc::new(tls::server_config(&pki.server, tls::provider())?);
+    let resuming = Arc::new(tls::resuming_server_config(&pki.server, tls::provider())?);
     // SMKEX's servers have keys of Ed25519, too.
     let ed25519 = Authority::with_algorithm("raw key", KeyAlgorithm::Ed25519)?;
     let raw_key = Arc::new(raw_keys::server_config(&ed25519.issue(&[ip.to_string()])?)?);
@@ -94,9 +104,21 @@ pub(super) async fn start(network: &Network, pki: &Pki) -> Result<Running<Addres
         let smkex = SmkexServer::new(tls::provider())
             .acceptor(Policy::Require)?
             .build()?;
-        let listeners = Listeners::bind(ip).await?;
-        let addresses = listeners.addresses()?;
-        let [tcp, noise, tls_at, raw_key_at, smkex_at, multipath_at] = listeners.0;
+        let listeners = Listeners::bind(ip, has_mptcp).await?;
+        let plain_quic = UdpSocket::bind((ip, 0))?;
+        let addresses = listeners.addresses(plain_quic.local_addr()?)?;
+        let plain_quic = plain_server((*tls).clone(), plain_quic)?;
+        let verified_quic = quic_listener(&multipath, listeners.udp)?;
+        let [
+            tcp,
+            noise,
+            tls_at,
+            raw_key_at,
+            smkex_at,
+            multipath_at,
+            resuming_at,
+        ] = listeners.tcp;
+        let [smkex_mptcp, multipath_mptcp] = listeners.mptcp;
         Ok((addresses, async move {
             tokio::join!(
                 each(tcp, respond),
@@ -105,8 +127,13 @@ pub(super) async fn start(network: &Network, pki: &Pki) -> Result<Running<Addres
                 }),
                 serve_tls(tls_at, tls),
                 serve_tls(raw_key_at, raw_key),
-                serve_multipath(smkex_at, smkex),
-                serve_multipath(multipath_at, multipath),
+                serve_tls(resuming_at, resuming),
+                serve_multipath(smkex_at, smkex.clone()),
+                serve_multipath(multipath_at, multipath.clone()),
+                serve_multipath(smkex_mptcp, smkex),
+                serve_multipath(multipath_mptcp, multipath),
+                serve_plain_quic(plain_quic),
+                serve_quic(verified_quic),
             );
         }))
     })
@@ -134,30 +161,50 @@ pub(super) async fn start_relay(
     .await
 }
 
-struct Listeners([TcpListener; 6]);
+struct Listeners {
+    tcp: [TcpListener; 7],
+    /// Of Multipath TCP, where the network has it.
+    mptcp: [TcpListener; 2],
+    /// Of the address of the sixth.
+    udp: UdpSocket,
+}
 
 impl Listeners {
-    async fn bind(ip: IpAddr) -> Result<Self> {
+    async fn bind(ip: IpAddr, has_mptcp: bool) -> Result<Self> {
         let bind = || TcpListener::bind((ip, 0));
-        Ok(Self([
+        let (udp, multipath) = udp_and_tcp(SocketAddr::new(ip, 0))?;
+        let mptcp = match has_mptcp {
+            true => {
+                let bind = || mptcp_listener(SocketAddr::new(ip, 0));
+                [bind()?, bind()?]
+            }
+            false => [bind().await?, bind().await?],
+        };
+        let tcp = [
             bind().await?,
             bind().await?,
             bind().await?,
             bind().await?,
             bind().await?,
+            multipath,
             bind().await?,
-        ]))
+        ];
+        Ok(Self { tcp, mptcp, udp })
     }
 
-    fn addresses(&self) -> Result<Addresses> {
-        let [tcp, noise, tls, raw_key, smkex, multipath] = &self.0;
+    fn addresses(&self, quic: SocketAddr) -> Result<Addresses> {
+        let [tcp, noise, tls, raw_key, smkex, multipath, resuming] = &self.tcp;
+        let [smkex_mptcp, multipath_mptcp] = &self.mptcp;
         Ok(Addresses {
+            mptcp: [smkex_mptcp.local_addr()?, multipath_mptcp.local_addr()?],
+            quic,
             tcp: tcp.local_addr()?,
             noise: noise.local_addr()?,
             tls: tls.local_addr()?,
             raw_key: raw_key.local_addr()?,
             smkex: smkex.local_addr()?,
             multipath: multipath.local_addr()?,
+            resuming: resuming.local_addr()?,
         })
     }
 }
@@ -192,5 +239,26 @@ async fn serve_multipath(listener: TcpListener, acceptor: MultipathAcceptor) {
     loop {
         let (stream, _) = listener.accept().await;
         tokio::spawn(respond(stream));
+    }
+}
+
+fn quic_listener(acceptor: &MultipathAcceptor, socket: UdpSocket) -> Result<QuicListener> {
+    let quic = QuicAcceptor::builder(acceptor).alpn(&[ALPN]).build()?;
+    let endpoint = quic.endpoint(socket)?;
+    let limits = QuicListenerLimits::default();
+    Ok(QuicListener::new(quic, endpoint, limits))
+}
+
+async fn serve_plain_quic(endpoint: quinn::Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
+        tokio::spawn(async move { respond(QuicStream::accept(incoming.await?).await?).await });
+    }
+}
+
+async fn serve_quic(mut listener: QuicListener) {
+    loop {
+        let (connection, _) = listener.accept().await;
+        let connection = connection.into_inner();
+        tokio::spawn(async move { respond(QuicStream::accept(connection).await?).await });
     }
 }

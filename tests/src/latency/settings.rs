@@ -12,7 +12,7 @@ use super::measure::Setting;
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
 const MAX_RATIO: f64 = 10.0;
 
-/// Measure and plot the time until an application may send: TCP, Noise, TLS, SMKEX, multipath TLS.
+/// Measure and plot the time until an application may send: TCP, Noise, TLS, SMKEX, multipath TLS, QUIC.
 ///
 /// Use a release build, on an idle machine, as root (for network namespaces):
 /// `cargo run --release -p mtls-lab -- latency --out DIR`. Requires `ip` and `nft`. Without root it

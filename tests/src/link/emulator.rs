@@ -27,6 +27,46 @@ const NOTICE: Duration = Duration::from_millis(20);
 /// same time.
 const AWAKE: Duration = Duration::from_micros(60);
 
+/// A packet that an attacker on a link sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// In the direction of the packet that they have read.
+    On(Vec<u8>),
+    /// To its sender.
+    Back(Vec<u8>),
+}
+
+/// An attacker on one direction of a link: takes each packet, and says what is sent in its place.
+pub type Attack = Box<dyn FnMut(Vec<u8>) -> Vec<Sent> + Send>;
+
+/// The attacker on each direction, if there is one.
+#[derive(Default)]
+struct Attacks(Mutex<Vec<Option<Attack>>>);
+
+impl std::fmt::Debug for Attacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attacks").finish_non_exhaustive()
+    }
+}
+
+impl Attacks {
+    fn set(&self, direction: usize, attack: Attack) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= direction {
+            all.resize_with(direction + 1, || None);
+        }
+        all[direction] = Some(attack);
+    }
+
+    fn apply(&self, direction: usize, packet: Vec<u8>) -> Vec<Sent> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get_mut(direction) {
+            Some(Some(attack)) => attack(packet),
+            _ => vec![Sent::On(packet)],
+        }
+    }
+}
+
 /// Carries packets until it is dropped.
 #[derive(Debug)]
 pub struct Emulator {
@@ -61,6 +101,7 @@ struct Shared {
     settings: Mutex<Vec<LinkSettings>>,
     counters: Vec<Counters>,
     travelling: AtomicUsize,
+    attacks: Attacks,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +126,7 @@ impl Emulator {
             counters: directions.iter().map(|_| Counters::default()).collect(),
             settings: Mutex::new(settings),
             travelling: AtomicUsize::new(0),
+            attacks: Attacks::default(),
         });
         let carrier = Carrier::new(directions, Arc::clone(&shared), seed);
         let thread = std::thread::Builder::new()
@@ -103,6 +145,11 @@ impl Emulator {
             *own = settings;
             self.shared.changed.store(true, Ordering::Release);
         }
+    }
+
+    /// Puts an attacker on one direction.
+    pub(super) fn attack(&self, direction: usize, attack: Attack) {
+        self.shared.attacks.set(direction, attack);
     }
 
     /// The traffic that a direction has carried; zero for one that does not exist.
@@ -225,20 +272,31 @@ impl Carrier {
     }
 
     fn take_in(&mut self, direction: usize) -> io::Result<()> {
-        let (Direction { from, .. }, pipe) = &mut self.directions[direction];
         for _ in 0..BATCH {
-            let read = match from.recv(&mut self.buffer) {
+            let read = match self.directions[direction].0.from.recv(&mut self.buffer) {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             };
-            let outcome = pipe.push(self.buffer[..read].to_vec(), Instant::now());
-            if outcome == PushOutcome::Queued {
-                self.shared.travelling.fetch_add(1, Ordering::AcqRel);
+            let packet = self.buffer[..read].to_vec();
+            for sent in self.shared.attacks.apply(direction, packet) {
+                // Both directions of a link are next to each other.
+                match sent {
+                    Sent::On(packet) => self.push(direction, packet),
+                    Sent::Back(packet) => self.push(direction ^ 1, packet),
+                }
             }
-            self.shared.counters[direction].count(read, outcome);
         }
         Ok(())
+    }
+
+    fn push(&mut self, direction: usize, packet: Vec<u8>) {
+        let len = packet.len();
+        let outcome = self.directions[direction].1.push(packet, Instant::now());
+        if outcome == PushOutcome::Queued {
+            self.shared.travelling.fetch_add(1, Ordering::AcqRel);
+        }
+        self.shared.counters[direction].count(len, outcome);
     }
 
     fn hand_out(&mut self) -> io::Result<()> {

@@ -13,7 +13,9 @@
 //! here assumes it.
 
 mod emulator;
+pub mod logical;
 mod pipe;
+pub mod segment;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,8 +24,9 @@ use std::time::{Duration, Instant};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use emulator::Direction;
+use logical::LogicalTime;
 
-pub use emulator::{Carried, Emulator};
+pub use emulator::{Attack, Carried, Emulator, Sent};
 pub use pipe::{LinkSettings, Pipe, PushOutcome};
 
 use crate::Result;
@@ -128,6 +131,20 @@ impl TwoLinks {
             self.emulator.is_settled()
         })
         .await
+    }
+
+    /// Puts an attacker on a link: the first one takes packets from the client, the second one those to
+    /// it.
+    pub fn attack(&self, index: usize, [up, down]: [Attack; 2]) {
+        self.emulator.attack(2 * index, up);
+        self.emulator.attack(2 * index + 1, down);
+    }
+
+    /// Counts the round trips of exchanges in [logical time](logical), in place of an attacker. The links
+    /// must have these round-trip times.
+    #[must_use]
+    pub fn logical_time(&self, round_trips: [Duration; 2]) -> LogicalTime {
+        LogicalTime::start(self, round_trips)
     }
 
     /// The traffic that the link has carried from the client, and to it.

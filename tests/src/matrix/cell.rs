@@ -3,6 +3,8 @@
 use clap::ValueEnum;
 use serde::{Serialize, Serializer};
 
+use crate::secrets::{PAGE_SECRET, REQUEST_SECRET};
+
 /// The protocol under attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -24,6 +26,12 @@ pub enum Protocol {
     Resumption,
     /// Multipath TLS, or verification by resumption where the server sends no greeting.
     Auto,
+    /// QUIC with certificates, as quinn speaks it.
+    Quic,
+    /// Multipath TLS over QUIC, with the exporter binding.
+    MtlsQuic,
+    /// Multipath TLS inside one Multipath TCP connection, with the exporter binding.
+    MtlsMptcp,
 }
 
 /// The credentials of the attackers.
@@ -36,6 +44,8 @@ pub enum Trust {
     RogueCa,
     /// The server's private key.
     StolenKey,
+    /// A certificate from a CA that the client trusts, and the key of the server's session tickets.
+    StolenTicketKey,
 }
 
 /// The result for a client, from the best to the worst.
@@ -79,7 +89,8 @@ pub(super) struct Cell {
     pub(super) attackers: Attackers,
     pub(super) trust: Trust,
     pub(super) protocol: Protocol,
-    pub(super) expected: Outcome,
+    /// The expected result, or the reason why there is no attack.
+    pub(super) expected: Result<Outcome, String>,
     /// The attacks, in their order.
     pub(super) attempts: Vec<Attempt>,
 }
@@ -108,15 +119,40 @@ pub(super) struct AttackerReport {
     pub(super) secrets: Vec<&'static str>,
 }
 
+impl AttackerReport {
+    /// A report of an attacker who has read these of the two secrets.
+    pub(super) fn new(who: &'static str, saw: String, has_request: bool, has_page: bool) -> Self {
+        let secrets = [(REQUEST_SECRET, has_request), (PAGE_SECRET, has_page)].into_iter();
+        Self {
+            who,
+            saw,
+            secrets: secrets
+                .filter_map(|(secret, has)| has.then_some(secret))
+                .collect(),
+        }
+    }
+}
+
 impl Cell {
+    /// The reason why there is no attack, if there is none.
+    pub(super) fn skipped(&self) -> Option<&str> {
+        self.expected.as_ref().err().map(String::as_str)
+    }
+
     /// The observed result: the worst of the attempts.
     pub(super) fn observed(&self) -> Outcome {
         self.worst()
             .map_or(Outcome::Failed, |attempt| attempt.result)
     }
 
+    /// The expected and the observed result, if they differ.
+    pub(super) fn difference(&self) -> Option<(Outcome, Outcome)> {
+        let (expected, observed) = (*self.expected.as_ref().ok()?, self.observed());
+        (expected != observed).then_some((expected, observed))
+    }
+
     pub(super) fn as_expected(&self) -> bool {
-        self.observed() == self.expected
+        self.difference().is_none()
     }
 
     /// The worst attempt.
@@ -130,7 +166,7 @@ impl Cell {
 }
 
 impl Protocol {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Unauthenticated,
         Self::Tls,
         Self::Smkex,
@@ -139,16 +175,29 @@ impl Protocol {
         Self::Relays,
         Self::Resumption,
         Self::Auto,
+        Self::Quic,
+        Self::MtlsQuic,
+        Self::MtlsMptcp,
     ];
 
     /// Whether it uses more than one path.
     pub(super) fn is_multipath(self) -> bool {
-        !matches!(self, Self::Unauthenticated | Self::Tls)
+        !matches!(self, Self::Unauthenticated | Self::Tls | Self::Quic)
     }
 
     /// Whether the client may resume sessions over side paths.
     pub(super) fn resumes_sessions(self) -> bool {
         matches!(self, Self::Resumption | Self::Auto)
+    }
+
+    /// Whether the primary path is QUIC.
+    pub(super) fn is_quic(self) -> bool {
+        matches!(self, Self::Quic | Self::MtlsQuic)
+    }
+
+    /// Whether its attacks run in network namespaces.
+    pub(super) fn uses_namespaces(self) -> bool {
+        self == Self::MtlsMptcp
     }
 
     /// Whether the server has a certificate.
@@ -167,18 +216,30 @@ impl Protocol {
             Self::Relays => "MTLS relays",
             Self::Resumption => "Resumption",
             Self::Auto => "Auto",
+            Self::Quic => "QUIC",
+            Self::MtlsQuic => "MTLS QUIC",
+            Self::MtlsMptcp => "MTLS MPTCP",
         }
     }
 }
 
 impl Trust {
-    pub(super) const ALL: [Self; 3] = [Self::HonestCas, Self::RogueCa, Self::StolenKey];
+    pub(super) const ALL: [Self; 4] = [
+        Self::HonestCas,
+        Self::RogueCa,
+        Self::StolenKey,
+        Self::StolenTicketKey,
+    ];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::HonestCas => "Honest certificate authorities",
             Self::RogueCa => "A rogue authority has certified the attackers",
             Self::StolenKey => "The attackers have stolen the server's key",
+            Self::StolenTicketKey => {
+                "A rogue authority has certified the attackers, and they have stolen the server's \
+                 ticket key"
+            }
         }
     }
 }
@@ -202,18 +263,21 @@ impl Serialize for Cell {
             trust: Trust,
             attackers: &'static str,
             protocol: Protocol,
-            expected: Outcome,
-            observed: Outcome,
+            expected: Option<Outcome>,
+            observed: Option<Outcome>,
             as_expected: bool,
+            skipped: Option<&'a str>,
             attempts: &'a [Attempt],
         }
+        let expected = self.expected.as_ref().ok().copied();
         Fields {
             trust: self.trust,
             attackers: self.attackers.name,
             protocol: self.protocol,
-            expected: self.expected,
-            observed: self.observed(),
+            expected,
+            observed: expected.map(|_| self.observed()),
             as_expected: self.as_expected(),
+            skipped: self.skipped(),
             attempts: &self.attempts,
         }
         .serialize(serializer)

@@ -5,10 +5,15 @@
 
 mod attempt;
 mod cell;
+mod deployment;
 mod expected;
+mod mptcp;
+mod outcome;
+mod quic;
 mod report;
 mod site;
 mod table;
+mod variants;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,6 +25,7 @@ use futures_util::stream;
 use tokio::runtime::Builder;
 
 use self::cell::Cell;
+use self::expected::Selection;
 use self::report::Report;
 use crate::Result;
 use crate::progress::Progress;
@@ -29,6 +35,8 @@ pub use self::expected::Claim;
 
 /// How many cells run at a time.
 const CONCURRENT: usize = 16;
+/// How many more run at a time in network namespaces, most of them waiting for a deadline.
+const CONCURRENT_IN_NAMESPACES: usize = 6;
 
 /// Run every attack of the threat model on every protocol, and compare the results with its claims.
 ///
@@ -36,6 +44,9 @@ const CONCURRENT: usize = 16;
 /// whose records are searched for the secrets; men in the middle with their own key, a certificate
 /// from a rogue CA, or the server's stolen key; and attackers on side paths, alone or communicating
 /// with the others. MTLS is multipath TLS, not mutual TLS.
+///
+/// The column `mtls-mptcp` runs in network namespaces with emulated links. It is skipped, with the
+/// reason, without root or without Multipath TCP.
 ///
 /// Exit status: 0 if every result is as expected, 1 if a result differs.
 #[derive(Args, Clone, Debug)]
@@ -52,6 +63,9 @@ pub struct MatrixArgs {
     /// Use this assumption about certificates only (repeatable)
     #[arg(long, value_name = "NAME")]
     pub trust: Vec<Trust>,
+    /// Run the attacks of this row only, such as `A/.` (repeatable)
+    #[arg(long, value_name = "NAME", value_parser = expected::row_name)]
+    pub attackers: Vec<String>,
     /// Expect another result of one cell, to test that a difference is reported
     ///
     /// Example: `rogue-ca A-A mtls-exporter refused`.
@@ -78,7 +92,12 @@ pub fn run(args: &MatrixArgs) -> ExitCode {
 }
 
 fn measured(args: &MatrixArgs) -> Result<Report> {
-    let cells = expected::cells(&args.protocol, &args.trust, &args.expect)?;
+    let selection = Selection {
+        protocols: &args.protocol,
+        trusts: &args.trust,
+        attackers: &args.attackers,
+    };
+    let cells = selection.cells(&args.expect, obstacle(&args.protocol).as_deref())?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -88,18 +107,45 @@ fn measured(args: &MatrixArgs) -> Result<Report> {
     Ok(Report::new(cells, started.elapsed()))
 }
 
+/// The reason why attacks in network namespaces are skipped, if any protocol needs these.
+fn obstacle(protocols: &[Protocol]) -> Option<String> {
+    let needs_them = Protocol::ALL.into_iter().any(|protocol| {
+        protocol.uses_namespaces() && (protocols.is_empty() || protocols.contains(&protocol))
+    });
+    needs_them.then(crate::mptcp::unavailable).flatten()
+}
+
 async fn attack(cells: Vec<Cell>) -> Vec<Cell> {
     let progress = Progress::new("attacks", cells.len() as u64);
+    let cells = cells.into_iter().enumerate();
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        cells.partition(|(_, cell)| cell.protocol.uses_namespaces());
+    let (inside, outside) = tokio::join!(
+        attack_some(inside, CONCURRENT_IN_NAMESPACES, &progress),
+        attack_some(outside, CONCURRENT, &progress),
+    );
+    let mut done = [inside, outside].concat();
+    done.sort_by_key(|(position, _)| *position);
+    done.into_iter().map(|(_, cell)| cell).collect()
+}
+
+/// Attacks cells, so many at a time. They keep their positions.
+async fn attack_some(
+    cells: Vec<(usize, Cell)>,
+    concurrent: usize,
+    progress: &Progress,
+) -> Vec<(usize, Cell)> {
     let mut running = stream::iter(cells)
-        .map(|cell| async move {
+        .map(|(position, cell)| async move {
             let attempts = tokio::spawn(attempt::run_cell(cell.clone())).await;
-            Cell {
+            let cell = Cell {
                 // A panic leaves no attempt, and a cell without one has failed.
                 attempts: attempts.unwrap_or_default(),
                 ..cell
-            }
+            };
+            (position, cell)
         })
-        .buffered(CONCURRENT);
+        .buffer_unordered(concurrent);
     let mut done = Vec::new();
     while let Some(cell) = running.next().await {
         progress.step();

@@ -1,5 +1,6 @@
 //! Everything that happened.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -38,14 +39,30 @@ impl Report {
         &self.cells
     }
 
+    /// How many cells were attacked.
+    pub(super) fn attacked(&self) -> usize {
+        let attacked = self.cells.iter().filter(|cell| cell.skipped().is_none());
+        attacked.count()
+    }
+
     /// How many attacks ran.
     pub(super) fn attempts(&self) -> usize {
         self.cells.iter().map(|cell| cell.attempts.len()).sum()
     }
 
     pub(super) fn count(&self, outcome: Outcome) -> usize {
-        let observed = self.cells.iter().map(Cell::observed);
+        let attacked = self.cells.iter().filter(|cell| cell.skipped().is_none());
+        let observed = attacked.map(Cell::observed);
         observed.filter(|observed| *observed == outcome).count()
+    }
+
+    /// The reasons why cells are not attacked, each with their number.
+    pub(super) fn skipped(&self) -> BTreeMap<&str, usize> {
+        let mut reasons = BTreeMap::new();
+        for reason in self.cells.iter().filter_map(Cell::skipped) {
+            *reasons.entry(reason).or_default() += 1;
+        }
+        reasons
     }
 
     /// The protocols that were attacked: the columns.

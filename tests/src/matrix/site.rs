@@ -2,21 +2,24 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use mtls_core::observer::{Event, Observer};
 use mtls_core::path::Endpoint;
 use mtls_core::proto::binding::{Binding, Bindings};
 use mtls_core::relay::{RelayListener, ServerRelay};
-use mtls_core::{Error, ListenerLimits, Method, Policy, SideServiceSettings};
-use rustls::ServerConfig;
+use mtls_core::{ClientSettings, Error, ListenerLimits, Method, Policy, SideServiceSettings};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::cell::{Protocol, Trust};
-use crate::attacker::MitmPlan;
-use crate::secrets::PAGE_SECRET;
+use super::outcome::FetchOutcome;
+use super::quic;
+use crate::attacker::{Injection, MitmPlan};
 use crate::{Result, Server, Setup, Victim, World, fetch, provider, raw_keys, tls};
 
 /// How long a verification may take on a machine under load.
@@ -32,18 +35,23 @@ pub(super) struct Site {
     front: SocketAddr,
     /// The ticket key that attackers who are apart agreed on in advance.
     agreed_ticket_key: Arc<dyn ProducesTickets>,
+    /// The server's, where attackers have stolen it.
+    stolen_ticket_key: Option<Arc<dyn ProducesTickets>>,
+    refusals: Arc<Refusals>,
     _server: Server,
     _relay: Option<RelayListener>,
 }
 
-/// The result of a fetch, with the client's message.
-pub(super) enum FetchOutcome {
-    /// The client sent its request and read the page.
-    Used(String),
-    /// It refused to, for a reason that means an attacker or may mean one.
-    Refused(String),
-    /// It failed before that.
-    Failed(String),
+/// Counts the connections that the server has refused for lack of a verification.
+#[derive(Debug, Default)]
+struct Refusals(AtomicUsize);
+
+impl Observer for Refusals {
+    fn observe(&self, event: &Event<'_>) {
+        if let Event::Failed(Error::Unverified(_)) = event {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Site {
@@ -51,8 +59,12 @@ impl Site {
     pub(super) async fn open(protocol: Protocol, trust: Trust) -> Result<Self> {
         let world = World::new()?;
         let raw = || raw_keys::server_config(&world.pki.server);
+        let refusals = Arc::new(Refusals::default());
         let multipath = |bindings: Bindings| {
-            Setup::new(Policy::Require).tune(move |settings| settings.bindings(bindings))
+            let observer = Arc::clone(&refusals);
+            let tune =
+                move |settings: SideServiceSettings| settings.bindings(bindings).observer(observer);
+            Setup::new(Policy::Require).tune(tune)
         };
         let setup = match protocol {
             Protocol::Unauthenticated => Setup::plain().tls(raw()?),
@@ -62,7 +74,20 @@ impl Site {
             Protocol::Smkex => Setup::smkex(),
             Protocol::MtlsHello => multipath(Binding::Hello.into()),
             Protocol::MtlsExporter => multipath(Binding::Exporter.into()),
+            Protocol::MtlsMptcp => multipath(Binding::Exporter.into()).mptcp(),
             Protocol::Auto => multipath(Bindings::ALL),
+            Protocol::Quic => Setup::plain().quic(),
+            Protocol::MtlsQuic => multipath(Binding::Exporter.into()).quic(),
+        };
+        let mut stolen_ticket_key = None;
+        let setup = match trust == Trust::StolenTicketKey && protocol.has_certificates() {
+            true => {
+                let mut config = world.server_config()?;
+                config.ticketer = Ticketer::new()?;
+                stolen_ticket_key = Some(Arc::clone(&config.ticketer));
+                setup.tls(config)
+            }
+            false => setup,
         };
         let server = world.serve(setup).await?;
         let (front, relay) = match protocol {
@@ -78,6 +103,8 @@ impl Site {
             trust,
             front,
             agreed_ticket_key: Ticketer::new()?,
+            stolen_ticket_key,
+            refusals,
             _server: server,
             _relay: relay,
         })
@@ -97,6 +124,8 @@ impl Site {
     pub(super) fn mitm(&self) -> Result<MitmPlan> {
         let identity = self.identity()?;
         let plan = MitmPlan::new(&self.world, self.front, identity)?;
+        let stolen = self.stolen_ticket_key.iter();
+        let plan = stolen.fold(plan, MitmPlan::ticket_key);
         Ok(match self.protocol.has_certificates() {
             true => plan,
             false => plan.takes_any_raw_key(),
@@ -108,12 +137,15 @@ impl Site {
         Ok(self.mitm()?.ticket_key(&self.agreed_ticket_key))
     }
 
+    /// A Retry packet that an attacker can make.
+    pub(super) fn retry(&self) -> Result<Injection> {
+        Injection::retry(&self.world)
+    }
+
     fn identity(&self) -> Result<ServerConfig> {
         let pki = &self.world.pki;
         Ok(match (self.protocol.has_certificates(), self.trust) {
-            (true, Trust::StolenKey) => self.world.server_config()?,
-            // The client decides whether that authority is trusted.
-            (true, _) => self.world.rogue_config()?,
+            (true, trust) => certificate(&self.world, trust)?,
             (false, Trust::StolenKey) => raw_keys::server_config(&pki.server)?,
             (false, _) => raw_keys::server_config(&pki.rogue)?,
         })
@@ -121,19 +153,13 @@ impl Site {
 
     /// The client, whose paths lead to these addresses.
     pub(super) fn victim(&self, primary: SocketAddr, sides: &[SocketAddr]) -> Result<Victim> {
-        let pki = &self.world.pki;
         let victim = self.world.victim_of(self.front)?.primary_to(primary);
         let victim = match (self.protocol, self.trust) {
             (Protocol::Unauthenticated, _) => {
                 victim.with_config(raw_keys::client_config(provider())?)
             }
             (Protocol::Smkex, _) => victim.smkex(),
-            (_, Trust::RogueCa) => {
-                victim.with_config(tls::never_resuming(pki.client_config(tls::provider())?))
-            }
-            (_, Trust::HonestCas | Trust::StolenKey) => {
-                victim.with_config(tls::client_config(&pki.ca)?)
-            }
+            (_, trust) => victim.with_config(client_config(&self.world, trust)?),
         };
         Ok(sides
             .iter()
@@ -151,7 +177,7 @@ impl Site {
                 let bindings = Binding::Hello.into();
                 self.connect(victim, bindings, Method::Side).await
             }
-            Protocol::MtlsExporter => {
+            Protocol::MtlsExporter | Protocol::MtlsMptcp => {
                 let bindings = Binding::Exporter.into();
                 self.connect(victim, bindings, Method::Side).await
             }
@@ -159,8 +185,13 @@ impl Site {
                 self.connect(victim, Bindings::ALL, Method::Resumption)
                     .await
             }
-            Protocol::Auto => self.connect(victim, Bindings::ALL, Method::Auto).await,
+            Protocol::Auto => {
+                let outcome = self.connect(victim, Bindings::ALL, Method::Auto).await?;
+                Ok(self.or_refused_by_server(outcome))
+            }
             Protocol::Relays => self.tunnel(victim).await,
+            Protocol::Quic => quic::fetch_plain(victim).await,
+            Protocol::MtlsQuic => quic::fetch_verified(victim).await,
         }
     }
 
@@ -171,11 +202,18 @@ impl Site {
         method: Method,
     ) -> Result<FetchOutcome> {
         let settings = victim.settings(Policy::Require).bindings(bindings);
-        let builder = victim.connector_with(settings)?.method(method);
-        Ok(match builder.build()?.connect(&victim.target()).await {
-            Ok(stream) => FetchOutcome::of(fetch(stream).await),
-            Err(error) => FetchOutcome::from_error(&error),
-        })
+        fetch_verified(victim, settings, method).await
+    }
+
+    /// A client that resumption has verified was not verified at its server, which then ends the
+    /// connection.
+    fn or_refused_by_server(&self, outcome: FetchOutcome) -> FetchOutcome {
+        match outcome {
+            FetchOutcome::Failed(_) if self.refusals.0.load(Ordering::SeqCst) > 0 => {
+                FetchOutcome::Refused("refused by the server: not verified".to_owned())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Through a relay beside a client that knows only TLS.
@@ -198,6 +236,39 @@ impl Site {
     }
 }
 
+/// The best certificate of an attacker.
+pub(super) fn certificate(world: &World, trust: Trust) -> Result<ServerConfig> {
+    match trust {
+        Trust::StolenKey => world.server_config(),
+        // The client decides whether that authority is trusted.
+        Trust::HonestCas | Trust::RogueCa | Trust::StolenTicketKey => world.rogue_config(),
+    }
+}
+
+/// A client of servers with certificates.
+pub(super) fn client_config(world: &World, trust: Trust) -> Result<ClientConfig> {
+    let pki = &world.pki;
+    Ok(match trust {
+        Trust::RogueCa | Trust::StolenTicketKey => {
+            tls::never_resuming(pki.client_config(tls::provider())?)
+        }
+        Trust::HonestCas | Trust::StolenKey => tls::client_config(&pki.ca)?,
+    })
+}
+
+/// Sends the secret request over a verified connection, and reads the secret page.
+pub(super) async fn fetch_verified(
+    victim: &Victim,
+    settings: ClientSettings,
+    method: Method,
+) -> Result<FetchOutcome> {
+    let builder = victim.connector_with(settings)?.method(method);
+    Ok(match builder.build()?.connect(&victim.target()).await {
+        Ok(stream) => FetchOutcome::of(fetch(stream).await),
+        Err(error) => FetchOutcome::from_error(&error),
+    })
+}
+
 /// A relay in front of the server, which does not support multipath TLS.
 async fn relay(world: &World, server: &Server) -> Result<(SocketAddr, RelayListener)> {
     let settings = SideServiceSettings::new(Policy::Require).deadline(PATIENCE);
@@ -208,47 +279,4 @@ async fn relay(world: &World, server: &Server) -> Result<(SocketAddr, RelayListe
     let mut listener = RelayListener::new(relay, ListenerLimits::default(), |_, _| {});
     listener.add(tcp);
     Ok((front, listener))
-}
-
-impl FetchOutcome {
-    fn of(fetched: Result<String>) -> Self {
-        match fetched {
-            Ok(page) if page == PAGE_SECRET => Self::Used("used the connection".to_owned()),
-            Ok(page) => Self::Failed(format!("got another page: {page}")),
-            Err(error) => match error.downcast::<std::io::Error>() {
-                Ok(error) => Self::from_error(&Error::from(*error)),
-                Err(error) => Self::Failed(error.to_string()),
-            },
-        }
-    }
-
-    /// There is no connection.
-    fn from_error(error: &Error) -> Self {
-        match error {
-            Error::Interception(evidence) => {
-                Self::Refused(format!("intercepted: {}", evidence.reason.as_str()))
-            }
-            Error::Unverified(unverified) => {
-                Self::Refused(format!("not verified: {}", unverified.reason.as_str()))
-            }
-            Error::Tls(rustls::Error::InvalidCertificate(why)) => {
-                Self::Refused(format!("certificate not trusted: {why}"))
-            }
-            other => Self::Failed(other.to_string()),
-        }
-    }
-
-    /// The client's message.
-    pub(super) fn description(&self) -> &str {
-        match self {
-            Self::Used(description) | Self::Refused(description) | Self::Failed(description) => {
-                description
-            }
-        }
-    }
-
-    /// Whether the client got far enough to use its side paths.
-    pub(super) fn accepted_certificate(&self) -> bool {
-        !self.description().starts_with("certificate not trusted")
-    }
 }

@@ -68,13 +68,27 @@ pub(super) fn terminal(out: &mut impl Write, report: &Report) -> io::Result<()> 
         let (mark, word, count) = (mark(outcome), word(outcome), report.count(outcome));
         writeln!(out, "{style}{mark} {word:<9}{style:#}{count:>4}  {says}")?;
     }
-    for cell in report.cells().iter().filter(|cell| !cell.as_expected()) {
-        difference(out, cell)?;
+    for (reason, count) in report.skipped() {
+        writeln!(out, "{FAINT}– skipped  {count:>4}  {reason}{FAINT:#}")?;
+    }
+    for cell in report.cells() {
+        if let Some((expected, observed)) = cell.difference() {
+            let (expected, observed) = (expected.as_str(), observed.as_str());
+            writeln!(
+                out,
+                "\n{WRONG}{}{WRONG:#}: expected {expected}, observed {observed}",
+                title(cell),
+            )?;
+            worst_attempt(out, cell)?;
+        }
     }
     conclusion(out, report)
 }
 
 fn terminal_cell(out: &mut impl Write, cell: &Cell) -> io::Result<()> {
+    let Ok(expected) = &cell.expected else {
+        return write!(out, "{FAINT}{:<COLUMN$}{FAINT:#}", "– skipped");
+    };
     let observed = cell.observed();
     let style = match (cell.as_expected(), observed) {
         (false, _) => WRONG,
@@ -82,7 +96,7 @@ fn terminal_cell(out: &mut impl Write, cell: &Cell) -> io::Result<()> {
         (_, Outcome::Refused) => DENIED,
         (_, Outcome::Broken | Outcome::Failed) => BAD,
     };
-    let (expected, mark, word) = (mark(cell.expected), mark(observed), word(observed));
+    let (expected, mark, word) = (mark(*expected), mark(observed), word(observed));
     let gap = COLUMN.saturating_sub(4 + word.len());
     write!(
         out,
@@ -91,14 +105,7 @@ fn terminal_cell(out: &mut impl Write, cell: &Cell) -> io::Result<()> {
     )
 }
 
-fn difference(out: &mut impl Write, cell: &Cell) -> io::Result<()> {
-    writeln!(
-        out,
-        "\n{WRONG}{}{WRONG:#}: expected {}, observed {}",
-        title(cell),
-        cell.expected.as_str(),
-        cell.observed().as_str()
-    )?;
+fn worst_attempt(out: &mut impl Write, cell: &Cell) -> io::Result<()> {
     let Some(attempt) = cell.worst() else {
         return writeln!(out, "  nothing could be tried");
     };
@@ -115,9 +122,10 @@ fn difference(out: &mut impl Write, cell: &Cell) -> io::Result<()> {
 }
 
 fn conclusion(out: &mut impl Write, report: &Report) -> io::Result<()> {
-    let (cells, attempts) = (report.cells().len(), report.attempts());
+    let (cells, attempts) = (report.attacked(), report.attempts());
     let seconds = report.seconds();
     match report.differences() {
+        _ if cells == 0 => writeln!(out, "\nNo cell was attacked.\n"),
         0 => writeln!(
             out,
             "\n{GOOD}All {cells} cells are as expected{GOOD:#}: {attempts} attacks in {seconds:.1} s.\n"
@@ -151,10 +159,13 @@ pub(super) fn markdown(out: &mut impl Write, report: &Report) -> io::Result<()> 
         }
         writeln!(out)?;
     }
+    for (reason, count) in report.skipped() {
+        writeln!(out, "–: {reason} ({count} cells).\n")?;
+    }
     writeln!(
         out,
         "{} cells, {} attacks, {} not as expected.",
-        report.cells().len(),
+        report.attacked(),
         report.attempts(),
         report.differences()
     )
@@ -165,13 +176,12 @@ fn markdown_cell(cell: &Cell) -> String {
         Outcome::Broken => "**broken**",
         other => word(other),
     };
-    match cell.as_expected() {
-        true => shown(cell.observed()).to_owned(),
-        false => format!(
-            "{} (expected: {})",
-            shown(cell.observed()),
-            shown(cell.expected)
-        ),
+    match cell.difference() {
+        _ if cell.skipped().is_some() => "–".to_owned(),
+        None => shown(cell.observed()).to_owned(),
+        Some((expected, observed)) => {
+            format!("{} (expected: {})", shown(observed), shown(expected))
+        }
     }
 }
 

@@ -12,18 +12,21 @@
 //! address and a pair of hosts one link. turmoil answers a SYN without letting the answer travel;
 //! [`SimPath`] lets it travel.
 
+mod datagrams;
 mod hosts;
 mod path;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mtls_certs::Pki;
 use mtls_core::path::{Dial, Endpoint, Host, HostName};
+use mtls_core::quic::{QuicConnection, QuicConnector};
 use mtls_core::registry::fleet::MachineId;
 use mtls_core::registry::fleet::double::MemoryStore;
-use mtls_core::{ClientSettings, ConnectorBuilder, MultipathConnector, Policy};
+use mtls_core::{ClientSettings, ConnectorBuilder, Error, MultipathConnector, Policy};
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
@@ -33,6 +36,7 @@ use turmoil::net::TcpStream;
 
 pub use path::{SimListener, SimPath};
 
+use crate::quic::{self, ALPN};
 use crate::tls;
 
 /// The name of the server, in certificates too.
@@ -63,6 +67,8 @@ pub struct Lab {
     pub interceptor: Interceptor,
     /// The key-exchange groups that the server supports; empty: the provider's.
     pub server_groups: Vec<&'static dyn SupportedKxGroup>,
+    /// Whether the server and the interceptor also take QUIC.
+    pub quic: bool,
     /// The engine of a fleet of two machines, of which side paths reach the second. `None`: one
     /// server.
     pub fleet: Option<MemoryStore>,
@@ -123,6 +129,7 @@ impl Lab {
             server: ServerKind::Multipath(Policy::Require),
             interceptor: Interceptor::Absent,
             server_groups: Vec::new(),
+            quic: false,
             fleet: None,
         }
     }
@@ -184,11 +191,17 @@ impl Lab {
             machines.push((SECOND_SERVER, Some(store.clone())));
         }
         for (number, (name, store)) in (0..).zip(machines) {
-            let (kind, served) = (self.server, Arc::clone(served));
+            let (kind, quic, served) = (self.server, self.quic, Arc::clone(served));
             let config = Arc::clone(&config);
             sim.host(name, move || {
                 let machine = store.clone().map(|store| (store, MachineId(number)));
-                hosts::server(kind, Arc::clone(&config), Arc::clone(&served), machine)
+                let server = hosts::Server {
+                    kind,
+                    quic,
+                    config: Arc::clone(&config),
+                    log: Arc::clone(&served),
+                };
+                server.run(machine)
             });
         }
     }
@@ -209,8 +222,9 @@ impl Lab {
                 let rogue = tls::server_config(&pki.rogue, tls::provider());
                 let rogue = Arc::new(rogue.expect("a configuration"));
                 let onward = Arc::new(tls::client_config(&pki.ca).expect("a configuration"));
+                let quic = self.quic;
                 sim.host(INTERCEPTOR, move || {
-                    hosts::terminator(Arc::clone(&rogue), Arc::clone(&onward))
+                    hosts::terminator(Arc::clone(&rogue), Arc::clone(&onward), quic)
                 });
             }
         }
@@ -305,6 +319,68 @@ impl Client {
         TlsConnector::from(Arc::clone(&self.config))
             .connect(name, dialed.stream)
             .await
+    }
+
+    /// A connector over QUIC with these settings. The primary path is that of [`quic`](Self::quic).
+    ///
+    /// # Errors
+    /// Those of the builder.
+    pub fn quic_connector(
+        &self,
+        settings: ClientSettings<SimPath>,
+    ) -> Result<QuicConnector<SimPath>, Error> {
+        self.quic_over(&self.connector_with(settings).build()?)
+    }
+
+    /// A connector over QUIC with the settings and the side connections of one over TCP.
+    ///
+    /// # Errors
+    /// As [`quic_connector`](Self::quic_connector).
+    pub fn quic_over(
+        &self,
+        tcp: &MultipathConnector<SimPath>,
+    ) -> Result<QuicConnector<SimPath>, Error> {
+        QuicConnector::builder(tcp).alpn(&[ALPN]).build()
+    }
+
+    /// Lets the next dial of this side path carry data in its SYN (TCP Fast Open).
+    ///
+    /// # Errors
+    /// As [`SimPath::fast_open`].
+    pub async fn fast_open_side(&self, index: usize) -> std::io::Result<()> {
+        self.sides[index].fast_open(PORT).await
+    }
+
+    /// Connects over QUIC, and verifies the connection over the side paths.
+    ///
+    /// # Errors
+    /// Those of the connector.
+    ///
+    /// # Panics
+    /// When the simulation has no host for it.
+    pub async fn quic(&self, connector: &QuicConnector<SimPath>) -> Result<QuicConnection, Error> {
+        let endpoint = datagrams::endpoint(0, None).await.expect("a port");
+        let name = ServerName::try_from(SERVER).expect("a constant name");
+        let (address, side) = (self.entrance(), self.target());
+        connector.connect_on(&endpoint, address, name, &side).await
+    }
+
+    /// Connects as plain quinn does, over the primary path.
+    ///
+    /// # Errors
+    /// Those of quinn.
+    ///
+    /// # Panics
+    /// As [`quic`](Self::quic).
+    pub async fn plain_quic(&self) -> Result<quinn::Connection, quinn::ConnectionError> {
+        let endpoint = datagrams::endpoint(0, None).await.expect("a port");
+        let config = quic::client_config((*self.config).clone()).expect("TLS 1.3");
+        let connecting = endpoint.connect_with(config, self.entrance(), SERVER);
+        connecting.expect("a connection").await
+    }
+
+    fn entrance(&self) -> SocketAddr {
+        SocketAddr::new(turmoil::lookup(self.primary.entrance()), PORT)
     }
 
     /// Drops all packets on this side path from now on, without an error to either end.

@@ -2,6 +2,7 @@
 
 use mtls_core::path::Endpoint;
 
+use crate::args::http3::Http3Args;
 use crate::args::input_file::InputFile;
 use crate::args::{ConnectionArgs, target};
 
@@ -42,6 +43,9 @@ pub(crate) struct Args {
         value_parser = clap::value_parser!(u16).range(1..=256)
     )]
     pub(crate) jobs: u16,
+
+    #[command(flatten)]
+    pub(crate) http3: Http3Args,
 
     #[command(flatten)]
     pub(crate) connection: ConnectionArgs,

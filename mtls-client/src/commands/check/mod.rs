@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use self::args::Args;
 use self::progress::Progress;
 use self::table::Table;
+use crate::args::http3::Http3Args;
 use crate::connect::attempt::Attempt;
 use crate::connect::client::{Client, SideEndpoint};
-use crate::connect::close::close;
 use crate::connect::settings::Settings;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -29,14 +29,20 @@ pub(crate) fn run(args: Args) -> Result<Exit, Failure> {
         targets.extend(targets::read(file)?);
     }
     let verbose = settings.output.verbose;
-    runtime::block_on(verbose, check(&targets, args.jobs.into(), &settings))
+    let (jobs, http3) = (args.jobs.into(), args.http3);
+    runtime::block_on(verbose, check(&targets, jobs, &http3, &settings))
 }
 
 /// Verifies all targets, `jobs` at a time, and reports in the order of the command line.
-async fn check(targets: &[Endpoint], jobs: usize, settings: &Settings) -> Result<Exit, Failure> {
+async fn check(
+    targets: &[Endpoint],
+    jobs: usize,
+    http3: &Http3Args,
+    settings: &Settings,
+) -> Result<Exit, Failure> {
     let checker = Checker {
         settings,
-        client: Client::new(settings)?,
+        client: Client::new(settings)?.with_http3(http3)?,
         messages: Messages::new(settings, Reports::Stdout),
         progress: Progress::new(targets.len(), settings),
         first: targets.first(),
@@ -48,6 +54,7 @@ async fn check(targets: &[Endpoint], jobs: usize, settings: &Settings) -> Result
         output.write(attempt);
     }
     checker.progress.end();
+    checker.client.finish().await;
     Ok(output.end())
 }
 
@@ -70,11 +77,14 @@ impl Checker<'_> {
             Some(first) if first == target => SideEndpoint::Configured,
             _ => SideEndpoint::Target,
         };
-        let (attempt, stream) = self.client.connect(target, side_endpoint, until).await;
+        let warnings = self.client.prefetch([(target, side_endpoint)], until).await;
+        let connecting = self.client.connect_any(target, side_endpoint, until);
+        let (mut attempt, connection) = connecting.await;
+        attempt.notices.extend(warnings);
         self.progress.suspend(|| self.messages.alarm(&attempt));
         // A server that requires verification sees a client that confirms and then closes.
-        if let Some(stream) = stream {
-            close(stream).await;
+        if let Some(connection) = connection {
+            connection.close().await;
         }
         self.progress.advance(&attempt);
         attempt

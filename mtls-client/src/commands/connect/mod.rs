@@ -84,7 +84,10 @@ impl Connect<'_> {
         let messages = Messages::new(self.settings, reports).json_to_stderr();
         let max_time = self.settings.times.max_time;
         let until = max_time.map(|limit| Instant::now() + limit);
-        let connecting = client.connect(&self.target, SideEndpoint::Configured, until);
+        let side_endpoint = SideEndpoint::Configured;
+        let warnings = client.prefetch([(&self.target, side_endpoint)], until);
+        messages.notices(&warnings.await);
+        let connecting = client.connect(&self.target, side_endpoint, until);
         let (mut attempt, stream) = connecting.await;
         attempt.bindings = stream.as_ref().map(ChannelBindings::of);
         if let Err(failure) = messages.result(&attempt) {

@@ -9,6 +9,7 @@ use super::form::FormField;
 use super::sink::Output;
 use super::template::FormatOption;
 use crate::args::ConnectionArgs;
+use crate::args::http3::Http3Args;
 use crate::args::input_file::InputFile;
 use crate::args::target::HttpsUrl;
 
@@ -146,8 +147,15 @@ pub(crate) struct Args {
     pub(crate) compressed: bool,
 
     /// Use HTTP/1.1 even if the server speaks HTTP/2
-    #[arg(long = "http1.1", help_heading = "Request options")]
+    #[arg(
+        long = "http1.1",
+        conflicts_with_all = ["http3", "http3_only"],
+        help_heading = "Request options"
+    )]
     pub(crate) http1_1: bool,
+
+    #[command(flatten)]
+    pub(crate) http3: Http3Args,
 
     /// Retry up to N times after a timeout, a failed name lookup or a transient HTTP status
     ///

@@ -11,11 +11,12 @@ use async_compression::zstd::DParameter;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use tokio::io::{AsyncBufReadExt, AsyncRead};
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use super::body::{BodyError, ResponseBody};
 use crate::args::target::HttpsUrl;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -42,7 +43,7 @@ impl Received {
 
 /// The body ended early, which is not always an error for hyper.
 #[derive(Debug)]
-pub(super) struct Incomplete(pub(super) Option<hyper::Error>);
+pub(super) struct Incomplete(pub(super) Option<BodyError>);
 
 impl std::fmt::Display for Incomplete {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -54,12 +55,12 @@ impl std::error::Error for Incomplete {}
 
 /// The pieces as received. `is_whole` decides whether a body without a known length is complete.
 pub(super) fn pieces(
-    body: Incoming,
+    body: ResponseBody,
     received: Received,
-    is_whole: impl Fn(&Incoming) -> bool + Send + Sync + 'static,
+    is_whole: impl Fn(&ResponseBody) -> bool + Send + Sync + 'static,
 ) -> Pieces {
     let (expected, is_whole) = (body.size_hint().exact(), Arc::new(is_whole));
-    let next = move |mut body: Incoming| {
+    let next = move |mut body: ResponseBody| {
         let received = received.clone();
         let is_whole = Arc::clone(&is_whole);
         async move {
@@ -84,7 +85,7 @@ pub(super) fn pieces(
     stream::try_unfold(body, next).boxed()
 }
 
-fn incomplete(error: Option<hyper::Error>) -> io::Error {
+fn incomplete(error: Option<BodyError>) -> io::Error {
     io::Error::other(Incomplete(error))
 }
 

@@ -4,18 +4,19 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use hyper::header::LOCATION;
 use hyper::{Response, StatusCode, Version};
-use mtls_core::{ClientStream, Verdict};
-use tokio::net::TcpStream;
+use mtls_core::Verdict;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::body::{BodyError, ResponseBody};
 use super::decode::{self, Codings, Incomplete, Pieces, Received};
 use super::facts::Facts;
 use super::fields::Body;
 use super::head;
 use super::http::{self, Exchange, NoResponse};
+use super::http3;
 use super::payload::{Payload, Upload};
 use super::progress::Progress;
 use super::redirect::{self, Step};
@@ -23,7 +24,8 @@ use super::retry::{self, MAX_RESENDS, Resend, Retries};
 use super::settings::{Get, Page, Show};
 use super::sink::{Output, Sink};
 use crate::args::target::HttpsUrl;
-use crate::connect::client::{Client, SideEndpoint};
+use crate::connect::client::Client;
+use crate::connect::http3::AnyConnection;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::messages::{self, Messages};
@@ -177,6 +179,7 @@ impl<'a> Fetch<'a> {
             };
             tries += 1;
             match resend {
+                Some(Resend::Http1) if self.client.http3().is_only() => return Err(failure.into()),
                 Some(resend) if tries <= MAX_RESENDS => {
                     tracing::debug!(?resend, "request sent again");
                     if resend == Resend::Http1 && self.http1.is_none() {
@@ -197,7 +200,7 @@ impl<'a> Fetch<'a> {
         self.facts.url_effective = url.to_string();
         self.facts.method = step.method.to_string();
         let upload = self.upload(step)?;
-        let stream = self.connect(url).await?;
+        let connection = self.connect(url).await?;
         self.facts.request_sent = self.started.elapsed();
         self.facts.upload = upload.watch();
         let body = match step.with_body {
@@ -205,7 +208,17 @@ impl<'a> Fetch<'a> {
             false => Body::Dropped,
         };
         let fields = self.command.fields.for_request(first, body);
-        let exchange = http::send(stream, url, step.method.clone(), fields, upload);
+        let method = step.method.clone();
+        let exchange = async {
+            match connection {
+                AnyConnection::Tcp(stream) => {
+                    http::send(*stream, url, method, fields, upload).await
+                }
+                AnyConnection::Quic(quic) => {
+                    http3::send(quic.into_inner(), url, method, fields, upload).await
+                }
+            }
+        };
         let exchange = self.progress.during_upload(exchange, &self.facts.upload);
         let result = in_time(self.until, url, exchange).await;
         self.progress.end();
@@ -213,15 +226,12 @@ impl<'a> Fetch<'a> {
         Ok(result?)
     }
 
-    async fn connect(&mut self, url: &HttpsUrl) -> Result<ClientStream<TcpStream>, Stop> {
+    async fn connect(&mut self, url: &HttpsUrl) -> Result<AnyConnection, Stop> {
         let start = self.started.elapsed();
-        let side_endpoint = match self.command.pages.first() {
-            Some(page) if page.url.endpoint() == url.endpoint() => SideEndpoint::Configured,
-            _ => SideEndpoint::Target,
-        };
+        let side_endpoint = self.command.side_endpoint(url.endpoint());
         let client = self.http1.as_ref().unwrap_or(self.client);
-        let (attempt, stream) = client
-            .connect(url.endpoint(), side_endpoint, self.until)
+        let (attempt, connection) = client
+            .connect_any(url.endpoint(), side_endpoint, self.until)
             .await;
         self.verdict.clone_from(&attempt.verdict);
         let facts = &mut self.facts;
@@ -234,7 +244,7 @@ impl<'a> Fetch<'a> {
             facts.reason = failure.token;
         }
         self.messages.result(&attempt)?;
-        stream.ok_or(Stop::Reported)
+        connection.ok_or(Stop::Reported)
     }
 
     /// The body of a request. Called before connecting, because a pipe cannot be read again.
@@ -245,11 +255,12 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    fn record_head(&mut self, url: &HttpsUrl, response: &Response<Incoming>) {
+    fn record_head(&mut self, url: &HttpsUrl, response: &Response<ResponseBody>) {
         let facts = &mut self.facts;
         facts.status = response.status().as_u16();
         facts.http_version = match response.version() {
             Version::HTTP_2 => "2",
+            Version::HTTP_3 => "3",
             Version::HTTP_10 => "1.0",
             _ => "1.1",
         };
@@ -263,9 +274,11 @@ impl<'a> Fetch<'a> {
     }
 
     /// Remembers the server at its request.
-    async fn remember(&self, url: &HttpsUrl, response: &Response<Incoming>) {
+    async fn remember(&self, url: &HttpsUrl, response: &Response<ResponseBody>) {
         let known_hosts = self.client.known_hosts();
         if let Some(verdict) = &self.verdict {
+            let http3 = self.client.http3();
+            http3.follow(url.endpoint(), verdict, response.headers());
             let following = known_hosts.follow(url.endpoint(), verdict, response.headers());
             self.messages.notices(&following.await);
         }
@@ -275,7 +288,7 @@ impl<'a> Fetch<'a> {
     fn redirect(
         &self,
         url: &HttpsUrl,
-        response: &Response<Incoming>,
+        response: &Response<ResponseBody>,
     ) -> Result<Option<HttpsUrl>, Failure> {
         if !self.command.follow {
             return Ok(None);
@@ -309,7 +322,7 @@ impl<'a> Fetch<'a> {
     async fn deliver_body(
         &mut self,
         url: &HttpsUrl,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
     ) -> Result<(), Stop> {
         let received = Received::default();
         let length = response.body().size_hint().exact();
@@ -330,7 +343,7 @@ impl<'a> Fetch<'a> {
     fn pieces(
         &self,
         url: &HttpsUrl,
-        response: Response<Incoming>,
+        response: Response<ResponseBody>,
         received: Received,
     ) -> Result<Pieces, Failure> {
         let (head, body) = response.into_parts();
@@ -344,7 +357,7 @@ impl<'a> Fetch<'a> {
         let is_h2 = head.version == Version::HTTP_2;
         let upload = self.facts.upload.clone();
         let is_whole =
-            move |body: &Incoming| !is_h2 || body.is_end_stream() || !upload.is_complete();
+            move |body: &ResponseBody| !is_h2 || body.is_end_stream() || !upload.is_complete();
         let pieces = decode::pieces(body, received, is_whole);
         Ok(codings.decoded(pieces))
     }
@@ -354,13 +367,17 @@ impl<'a> Fetch<'a> {
             return failure;
         }
         match error.downcast::<Incomplete>() {
-            Ok(Incomplete(error)) => http::partial_response(url, error.as_ref()),
+            Ok(Incomplete(None)) => http::partial_response(url, None),
+            Ok(Incomplete(Some(BodyError::Hyper(error)))) => {
+                http::partial_response(url, Some(&error))
+            }
+            Ok(Incomplete(Some(BodyError::Http3(error)))) => http3::of_stream(url, &error),
             Err(error) => decode::undecodable(url, &error),
         }
     }
 
     /// Writes the head with `--include` and `--head`: as in curl, of each redirect too.
-    async fn write_head(&mut self, response: &Response<Incoming>) -> Result<(), Failure> {
+    async fn write_head(&mut self, response: &Response<ResponseBody>) -> Result<(), Failure> {
         match self.command.show {
             Show::Body => Ok(()),
             Show::Head | Show::HeadAndBody => {

@@ -9,8 +9,9 @@ use crate::output::http_head::write_fields;
 pub(super) fn render<B>(response: &Response<B>) -> Vec<u8> {
     let status = response.status();
     let (version, reason) = match response.version() {
-        // HTTP/2 has no reason phrase (RFC 9113, section 8.3.2), but curl writes the space.
+        // HTTP/2 and HTTP/3 have no reason phrase (RFC 9113, section 8.3.2), but curl writes the space.
         Version::HTTP_2 => ("HTTP/2", &b""[..]),
+        Version::HTTP_3 => ("HTTP/3", &b""[..]),
         Version::HTTP_10 => ("HTTP/1.0", reason(response)),
         _ => ("HTTP/1.1", reason(response)),
     };

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::body::ResponseBody;
 use super::close_notify::CloseNotify;
 use super::payload::Upload;
 use super::retry::Resend;
@@ -23,7 +24,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 /// The longest head of a response, over HTTP/1.1 and HTTP/2.
-const HEAD: HeadLimit = HeadLimit::RESPONSE;
+pub(super) const HEAD: HeadLimit = HeadLimit::RESPONSE;
 /// Bytes of a response that may be buffered for the output.
 const HTTP_2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 /// The largest window (RFC 9113, section 6.9.1), so that `h2` never closes the connection because
@@ -31,12 +32,13 @@ const HTTP_2_STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const HTTP_2_CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 /// The task of a connection, which ends when this is dropped.
-pub(super) type Connection = JoinSet<hyper::Result<()>>;
+type Connection = JoinSet<hyper::Result<()>>;
 
 /// A response, and the connection of its body.
 pub(super) struct Exchange {
-    pub(super) response: Response<Incoming>,
-    pub(super) connection: Connection,
+    pub(super) response: Response<ResponseBody>,
+    /// Its drop ends the connection.
+    pub(super) connection: Box<dyn Send>,
 }
 
 /// The failure of a request without a response.
@@ -82,8 +84,8 @@ pub(super) async fn send(
     match sent {
         Ok(response) if !fits(response.headers()) => Err(too_long(url).into()),
         Ok(response) => Ok(Exchange {
-            response,
-            connection: tasks,
+            response: response.map(ResponseBody::Hyper),
+            connection: Box::new(tasks),
         }),
         Err(error) => {
             let error = cause(error, &mut tasks).await;
@@ -96,18 +98,18 @@ pub(super) async fn send(
     }
 }
 
-fn fits(fields: &HeaderMap) -> bool {
+pub(super) fn fits(fields: &HeaderMap) -> bool {
     let fields = fields.iter();
     HEAD.allows(fields.map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
-fn too_long(url: &HttpsUrl) -> Failure {
+pub(super) fn too_long(url: &HttpsUrl) -> Failure {
     let reason = format!("its header fields exceed {} bytes", HEAD.bytes());
     Failure::new(Exit::Receive, "receive-error", incomplete(url, &reason))
 }
 
 /// Whether a request without a body needs `Content-Length: 0` (RFC 9110, section 8.6).
-fn expects_content(method: &Method) -> bool {
+pub(super) fn expects_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
@@ -168,7 +170,7 @@ fn no_response(url: &HttpsUrl, error: &hyper::Error, write_failure: Option<&str>
     Failure::new(exit, token, incomplete(url, &reason))
 }
 
-fn empty_reply(url: &HttpsUrl) -> Failure {
+pub(super) fn empty_reply(url: &HttpsUrl) -> Failure {
     let message = format!(
         "{} closed the connection without a response; try again, or ask the server's operator",
         url.endpoint()
@@ -236,7 +238,7 @@ fn requires_certificate(reason: &str) -> bool {
     .any(|alert| reason.contains(&rustls::Error::AlertReceived(alert).to_string()))
 }
 
-fn incomplete(url: &HttpsUrl, reason: &str) -> String {
+pub(super) fn incomplete(url: &HttpsUrl, reason: &str) -> String {
     format!(
         "no complete response from {}: {reason}; try again, or ask the server's operator",
         url.endpoint()
@@ -300,14 +302,14 @@ fn run(
 }
 
 /// The form of the target of a request.
-enum Form {
+pub(super) enum Form {
     /// RFC 9112, section 3.2.1; the authority is in `Host`.
     Origin,
     /// Scheme and authority are pseudo-fields (RFC 9113, section 8.3.1).
     Absolute,
 }
 
-fn request(
+pub(super) fn request(
     url: &HttpsUrl,
     mut fields: HeaderMap,
     form: Form,

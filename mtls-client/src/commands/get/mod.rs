@@ -1,6 +1,7 @@
 //! The command `get`: fetches https URLs over verified connections.
 
 pub(crate) mod args;
+mod body;
 mod close_notify;
 mod content;
 mod decode;
@@ -10,6 +11,7 @@ mod fields;
 mod form;
 mod head;
 mod http;
+mod http3;
 mod payload;
 mod progress;
 mod redirect;
@@ -20,6 +22,8 @@ mod template;
 mod write_out;
 
 use std::io;
+
+use tokio::time::Instant;
 
 use self::args::Args;
 use self::facts::Facts;
@@ -47,22 +51,29 @@ async fn fetch_all(get: &Get, settings: &Settings) -> Result<Exit, Failure> {
         true => Client::offering(settings, vec![HTTP_1.to_vec()])?,
         false => Client::new(settings)?,
     };
+    let client = client.with_http3(&get.http3)?;
     let mut payload = Payload::open(&get.content)?;
     let reports = match settings.output.verbose {
         0 => Reports::None,
         _ => Reports::Stderr,
     };
     let messages = Messages::new(settings, reports);
+    let max_time = settings.times.max_time;
+    let until = max_time.map(|limit| Instant::now() + limit);
+    let urls = get.pages.iter().map(|page| page.url.endpoint());
+    let connections = urls.map(|endpoint| (endpoint, get.side_endpoint(endpoint)));
+    messages.notices(&client.prefetch(connections, until).await);
     let mut worst = Exit::Success;
     for (number, page) in get.pages.iter().enumerate() {
         let fetch = Fetch::new(get, page, &client, messages, &mut payload);
-        let facts = fetch.run(settings.times.max_time, number).await;
+        let facts = fetch.run(max_time, number).await;
         worst = worst.or_worse(facts.exit);
         if let Err(failure) = write_out(&get.write_out, &facts) {
             messages::error(&failure);
             worst = worst.or_worse(failure.exit);
         }
     }
+    client.finish().await;
     Ok(worst)
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::HeaderValue;
+use mtls_core::path::Endpoint;
 
 use super::args::Args;
 use super::content::{Content, Data, Piece};
@@ -11,7 +12,9 @@ use super::form;
 use super::sink::Output;
 use super::template::{FormatOption, Template};
 use crate::args::OutputArgs;
+use crate::args::http3::Http3Args;
 use crate::args::target::HttpsUrl;
+use crate::connect::client::SideEndpoint;
 use crate::failure::Failure;
 
 /// The transfers of one run.
@@ -27,6 +30,7 @@ pub(super) struct Get {
     pub(super) fail: bool,
     /// HTTP/1.1 only.
     pub(super) http1: bool,
+    pub(super) http3: Http3Args,
     /// The number of retries after a transient failure.
     pub(super) retry: u32,
     /// Whether content codings are decoded.
@@ -52,6 +56,14 @@ pub(super) enum Show {
 }
 
 impl Get {
+    /// The side verifier of a connection.
+    pub(super) fn side_endpoint(&self, to: &Endpoint) -> SideEndpoint {
+        match self.pages.first() {
+            Some(page) if page.url.endpoint() == to => SideEndpoint::Configured,
+            _ => SideEndpoint::Target,
+        }
+    }
+
     /// Checks the rules across options, and reads the files of `--header` and `--write-out`.
     pub(super) fn new(args: &Args, output: &OutputArgs) -> Result<Self, Failure> {
         let pages = pages(args)?;
@@ -75,6 +87,7 @@ impl Get {
             follow: args.location,
             fail: args.fail,
             http1: args.http1_1,
+            http3: args.http3,
             retry: args.retry,
             compressed: args.compressed,
             write_out: template.transpose()?.unwrap_or_default(),

@@ -16,7 +16,7 @@ mod interim;
 mod listen;
 mod page;
 mod pattern;
-mod request;
+pub(crate) mod request;
 mod response;
 mod rules;
 mod summary;

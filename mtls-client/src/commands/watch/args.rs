@@ -98,9 +98,14 @@ impl Args {
         if self.every < minimum {
             return Err(Failure::usage("--every", "must be at least 1s"));
         }
-        if self.connection.tls.inherit.is_some() {
+        let tls = &self.connection.tls;
+        let resuming = [
+            ("--inherit", tls.inherit.is_some()),
+            ("--prefetch", tls.prefetch),
+        ];
+        if let Some((option, _)) = resuming.into_iter().find(|(_, is_given)| *is_given) {
             let reason = "each check makes a full handshake; omit it";
-            return Err(Failure::usage("--inherit", reason));
+            return Err(Failure::usage(option, reason));
         }
         let public = self.metrics.filter(|address| !address.ip().is_loopback());
         match public.filter(|_| !self.unsafe_metrics) {

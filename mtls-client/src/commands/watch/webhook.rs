@@ -1,5 +1,6 @@
 //! Webhooks: an HTTP POST for each change.
 
+use std::fmt;
 use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,13 +20,20 @@ use tokio_rustls::TlsConnector;
 use url::{Position, Url};
 
 /// The URL of a webhook.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct WebhookUrl(Url);
 
 /// A receiver of HTTP requests.
 pub(super) struct Webhook {
     pub(super) url: WebhookUrl,
     pub(super) tls: Arc<ClientConfig>,
+}
+
+/// The URL may contain a token.
+impl fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookUrl(..)")
+    }
 }
 
 /// The URL may contain a token, so errors do not repeat it.
@@ -106,6 +114,12 @@ impl Webhook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_in_the_url_is_not_printed() {
+        let url: WebhookUrl = "https://a.test/path-token?query-token".parse().unwrap();
+        assert!(!format!("{url:#?}").contains("token"));
+    }
 
     #[test]
     fn urls_are_http_and_have_no_password() {

@@ -1,6 +1,7 @@
 //! Servers that know nothing of multipath TLS, in their default configurations, verified by
 //! resumption. Those that are not installed are skipped by name.
 
+mod interceptors;
 mod servers;
 
 use self::servers::Server;
@@ -95,6 +96,40 @@ async fn gnutls_is_verified_by_resumption_unless_it_has_no_tickets() {
     let lab = Lab::new();
     lab.is_verified(lab.gnutls(&[]).await).await;
     lab.is_unsupported(lab.gnutls(&["--noticket"]).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn caddy_is_verified_by_resumption() {
+    let lab = Lab::new();
+    lab.is_verified(lab.caddy().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn java_is_verified_by_resumption() {
+    let lab = Lab::new();
+    lab.is_verified(lab.java().await).await;
+}
+
+/// It serves one connection at a time, so the side connection has to end before the primary one.
+#[tokio::test(flavor = "multi_thread")]
+async fn s_server_is_verified_by_tickets_in_advance_of_every_kind() {
+    let lab = Lab::new();
+    for options in [
+        &[][..],
+        &["-num_tickets", "1"],
+        &["-no_ticket"],
+        // With protection against replay, each ticket is resumed once.
+        &["-early_data"],
+        &["-no_ticket", "-num_tickets", "1", "-early_data"],
+    ] {
+        let Some(server) = lab.s_server(options).await else {
+            return;
+        };
+        let run = lab.by_resumption(&server, &["--prefetch"]).await;
+        let verdict = &run.exits_with(0).json()[0];
+        assert_eq!(verdict["verdict"], "verified", "{options:?}");
+        assert_eq!(verdict["paths"][1]["resumed"], "prefetched", "{options:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,6 +276,75 @@ async fn the_second_page_of_a_server_inherits_its_verification() {
         "origin",
         "ago over direct, src:127.0.0.2",
     ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tickets_in_advance_verify_each_page_by_its_own_handshake() {
+    let lab = Lab::new();
+    let Some(nginx) = lab.nginx("keepalive_timeout 0;").await else {
+        return;
+    };
+    let target = nginx.target();
+    let url = format!("https://{target}/");
+    let page = lab.path("page");
+    let pages = ["-o", &page, "-o", &page, "-o", &page, &url, &url, &url];
+    let options = [
+        &BY_RESUMPTION[..],
+        &["--prefetch", "--json"],
+        &PATHS,
+        &pages,
+    ];
+    let run = lab.get(&options.concat()).await.exits_with(0);
+    assert_eq!(run.json().len(), 3);
+    for verdict in run.json() {
+        assert_eq!(verdict["verdict"], "verified");
+        assert_eq!(verdict["tls"]["handshake"], "resumed");
+        assert_eq!(verdict["paths"][1]["resumed"], "prefetched");
+    }
+    let one = [&BY_RESUMPTION[..], &["--prefetch"], &PATHS, &[&target]].concat();
+    let run = lab.check(&one).await.exits_with(0);
+    let words = "fetched over the side path in advance";
+    assert!(run.stdout.contains(words), "{}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_tickets_in_advance_a_connection_is_verified_as_usual() {
+    let lab = Lab::new();
+    let Some(nginx) = lab.nginx("ssl_session_tickets off;").await else {
+        return;
+    };
+    let target = nginx.target();
+    let run = lab.by_resumption(&nginx, &["--prefetch"]).await;
+    assert_eq!(run.exits_with(112).json()[0]["reason"], "unsupported");
+    let dead = [
+        "--side",
+        "socks5h://127.0.0.1:9",
+        "--policy",
+        "prefer",
+        "--prefetch",
+    ];
+    let options = [&BY_RESUMPTION[..], &dead, &[&target]].concat();
+    let run = lab.check(&options).await.exits_with(0);
+    run.mentions(&["warning", &target, "no session tickets in advance"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_that_cannot_use_tickets_in_advance_are_refused() {
+    let lab = Lab::new();
+    let sides = ["--side", "src:127.0.0.2", "--side", "src:127.0.0.3"];
+    for (options, word) in [
+        (&["--prefetch"][..], "--method resumption"),
+        (&["--prefetch", "--method", "auto"], "--method resumption"),
+        (&["--prefetch", "--smkex"], "--smkex"),
+        (&["--prefetch", "--cert", "a.pem"], "--cert"),
+        (
+            &[&["--prefetch"], &BY_RESUMPTION[..], &sides].concat(),
+            "--side",
+        ),
+    ] {
+        let run = lab.run([&["check"], options, &["localhost"]].concat());
+        run.await.exits_with(2).mentions(&["--prefetch", word]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

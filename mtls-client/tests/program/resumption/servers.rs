@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use crate::lab::{Lab, has_with};
+use crate::lab::{Lab, has, has_with};
 
 /// No server takes this long to start.
 const START: Duration = Duration::from_secs(30);
@@ -21,8 +21,9 @@ pub(super) struct Server {
 
 impl Server {
     /// Runs a command until it listens.
-    async fn start(mut command: Command, address: SocketAddr) -> Self {
-        command.kill_on_drop(true).stdin(Stdio::null());
+    pub(super) async fn start(mut command: Command, address: SocketAddr) -> Self {
+        // `s_server` ends with its standard input.
+        command.kill_on_drop(true).stdin(Stdio::piped());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut process = command.spawn().expect("to run");
         let began = Instant::now();
@@ -43,14 +44,14 @@ impl Server {
     }
 }
 
-async fn free_address() -> SocketAddr {
+pub(super) async fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
     let listener = listener.expect("a port");
     listener.local_addr().expect("an address")
 }
 
 impl Lab {
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(super) fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         std::fs::write(&path, text).expect("to write");
         path
@@ -215,4 +216,82 @@ impl Lab {
         python.args(["-c", &script]);
         Some(Server::start(python, address).await)
     }
+
+    /// OpenSSL's test server, which serves one connection at a time.
+    pub(super) async fn s_server(&self, options: &[&str]) -> Option<Server> {
+        if !has("openssl") {
+            return None;
+        }
+        let address = free_address().await;
+        let pem = self.combined();
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_server", "-quiet", "-cert", &pem, "-key", &pem]);
+        openssl
+            .args(["-accept", &address.to_string()])
+            .args(options);
+        Some(Server::start(openssl, address).await)
+    }
+
+    pub(super) async fn caddy(&self) -> Option<Server> {
+        if !has_with("caddy", "version") {
+            return None;
+        }
+        let address = free_address().await;
+        let (pem, dir) = (self.combined(), self.path("caddy"));
+        let text = format!(
+            "{{\nadmin off\nauto_https disable_redirects\n}}\nhttps://{address} {{\n\
+             bind 127.0.0.1\ntls {pem} {pem}\nrespond \"caddy\"\n}}\n"
+        );
+        let file = self.write("Caddyfile", &text);
+        let mut caddy = Command::new("caddy");
+        caddy.args(["run", "--adapter", "caddyfile", "--config", &file]);
+        caddy.env("HOME", &dir);
+        Some(Server::start(caddy, address).await)
+    }
+
+    /// The server of Java's own library.
+    pub(super) async fn java(&self) -> Option<Server> {
+        if !has_with("javac", "-version") || !has("openssl") {
+            return None;
+        }
+        let address = free_address().await;
+        let (pem, store) = (self.combined(), self.path("store.p12"));
+        let mut export = Command::new("openssl");
+        export.args(["pkcs12", "-export", "-passout", "pass:secret", "-in", &pem]);
+        let exported = export.args(["-out", &store]).status().await;
+        assert!(exported.expect("to run").success());
+        let source = self.write("Site.java", JAVA);
+        let mut java = Command::new("java");
+        java.args([&source, &store, &address.port().to_string()]);
+        Some(Server::start(java, address).await)
+    }
 }
+
+const JAVA: &str = r#"
+import com.sun.net.httpserver.*;
+import java.io.FileInputStream;
+import java.net.InetSocketAddress;
+import java.security.KeyStore;
+import javax.net.ssl.*;
+
+public class Site {
+    public static void main(String[] arguments) throws Exception {
+        char[] password = "secret".toCharArray();
+        KeyStore store = KeyStore.getInstance("PKCS12");
+        store.load(new FileInputStream(arguments[0]), password);
+        KeyManagerFactory keys = KeyManagerFactory.getInstance("SunX509");
+        keys.init(store, password);
+        SSLContext context = SSLContext.getInstance("TLS");
+        context.init(keys.getKeyManagers(), null, null);
+        int port = Integer.parseInt(arguments[1]);
+        HttpsServer server = HttpsServer.create(new InetSocketAddress("127.0.0.1", port), 0);
+        server.setHttpsConfigurator(new HttpsConfigurator(context));
+        server.createContext("/", exchange -> {
+            exchange.sendResponseHeaders(204, -1);
+            exchange.close();
+        });
+        server.setExecutor(java.util.concurrent.Executors.newCachedThreadPool());
+        server.start();
+    }
+}
+"#;

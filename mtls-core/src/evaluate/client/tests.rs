@@ -339,6 +339,7 @@ async fn link(route: impl Into<Route>) -> SideLink {
         via: PathKind::Direct,
         route: route.into(),
         resolver: None,
+        mptcp: false,
     };
     let dialing = async move { Ok(dialed) }.boxed();
     let connection = SideConnection::dial(dialing, Duration::from_secs(60));

@@ -1,7 +1,10 @@
 //! The server's evaluation of its side connections, without a network: the reason of each verdict, and what
 //! the policies let pass.
 
+use tokio::io::{DuplexStream, duplex};
+
 use super::*;
+use crate::evaluate::decision::Handshaken;
 use crate::proto::binding::{Binding, Bindings, HelloHash, SideContext, SideSecrets};
 use crate::proto::client::InterceptionReason;
 use crate::proto::server::{Confirmation, HandshakeKeys, LookupMode};
@@ -9,6 +12,9 @@ use crate::registry::{
     ConfirmedSide, LookupReply, LookupRequester, MemoryRegistry, PendingRegistry, RegistryKey,
     ServiceId,
 };
+use crate::side::server::service::SideService;
+use crate::side::server::settings::SideServiceSettings;
+use crate::stream::MultipathStream;
 
 const POLICIES: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::Observe];
 
@@ -212,4 +218,67 @@ async fn a_confirm_is_awaited_until_the_deadline_after_the_start() {
         evaluation.confirm_deadline() - evaluation.started,
         evaluation.deadline
     );
+}
+
+/// The result for a connection that is complete, with one registration.
+async fn handed_out(
+    policy: Policy,
+    tls13: bool,
+    inherits: Option<Arc<Origin>>,
+    registered: &Registered,
+) -> Result<MultipathStream<DuplexStream>, Error> {
+    let settings = SideServiceSettings::new(policy);
+    let random = rustls::crypto::aws_lc_rs::default_provider().secure_random;
+    let sides = SideService::new(settings, Bindings::ALL, random).expect("valid settings");
+    let evaluation = ServerEvaluation {
+        inherits,
+        ..evaluation(policy)
+    };
+    let complete = Handshaken {
+        tls: duplex(1).0,
+        tls13,
+        report: TlsReport::default(),
+    };
+    let sides = Arc::new(sides);
+    evaluation
+        .hand_out(complete, registered.get(), &sides, None)
+        .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_requirement_that_a_confirm_can_fulfil_is_waited_for() {
+    let origin = || Some(Arc::new(Origin::now(Method::Side, Vec::new())));
+    for (policy, tls13, inherits, waits) in [
+        (Policy::Require, true, None, true),
+        (Policy::Require, true, origin(), false),
+        (Policy::Require, false, None, false),
+        (Policy::Require, false, origin(), false),
+        (Policy::Prefer, true, None, false),
+        (Policy::Observe, true, None, false),
+    ] {
+        let case = format!("{policy}, {tls13}, {inherits:?}");
+        let started = Instant::now();
+        let _ = handed_out(policy, tls13, inherits, &Registered::new().await).await;
+        let waited = started.elapsed() > Duration::from_secs(1);
+        assert_eq!(waited, waits, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_preference_without_a_confirm_leaves_the_verdict_open() {
+    for (policy, confirmed, open) in [
+        (Policy::Prefer, false, true),
+        (Policy::Prefer, true, false),
+        (Policy::Observe, false, false),
+        (Policy::Observe, true, false),
+        (Policy::Require, true, false),
+    ] {
+        let mut registered = Registered::new().await;
+        if confirmed {
+            registered = registered.confirmed().await;
+        }
+        let stream = handed_out(policy, true, None, &registered).await;
+        let stream = stream.expect("a connection that passes");
+        assert_eq!(!stream.is_decided(), open, "{policy}, {confirmed}");
+    }
 }

@@ -89,6 +89,15 @@ impl Reading {
 }
 
 impl Anchor {
+    #[cfg(test)]
+    pub(super) fn new(boot: String, unix: u64, since_boot: u64) -> Self {
+        Self {
+            unix,
+            boot,
+            since_boot,
+        }
+    }
+
     pub(super) fn is_valid(&self) -> bool {
         self.boot.len() <= MAX_BOOT_ID
     }

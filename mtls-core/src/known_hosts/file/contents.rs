@@ -194,3 +194,17 @@ impl Contents {
         Ok(serde_json::to_string_pretty(&document)? + "\n")
     }
 }
+
+/// A file that is accepted comes back from its own text, whatever its text was.
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(contents) = Contents::parse(&text) {
+        let rendered = contents.render().expect("a text");
+        let again = Contents::parse(&rendered).expect("a file");
+        assert_eq!(again, contents);
+    }
+}
+
+#[cfg(test)]
+mod tests;

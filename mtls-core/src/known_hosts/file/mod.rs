@@ -15,6 +15,8 @@ use futures_util::future::BoxFuture;
 pub(super) use self::clock::Reading;
 use self::clock::read_clocks;
 use self::contents::Contents;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use self::contents::fuzz;
 use self::disk::{Disk, Stamp};
 use super::entry::{HostEntry, Support};
 use super::error::{KnownHostsError, KnownHostsFailure};
@@ -36,6 +38,19 @@ const MAX_NOTICES: usize = 64;
 ///
 /// Entries expire by the system's clock, but within one boot never faster than the time since boot:
 /// a clock that jumps forward expires nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use mtls_core::known_hosts::FileStore;
+/// use mtls_core::{ClientSettings, Policy};
+///
+/// let store = FileStore::new("/var/lib/app/hosts.json").max_hosts(1000);
+/// let settings = ClientSettings::new(Policy::Prefer)
+///     .known_hosts(Arc::new(store))
+///     .remember(Duration::from_secs(30 * 24 * 3600));
+/// ```
 pub struct FileStore {
     shared: Arc<Shared>,
 }

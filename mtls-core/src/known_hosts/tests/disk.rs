@@ -4,10 +4,10 @@ use super::*;
 use crate::known_hosts::file::FileStore;
 
 /// A directory of one test, which is removed at its end.
-struct Dir(PathBuf);
+pub(super) struct Dir(PathBuf);
 
 impl Dir {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("known-hosts-{}-{number}", process::id());
@@ -16,7 +16,7 @@ impl Dir {
         Self(dir)
     }
 
-    fn file(&self) -> PathBuf {
+    pub(super) fn file(&self) -> PathBuf {
         self.0.join("state").join("hosts.json")
     }
 
@@ -37,12 +37,12 @@ impl Drop for Dir {
     }
 }
 
-async fn support(store: &FileStore, name: &str) -> Option<Support> {
+pub(super) async fn support(store: &FileStore, name: &str) -> Option<Support> {
     let entry = store.lookup(&host(name)).await.expect("a readable store");
     entry.map(|entry| entry.support)
 }
 
-async fn record(store: &FileStore, name: &str, change: Change) {
+pub(super) async fn record(store: &FileStore, name: &str, change: Change) {
     store
         .record(&host(name), change)
         .await

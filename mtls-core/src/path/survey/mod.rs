@@ -78,7 +78,7 @@ impl Candidate {
             PathKind::Direct => Some(Path::system()),
             PathKind::Interface(name) => Path::interface(name).ok(),
             PathKind::Source(address) => Path::source(address.clone()).ok(),
-            PathKind::Socks5(_) | PathKind::HttpConnect(_) => None,
+            PathKind::Socks5(_) | PathKind::HttpConnect(_) | PathKind::Mptcp(_) => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The two hellos, as far as the tap reads them (RFC 8446, sections 4.1.2 and 4.1.3).
 
-use super::HelloError;
+use super::{HelloError, Negotiated};
 
 /// The `random` of a ServerHello that is a HelloRetryRequest: SHA-256 of that word (RFC 8446,
 /// section 4.1.3).
@@ -12,6 +12,7 @@ const RETRY_REQUEST_RANDOM: [u8; 32] = [
 const TLS_1_3: u16 = 0x0304;
 
 const SERVER_NAME: u16 = 0;
+const PRE_SHARED_KEY: u16 = 41;
 const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
 const KEY_SHARE: u16 = 51;
@@ -57,7 +58,7 @@ pub(super) enum ServerHello {
     /// A HelloRetryRequest.
     RetryRequest,
     /// A ServerHello that selects TLS 1.3 and carries a key share.
-    Final,
+    Final(Negotiated),
 }
 
 impl ServerHello {
@@ -67,10 +68,11 @@ impl ServerHello {
         let legacy_version = reader.u16("legacy_version")?;
         let random: [u8; 32] = reader.array("random")?;
         reader.session_id("legacy_session_id_echo")?;
-        reader.u16("cipher_suite")?;
+        let cipher_suite = reader.u16("cipher_suite")?;
         reader.u8("legacy_compression_method")?;
 
-        let [version, key_share] = reader.extensions([SUPPORTED_VERSIONS, KEY_SHARE])?;
+        let [version, key_share, psk] =
+            reader.extensions([SUPPORTED_VERSIONS, KEY_SHARE, PRE_SHARED_KEY])?;
         // Without the extension the server selects by `legacy_version`, which cannot say TLS 1.3.
         let mut version = version.ok_or(HelloError::NotTls13 {
             selected: legacy_version,
@@ -84,11 +86,16 @@ impl ServerHello {
             return Ok(Self::RetryRequest);
         }
         let mut key_share = key_share.ok_or(HelloError::NoKeyShare)?;
-        key_share.u16("group")?;
+        let group = key_share.u16("group")?;
         let key_exchange = key_share.vector16("key_exchange")?;
         key_exchange.check_length("key_exchange", |len| len >= 1)?;
         key_share.finish("key_exchange")?;
-        Ok(Self::Final)
+        Ok(Self::Final(Negotiated {
+            cipher_suite,
+            group,
+            resumed: psk.is_some(),
+            retried: false,
+        }))
     }
 }
 

@@ -90,6 +90,12 @@ impl Records {
         Ok(None)
     }
 
+    /// Begins a stretch of handshake messages without a record header: a part of QUIC's CRYPTO stream.
+    pub(super) fn begin_crypto(&mut self, len: usize) {
+        self.header[0] = HANDSHAKE;
+        self.record_left = len;
+    }
+
     pub(super) fn taken(&self) -> usize {
         self.taken
     }

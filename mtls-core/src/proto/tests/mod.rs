@@ -4,6 +4,7 @@ mod endings;
 mod exchange;
 mod frames;
 mod messages;
+mod properties;
 mod server;
 mod values;
 
@@ -33,7 +34,7 @@ struct Pair {
     server: ServerVerifier,
     keys: HandshakeKeys,
     now: Instant,
-    nonces: u8,
+    nonces: u64,
 }
 
 fn hello_keys(byte: u8) -> HandshakeKeys {
@@ -61,7 +62,9 @@ impl Pair {
 
     fn nonce(&mut self) -> Nonce {
         self.nonces += 1;
-        [self.nonces; 32]
+        let mut nonce = [0; 32];
+        nonce[..8].copy_from_slice(&self.nonces.to_be_bytes());
+        nonce
     }
 
     fn deliver_to_server(&mut self) -> Vec<Frame> {

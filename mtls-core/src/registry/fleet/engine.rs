@@ -30,7 +30,8 @@ impl fmt::Display for MachineId {
 /// - [`ask`](Self::ask), [`put`](Self::put) and [`replace`](Self::replace) write before they read, so
 ///   that a read-only replica or a full engine fails instead of answering from an old copy. Each sees
 ///   what another wrote if that ran before.
-/// - [`join`](Self::join) measures times by the clock of the engine alone.
+/// - [`join`](Self::join) measures times by the clock of the engine alone, and reads the memory after
+///   the list, so that the memory shows a loss between the two.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Connects, and delivers events for `machine` until the receiver is dropped; called once.
     fn start(&self, machine: MachineId, events: mpsc::Sender<EngineEvent>);
@@ -148,6 +149,13 @@ pub enum EngineEvent {
 }
 
 /// Reason of an engine's failed operation.
+///
+/// ```
+/// use mtls_core::registry::fleet::EngineError;
+///
+/// let error = EngineError::new("no answer in time");
+/// assert_eq!(error.to_string(), "no answer in time");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineError(String);
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 
@@ -111,8 +112,10 @@ struct Sockets {
 
 impl Sockets {
     async fn new() -> Self {
-        let (client, client_end) = tcp_pair().await;
-        let (server_end, server) = tcp_pair().await;
+        Self::of([tcp_pair().await, tcp_pair().await])
+    }
+
+    fn of([(client, client_end), (server_end, server)]: [(TcpStream, TcpStream); 2]) -> Self {
         Self {
             client,
             client_end,
@@ -127,6 +130,25 @@ async fn tcp_pair() -> (TcpStream, TcpStream) {
     let to = listener.local_addr().expect("an address");
     let (near, far) = tokio::join!(TcpStream::connect(to), listener.accept());
     (near.expect("a connection"), far.expect("a connection").0)
+}
+
+/// A connection over Multipath TCP; `None` where the system has none.
+async fn mptcp_pair() -> Option<(TcpStream, TcpStream)> {
+    let socket = || {
+        let kind = Type::STREAM.nonblocking();
+        let socket = Socket::new(Domain::IPV4, kind, Some(Protocol::MPTCP)).ok()?;
+        Some(TcpSocket::from_std_stream(socket.into()))
+    };
+    let (listening, connecting) = (socket()?, socket()?);
+    let any = "127.0.0.1:0".parse().expect("an address");
+    listening.bind(any).expect("a port");
+    let listener = listening.listen(1).expect("a listener");
+    let to = listener.local_addr().expect("an address");
+    let (near, far) = tokio::join!(connecting.connect(to), listener.accept());
+    let (near, far) = (near.expect("a connection"), far.expect("a connection").0);
+    let protocol = SockRef::from(&far).protocol().expect("a socket");
+    assert_eq!(protocol, Some(Protocol::MPTCP));
+    Some((near, far))
 }
 
 /// Relays in a task, with so many pipes.
@@ -167,36 +189,60 @@ async fn flood(stream: &mut TcpStream) -> usize {
 #[tokio::test]
 async fn bulk_arrives_whole_with_pipes_and_without() {
     for limit in [0, 1, 64] {
-        let Sockets {
-            mut client,
-            client_end,
-            server_end,
-            mut server,
-        } = Sockets::new().await;
-        let pipes = Arc::new(Pipes::new(limit));
-        let pumping = relay(client_end, server_end, &pipes);
-        let sent = pattern(8 << 20);
-        let upload = async {
-            client.write_all(&sent).await.expect("a connection");
-            client.shutdown().await.expect("a connection");
-            let mut answer = Vec::new();
-            client.read_to_end(&mut answer).await.expect("an answer");
-            answer
-        };
-        let echo = async {
-            let mut got = Vec::new();
-            server.read_to_end(&mut got).await.expect("a connection");
-            server.write_all(&got).await.expect("a connection");
-            server.shutdown().await.expect("a connection");
-            got
-        };
-        let (answer, got) = tokio::join!(upload, echo);
-        assert!(got == sent, "the upload arrived changed");
-        assert!(answer == sent, "the download arrived changed");
-        assert_eq!(pumping.await.expect("an end"), PumpEnd::Closed);
-        assert!(pipes.open() <= limit, "{pipes:?}");
-        assert_eq!(pipes.open() > 0, limit > 0, "bulk takes the pipes it can");
+        let pipes = bulk(Sockets::new().await, limit).await;
+        assert!(pipes <= limit, "{pipes}");
+        assert_eq!(pipes > 0, limit > 0, "bulk takes the pipes it can");
     }
+}
+
+#[tokio::test]
+async fn bulk_of_multipath_tcp_is_spliced_at_each_end_too() {
+    for [client, server] in [[true, false], [false, true], [true, true]] {
+        let pair = |mptcp| async move {
+            match mptcp {
+                true => mptcp_pair().await,
+                false => Some(tcp_pair().await),
+            }
+        };
+        let (Some(client), Some(server)) = (pair(client).await, pair(server).await) else {
+            println!("skipped: no Multipath TCP");
+            return;
+        };
+        let pipes = bulk(Sockets::of([client, server]), 64).await;
+        assert!(pipes > 0, "bulk takes pipes");
+    }
+}
+
+/// Moves bytes in bulk both ways; the number of pipes that were opened.
+async fn bulk(sockets: Sockets, limit: usize) -> usize {
+    let Sockets {
+        mut client,
+        client_end,
+        server_end,
+        mut server,
+    } = sockets;
+    let pipes = Arc::new(Pipes::new(limit));
+    let pumping = relay(client_end, server_end, &pipes);
+    let sent = pattern(8 << 20);
+    let upload = async {
+        client.write_all(&sent).await.expect("a connection");
+        client.shutdown().await.expect("a connection");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("an answer");
+        answer
+    };
+    let echo = async {
+        let mut got = Vec::new();
+        server.read_to_end(&mut got).await.expect("a connection");
+        server.write_all(&got).await.expect("a connection");
+        server.shutdown().await.expect("a connection");
+        got
+    };
+    let (answer, got) = tokio::join!(upload, echo);
+    assert!(got == sent, "the upload arrived changed");
+    assert!(answer == sent, "the download arrived changed");
+    assert_eq!(pumping.await.expect("an end"), PumpEnd::Closed);
+    pipes.open()
 }
 
 #[tokio::test]

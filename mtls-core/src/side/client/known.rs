@@ -115,6 +115,15 @@ impl KnownHost {
         self.with_entry(Some(entry))
     }
 
+    /// A host whose entry says that nothing verifies it over the side paths of today.
+    #[cfg(test)]
+    pub(crate) fn unsupported(mut entry: HostEntry) -> Self {
+        let mut known = Self::unknown(Policy::Prefer);
+        known.sides = Some("direct".to_owned());
+        entry.sides = known.sides();
+        known.entered(entry)
+    }
+
     #[cfg(test)]
     pub(crate) fn allowing_pinned(mut self) -> Self {
         self.allow_pinned = true;

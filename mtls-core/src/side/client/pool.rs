@@ -69,6 +69,18 @@ impl Pool {
         self.dial(&mut self.lock(), index, path, endpoint, association)
     }
 
+    /// Opens a connection for later verifications, unless there is one, or none is kept.
+    #[cfg(feature = "quic")]
+    pub(crate) fn open<D: Dial>(&self, index: usize, path: &D, endpoint: &Endpoint) {
+        let mut kept = self.lock();
+        let same = kept.get(&(index, endpoint.clone()));
+        let is_there = same.is_some_and(|same| same.iter().any(SideConnection::is_open));
+        if !is_there && !self.settings.idle.is_zero() {
+            let connection = SideConnection::dial(path.dial(endpoint), self.settings.idle);
+            self.keep(&mut kept, index, endpoint, connection);
+        }
+    }
+
     fn dial<D: Dial>(
         &self,
         kept: &mut Kept,
@@ -79,6 +91,11 @@ impl Pool {
     ) -> Option<SideLink> {
         let connection = SideConnection::dial(path.dial(endpoint), self.settings.idle);
         let link = connection.attach(association);
+        self.keep(kept, index, endpoint, connection);
+        link
+    }
+
+    fn keep(&self, kept: &mut Kept, index: usize, endpoint: &Endpoint, connection: SideConnection) {
         if !self.settings.idle.is_zero() {
             kept.retain(|_, same| {
                 same.retain(SideConnection::is_open);
@@ -89,7 +106,6 @@ impl Pool {
                 kept.entry(key).or_default().push(connection);
             }
         }
-        link
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pool::{Pool, PoolSettings};
 use crate::error::{ApiMisuse, Error, TimedOut, non_zero_durations};
 use crate::known_hosts::KnownHosts;
-use crate::path::{Dial, Endpoint, Path};
+use crate::path::{Dial, Endpoint, Path, SubflowSource};
 use crate::proto::binding::Bindings;
 use crate::tls::authentication::Authentication;
 use crate::verdict::policy::Policy;
@@ -48,6 +48,23 @@ pub struct ClientSettings<D = Path> {
     pub(crate) handshake_timeout: Duration,
     pub(crate) pool: PoolSettings,
     pub(crate) memory: Memory,
+    pub(crate) join: Option<SubflowSource>,
+    #[cfg(feature = "mptcp")]
+    pub(crate) subflow_use: SubflowUse,
+}
+
+/// The use of a further subflow for the data of a connection, at both ends. Feature `mptcp`.
+#[cfg(feature = "mptcp")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubflowUse {
+    /// Like the first one.
+    #[default]
+    Both,
+    /// In place of the first one, while it works.
+    Preferred,
+    /// Only while the first one does not work.
+    Backup,
 }
 
 /// The settings of known hosts.
@@ -93,12 +110,35 @@ impl<D> ClientSettings<D> {
                 accept_new_key: false,
                 allow_pinned: false,
             },
+            join: None,
+            #[cfg(feature = "mptcp")]
+            subflow_use: SubflowUse::Both,
         }
     }
 
     /// Sets the path of the TLS connection. Default: the system's route.
     pub fn primary(mut self, path: D) -> Self {
         self.primary = path;
+        self
+    }
+
+    /// Adds a subflow over this network to each connection, after the verdict, for its data: with a
+    /// primary path of Multipath TCP ([`Path::mptcp`]). Default: none; the kernel's own path manager may
+    /// add some. Feature `mptcp`.
+    ///
+    /// It takes `CAP_NET_ADMIN` and `net.mptcp.path_manager=userspace`. The verdict does not wait for it,
+    /// and a connection whose second network does not work stays as it is.
+    #[cfg(feature = "mptcp")]
+    pub fn join(mut self, source: SubflowSource) -> Self {
+        self.join = Some(source);
+        self
+    }
+
+    /// Sets the use of the subflow of [`join`](Self::join), or of a side path inside the connection
+    /// ([`Path::subflow`]), for data. Default: [`SubflowUse::Both`]. Feature `mptcp`.
+    #[cfg(feature = "mptcp")]
+    pub fn subflow_use(mut self, subflow_use: SubflowUse) -> Self {
+        self.subflow_use = subflow_use;
         self
     }
 
@@ -236,6 +276,21 @@ impl<D: Dial> ClientPaths<D> {
         if settings.sides.is_empty() {
             return Err(ApiMisuse::NoSidePath);
         }
+        let inside = settings
+            .sides
+            .iter()
+            .filter(|side| side.subflow().is_some());
+        match inside.count() {
+            0 => {}
+            1 if !settings.primary.uses_mptcp() => return Err(ApiMisuse::SubflowWithoutMptcp),
+            1 if settings.join.is_some() => return Err(ApiMisuse::SeveralSubflows),
+            1 if supported != Bindings::ALL => return Err(ApiMisuse::SubflowMethod),
+            1 => {}
+            _ => return Err(ApiMisuse::SeveralSubflows),
+        }
+        if settings.join.is_some() && !settings.primary.uses_mptcp() {
+            return Err(ApiMisuse::SubflowWithoutMptcp);
+        }
         settings.bindings = settings.bindings.intersection(supported);
         if settings.bindings.strongest_common(Bindings::ALL).is_none() {
             return Err(ApiMisuse::NoBinding);
@@ -254,6 +309,14 @@ impl<D: Dial> ClientPaths<D> {
             settings,
             authentication,
         })
+    }
+}
+
+impl<D: Dial> ClientPaths<D> {
+    /// The side path inside the primary connection, if there is one.
+    pub(crate) fn inside(&self) -> Option<usize> {
+        let sides = &self.settings.sides;
+        sides.iter().position(|side| side.subflow().is_some())
     }
 }
 

@@ -9,7 +9,7 @@ use rustls::crypto::SecureRandom;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::connection::{SideEvent, SideLink};
+use super::connection::{SideConnection, SideEvent, SideLink};
 use super::result::{SideOutcome, SideResult};
 use super::settings::ClientPaths;
 use crate::error::Error;
@@ -56,6 +56,8 @@ pub(crate) struct SideShared<'a, D> {
     random: &'static dyn SecureRandom,
     sides: &'a [D],
     endpoint: &'a Endpoint,
+    /// The side connection of one of them, inside the primary connection.
+    inside: Option<(usize, SideConnection)>,
 }
 
 impl<'a, D> SideShared<'a, D> {
@@ -70,6 +72,16 @@ impl<'a, D> SideShared<'a, D> {
             random,
             sides: &paths.settings.sides,
             endpoint,
+            inside: None,
+        }
+    }
+
+    /// Uses this side connection for the side path with this index.
+    #[cfg(feature = "mptcp")]
+    pub(crate) fn with_inside(self, index: usize, connection: SideConnection) -> Self {
+        Self {
+            inside: Some((index, connection)),
+            ..self
         }
     }
 
@@ -86,19 +98,31 @@ impl<'a, D> SideShared<'a, D> {
 impl<D: Dial> SideShared<'_, D> {
     /// Sends an Open over every side path.
     fn open(&self, association: Association) -> Result<Vec<SidePath>, Error> {
-        let ClientPaths { settings, pool, .. } = self.paths;
+        let pool = &self.paths.pool;
         let mut paths = Vec::with_capacity(self.sides.len());
         for (index, dial) in self.sides.iter().enumerate() {
-            let mut path = SidePath {
-                verifier: ClientVerifier::new(association, settings.bindings),
-                link: pool.link(index, dial, self.endpoint, association),
-                dial_error: None,
+            let link = match &self.inside {
+                Some((inside, connection)) if *inside == index => connection.attach(association),
+                _ => pool.link(index, dial, self.endpoint, association),
             };
-            path.verifier.handle_link(self.nonce()?);
-            path.transmit();
-            paths.push(path);
+            paths.push(self.open_over(link, association)?);
         }
         Ok(paths)
+    }
+
+    fn open_over(
+        &self,
+        link: Option<SideLink>,
+        association: Association,
+    ) -> Result<SidePath, Error> {
+        let mut path = SidePath {
+            verifier: ClientVerifier::new(association, self.paths.settings.bindings),
+            link,
+            dial_error: None,
+        };
+        path.verifier.handle_link(self.nonce()?);
+        path.transmit();
+        Ok(path)
     }
 }
 
@@ -217,6 +241,30 @@ impl<'a, D: Dial> Verification<'a, D> {
         Ok(())
     }
 
+    /// Verifies over the side path with this index again, on a connection of its own, within the same
+    /// deadline.
+    #[cfg(feature = "mptcp")]
+    pub(crate) async fn repeat(
+        &mut self,
+        index: usize,
+        (version, secrets): (TlsVersion, &ClientSecrets),
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let association = self.paths[index].verifier.association();
+        let (dial, to) = (&self.shared.sides[index], self.shared.endpoint);
+        let link = self.shared.paths.pool.fresh(index, dial, to, association);
+        let mut path = self.shared.open_over(link, association)?;
+        path.verifier.set_deadline(deadline.into_std());
+        path.verifier
+            .handle_tls_complete(version, self.shared.nonce()?);
+        path.transmit();
+        self.paths[index] = path;
+        self.timer = Some(Box::pin(sleep_until(deadline)));
+        self.poll_resolved(secrets).await?;
+        self.times.verdict = Some(self.started.elapsed());
+        Ok(())
+    }
+
     async fn wait_until_resolved(
         &mut self,
         version: TlsVersion,
@@ -227,6 +275,10 @@ impl<'a, D: Dial> Verification<'a, D> {
                 .handle_tls_complete(version, self.shared.nonce()?);
             path.transmit();
         }
+        self.poll_resolved(secrets).await
+    }
+
+    async fn poll_resolved(&mut self, secrets: &ClientSecrets) -> Result<(), Error> {
         poll_fn(|cx| {
             let turned = self.poll_turn(cx);
             for path in &mut self.paths {
@@ -291,6 +343,7 @@ impl From<&SidePath> for SideResult {
             }
         };
         report.reused = link.is_some_and(|link| link.reused);
+        report.look_up_subflows();
         Self {
             outcome: match side.verifier.outcome() {
                 ClientOutcome::Verified(proof) => SideOutcome::Proven(proof),

@@ -80,6 +80,13 @@ pub struct SavedHandshake<'a> {
 }
 
 /// Reason to reject a bundle.
+///
+/// ```
+/// use mtls_core::{EvidenceBundle, EvidenceError};
+///
+/// let error = EvidenceBundle::parse(b"{}").unwrap_err();
+/// assert_eq!(error, EvidenceError::Damaged);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EvidenceError {
@@ -91,7 +98,7 @@ pub enum EvidenceError {
     Schema(u64),
     /// The digest is right, but the file is not evidence.
     Malformed(String),
-    /// A certificate is not what is said of it.
+    /// The description of a certificate differs from the certificate.
     Certificate {
         /// The path.
         path: &'static str,

@@ -7,7 +7,7 @@ mod seal;
 mod signature;
 
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -153,7 +153,8 @@ impl Evidence {
     /// `…-second-look.pem` instead. Returns the path of the JSON file.
     ///
     /// # Errors
-    /// The error of the file system, with the path. An existing file is never overwritten.
+    /// The error of the file system, with the path. An existing file is never overwritten, and no incomplete
+    /// one stays.
     pub fn save(&self, dir: &FilePath) -> io::Result<PathBuf> {
         let named = |path: &FilePath, error: io::Error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -196,14 +197,17 @@ fn described(chain: &[CertificateDer<'_>]) -> Vec<CertificateEvidence> {
     chain.iter().map(CertificateEvidence::new).collect()
 }
 
+/// Creates a file; an incomplete one, for lack of space, is removed again.
 fn write_new(path: &FilePath, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
 }
 
 impl fmt::Display for Evidence {

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use crate::error::Error;
-use crate::service::listen;
+use crate::service::{Transport, listen};
 
 /// The result for the addresses of one command.
 #[derive(Debug, Default)]
@@ -16,13 +16,13 @@ pub(super) struct AddressCheck {
 }
 
 /// Binds the addresses of one command, and closes them again. Within a runtime.
-pub(super) fn check(addresses: &[SocketAddr]) -> AddressCheck {
+pub(super) fn check(addresses: &[(SocketAddr, Transport)]) -> AddressCheck {
     let mut check = AddressCheck::default();
-    for (index, &address) in addresses.iter().enumerate() {
-        let before = &addresses[..index];
-        if let Some(other) = before.iter().find(|other| overlap(**other, address)) {
+    for (index, &(address, transport)) in addresses.iter().enumerate() {
+        let mut before = addresses[..index].iter();
+        if let Some((other, _)) = before.find(|(other, _)| overlap(*other, address)) {
             check.wrong.push(Error::SameAddress(*other, address));
-        } else if let Err(source) = listen(address) {
+        } else if let Err(source) = listen(address, transport) {
             let list = match source.kind() {
                 ErrorKind::AddrInUse | ErrorKind::PermissionDenied => &mut check.unchecked,
                 _ => &mut check.wrong,

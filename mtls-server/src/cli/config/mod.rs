@@ -9,7 +9,11 @@ mod check;
 mod environment;
 mod error;
 mod file;
+#[cfg(any(test, feature = "__fuzzing"))]
+mod fuzzing;
 mod parse;
 
 pub use check::ConfigCommand;
 pub use error::{CommandLineError, ConfigError};
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use fuzzing::fuzz;

@@ -15,11 +15,13 @@ use prometheus_client::registry::{Registry, Unit};
 use super::fleet::FleetNow;
 use super::tally::Tally;
 use super::times::Times;
+use crate::service::AcceptedConnections;
 
 /// The metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
     pub(super) connections: Tally<VerdictLabels>,
+    pub(super) quic_connections: Counter,
     pub(super) failures: Tally<ReasonLabels>,
     pub(super) unregistered: Tally<ReasonLabels>,
     pub(super) handshake_times: Times,
@@ -76,9 +78,10 @@ impl EncodeLabelValue for Direction {
 }
 
 /// Values that are measured for each report.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Now {
     pub(super) open: usize,
+    pub(super) accepted: AcceptedConnections,
     pub(super) pending: usize,
     pub(super) waiting: usize,
     pub(super) ready: bool,
@@ -99,6 +102,7 @@ impl Metrics {
     pub(super) fn new() -> Self {
         Self {
             connections: Tally::new(),
+            quic_connections: Counter::default(),
             failures: Tally::new(),
             unregistered: Tally::new(),
             handshake_times: Times::new(),
@@ -138,6 +142,11 @@ impl Metrics {
             "connections",
             "Connections that the policy let pass, by their verdict when it was decided",
             self.connections.family(),
+        );
+        registry.register(
+            "quic_connections",
+            "Those of them that are QUIC",
+            self.quic_connections.clone(),
         );
         registry.register(
             "failures",
@@ -202,6 +211,24 @@ impl Metrics {
     }
 }
 
+impl Now {
+    /// A counter for each transport.
+    fn encode_accepted(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Connections that were accepted at the addresses for TLS, side connections there \
+                    included";
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut family = encoder.encode_descriptor("accepted_connections", help, None, kind)?;
+        for (transport, count) in [
+            ("tcp", self.accepted.tcp()),
+            ("mptcp", self.accepted.mptcp()),
+        ] {
+            let counter = ConstCounter::new(count);
+            counter.encode(family.encode_family(&[("transport", transport)])?)?;
+        }
+        Ok(())
+    }
+}
+
 impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut gauge = |name: &str, help: &str, value: f64| {
@@ -242,6 +269,7 @@ impl Collector for Now {
                 f64::from(u8::from(backend.up)),
             )?;
         }
+        self.encode_accepted(&mut encoder)?;
         let mut counter = |name: &str, help: &str, value: u64| {
             let counter = ConstCounter::new(value);
             let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;

@@ -16,6 +16,7 @@ use mtls_core::registry::{PendingRegistry, ServiceId};
 use mtls_core::{Policy, SideServiceSettings};
 
 use self::metrics::{Direction, FrameLabels, Metrics, ReasonLabels, VerdictLabels};
+use super::AcceptedConnections;
 use super::fleet::{Fleet, Pending};
 use super::hand_over::HandOver;
 
@@ -29,6 +30,7 @@ pub(crate) struct Monitor {
     stage: AtomicU8,
     pending: OnceLock<Pending>,
     open: OnceLock<Box<OpenCount>>,
+    accepted: OnceLock<AcceptedConnections>,
     /// The description of the service on the status page.
     description: OnceLock<serde_json::Value>,
     backend: OnceLock<Box<dyn Backend>>,
@@ -68,6 +70,7 @@ impl Monitor {
             stage: AtomicU8::new(Stage::Starting as u8),
             pending: OnceLock::new(),
             open: OnceLock::new(),
+            accepted: OnceLock::new(),
             description: OnceLock::new(),
             backend: OnceLock::new(),
             metrics: Metrics::new(),
@@ -120,6 +123,11 @@ impl Monitor {
     /// Sets the source of the number of open connections, once.
     pub(crate) fn count_open(&self, open: impl Fn() -> usize + Send + Sync + 'static) {
         let _ = self.open.set(Box::new(open));
+    }
+
+    /// Sets the source of the numbers of accepted connections, once.
+    pub(crate) fn count_accepted(&self, accepted: AcceptedConnections) {
+        let _ = self.accepted.set(accepted);
     }
 
     /// Sets the description of the service on the status page, such as its addresses, once.
@@ -180,6 +188,9 @@ impl Monitor {
                 (None, None) => "none",
             },
         });
+        if verdict.tls.transport == Some("quic") {
+            self.metrics.quic_connections.inc();
+        }
         if let Some(tls) = verdict.times.tls {
             self.metrics.handshake_times.observe(tls);
         }

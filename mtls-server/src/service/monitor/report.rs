@@ -27,6 +27,8 @@ impl Monitor {
             "connections": {
                 "open": now.open,
                 "passed": self.passed_by_verdict(),
+                "quic": metrics.quic_connections.get(),
+                "accepted": { "tcp": now.accepted.tcp(), "mptcp": now.accepted.mptcp() },
                 "failed": by_reason(&metrics.failures),
             },
             "handshake": metrics.handshake_times.summary(),
@@ -52,6 +54,7 @@ impl Monitor {
     fn now(&self) -> Now {
         Now {
             open: self.open(),
+            accepted: self.accepted.get().cloned().unwrap_or_default(),
             pending: self.pending().handshakes(),
             waiting: self.pending().waits(),
             ready: self.stage() == Stage::Ready && !self.backend_is_down() && !self.is_isolated(),

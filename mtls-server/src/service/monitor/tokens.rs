@@ -28,6 +28,7 @@ pub(super) fn failure(error: &Error) -> &'static str {
         },
         Error::Registry(error) => unregistered(*error),
         Error::Io(_) => "io",
+        Error::Quic(_) => "quic",
         _ => "other",
     }
 }

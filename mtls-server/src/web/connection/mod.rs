@@ -2,7 +2,9 @@
 
 pub(super) mod activity;
 pub(super) mod client_io;
+pub(super) mod finish;
 pub(super) mod http1;
+pub(super) mod http3_body;
 mod request_body;
 pub(super) mod requests;
 mod takeover;

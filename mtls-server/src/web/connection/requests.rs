@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{ALT_SVC, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use super::activity::{Activity, TimedBody};
 use super::http1::Signals;
+use super::http3_body::Http3Body;
 use super::{RequestBody, Takeover};
 use crate::web::BoxError;
 
@@ -45,6 +46,8 @@ pub(in crate::web) struct Requests<S> {
     pub(in crate::web) takeover: Takeover,
     /// The value of `Multipath-TLS`.
     advertised: Option<HeaderValue>,
+    /// The value of `Alt-Svc`.
+    alternative: Option<HeaderValue>,
 }
 
 impl<S> Requests<S> {
@@ -62,7 +65,13 @@ impl<S> Requests<S> {
             signals: Signals::default(),
             takeover: Takeover::default(),
             advertised: None,
+            alternative: None,
         }
+    }
+
+    pub(in crate::web) fn alternative(mut self, value: Option<HeaderValue>) -> Self {
+        self.alternative = value;
+        self
     }
 
     pub(in crate::web) fn advertise(mut self, value: Option<HeaderValue>) -> Self {
@@ -112,6 +121,18 @@ where
         self.finish(request)
     }
 
+    /// The response to a request over HTTP/3.
+    pub(in crate::web) async fn respond_http3(
+        self: Arc<Self>,
+        request: Request<Http3Body>,
+    ) -> Response<SiteBody<B>> {
+        self.activity.begin_request(false);
+        let activity = self.activity.clone();
+        let request = request.map(|body| RequestBody::http3(body, activity));
+        let Ok(response) = self.finish(request).await;
+        response
+    }
+
     async fn finish(
         self: Arc<Self>,
         mut request: Request<RequestBody>,
@@ -129,6 +150,10 @@ where
         fields.insert(VERDICT_FIELD, self.info.verdict_field());
         if let Some(value) = &self.advertised {
             fields.insert(KNOWN_HOSTS_FIELD, value.clone());
+        }
+        if let Some(value) = &self.alternative {
+            // That of the service is for its own alternative.
+            fields.entry(ALT_SVC).or_insert_with(|| value.clone());
         }
         Ok(response.map(|body| TimedBody::new(body, self.activity.clone())))
     }

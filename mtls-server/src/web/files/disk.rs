@@ -14,6 +14,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tower_http::services::fs as service;
 
+/// Files up to this length are read by the thread that opens them: another turn of a thread costs more
+/// than the reading.
+const SMALL: usize = 16 << 10;
+
 /// The file system, as the file service reads it. Clones share the bound on threads.
 #[derive(Clone, Debug)]
 pub(super) struct Disk {
@@ -25,6 +29,8 @@ pub(super) struct DiskFile {
     disk: Disk,
     file: Arc<File>,
     metadata: Metadata,
+    /// The content of a small file. Empty for others.
+    content: Vec<u8>,
     position: u64,
     /// Accessed by `&mut` only: the mutex makes the future `Sync`, as the file service demands.
     reading: Mutex<Option<BoxFuture<Vec<u8>>>>,
@@ -65,12 +71,17 @@ impl service::Backend for Disk {
     fn open(&self, path: PathBuf) -> Self::OpenFuture {
         let disk = self.clone();
         Box::pin(async move {
-            let opened = disk.run(move || open_regular(&path).map_err(unify)).await?;
-            let (file, metadata) = opened?;
+            let opened = disk.run(move || Opened::open(&path).map_err(unify)).await?;
+            let Opened {
+                file,
+                metadata,
+                content,
+            } = opened?;
             Ok(DiskFile {
                 disk,
                 file: Arc::new(file),
                 metadata,
+                content,
                 position: 0,
                 reading: Mutex::new(None),
             })
@@ -89,6 +100,36 @@ impl service::Backend for Disk {
             }
         })
     }
+}
+
+/// A regular file, and its content if it is small.
+struct Opened {
+    file: File,
+    metadata: Metadata,
+    content: Vec<u8>,
+}
+
+impl Opened {
+    fn open(path: &Path) -> io::Result<Self> {
+        let (file, metadata) = open_regular(path)?;
+        let content = match usize::try_from(metadata.len()) {
+            Ok(length @ ..=SMALL) => read_at(&file, length, 0)?,
+            _ => Vec::new(),
+        };
+        Ok(Self {
+            file,
+            metadata,
+            content,
+        })
+    }
+}
+
+/// Up to `length` bytes from a position.
+fn read_at(file: &File, length: usize, position: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let count = retry_on_intr(|| pread(file, &mut bytes[..], position))?;
+    bytes.truncate(count);
+    Ok(bytes)
 }
 
 /// Opens a file without waiting for another process, as a FIFO would.
@@ -138,20 +179,20 @@ impl DiskFile {
     /// Up to `length` bytes from the current position.
     fn read(&self, length: usize) -> BoxFuture<Vec<u8>> {
         let (disk, file, position) = (self.disk.clone(), Arc::clone(&self.file), self.position);
-        Box::pin(async move {
-            let read = disk.run(move || -> io::Result<Vec<u8>> {
-                let mut bytes = vec![0; length];
-                let count = retry_on_intr(|| pread(&*file, &mut bytes[..], position))?;
-                bytes.truncate(count);
-                Ok(bytes)
-            });
-            read.await?
-        })
+        Box::pin(async move { disk.run(move || read_at(&file, length, position)).await? })
     }
 
     /// Bytes that are left of the length which the response announces: a file may grow.
     fn left(&self) -> u64 {
         self.metadata.len().saturating_sub(self.position)
+    }
+
+    /// The rest of the content that was read when the file was opened.
+    fn content(&self) -> Option<&[u8]> {
+        let position = usize::try_from(self.position).ok()?;
+        self.content
+            .get(position..)
+            .filter(|bytes| !bytes.is_empty())
     }
 
     fn reading(&mut self) -> &mut Option<BoxFuture<Vec<u8>>> {
@@ -170,6 +211,12 @@ impl AsyncRead for DiskFile {
         let left = usize::try_from(this.left()).unwrap_or(usize::MAX);
         let wanted = buf.remaining().min(left);
         if wanted == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(bytes) = this.content() {
+            let bytes = &bytes[..bytes.len().min(wanted)];
+            buf.put_slice(bytes);
+            this.position += bytes.len() as u64;
             return Poll::Ready(Ok(()));
         }
         let mut reading = match this.reading().take() {

@@ -110,12 +110,13 @@ fn check(dir: &Path, keys: &[PathBuf]) -> Result<(), Error> {
 }
 
 fn check_key(dir: &Path, key: &Path) -> Result<(), Error> {
-    match fs::canonicalize(key) {
+    // One that does not exist yet may be created in its directory.
+    let directory = || fs::canonicalize(std::path::absolute(key)?.parent().unwrap_or(dir));
+    match fs::canonicalize(key).or_else(|_| directory()) {
         Ok(real) if real.starts_with(dir) => Err(Error::KeyIsServed {
             key: key.to_owned(),
             dir: dir.to_owned(),
         }),
-        // A missing file is not served.
         _ => Ok(()),
     }
 }

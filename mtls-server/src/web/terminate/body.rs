@@ -12,8 +12,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::fields::remove_own;
 use crate::sync::lock;
-use crate::web::RequestBody;
 use crate::web::connection::activity::Activity;
+use crate::web::{BoxError, RequestBody};
 
 /// Bytes of a request body that are kept for another attempt.
 const REPLAY: usize = 64 * 1024;
@@ -52,7 +52,7 @@ enum Kept {
 #[derive(Debug)]
 pub(super) enum UploadError {
     /// It is malformed, or the client aborted it.
-    Client(hyper::Error),
+    Client(BoxError),
     /// A later attempt reads it.
     Replaced,
 }

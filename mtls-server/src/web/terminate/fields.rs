@@ -214,6 +214,7 @@ fn forwarded(client: IpAddr, host: &Authority) -> HeaderValue {
 
 fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
+        Version::HTTP_3 => "3.0 mtls-server",
         Version::HTTP_2 => "2.0 mtls-server",
         Version::HTTP_10 => "1.0 mtls-server",
         _ => "1.1 mtls-server",
@@ -224,6 +225,9 @@ fn via(version: Version) -> HeaderValue {
 fn value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"))
 }
+
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(in crate::web) mod fuzzing;
 
 #[cfg(test)]
 mod tests {

@@ -46,6 +46,8 @@ use crate::error::Error;
 use crate::service;
 use crate::target::Target;
 
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) use self::fields::fuzzing::fuzz as fuzz_fields;
 pub use body::Download;
 
 /// The lifetime of an idle connection to the target.
@@ -80,6 +82,20 @@ pub struct Terminate {
 }
 
 /// Settings of [`Terminate`].
+///
+/// ```
+/// use mtls_server::{HttpLimits, Site, Terminate, TerminateOptions};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut options = TerminateOptions::new("http://127.0.0.1:8080".parse()?);
+/// options.idle_connections = 16;
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let site = Site::new(Terminate::new(options)?, &HttpLimits::default());
+/// # Ok::<_, mtls_server::Error>(())
+/// # })?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TerminateOptions {

@@ -82,7 +82,8 @@ impl Clients {
     }
 }
 
-async fn finish<S>(started: Instant, mut stream: S) -> Result<Duration>
+/// Sends a request. Returns the time before it.
+pub(in crate::bench) async fn finish<S>(started: Instant, mut stream: S) -> Result<Duration>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -91,7 +92,11 @@ where
     Ok(time)
 }
 
-async fn send<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: u64) -> Result<Duration> {
+/// Sends so many bytes. Returns the time until the response.
+pub(in crate::bench) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    bytes: u64,
+) -> Result<Duration> {
     let started = Instant::now();
     request(&mut stream, bytes).await?;
     Ok(started.elapsed())

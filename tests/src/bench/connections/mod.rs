@@ -3,7 +3,7 @@
 //! Every connection is a full handshake, one request and one response. The setup time is that of the
 //! connect alone. CPU time is that of the whole process: of both ends, the kernel's part included.
 
-mod clients;
+pub(super) mod clients;
 mod server;
 
 use std::sync::Arc;
@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use self::clients::Clients;
-use self::server::Requests;
 use super::figure::{Figure, Limit, Quantity, Subject};
 use super::server::Server;
 use super::worker::{micros, run_client};
@@ -23,10 +22,10 @@ use crate::rounds::Subjects;
 use crate::stats::Sorted;
 use crate::{Result, meter};
 
-pub(super) use self::server::CHUNK;
+pub(super) use self::server::{CHUNK, Requests, respond};
 
 /// Connections of each subject in a round, one at a time and then several at a time.
-const BATCH: u32 = 100;
+pub(super) const BATCH: u32 = 100;
 const CONCURRENCY: usize = 16;
 /// Sent over one connection in each round.
 const MEGABYTES: u32 = 64;
@@ -35,7 +34,7 @@ const CLOSING: Duration = Duration::from_millis(10);
 
 /// The kinds of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Plain,
     /// A side connection for each connection.
     Fresh,
@@ -43,7 +42,7 @@ enum Kind {
     Pooled,
 }
 
-const KINDS: [Kind; 3] = [Kind::Plain, Kind::Fresh, Kind::Pooled];
+pub(super) const KINDS: [Kind; 3] = [Kind::Plain, Kind::Fresh, Kind::Pooled];
 
 pub(super) fn run(args: &BenchArgs) -> Result<Vec<Figure>> {
     let pki = Pki::new(&["localhost", "127.0.0.1"])?;
@@ -149,7 +148,7 @@ impl Connections {
 }
 
 /// Microseconds of CPU time for each connection of a batch.
-async fn cpu_each_since(start: Duration) -> f64 {
+pub(super) async fn cpu_each_since(start: Duration) -> f64 {
     sleep(CLOSING).await;
     micros(meter::process().saturating_sub(start)) / f64::from(BATCH)
 }

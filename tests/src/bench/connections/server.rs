@@ -15,7 +15,7 @@ pub(super) const HEAD: usize = 8;
 pub(in crate::bench) const CHUNK: usize = 64 * 1024;
 
 /// Reads requests and writes their responses, over TLS.
-pub(super) struct Requests;
+pub(in crate::bench) struct Requests;
 
 impl Serve for Requests {
     async fn plain(stream: TlsStream<TcpStream>) -> io::Result<()> {
@@ -28,7 +28,9 @@ impl Serve for Requests {
 }
 
 /// A request is a number of bytes, and these bytes; the response is the number.
-async fn respond<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<()> {
+pub(in crate::bench) async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+) -> io::Result<()> {
     let mut head = [0; HEAD];
     loop {
         if stream.read_exact(&mut head).await.is_err() {

@@ -3,6 +3,8 @@
 //! Without I/O: bytes in, steps out.
 
 mod connect;
+#[cfg(any(test, feature = "__fuzzing"))]
+pub(crate) mod fuzzing;
 mod socks;
 mod socks4;
 #[cfg(test)]

@@ -138,3 +138,27 @@ fn a_key_is_pinned_only_where_it_is_allowed_remembered_and_no_side_path_was_conn
         }
     }
 }
+
+#[test]
+fn a_host_that_nothing_verifies_is_not_verified_again_but_by_inheritance() {
+    let unsupported = || KnownHost::unsupported(entry(Support::Neither));
+    let unknown = || KnownHost::unknown(Policy::Prefer);
+    let origin = || Some(Arc::new(Origin::now(Method::Side, Vec::new())));
+    for (known, inherits, reason) in [
+        (unsupported(), None, Some(Reason::KnownUnsupported)),
+        (unsupported(), origin(), None),
+        (unknown(), None, None),
+        (unknown(), origin(), None),
+    ] {
+        let evaluation = ClientEvaluation {
+            known: &known,
+            inherits,
+            ..evaluation(Policy::Prefer)
+        };
+        let sides = results(&[verified()]);
+        let allowed = evaluation.allow(&PrimaryTls::default(), None, &sides);
+        let verdict = allowed.expect("a connection").verdict;
+        assert_eq!(verdict.outcome.reason(), reason.map(|r| r.as_str()));
+        assert_eq!(verdict.verified().is_some(), reason.is_none());
+    }
+}

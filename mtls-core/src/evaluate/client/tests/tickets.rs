@@ -35,11 +35,8 @@ fn inherited() -> Verified {
 }
 
 fn descended() -> Descended {
-    let tickets = DescendedTickets::new(Duration::from_secs(60), 8);
-    let peer = Peer {
-        name: name(),
-        side_endpoint: "example.org:443".parse().expect("an endpoint"),
-    };
+    let tickets = DescendedTickets::new(Some(Duration::from_secs(60)), 8);
+    let peer = Peer::new(&name(), &"example.org:443".parse().expect("an endpoint"));
     Descended::of(Arc::new(tickets), peer)
 }
 

@@ -7,7 +7,6 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use netlink_packet_core::{NLM_F_DUMP, NetlinkBuffer};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
@@ -15,14 +14,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::machine::{Hop, Interface, Neighbours};
-use crate::path::kernel::NetlinkSocket;
-
-/// `NLMSG_ERROR` and `NLMSG_DONE`.
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-
-/// The length of a message's header.
-const HEADER: usize = 16;
+use crate::path::kernel::{NetlinkSocket, Subsystem};
 
 /// The kernel answers at once: this is for a broken one.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,14 +30,15 @@ pub(super) struct Kernel(NetlinkSocket);
 
 impl Kernel {
     pub(super) fn open() -> io::Result<Self> {
-        NetlinkSocket::open(MAX_PART, TIMEOUT).map(Self)
+        NetlinkSocket::open(Subsystem::Route, MAX_PART, TIMEOUT).map(Self)
     }
 
     /// The interfaces, with their addresses and default routes.
     pub(super) fn interfaces(&mut self) -> io::Result<Vec<Interface>> {
         let mut links: Vec<parse::Link> = Vec::new();
         let ask = RouteNetlinkMessage::GetLink(LinkMessage::default());
-        self.dump(ask, |payload| keep(&mut links, parse::link(payload)))?;
+        self.0
+            .dump(ask, |payload| keep(&mut links, parse::link(payload)))?;
         let names: HashMap<u32, String> = links
             .iter()
             .map(|link| (link.interface.index, link.interface.name.clone()))
@@ -59,10 +52,12 @@ impl Kernel {
             .collect();
         let mut addresses = Vec::new();
         let ask = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        self.dump(ask, |payload| keep(&mut addresses, parse::address(payload)))?;
+        self.0
+            .dump(ask, |payload| keep(&mut addresses, parse::address(payload)))?;
         let mut routes = Vec::new();
         let ask = RouteNetlinkMessage::GetRoute(RouteMessage::default());
-        self.dump(ask, |payload| routes.extend(parse::default_routes(payload)))?;
+        self.0
+            .dump(ask, |payload| routes.extend(parse::default_routes(payload)))?;
         routes.truncate(MAX_ENTRIES);
         for interface in &mut interfaces {
             let of = |index: &u32| *index == interface.index;
@@ -81,7 +76,7 @@ impl Kernel {
     pub(super) fn interfaces_toward(&mut self, to: IpAddr) -> io::Result<HashSet<u32>> {
         let mut found = HashSet::new();
         let ask = RouteNetlinkMessage::GetRoute(RouteMessage::default());
-        self.dump(ask, |payload| {
+        self.0.dump(ask, |payload| {
             found.extend(parse::exits_toward(payload, to))
         })?;
         Ok(found)
@@ -91,7 +86,8 @@ impl Kernel {
     pub(super) fn neighbours(&mut self) -> io::Result<Neighbours> {
         let mut found = Vec::new();
         let ask = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
-        self.dump(ask, |payload| keep(&mut found, parse::neighbour(payload)))?;
+        self.0
+            .dump(ask, |payload| keep(&mut found, parse::neighbour(payload)))?;
         Ok(found.into_iter().collect())
     }
 
@@ -121,56 +117,10 @@ impl Kernel {
         message.attributes.extend(from.into_iter().chain(out));
         let mut hops = Vec::new();
         self.0.request(RouteNetlinkMessage::GetRoute(message), 0)?;
-        self.read_part(|payload| hops.extend(parse::hop(payload)))?;
+        self.0
+            .read_part(|payload| hops.extend(parse::hop(payload)))?;
         hops.pop()
             .ok_or_else(|| io::Error::other("the answer names no interface"))
-    }
-
-    /// Asks for all of a kind, and hands each answer on.
-    fn dump(
-        &mut self,
-        message: RouteNetlinkMessage,
-        mut each: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
-        self.0.request(message, NLM_F_DUMP)?;
-        while !self.read_part(&mut each)? {}
-        Ok(())
-    }
-
-    /// Returns whether it was the last part.
-    fn read_part(&mut self, each: impl FnMut(&[u8])) -> io::Result<bool> {
-        let (part, sequence) = self.0.receive()?;
-        messages(part, sequence, each)
-    }
-}
-
-/// Hands on what each message carries that answers this request; whether the last one is here.
-fn messages(mut part: &[u8], sequence: u32, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
-    while !part.is_empty() {
-        let message = NetlinkBuffer::new_checked(part).map_err(io::Error::other)?;
-        let (kind, payload) = (message.message_type(), message.payload());
-        if message.sequence_number() == sequence {
-            match kind {
-                DONE => return Ok(true),
-                ERROR => refused(payload)?,
-                _ => each(payload),
-            }
-        }
-        let len = (message.length() as usize).next_multiple_of(4).max(HEADER);
-        part = part.get(len..).unwrap_or_default();
-    }
-    Ok(false)
-}
-
-/// `struct nlmsgerr`: a negative error number, or 0.
-fn refused(payload: &[u8]) -> io::Result<()> {
-    match payload
-        .first_chunk()
-        .map(|bytes| i32::from_ne_bytes(*bytes))
-    {
-        Some(0) => Ok(()),
-        Some(code) => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-        None => Err(io::Error::other("an answer that is cut short")),
     }
 }
 
@@ -183,8 +133,11 @@ fn keep<T>(found: &mut Vec<T>, entry: Option<T>) {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_core::NLM_F_DUMP;
+
     use super::super::machine::{ANYWHERE, InterfaceKind};
     use super::*;
+    use crate::path::kernel::messages;
 
     /// A part of the kernel's answer to this.
     fn answer(message: RouteNetlinkMessage) -> (Vec<u8>, u32) {
@@ -251,17 +204,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_refusal_is_an_error_with_the_kernels_number() {
-        let refusal = |code: i32| {
-            let mut message = vec![20, 0, 0, 0, 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0];
-            message.extend(code.to_ne_bytes());
-            messages(&message, 7, |_| ()).map_err(|error| error.raw_os_error())
-        };
-        assert_eq!(refusal(-101), Err(Some(101)));
-        assert_eq!(refusal(0), Ok(false));
-        assert_eq!(refusal(i32::MIN).map(|_| ()), Err(Some(i32::MAX)));
     }
 }

@@ -1,7 +1,9 @@
 //! Hellos put together by hand: one for each place of refusal, and the odd that must pass.
 
+mod crypto;
 mod messages;
 mod progress;
+mod properties;
 mod records;
 
 use super::*;

@@ -1,0 +1,5 @@
+//! Models, checked exhaustively within bounds.
+
+mod fleet;
+mod protocol;
+mod registry;

@@ -1,0 +1,141 @@
+//! The server's end of a side exchange inside a connection (`docs/protocol.md`, section 15.3).
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::time::Instant;
+
+use super::check::{Comparison, settled};
+use super::step::Step;
+use super::stream::Carrier;
+use super::subflow::Pause;
+use crate::path::mptcp::{Snapshot, Watch};
+use crate::proto::carrier::{Exchange, MAX_SIDE_CHUNK};
+use crate::proto::frame::{FrameBody, FrameReader};
+
+/// The longest wait for the client's kernel to direct the server's bytes to the second subflow. The
+/// client has done so before it sent what is answered, so one packet is late, or lost.
+const MAX_STEERING: Duration = Duration::from_secs(1);
+
+/// Answers one side exchange.
+pub(crate) struct ServerExchange {
+    /// The connection.
+    pub(crate) watch: Watch,
+    /// The stream of the side connection.
+    pub(crate) side: DuplexStream,
+    /// The frames of the client.
+    pub(crate) reader: FrameReader,
+}
+
+impl ServerExchange {
+    /// Runs the exchange until both ends have switched. `running` answers on the side connection.
+    pub(crate) async fn run<IO>(
+        mut self,
+        carrier: &mut Carrier<IO>,
+        running: impl Future,
+    ) -> io::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut running = pin!(running);
+        let (mut is_running, mut is_asked, mut own) = (true, false, None);
+        loop {
+            let step = tokio::select! {
+                biased;
+                _ = &mut running, if is_running => {
+                    is_running = false;
+                    continue;
+                }
+                // The greeting waits for the client's bytes: before them nothing is directed.
+                step = Step::next(carrier, &mut self.side, is_asked && own.is_none()) => step?,
+            };
+            let result = match step {
+                Step::FromSide(bytes) => self.send(carrier, &bytes).await?,
+                Step::FromPeer(bytes) if own.is_none() => {
+                    is_asked = true;
+                    self.receive(carrier, &bytes).await?
+                }
+                Step::FromPeer(_) => None,
+                Step::PeerSwitched if own.is_some() => return Ok(()),
+                Step::PeerSwitched => return carrier.switch(self.without_result()?).await,
+            };
+            if let Some(result) = result {
+                carrier.switch(result).await?;
+                own = Some(result);
+            }
+        }
+    }
+
+    /// The result of an exchange that the client has ended. A loss at this end may be its reason.
+    fn without_result(&mut self) -> io::Result<Exchange> {
+        let now = self.watch.read()?;
+        Ok(match now.is_some_and(|now| now.reinjected) {
+            true => Exchange::Lossy,
+            false => Exchange::Matched,
+        })
+    }
+
+    /// Sends bytes of the side exchange over the second subflow; returns the result if that cannot be.
+    async fn send<IO>(
+        &mut self,
+        carrier: &mut Carrier<IO>,
+        bytes: &[u8],
+    ) -> io::Result<Option<Exchange>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let deadline = Instant::now() + MAX_STEERING;
+        let mut pause = Pause::sparing();
+        loop {
+            match self.watch.read()? {
+                Some(now) if is_steered(&now) => break,
+                Some(now) if !now.fallback && Instant::now() < deadline => pause.wait().await,
+                Some(now) if !now.fallback => return Ok(Some(Exchange::Mismatched)),
+                _ => return Ok(Some(Exchange::Absent)),
+            }
+        }
+        for part in bytes.chunks(MAX_SIDE_CHUNK) {
+            carrier.send_side(part).await?;
+        }
+        Ok(None)
+    }
+
+    /// Takes bytes of the side exchange if they have used the second subflow alone. Returns the result
+    /// if it is known.
+    async fn receive<IO>(
+        &mut self,
+        carrier: &mut Carrier<IO>,
+        bytes: &[u8],
+    ) -> io::Result<Option<Exchange>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let look = || self.watch.read().ok().flatten();
+        match settled(carrier, None, look).await? {
+            Some(Comparison::Matches) => {}
+            Some(Comparison::Differs { lost: true }) => return Ok(Some(Exchange::Lossy)),
+            Some(_) => return Ok(Some(Exchange::Mismatched)),
+            None => return Ok(Some(Exchange::Absent)),
+        }
+        let mut has_confirmed = false;
+        // Bytes that are no frames end the side connection, which reads them too.
+        let _ = self.reader.read(bytes, |frame| {
+            has_confirmed |= matches!(frame.body, FrameBody::Confirm { .. });
+        });
+        // The side connection may have ended.
+        let _ = self.side.write_all(bytes).await;
+        Ok(has_confirmed.then_some(Exchange::Matched))
+    }
+}
+
+/// Whether bytes that are sent now use the second subflow alone.
+fn is_steered(now: &Snapshot) -> bool {
+    match &now.subflows[..] {
+        [first, second] => {
+            first.is_backup_for_peer && !second.is_backup_for_peer && now.all_acknowledged
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,11 @@
+//! QUIC: connector and acceptor on real sockets, and attackers of quinn's own.
+
+mod attack;
+mod copied_random;
+mod http3;
+mod network;
+mod policy;
+mod registry;
+mod smkex;
+mod verify;
+mod world;

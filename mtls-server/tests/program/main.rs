@@ -1,0 +1,33 @@
+//! The program, run as a process against clients, servers in front and behind, and attackers.
+
+mod bad_input;
+mod balancers;
+mod blocked_files;
+mod browser;
+mod common;
+mod config;
+mod conformance;
+mod core_dumps;
+mod deploy;
+mod descriptors;
+mod embedded;
+mod files;
+mod fleet;
+mod hand_over;
+mod http3;
+mod keys;
+mod known_hosts;
+mod multipath_clients;
+mod notify;
+mod passthrough;
+mod plain_clients;
+mod reference;
+mod reload;
+mod sandbox;
+mod shutdown;
+mod slow_side;
+mod smkex;
+mod stalled_log;
+mod status;
+mod terminate;
+mod verdict_page;

@@ -1,0 +1,136 @@
+//! Clients that verify over a side path slower than their primary path.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::common::{Running, Site, binary, echo_heads, get, verdict_of};
+use mtls_core::path::{Endpoint, Path};
+use mtls_core::{ClientSettings, MultipathConnector, Policy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// One way, over the side path; the primary path is the loopback.
+const DELAY: Duration = Duration::from_millis(30);
+const CLIENTS: usize = 20;
+const VERIFIED: &str = "verified; binding=exporter; sides=1";
+
+/// A path to `to` that delays everything.
+async fn slow_path(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(to).await.expect("to connect");
+            let (from_client, to_client) = near.into_split();
+            let (from_server, to_server) = far.into_split();
+            tokio::spawn(delayed(from_client, to_server));
+            tokio::spawn(delayed(from_server, to_client));
+        }
+    });
+    address
+}
+
+/// Copies, and lets every byte arrive [`DELAY`] later.
+async fn delayed(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Result<()> {
+    let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(64);
+    tokio::spawn(async move {
+        while let Some((due, bytes)) = receiver.recv().await {
+            sleep_until(due).await;
+            to.write_all(&bytes).await?;
+        }
+        to.shutdown().await
+    });
+    let mut buffer = [0; 4096];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let chunk = (Instant::now() + DELAY, buffer[..read].to_vec());
+        if read == 0 || sender.send(chunk).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// The first response to a new client that requires verification.
+async fn first_response(site: &Site, server: SocketAddr, side: SocketAddr) -> String {
+    let settings = ClientSettings::new(Policy::Require)
+        .side(Path::system())
+        .side_endpoint(Endpoint::from(side));
+    let connector = MultipathConnector::builder(site.client_config(), settings)
+        .build()
+        .expect("a connector");
+    let stream = connector.connect(&Endpoint::from(server)).await;
+    get(&mut stream.expect("a verified stream"), "/").await
+}
+
+/// The connections that the status page counts, by their labels.
+async fn counted(server: &Running) -> Vec<String> {
+    let mut stream = TcpStream::connect(server.status_address()).await;
+    let stream = stream.as_mut().expect("to connect");
+    let metrics = get(stream, "/metrics").await;
+    let name = "multipath_tls_connections_total";
+    let lines = metrics.lines();
+    lines
+        .filter_map(|line| line.strip_prefix(name))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn all_verified(binding: &str) -> [String; 1] {
+    let labels = format!("verdict=\"verified\",reason=\"none\",binding=\"{binding}\"");
+    [format!("{{{labels}}} {CLIENTS}")]
+}
+
+const PREFER: [&str; 4] = ["--policy", "prefer", "--status", "127.0.0.1:0"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_tells_every_verified_client_so_in_its_first_response_and_counts_it_once() {
+    let site = Site::new();
+    let server = site.serve(&PREFER);
+    let side = slow_path(server.address).await;
+    for nth in 0..CLIENTS {
+        let response = first_response(&site, server.address, side).await;
+        assert_eq!(verdict_of(&response), VERIFIED, "client {nth}");
+    }
+    assert_eq!(counted(&server).await, all_verified("exporter"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terminate_tells_the_target_that_every_verified_client_is() {
+    let site = Site::new();
+    let target = format!("http://{}", echo_heads().await);
+    let mut command = binary();
+    command.args(["terminate", "--listen", "127.0.0.1:0", "--target", &target]);
+    command.arg("--cert").arg(site.pem("server.pem"));
+    command.arg("--key").arg(site.pem("server.key"));
+    command.args(PREFER);
+    let server = Running::start(command);
+    let side = slow_path(server.address).await;
+    for nth in 0..CLIENTS {
+        let response = first_response(&site, server.address, side).await;
+        let (head, body) = response.split_once("\r\n\r\n").expect("a body");
+        assert_eq!(verdict_of(head), VERIFIED, "client {nth}");
+        assert_eq!(verdict_of(body), VERIFIED, "client {nth}: {body}");
+    }
+    assert_eq!(counted(&server).await, all_verified("exporter"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passthrough_counts_every_verified_client_as_verified() {
+    let site = Site::new();
+    let target = site.serve(&[]);
+    let mut command = binary();
+    command.args(["passthrough", "--listen", "127.0.0.1:0"]);
+    command.args(["--target", &target.address.to_string()]);
+    command.args(PREFER);
+    let before = format!("passing through to {} on ", target.address);
+    let relay = Running::start_saying(command, &before);
+    let side = slow_path(relay.address).await;
+    for nth in 0..CLIENTS {
+        let response = first_response(&site, relay.address, side).await;
+        assert!(response.starts_with("HTTP/1.1 200"), "client {nth}");
+    }
+    assert_eq!(counted(&relay).await, all_verified("hello"));
+}

@@ -1,4 +1,0 @@
-//! Models, checked exhaustively within bounds.
-
-mod fleet_model;
-mod model;
