@@ -20,7 +20,7 @@ use super::cell::{Protocol, Trust};
 use super::outcome::FetchOutcome;
 use super::quic;
 use crate::attacker::{Injection, MitmPlan};
-use crate::{Result, Server, Setup, Victim, World, fetch, provider, raw_keys, tls};
+use crate::{Result, Server, Setup, Victim, World, eventually, fetch, provider, raw_keys, tls};
 
 /// How long a verification may take on a machine under load.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -187,7 +187,7 @@ impl Site {
             }
             Protocol::Auto => {
                 let outcome = self.connect(victim, Bindings::ALL, Method::Auto).await?;
-                Ok(self.or_refused_by_server(outcome))
+                Ok(self.or_refused_by_server(outcome).await)
             }
             Protocol::Relays => self.tunnel(victim).await,
             Protocol::Quic => quic::fetch_plain(victim).await,
@@ -207,12 +207,15 @@ impl Site {
 
     /// A client that resumption has verified was not verified at its server, which then ends the
     /// connection.
-    fn or_refused_by_server(&self, outcome: FetchOutcome) -> FetchOutcome {
-        match outcome {
-            FetchOutcome::Failed(_) if self.refusals.0.load(Ordering::SeqCst) > 0 => {
-                FetchOutcome::Refused("refused by the server: not verified".to_owned())
-            }
-            outcome => outcome,
+    async fn or_refused_by_server(&self, outcome: FetchOutcome) -> FetchOutcome {
+        let FetchOutcome::Failed(why) = outcome else {
+            return outcome;
+        };
+        // The client may notice the end of the connection before the server's observer hears of it.
+        let refuses = || self.refusals.0.load(Ordering::SeqCst) > 0;
+        match eventually("the server refuses the client", refuses).await {
+            Ok(()) => FetchOutcome::Refused("refused by the server: not verified".to_owned()),
+            Err(_) => FetchOutcome::Failed(why),
         }
     }
 
