@@ -14,6 +14,7 @@ mod man_in_the_middle;
 mod mptcp;
 mod mptcp_attacks;
 mod mptcp_inside;
+mod mptcp_late;
 mod mptcp_rounds;
 mod namespaces;
 mod out_of_reach;

@@ -162,7 +162,7 @@ fn multipath_tcp_is_attacked_in_every_way_and_a_wrong_claim_about_it_is_noticed(
         &[
             ["with a listener of Multipath TCP", "mptcp-join-failed"],
             ["resets the join", "mptcp-join-failed"],
-            ["cuts the second subflow", "path-mismatch"],
+            ["cuts the second subflow", "mptcp-lossy"],
             ["changes the server's proof", "wrong-value"],
         ],
     )?;

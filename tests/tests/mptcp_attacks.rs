@@ -96,7 +96,7 @@ async fn a_second_subflow_that_is_cut_for_good_during_the_exchange_ends_it_witho
     }
     let links = links_for_exchange("userspace").await?;
     links.attack(1, cut_exchange());
-    refused_as(attacked(&links).await?, MptcpFailure::Mismatch);
+    refused_as(attacked(&links).await?, MptcpFailure::Lossy);
     Ok(())
 }
 

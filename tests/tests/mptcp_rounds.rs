@@ -109,6 +109,10 @@ fn on_link(steps: &[Step], link: usize, end: Duration) -> Vec<Timed> {
     let steps = steps.iter().filter(is_counted);
     let mut found: Vec<Timed> = steps.map(|step| (step.kind, step.up, step.at)).collect();
     found.dedup();
+    // The client repeats MP_PRIO while it has no answer, by the clock of the machine.
+    let mut is_repeated = false;
+    found
+        .retain(|(kind, ..)| *kind != Kind::Priority || !std::mem::replace(&mut is_repeated, true));
     found
 }
 

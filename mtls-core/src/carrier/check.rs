@@ -3,18 +3,20 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 
 use super::stream::{Carrier, Volume};
 use super::subflow::Pause;
 use crate::path::mptcp::Snapshot;
 
-/// A difference counts when it persists so long: bytes that have arrived on a subflow are handed to the
-/// connection a little later.
-const SETTLE: Duration = Duration::from_millis(200);
+/// A difference counts when so many looks find the same one, with a [`Pause`] before each but the first
+/// (together 213 ms at least): bytes that have arrived on a subflow are handed to the connection a little
+/// later. Time alone shows nothing: a process that did not run for so long has looked once.
+const SETTLED_LOOKS: u32 = 10;
+
+/// The most looks for one comparison: a peer that sends byte by byte causes one for each.
+const MAX_LOOKS: u32 = 64;
 
 /// Compares what a carrier has moved with the counters, which `look` reads, until they match or differ
 /// for good. `None` without a state.
@@ -26,9 +28,9 @@ pub(super) async fn settled<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let settled_at = Instant::now() + SETTLE;
     let mut pause = Pause::sparing();
-    loop {
+    let (mut last, mut same) = (None, 0);
+    for _ in 0..MAX_LOOKS {
         let Some(now) = look() else {
             return Ok(None);
         };
@@ -37,21 +39,25 @@ where
             sent: carrier.sent(),
             second,
         };
-        let comparison = expected.compare(&now);
-        if comparison == Comparison::Matches {
-            return Ok(Some(comparison));
+        if expected.compare(&now) == Comparison::Matches {
+            return Ok(Some(Comparison::Matches));
         }
-        if Instant::now() >= settled_at {
-            tracing::warn!(?expected, ?now, "bytes on another subflow than theirs");
-            return Ok(Some(Comparison::Differs {
-                lost: now.reinjected,
-            }));
+        let seen = Some((expected, now));
+        if seen != last {
+            (last, same, pause) = (seen, 0, Pause::sparing());
+        }
+        same += 1;
+        if same == SETTLED_LOOKS {
+            break;
         }
         carrier.read_arrived().await?;
         if carrier.received() == expected.received {
             pause.wait().await;
         }
     }
+    tracing::warn!(?last, "bytes on another subflow than theirs");
+    let lost = last.is_some_and(|(_, now)| now.reinjected);
+    Ok(Some(Comparison::Differs { lost }))
 }
 
 /// The expectation of one end.
@@ -105,8 +111,13 @@ impl Expected {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+
     use super::*;
     use crate::path::mptcp::TcpSocket;
+    use crate::proto::carrier::{CARRIER_GREETING, Chunk};
 
     fn subflow(local: &str, received: u64, sent: u64) -> TcpSocket {
         TcpSocket {
@@ -206,5 +217,73 @@ mod tests {
         assert_eq!(expected().compare(&now), Comparison::Matches);
         now.subflows[0].bytes_received += 100;
         assert_eq!(expected().compare(&now), Comparison::Differs { lost: true });
+    }
+
+    /// A carrier that has read the first one of two chunks that have arrived; the counters count both.
+    async fn with_a_chunk_to_read() -> (Carrier<DuplexStream>, DuplexStream, Snapshot) {
+        let (near, mut far) = duplex(1024);
+        let mut carrier = Carrier::new(near, Vec::new());
+        let side = Chunk::Side(5).header();
+        let one = [&side[..], b"hello"].concat();
+        far.write_all(&CARRIER_GREETING).await.unwrap();
+        far.write_all(&one).await.unwrap();
+        carrier.read_side().await.unwrap();
+        far.write_all(&one).await.unwrap();
+        let (first, second) = (CARRIER_GREETING.len() as u64, 2 * one.len() as u64);
+        let now = Snapshot {
+            received: first + second,
+            subflows: vec![
+                subflow("198.51.100.1:1000", first, carrier.sent().tls),
+                subflow("203.0.113.1:1001", second, 0),
+            ],
+            ..honest()
+        };
+        (carrier, far, now)
+    }
+
+    /// The process does not run for a while, in which nothing could be read: under load, or stopped.
+    #[tokio::test]
+    async fn a_look_that_takes_long_shows_no_difference_while_there_is_more_to_read() {
+        let (mut carrier, _far, now) = with_a_chunk_to_read().await;
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            std::thread::sleep(Duration::from_millis(if looks == 1 { 500 } else { 0 }));
+            Some(now.clone())
+        };
+        let settled = settled(&mut carrier, None, look).await.unwrap();
+        assert_eq!(settled, Some(Comparison::Matches));
+        assert_eq!(looks, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_difference_counts_when_several_looks_find_it_unchanged() {
+        let (mut carrier, _far, mut now) = with_a_chunk_to_read().await;
+        now.subflows[0].bytes_received += 1;
+        let (mut looks, started) = (0, tokio::time::Instant::now());
+        let look = || {
+            looks += 1;
+            // The kernel finds the loss meanwhile.
+            now.reinjected = looks > 3;
+            Some(now.clone())
+        };
+        let settled = settled(&mut carrier, None, look).await.unwrap();
+        assert_eq!(settled, Some(Comparison::Differs { lost: true }));
+        assert_eq!(looks, 3 + SETTLED_LOOKS);
+        assert!(started.elapsed() >= Duration::from_millis(213));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn counters_that_never_stand_still_differ_after_a_bounded_number_of_looks() {
+        let (mut carrier, _far, mut now) = with_a_chunk_to_read().await;
+        let mut looks = 0;
+        let look = || {
+            looks += 1;
+            now.subflows[0].bytes_received += 1;
+            Some(now.clone())
+        };
+        let settled = settled(&mut carrier, None, look).await.unwrap();
+        assert_eq!(settled, Some(Comparison::Differs { lost: false }));
+        assert_eq!(looks, MAX_LOOKS);
     }
 }

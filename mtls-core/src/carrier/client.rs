@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::check::{Comparison, settled};
 use super::step::Step;
@@ -23,6 +24,10 @@ use crate::side::client::settings::SubflowUse;
 use crate::side::client::verification::Verification;
 use crate::tls::client::ClientSecrets;
 use crate::verdict::mptcp::MptcpFailure;
+
+/// The time after which the client directs both ends again if the server has not answered, and half of the
+/// time until it does so a second time: MP_PRIO is not acknowledged, and no kernel repeats it.
+const DIRECT_AGAIN: Duration = Duration::from_millis(250);
 
 /// A side path inside the primary connection.
 pub(crate) struct InsidePath {
@@ -78,7 +83,7 @@ impl InsidePath {
         let (ready, dialed) = oneshot::channel();
         let unestablished = DialError::new(via.clone(), to.clone(), DialFailure::NoSubflow);
         let dialing = Box::pin(async move { dialed.await.unwrap_or(Err(unestablished)) });
-        let connection = SideConnection::dial(dialing, std::time::Duration::ZERO);
+        let connection = SideConnection::dial(dialing, Duration::ZERO);
         let path = Self {
             index,
             second,
@@ -161,21 +166,8 @@ impl Joined {
         if let Err(failure) = self.begin(carrier.sent().tls, deadline).await {
             return Ok(Ended::Failed(failure));
         }
-        {
-            let mut conclude = pin!(verification.conclude(Some(complete)));
-            loop {
-                let step = tokio::select! {
-                    biased;
-                    concluded = &mut conclude => {
-                        concluded?;
-                        break;
-                    }
-                    step = Step::next(carrier, &mut self.side, true) => step?,
-                };
-                if let Some(ended) = self.handle(carrier, step).await? {
-                    return Ok(ended);
-                }
-            }
+        if let Some(ended) = self.answer(carrier, verification, complete).await? {
+            return Ok(ended);
         }
         let outcome = verification.paths[self.index].verifier.outcome();
         if !matches!(outcome, ClientOutcome::Verified(_)) {
@@ -188,6 +180,46 @@ impl Joined {
             if let Some(ended) = self.handle(carrier, step).await? {
                 return Ok(ended);
             }
+        }
+    }
+
+    /// Runs the exchange until the verification has a result; returns the end of the exchange, if it comes
+    /// first.
+    async fn answer<IO, D>(
+        &mut self,
+        carrier: &mut Carrier<IO>,
+        verification: &mut Verification<'_, D>,
+        complete: (TlsVersion, &ClientSecrets),
+    ) -> Result<Option<Ended>, Error>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        D: Dial,
+    {
+        let mut conclude = pin!(verification.conclude(Some(complete)));
+        let (mut interval, mut is_answered) = (DIRECT_AGAIN, false);
+        let mut direct_at = Instant::now() + interval;
+        loop {
+            let step = tokio::select! {
+                biased;
+                concluded = &mut conclude => return concluded.map(|()| None),
+                step = Step::next(carrier, &mut self.side, true) => step?,
+                () = sleep_until(direct_at), if !is_answered => {
+                    self.direct_again();
+                    interval *= 2;
+                    direct_at += interval;
+                    continue;
+                }
+            };
+            is_answered |= matches!(step, Step::FromPeer(_));
+            if let Some(ended) = self.handle(carrier, step).await? {
+                return Ok(Some(ended));
+            }
+        }
+    }
+
+    fn direct_again(&mut self) {
+        if let Ok(subflows) = &mut self.subflows {
+            subflows.direct_again();
         }
     }
 

@@ -2,10 +2,8 @@
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
-use tokio::time::Instant;
 
 use super::check::{Comparison, settled};
 use super::step::Step;
@@ -15,9 +13,10 @@ use crate::path::mptcp::{Snapshot, Watch};
 use crate::proto::carrier::{Exchange, MAX_SIDE_CHUNK};
 use crate::proto::frame::{FrameBody, FrameReader};
 
-/// The longest wait for the client's kernel to direct the server's bytes to the second subflow. The
-/// client has done so before it sent what is answered, so one packet is late, or lost.
-const MAX_STEERING: Duration = Duration::from_secs(1);
+/// The looks for the client's direction of the server's bytes to the second subflow, with a [`Pause`] before
+/// each but the first (together a second at least). The client has directed them before it sent what is
+/// answered, so one packet is late, or lost, and the client repeats it.
+const STEERING_LOOKS: u32 = 26;
 
 /// Answers one side exchange.
 pub(crate) struct ServerExchange {
@@ -86,15 +85,17 @@ impl ServerExchange {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let deadline = Instant::now() + MAX_STEERING;
-        let mut pause = Pause::sparing();
+        let (mut pause, mut looks) = (Pause::sparing(), 1);
         loop {
             match self.watch.read()? {
                 Some(now) if is_steered(&now) => break,
-                Some(now) if !now.fallback && Instant::now() < deadline => pause.wait().await,
-                Some(now) if !now.fallback => return Ok(Some(Exchange::Mismatched)),
-                _ => return Ok(Some(Exchange::Absent)),
+                Some(now) if now.fallback => return Ok(Some(Exchange::Absent)),
+                Some(_) if looks < STEERING_LOOKS => pause.wait().await,
+                Some(now) if now.reinjected => return Ok(Some(Exchange::Lossy)),
+                Some(_) => return Ok(Some(Exchange::Mismatched)),
+                None => return Ok(Some(Exchange::Absent)),
             }
+            looks += 1;
         }
         for part in bytes.chunks(MAX_SIDE_CHUNK) {
             carrier.send_side(part).await?;

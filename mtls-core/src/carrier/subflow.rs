@@ -203,6 +203,15 @@ impl Subflows {
         self.set_backup(self.first, true, deadline).await
     }
 
+    /// Directs both ends to the second one again: the peer may have lost the request.
+    pub(super) fn direct_again(&mut self) {
+        for (subflow, backup) in [(self.second, false), (self.first, true)] {
+            if let Err(error) = self.manager.set_backup(subflow, backup) {
+                tracing::debug!(%error, "the kernel does not direct the subflows again");
+            }
+        }
+    }
+
     /// Has both ends send over both again, or over the first alone if the exchange has failed. If the
     /// kernel does neither, the data use the second one alone, which is no danger.
     pub(super) fn release(&mut self, failed: bool, subflow_use: SubflowUse) {

@@ -179,7 +179,7 @@ fn apply(ended: Ended, result: &mut SideResult, primary: &mut PathReport) {
             if let SideOutcome::Failed(Reason::Side(failure)) = result.outcome
                 && failure.allows_fallback()
             {
-                result.outcome = SideOutcome::Failed(Reason::Mptcp(MptcpFailure::Mismatch));
+                result.outcome = SideOutcome::Failed(Reason::Mptcp(MptcpFailure::Lossy));
             }
         }
         Ended::Failed(failure) if !is_interception(result.outcome) => {

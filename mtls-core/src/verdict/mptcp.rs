@@ -14,6 +14,9 @@ pub enum MptcpFailure {
     JoinFailed,
     /// Bytes of the handshake or of the side exchange used another subflow than theirs.
     Mismatch,
+    /// The same after a loss, which is no sign of an attacker, and the repetition of the exchange over a
+    /// connection of its own reached no server.
+    Lossy,
 }
 
 impl MptcpFailure {
@@ -23,6 +26,7 @@ impl MptcpFailure {
             Self::Fallback => "mptcp-fallback",
             Self::JoinFailed => "mptcp-join-failed",
             Self::Mismatch => "path-mismatch",
+            Self::Lossy => "mptcp-lossy",
         }
     }
 }
@@ -41,6 +45,10 @@ impl fmt::Display for MptcpFailure {
             Self::Mismatch => {
                 "bytes used another subflow than the one that they were meant for: an attacker may be \
                  on one of the paths"
+            }
+            Self::Lossy => {
+                "bytes of the side exchange were lost, and it could not be repeated over a connection of \
+                 its own: the second network may have failed, or an attacker on it drops packets"
             }
         })
     }

@@ -32,6 +32,8 @@ const AWAKE: Duration = Duration::from_micros(60);
 pub enum Sent {
     /// In the direction of the packet that they have read.
     On(Vec<u8>),
+    /// The same, so much later. The packets behind it wait for it.
+    Late(Vec<u8>, Duration),
     /// To its sender.
     Back(Vec<u8>),
 }
@@ -282,17 +284,19 @@ impl Carrier {
             for sent in self.shared.attacks.apply(direction, packet) {
                 // Both directions of a link are next to each other.
                 match sent {
-                    Sent::On(packet) => self.push(direction, packet),
-                    Sent::Back(packet) => self.push(direction ^ 1, packet),
+                    Sent::On(packet) => self.push(direction, packet, Duration::ZERO),
+                    Sent::Late(packet, late) => self.push(direction, packet, late),
+                    Sent::Back(packet) => self.push(direction ^ 1, packet, Duration::ZERO),
                 }
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, direction: usize, packet: Vec<u8>) {
+    fn push(&mut self, direction: usize, packet: Vec<u8>, late: Duration) {
         let len = packet.len();
-        let outcome = self.directions[direction].1.push(packet, Instant::now());
+        let pipe = &mut self.directions[direction].1;
+        let outcome = pipe.push_late(packet, Instant::now(), late);
         if outcome == PushOutcome::Queued {
             self.shared.travelling.fetch_add(1, Ordering::AcqRel);
         }

@@ -71,6 +71,11 @@ impl Pipe {
 
     /// Takes a packet.
     pub fn push(&mut self, packet: Vec<u8>, now: Instant) -> PushOutcome {
+        self.push_late(packet, now, Duration::ZERO)
+    }
+
+    /// Takes a packet that travels longer than the others. None overtakes it.
+    pub fn push_late(&mut self, packet: Vec<u8>, now: Instant, late: Duration) -> PushOutcome {
         if self.prng.chance(self.settings.loss) {
             return PushOutcome::Lost;
         }
@@ -80,7 +85,7 @@ impl Pipe {
         let starts = self.line_free.map_or(now, |free| free.max(now));
         let sent = starts + self.on_the_line(packet.len());
         self.line_free = Some(sent);
-        let due = sent + self.settings.delay;
+        let due = sent + self.settings.delay + late;
         let due = self
             .travelling
             .back()
@@ -201,6 +206,16 @@ mod tests {
         assert!((2_300..2_700).contains(&some.len()), "{}", some.len());
         assert_eq!(some, lost(0.25, 1));
         assert_ne!(some, lost(0.25, 2));
+    }
+
+    #[test]
+    fn a_late_packet_makes_those_behind_it_late() {
+        let (mut pipe, start) = pipe(LinkSettings::default());
+        pipe.push_late(vec![1], start, 10 * MS);
+        pipe.push(vec![2], start);
+        assert_eq!(pipe.pop(start + 9 * MS), None);
+        assert_eq!(pipe.pop(start + 10 * MS), Some(vec![1]));
+        assert_eq!(pipe.pop(start + 10 * MS), Some(vec![2]));
     }
 
     #[test]
