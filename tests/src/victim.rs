@@ -234,11 +234,19 @@ impl Victim {
     /// # Errors
     /// Errors of the path and of TLS, or no response.
     pub async fn fetch_plain_by_path(&self) -> Result<String> {
+        fetch(self.connect_plain_by_path().await?).await
+    }
+
+    /// Connects by plain TLS over the primary path, which may be Multipath TCP.
+    ///
+    /// # Errors
+    /// Errors of the path and of TLS.
+    pub async fn connect_plain_by_path(&self) -> Result<TlsStream<TcpStream>> {
         let path = lead(self.primary_path.clone(), self.primary);
         let tcp = path.dial(&self.target()).await?.stream;
         let name = ServerName::try_from(HOST)?;
         let connector = TlsConnector::from(Arc::clone(&self.config));
-        fetch(connector.connect(name, tcp).await?).await
+        Ok(connector.connect(name, tcp).await?)
     }
 
     /// Fetches the page by plain TLS.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use mtls_certs::{Leaf, Pki};
+use mtls_certs::{KeyAlgorithm, Leaf, Pki};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
@@ -33,12 +33,20 @@ impl World {
     /// # Errors
     /// When the system has no randomness or no time.
     pub fn new() -> Result<Self> {
+        Self::with_algorithm(KeyAlgorithm::default())
+    }
+
+    /// An empty world whose certificates have this algorithm.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_algorithm(algorithm: KeyAlgorithm) -> Result<Self> {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [low, high, ..] = std::process::id().to_le_bytes();
         // Other programs use 127.0.0.0/16.
         let second = 1 + (low ^ high.rotate_left(3)) % 254;
         Ok(Self {
-            pki: Pki::new(&[HOST, "localhost"])?,
+            pki: Pki::with_algorithm(&[HOST, "localhost"], algorithm)?,
             subnet: [second, NEXT.fetch_add(1, Ordering::Relaxed)],
         })
     }

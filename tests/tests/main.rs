@@ -16,6 +16,7 @@ mod mptcp_attacks;
 mod mptcp_inside;
 mod mptcp_late;
 mod mptcp_rounds;
+mod mptcp_splice;
 mod namespaces;
 mod out_of_reach;
 mod policies;

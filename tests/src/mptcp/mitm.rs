@@ -18,7 +18,7 @@ use crate::secrets::HOST;
 use crate::{Captured, Result, Tasks, provider};
 
 /// The length of the bytes of a TLS record before the client's random.
-const RANDOM_AT: usize = 5 + 4 + 2;
+pub(super) const RANDOM_AT: usize = 5 + 4 + 2;
 
 /// A man in the middle: terminates the client's TLS, with the side exchange inside the connection if the
 /// client begins one, and relays the plaintext of a verified connection of their own to the server.
@@ -137,7 +137,7 @@ impl Interception {
     }
 }
 
-fn client_config(crypto: CryptoProvider, roots: RootCertStore) -> Result<ClientConfig> {
+pub(super) fn client_config(crypto: CryptoProvider, roots: RootCertStore) -> Result<ClientConfig> {
     Ok(ClientConfig::builder_with_provider(Arc::new(crypto))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)

@@ -7,6 +7,8 @@ mod hosts;
 mod mitm;
 mod naive;
 mod reader;
+mod replaced;
+mod splicer;
 mod transfer;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ pub use hosts::{MitmHost, PORT, ServerHost};
 pub use mitm::{MptcpMitm, MptcpMitmPlan};
 pub use naive::{FORGED, fool_naive_receiver};
 pub use reader::LinkReader;
+pub use splicer::Splicer;
 pub use transfer::{Direction, Transfer, Transferred};
 
 /// Transfer data over Multipath TCP connections that are verified, and print a table.
