@@ -1,19 +1,22 @@
 //! Accepts connections concurrently and bounded, for the listeners of acceptors and of relays.
 
+mod handshakes;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::error::{Error, TimedOut};
+use self::handshakes::Handshakes;
+pub(crate) use self::handshakes::Waiting;
+use crate::error::Error;
 use crate::slots::{Inserted, SlotId, SlotLimits, SlotTable};
 use crate::sync::lock;
 
@@ -89,7 +92,8 @@ pub struct ListenerLimits {
     /// Default: 4,096.
     pub silent_per_peer: usize,
     /// Handshakes under way, from the complete ClientHello until the stream is given out. More wait
-    /// their turn for as long as a handshake may take. Default: 1,024.
+    /// their turn for as long as a handshake may take: until another one is complete, or the oldest
+    /// one has been under way for 2 s, which is then ended. Default: 4,096.
     pub handshakes: usize,
 }
 
@@ -98,7 +102,7 @@ impl Default for ListenerLimits {
         Self {
             silent: 16_384,
             silent_per_peer: 4_096,
-            handshakes: 1_024,
+            handshakes: 4_096,
         }
     }
 }
@@ -107,19 +111,7 @@ impl Default for ListenerLimits {
 #[derive(Debug)]
 pub(crate) struct ConnectionLimiter {
     silent: Mutex<SlotTable<AbortHandle>>,
-    handshakes: Semaphore,
-    max_handshakes: usize,
-    /// Handshakes without a permit yet.
-    waiting: AtomicUsize,
-}
-
-/// A handshake that waits for its permit, counted.
-pub(crate) struct Waiting<'a>(&'a ConnectionLimiter);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
+    handshakes: Handshakes,
 }
 
 /// The connections that an accept loop accepts.
@@ -170,12 +162,9 @@ impl ConnectionLimiter {
             total: limits.silent.max(1),
             per_peer: limits.silent_per_peer.max(1),
         });
-        let max_handshakes = limits.handshakes.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             silent: Mutex::new(silent),
-            handshakes: Semaphore::new(max_handshakes),
-            max_handshakes,
-            waiting: AtomicUsize::new(0),
+            handshakes: Handshakes::new(limits.handshakes),
         }
     }
 
@@ -186,27 +175,14 @@ impl ConnectionLimiter {
 
     /// The number of handshakes under way, and of those that wait for a permit.
     pub(crate) fn handshakes(&self) -> usize {
-        let waiting = self.waiting.load(Ordering::Acquire);
-        waiting + self.max_handshakes - self.handshakes.available_permits()
+        self.handshakes.len()
     }
 
     /// Turns a silent connection into a handshake, so that it counts as one of them at any time.
     pub(crate) fn begin_handshake(&self, silent: SilentSlot) -> Waiting<'_> {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let waiting = self.handshakes.begin(self.lock().get(silent.id).cloned());
         drop(silent);
-        Waiting(self)
-    }
-
-    /// Waits for a permit for a handshake.
-    pub(crate) async fn acquire_permit(
-        &self,
-        _waiting: Waiting<'_>,
-        max_wait: Duration,
-    ) -> Result<SemaphorePermit<'_>, Error> {
-        match timeout(max_wait, self.handshakes.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Error::TimedOut(TimedOut::Busy)),
-        }
+        waiting
     }
 
     /// Accepts until `stop`; then closes the listener, and completes when all its connections have

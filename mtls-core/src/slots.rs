@@ -83,6 +83,11 @@ impl<T> SlotTable<T> {
         Some(Inserted { id, evicted })
     }
 
+    /// The value of an entry; `None` if it was evicted.
+    pub(crate) fn get(&self, id: SlotId) -> Option<&T> {
+        Some(&self.slots.get(&id)?.value)
+    }
+
     /// Marks an entry as confirmed, which protects it from eviction.
     pub(crate) fn confirm(&mut self, id: SlotId) {
         self.unconfirmed.remove(&id);

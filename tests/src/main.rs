@@ -14,6 +14,11 @@ use mtls_lab::programs::{self, ProgramArgs};
 use mtls_lab::soak::{self, SoakArgs};
 use mtls_lab::verdicts::{self, VerdictsArgs};
 
+// That of mtls-server, which this program contains.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Demonstrate, attack and measure multipath TLS.
 #[derive(Parser)]
 #[command(name = "mtls-lab", version)]

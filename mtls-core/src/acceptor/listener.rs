@@ -185,9 +185,11 @@ impl<S> Handler<S> {
     ) -> Result<(), Error> {
         let waiting = self.limiter.begin_handshake(silent);
         let max_wait = self.acceptor.inner.sides.settings.handshake_timeout;
-        let permit = self.limiter.acquire_permit(waiting, max_wait).await;
-        let _permit = permit.inspect_err(|error| self.acceptor.notify(&Event::Failed(error)))?;
+        let permit = waiting.acquire_permit(max_wait).await;
+        let permit = permit.inspect_err(|error| self.acceptor.notify(&Event::Failed(error)))?;
         let stream = Box::new(handshake.await?);
+        // It waits for the application now, and its client can do nothing about that.
+        let _permit = permit.complete();
         // Fails only after the listener was dropped.
         let _ = self.ready.send((stream, peer)).await;
         Ok(())

@@ -154,7 +154,7 @@ where
                 let waiting = self.limiter.begin_handshake(silent);
                 let _watch = (self.observer)(tunnel.monitor(), peer);
                 let max_wait = self.relay.inner.sides.settings.handshake_timeout;
-                let permit = match self.limiter.acquire_permit(waiting, max_wait).await {
+                let permit = match waiting.acquire_permit(max_wait).await {
                     Ok(permit) => permit,
                     Err(busy) => {
                         tunnel.refuse(busy);

@@ -7,8 +7,9 @@ use rustix::net::sockopt::set_ipv6_v6only;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the system queues until they are accepted.
-pub(super) const BACKLOG: u32 = 1024;
+/// Connections that the system queues until they are accepted, as many as Linux allows by default: it
+/// drops the first packet of a further one, which its client repeats after 1, 3 and 7 s.
+pub(super) const BACKLOG: u32 = 4096;
 
 /// The transport of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

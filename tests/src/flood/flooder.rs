@@ -27,7 +27,7 @@ use super::kind::{Act, Kind};
 use crate::attacker::SideClient;
 use crate::prng::Prng;
 use crate::tls::provider;
-use crate::{HOST, Result};
+use crate::{HOST, Result, meter};
 
 /// The longest time that one step of an attacker takes.
 const ATTENTION: Duration = Duration::from_secs(8);
@@ -69,7 +69,32 @@ pub struct FlooderArgs {
 /// A source address of its own: clients at it share the fate of the flooder.
 pub(super) const ONE_SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 201, 0, 1));
 
-/// Floods, and prints how many connections or Opens a server took.
+/// The work of one or more flooding processes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Work {
+    /// Connections or Opens that a server took.
+    pub(super) done: u64,
+    pub(super) cpu: Duration,
+}
+
+impl Work {
+    pub(super) fn add(&mut self, other: Self) {
+        self.done += other.done;
+        self.cpu += other.cpu;
+    }
+
+    /// Parses what a process has printed.
+    pub(super) fn parse(printed: &str) -> Option<Self> {
+        let (done, cpu) = printed.trim().split_once(' ')?;
+        Some(Self {
+            done: done.parse().ok()?,
+            cpu: Duration::from_millis(cpu.parse().ok()?),
+        })
+    }
+}
+
+/// Floods, and prints how many connections or Opens a server took, and the own CPU time in
+/// milliseconds.
 #[must_use]
 pub fn run(args: &FlooderArgs) -> ExitCode {
     let runtime = Builder::new_current_thread().enable_all().build();
@@ -77,7 +102,8 @@ pub fn run(args: &FlooderArgs) -> ExitCode {
         Ok(runtime) => runtime.block_on(flood(args)),
         Err(error) => Err(error),
     };
-    let printed = flooded.and_then(|done| Ok(writeln!(io::stdout(), "{done}")?));
+    let cpu = meter::process().as_millis();
+    let printed = flooded.and_then(|done| Ok(writeln!(io::stdout(), "{done} {cpu}")?));
     match printed {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -15,7 +15,7 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use self::flooder::ONE_SOURCE;
+use self::flooder::{ONE_SOURCE, Work};
 use self::kind::Kind;
 use self::report::{Flooded, Report, Service};
 use crate::load::browse::Browsers;
@@ -122,7 +122,7 @@ async fn flood(
     let mut honest = Tallies::new();
     let mut behind = kind.has_one_source().then(Tallies::new);
     let mut peaks = before.clone();
-    let mut done = 0;
+    let mut work = Work::default();
     // One round of all kinds at a time, until the flood is over.
     while !flooders.is_empty() {
         let (seen, fellows) = tokio::try_join!(
@@ -134,7 +134,7 @@ async fn flood(
             add(behind, fellows);
         }
         while let Some(ended) = flooders.try_join_next() {
-            done += ended??;
+            work.add(ended??);
         }
     }
     let time = started.elapsed();
@@ -158,7 +158,7 @@ async fn flood(
             );
     Ok(Flooded {
         kind,
-        done,
+        work,
         time,
         honest,
         behind,
@@ -167,7 +167,7 @@ async fn flood(
 }
 
 /// Starts the processes that flood. Each returns how much of it a server took.
-fn start(site: &Site, kind: Kind, amount: u64, seed: u64) -> Result<JoinSet<Result<u64>>> {
+fn start(site: &Site, kind: Kind, amount: u64, seed: u64) -> Result<JoinSet<Result<Work>>> {
     let processes = amount.div_ceil(PER_PROCESS).clamp(1, MAX_PROCESSES);
     let mut flooders = JoinSet::new();
     for process in 0..processes {
@@ -189,8 +189,7 @@ fn start(site: &Site, kind: Kind, amount: u64, seed: u64) -> Result<JoinSet<Resu
         flooders.spawn(async move {
             let output = tokio::time::timeout(MAX_FLOOD, output).await??;
             let text = String::from_utf8(output.stdout)?;
-            let done = text.trim().parse();
-            Ok(done.map_err(|_| "a flooding process failed")?)
+            Ok(Work::parse(&text).ok_or("a flooding process failed")?)
         });
     }
     Ok(flooders)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::flooder::Work;
 use super::kind::Kind;
 use crate::load::level::Level;
 use crate::load::traffic::{Tallies, Tally};
@@ -22,8 +23,7 @@ pub(super) struct Service {
 /// One flood.
 pub(super) struct Flooded {
     pub(super) kind: Kind,
-    /// Connections or Opens that a server took.
-    pub(super) done: u64,
+    pub(super) work: Work,
     pub(super) time: Duration,
     /// Honest clients from other addresses.
     pub(super) honest: Tallies,
@@ -39,8 +39,8 @@ pub(super) struct Report {
 }
 
 const HEADER: &str = "\
-| flood | amount | per second | honest requests answered | p50 (idle), ms | p99 (idle), ms | behind its address | peak memory, MB | peak descriptors | CPU, s |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
+| flood | amount | per second | honest requests answered | p50 (idle), ms | p99 (idle), ms | behind its address | peak memory, MB | peak descriptors | CPU of servers, s | CPU of flooders, s |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|";
 
 impl Report {
     pub(super) fn is_sound(&self) -> bool {
@@ -96,7 +96,7 @@ impl Flooded {
                 ));
             }
         }
-        if self.done == 0 {
+        if self.work.done == 0 {
             found.push(format!("{title}: none was carried out"));
         }
         for Service {
@@ -132,8 +132,8 @@ impl Flooded {
         };
         let cells = [
             self.kind.title().to_owned(),
-            self.done.to_string(),
-            format!("{:.0}", self.done as f64 / self.time.as_secs_f64()),
+            self.work.done.to_string(),
+            format!("{:.0}", self.work.done as f64 / self.time.as_secs_f64()),
             answered(&honest),
             both(0.5),
             both(0.99),
@@ -145,6 +145,7 @@ impl Flooded {
             (self.peak(|level| level.memory_kb) / 1024).to_string(),
             self.peak(|level| level.descriptors).to_string(),
             format!("{:.1}", self.cpu().as_secs_f64()),
+            format!("{:.1}", self.work.cpu.as_secs_f64()),
         ];
         format!("| {} |", cells.join(" | "))
     }
@@ -161,8 +162,9 @@ impl Flooded {
         });
         json!({
             "flood": self.kind.argument(),
-            "amount": self.done,
+            "amount": self.work.done,
             "seconds": self.time.as_secs_f64(),
+            "flooders_cpu_s": self.work.cpu.as_secs_f64(),
             "honest": summary(&all(&self.honest)),
             "behind": self.behind.as_ref().map(|behind| summary(&all(behind))),
             "services": services.collect::<Vec<_>>(),

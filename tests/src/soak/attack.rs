@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mtls_core::proto::binding::{Association, Bindings, Value};
@@ -12,16 +11,16 @@ use mtls_core::{Error, Policy};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
+use super::failing::{FailingPath, Passing};
 use crate::attacker::{Mitm, MitmPlan, SideClient, with_client_random};
 use crate::load::site::Site;
 use crate::prng::Prng;
-use crate::tasks::Listening;
-use crate::{HOST, Result, Victim, fetch};
+use crate::{HOST, Result, Victim, describe, fetch};
 
 /// The longest time that an attacker spends on one connection.
 const ATTENTION: Duration = Duration::from_secs(3);
@@ -93,9 +92,8 @@ pub(super) struct Scene {
     copied: Victim,
     intercepted: Victim,
     failing: Victim,
-    is_down: Arc<AtomicBool>,
+    failing_path: FailingPath,
     _mitm: Mitm,
-    _failing: Listening,
 }
 
 impl Scene {
@@ -105,9 +103,7 @@ impl Scene {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let plan = MitmPlan::new(&site.world, serve, site.world.rogue_config()?)?;
         let mitm = attackers.spawn(Mitm::start(any, plan)).await??;
-        let is_down = Arc::new(AtomicBool::new(false));
-        let failing = failing_path(serve, Arc::clone(&is_down));
-        let failing = attackers.spawn(failing).await??;
+        let failing_path = attackers.spawn(FailingPath::start(serve)).await??;
         let victim = site.world.victim_of(serve)?;
         let copied = site.world.pki.client_config(with_client_random([9; 32]))?;
         Ok(Self {
@@ -117,10 +113,9 @@ impl Scene {
             config: Arc::clone(&victim.config),
             copied: victim.clone().with_config(copied),
             intercepted: victim.clone().primary_to(mitm.address()).side_to(serve),
-            failing: victim.side_to(failing.address),
-            is_down,
+            failing: victim.side_to(failing_path.address()),
+            failing_path,
             _mitm: mitm,
-            _failing: failing,
         })
     }
 
@@ -129,7 +124,7 @@ impl Scene {
     pub(super) async fn act(&self, attack: Attack, prng: &mut Prng) -> Result<bool, String> {
         let hostile = match attack {
             Attack::Interception => return self.intercept().await.map(|()| true),
-            Attack::FailingPath => return self.fail(prng.chance(0.5)).await.map(|()| true),
+            Attack::FailingPath => return self.fail(Passing::any(prng)).await.map(|()| true),
             Attack::Silence => self.send(prng, &[]).await,
             Attack::OneByteAtATime => self.drip(prng).await,
             Attack::Garbage => self.send_garbage(prng).await,
@@ -259,20 +254,19 @@ impl Scene {
         }
     }
 
-    /// A connection whose side path may break at any moment is verified or not; it is never
-    /// reported as intercepted, and never lost.
-    async fn fail(&self, is_down: bool) -> Result<(), String> {
-        self.is_down.store(is_down, Ordering::Relaxed);
-        let stream = match self.failing.connect(Policy::Prefer).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                let state = if is_down { "down" } else { "up" };
-                return Err(format!("while the path was {state}: {error}"));
-            }
-        };
-        fetch(stream)
-            .await
-            .map_err(|error| format!("lost: {error}"))?;
+    /// A client whose side path breaks: it is verified by an exchange that was complete, goes on
+    /// without one where the path broke before the greeting, and is refused where it broke between.
+    async fn fail(&self, passing: Passing) -> Result<(), String> {
+        self.failing_path.let_pass(passing);
+        let connected = self.failing.connect(Policy::Prefer).await;
+        let verdict = describe(&connected);
+        if !passing.allows(&verdict) {
+            return Err(format!("{passing:?}: {verdict}"));
+        }
+        if let Ok(stream) = connected {
+            let fetched = fetch(stream).await;
+            fetched.map_err(|error| format!("lost: {error}"))?;
+        }
         Ok(())
     }
 
@@ -297,29 +291,4 @@ fn open(association: Association) -> Frame {
             bindings: Bindings::ALL,
         },
     }
-}
-
-/// A path to a server that takes no bytes while it is down.
-async fn failing_path(server: SocketAddr, is_down: Arc<AtomicBool>) -> Result<Listening> {
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listening = Listening::start(any, move |mut near, _| {
-        let is_down = Arc::clone(&is_down);
-        async move {
-            let down = async {
-                while !is_down.load(Ordering::Relaxed) {
-                    sleep(Duration::from_millis(1)).await;
-                }
-            };
-            let up = async {
-                if let Ok(mut far) = TcpStream::connect(server).await {
-                    let _ = copy_bidirectional(&mut near, &mut far).await;
-                }
-            };
-            tokio::select! {
-                () = down => {}
-                () = up => {}
-            }
-        }
-    });
-    Ok(listening.await?)
 }

@@ -3,6 +3,7 @@
 
 mod attack;
 mod attacks;
+mod failing;
 mod report;
 
 use std::error::Error;

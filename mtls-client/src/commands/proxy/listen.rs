@@ -18,8 +18,8 @@ use crate::failure::Failure;
 
 /// The pause after the system could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The maximum number of connections that wait to be accepted.
-const BACKLOG: u32 = 1024;
+/// The maximum number of connections that wait to be accepted: as many as Linux allows by default.
+const BACKLOG: u32 = 4096;
 
 pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Failure> {
     let mut sockets = Vec::with_capacity(addresses.len());
