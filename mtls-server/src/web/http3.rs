@@ -8,7 +8,7 @@ use h3::server::{Connection, RequestResolver, RequestStream};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes};
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    CONNECTION, CONTENT_LENGTH, DATE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
     UPGRADE,
 };
 use hyper::{Method, Request, Response};
@@ -80,7 +80,7 @@ where
     ) -> Result<(), ConnectionError> {
         let activity = &self.requests.activity;
         let mut streams = JoinSet::new();
-        loop {
+        let limits = loop {
             tokio::select! {
                 biased;
                 accepted = http3.accept() => match accepted? {
@@ -88,10 +88,10 @@ where
                     None => return Ok(()),
                 },
                 Some(_) = streams.join_next() => {}
-                () = until_finish(&mut stopping, activity) => break,
-                _ = activity.expired(self.idle()) => break,
+                () = until_finish(&mut stopping, activity) => break self.idle(),
+                _ = activity.expired(self.idle()) => break self.idle().at_the_end(),
             }
-        }
+        };
         // GOAWAY names the first request that is not processed (RFC 9114, section 5.2): a client repeats
         // that and later ones on another connection.
         http3.shutdown(1).await?;
@@ -103,7 +103,7 @@ where
                     None => return Ok(()),
                 },
                 Some(_) = streams.join_next() => {}
-                _ = activity.expired(self.idle()) => return Ok(()),
+                _ = activity.expired(limits) => return Ok(()),
             }
         }
         Ok(())
@@ -153,9 +153,12 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    let (mut send, receive) = stream.split();
-    let length = request.headers().get(CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    let (mut send, mut receive) = stream.split();
+    let Ok(length) = well_formed(request.headers()) else {
+        receive.stop_sending(Code::H3_MESSAGE_ERROR);
+        send.stop_stream(Code::H3_MESSAGE_ERROR);
+        return Ok(());
+    };
     let is_head = request.method() == Method::HEAD;
     let request = request.map(|()| Http3Body::new(receive, length));
     let activity = requests.activity.clone();
@@ -179,6 +182,32 @@ where
         }
     }
     send.finish().await
+}
+
+/// Fields that make a request malformed.
+#[derive(Debug, PartialEq, Eq)]
+struct Malformed;
+
+/// The length of a request's body, if its fields are well-formed: none is about one connection (RFC 9114,
+/// section 4.2), and there is one length at most (section 4.1.2). The HTTP library checks neither.
+fn well_formed(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
+    let is_trailers = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"trailers");
+    if HOP_BY_HOP.iter().any(|name| fields.contains_key(name))
+        || !fields.get_all(TE).iter().all(is_trailers)
+    {
+        return Err(Malformed);
+    }
+    let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Ok(None),
+        (Some(length), None) => {
+            let digits = length.to_str().map_err(|_| Malformed)?;
+            let valid = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let length = valid.then(|| digits.parse().ok()).flatten();
+            length.map(Some).ok_or(Malformed)
+        }
+        _ => Err(Malformed),
+    }
 }
 
 async fn send_frame(
@@ -227,5 +256,42 @@ fn end_of_client(error: ConnectionError) -> Result<(), ConnectionError> {
     match error.is_h3_no_error() {
         true => Ok(()),
         false => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(fields: &[(&'static str, &'static str)]) -> Result<Option<u64>, Malformed> {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_static(name);
+            map.append(name, HeaderValue::from_static(value));
+        }
+        well_formed(&map)
+    }
+
+    #[test]
+    fn requests_with_fields_of_one_connection_or_an_ambiguous_length_are_malformed() {
+        assert_eq!(checked(&[("x", "y"), ("te", "Trailers")]), Ok(None));
+        assert_eq!(checked(&[("content-length", "7")]), Ok(Some(7)));
+        for fields in [
+            &[("connection", "close")][..],
+            &[("keep-alive", "5")],
+            &[("proxy-connection", "close")],
+            &[("transfer-encoding", "chunked")],
+            &[("upgrade", "websocket")],
+            &[("te", "gzip")],
+            &[("te", "trailers"), ("te", "gzip")],
+            &[("content-length", "x")],
+            &[("content-length", "+2")],
+            &[("content-length", "")],
+            &[("content-length", "2, 2")],
+            &[("content-length", "2"), ("content-length", "2")],
+            &[("content-length", "2"), ("content-length", "3")],
+        ] {
+            assert_eq!(checked(fields), Err(Malformed), "{fields:?}");
+        }
     }
 }

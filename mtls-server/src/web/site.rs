@@ -354,15 +354,16 @@ where
     C: Future<Output = hyper::Result<()>>,
 {
     let (mut serving, mut disconnected) = (pin!(serving), pin!(disconnected));
-    tokio::select! {
+    let limits = tokio::select! {
         biased;
         ended = serving.as_mut() => return ended.into(),
         () = &mut disconnected => return End::Cut(DISCONNECTED),
-        () = until_finish(stopping, activity) => {}
-        expired = activity.expired(limits) => if expired == Expired::Header {
-            return End::HeaderTimeout;
+        () = until_finish(stopping, activity) => limits,
+        expired = activity.expired(limits) => match expired {
+            Expired::Header => return End::HeaderTimeout,
+            Expired::Idle => limits.at_the_end(),
         },
-    }
+    };
     finish(serving.as_mut());
     tokio::select! {
         biased;
@@ -372,5 +373,34 @@ where
             Expired::Header => End::HeaderTimeout,
             Expired::Idle => End::Cut(IDLE),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use mtls_core::http_io::LINGER_PAUSE;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::service::Stop;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_on_which_nothing_moves_is_cut_soon_after_its_limit() {
+        let (_stop, mut stopping) = Stop::new();
+        let activity = Activity::start();
+        let _awaited = activity.awaited();
+        let limits = IdleLimits {
+            idle: Duration::from_secs(60),
+            stream: Duration::from_secs(3600),
+            header: None,
+        };
+        let (serving, disconnected) = (pending(), pending());
+        let watch = (&activity, limits, &mut stopping);
+        let start = Instant::now();
+        let end = drive(serving, |_: Pin<&mut _>| {}, disconnected, watch).await;
+        assert!(matches!(end, End::Cut(IDLE)));
+        assert_eq!(start.elapsed(), limits.stream + LINGER_PAUSE);
     }
 }

@@ -61,6 +61,29 @@ fn a_file_that_has_not_changed_is_not_sent_again() {
 }
 
 #[test]
+fn a_list_of_entity_tags_may_be_in_several_fields() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let Some((head, _)) = fetch(&site, &server, "/sub/file.txt", &[]) else {
+        return;
+    };
+    let tag = field(&head, "etag").expect("a tag").to_owned();
+    for (name, expected, without) in [("if-none-match", "304", "200"), ("if-match", "200", "412")] {
+        let own = format!("{name}: {tag}");
+        let (other, more) = (format!("{name}: \"a\""), format!("{name}: \"b\""));
+        for (fields, expected) in [
+            ([&other, &own], expected),
+            ([&own, &other], expected),
+            ([&other, &more], without),
+        ] {
+            let options: Vec<&str> = fields.iter().flat_map(|field| ["-H", *field]).collect();
+            let (head, _) = fetch(&site, &server, "/sub/file.txt", &options).expect("curl");
+            assert_eq!(status(&head), expected, "{fields:?}: {head}");
+        }
+    }
+}
+
+#[test]
 fn a_part_is_sent_only_of_the_file_that_the_client_knows() {
     let site = Site::new();
     let server = site.serve(&[]);

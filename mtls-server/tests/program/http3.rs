@@ -106,6 +106,32 @@ fn serve(site: &Site, more: &[&str]) -> Running {
 }
 
 #[tokio::test]
+async fn malformed_requests_are_reset_over_http_3() {
+    let (site, backend) = (Site::new(), Backend::tcp());
+    let server = site.terminate(&backend.url, &["--http3"]);
+    let mut client = Client::verified(&site, server.address).await;
+    for (name, value) in [
+        ("connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("te", "gzip"),
+        ("content-length", "+2"),
+        ("content-length", "2, 2"),
+    ] {
+        let request = Request::post("https://localhost/").header(name, value);
+        let request = request.body(()).expect("a request");
+        let sent = client.requests.send_request(request).await;
+        let mut stream = sent.expect("to send");
+        // The server may have reset the stream.
+        let _ = stream.send_data(Bytes::from_static(b"ok")).await;
+        let _ = stream.finish().await;
+        let response = stream.recv_response().await;
+        assert!(response.is_err(), "{name}: {value}: {response:?}");
+    }
+    assert_eq!(backend.connections(), 0);
+    assert_eq!(client.get("/").await.status, 200, "the connection goes on");
+}
+
+#[tokio::test]
 async fn files_are_served_with_the_verdict_over_http_3() {
     let site = Site::new();
     let server = serve(&site, &["--policy", "require"]);

@@ -17,6 +17,7 @@ mod hand_over;
 mod http3;
 mod keys;
 mod known_hosts;
+mod malformed;
 mod multipath_clients;
 mod notify;
 mod passthrough;

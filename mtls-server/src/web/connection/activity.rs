@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Frame, SizeHint};
+use mtls_core::http_io::LINGER_PAUSE;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -55,6 +56,17 @@ pub(crate) struct IdleLimits {
     pub(crate) stream: Duration,
     /// The longest wait for a whole request header, transfers or not. `None` for no limit.
     pub(crate) header: Option<Duration>,
+}
+
+impl IdleLimits {
+    /// For a connection on which nothing has moved for too long: the time to end in an orderly way.
+    pub(crate) fn at_the_end(self) -> Self {
+        Self {
+            idle: self.idle.min(LINGER_PAUSE),
+            stream: self.stream.min(LINGER_PAUSE),
+            ..self
+        }
+    }
 }
 
 /// The limit that was exceeded.

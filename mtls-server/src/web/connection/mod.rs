@@ -8,6 +8,7 @@ pub(super) mod http3_body;
 mod request_body;
 pub(super) mod requests;
 mod takeover;
+pub(super) mod well_formed;
 
 pub use request_body::RequestBody;
 pub use takeover::Takeover;

@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::activity::{Activity, TimedBody};
 use super::http1::Signals;
 use super::http3_body::Http3Body;
-use super::{RequestBody, Takeover};
+use super::{RequestBody, Takeover, well_formed};
 use crate::web::BoxError;
 
 const FAILED: Notice<&str> = Notice {
@@ -166,6 +166,9 @@ where
         if !self.fits(&request) {
             let media = Media::negotiate(headers, &[Media::Text, Media::Html]);
             return HEAD_TOO_LONG.response(method, media).map(Either::Left);
+        }
+        if let Err(malformed) = well_formed::check(&request) {
+            return malformed.response(&request).map(Either::Left);
         }
         if request.uri().path() == VERDICT_PATH {
             let response = VerdictPage.response(method, headers, Some(&self.info));

@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_MATCH,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -199,6 +199,7 @@ impl View<'_> {
         // Ranges are defined for GET alone (RFC 9110, section 14.2).
         let range = range.filter(|_| head.method == Method::GET);
         headers.remove(RANGE);
+        join_tags(&mut headers);
         let if_range = headers.remove(IF_RANGE);
         let response = match range {
             Some(range) => self.fetch_part(head, &headers, range, if_range).await,
@@ -305,6 +306,22 @@ impl View<'_> {
             body: read.await.ok()?.ok()?,
         };
         Some(listing.response(&head.method).map(Either::Left))
+    }
+}
+
+/// Joins the lists of entity tags, of which the file service reads the first (RFC 9110, section 5.3).
+fn join_tags(headers: &mut HeaderMap) {
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        let lists: Vec<_> = headers
+            .get_all(&name)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        if lists.len() > 1
+            && let Ok(joined) = HeaderValue::from_bytes(&lists.join(&b", "[..]))
+        {
+            headers.insert(name, joined);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::HeaderMap;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::fields::remove_own;
+use super::fields::{trailers_to_client, trailers_to_target};
 use crate::sync::lock;
 use crate::web::connection::activity::Activity;
 use crate::web::{BoxError, RequestBody};
@@ -176,7 +176,7 @@ impl Body for Attempt {
         Poll::Ready(match frame {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    remove_own(trailers);
+                    trailers_to_target(trailers);
                 }
                 source.record(&frame);
                 this.sent += 1;
@@ -216,7 +216,17 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        polled.map(|frame| {
+            frame.map(|frame| {
+                frame.map(|mut frame| {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        trailers_to_client(trailers);
+                    }
+                    frame
+                })
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {

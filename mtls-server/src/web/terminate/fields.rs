@@ -4,13 +4,16 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{
-    CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
+    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    VIA,
 };
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
-use hyper::{StatusCode, Version};
+use hyper::{Method, StatusCode, Version};
 use mtls_core::tower::VERDICT_FIELD;
+
+use crate::web::connection::well_formed::host_of;
 
 /// Fields that concern one connection.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -113,7 +116,10 @@ pub(super) fn to_client(fields: &mut HeaderMap, websocket: bool) {
 /// Whether the client requests a WebSocket (RFC 6455, section 4.1). Other protocols are not forwarded:
 /// over `h2c` it could send requests that this server does not check.
 pub(super) fn wants_websocket(parts: &Parts) -> bool {
-    parts.version <= Version::HTTP_11 && says_websocket(&parts.headers)
+    // A request of HTTP/1.0 cannot change the protocol (RFC 9110, section 7.8).
+    parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        && says_websocket(&parts.headers)
 }
 
 /// Whether the target accepts it.
@@ -129,9 +135,31 @@ pub(super) fn says_websocket(fields: &HeaderMap) -> bool {
     upgrades && protocols.next().is_some_and(websocket) && protocols.next().is_none()
 }
 
-/// Removes what only this server may say, in trailers too. An underscore counts as a hyphen: to
-/// many programs (CGI, WSGI) the two are the same.
-pub(super) fn remove_own(fields: &mut HeaderMap) {
+/// Prepares the trailers of a request for the target.
+pub(super) fn trailers_to_target(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_own(trailers);
+    remove_framing(trailers);
+}
+
+/// Prepares the trailers of a response for the client.
+pub(super) fn trailers_to_client(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_framing(trailers);
+    trailers.remove(VERDICT_FIELD);
+}
+
+/// Removes fields that must not be trailers: a recipient that merges them with the header fields would
+/// read another message (RFC 9110, section 6.5.1).
+fn remove_framing(trailers: &mut HeaderMap) {
+    for name in [CONTENT_LENGTH, EXPECT, HOST, TRAILER] {
+        trailers.remove(name);
+    }
+}
+
+/// Removes what only this server may say. Each character that is neither a letter nor a digit counts
+/// as a hyphen: to many programs (CGI, WSGI, PHP) these names are the same.
+fn remove_own(fields: &mut HeaderMap) {
     let names: Vec<HeaderName> = fields.keys().filter(|name| is_own(name)).cloned().collect();
     for name in names {
         fields.remove(name);
@@ -139,19 +167,19 @@ pub(super) fn remove_own(fields: &mut HeaderMap) {
 }
 
 fn is_own(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
+    let hyphens = |byte: char| match byte.is_ascii_alphanumeric() {
+        true => byte,
+        false => '-',
+    };
+    let name: String = name.as_str().chars().map(hyphens).collect();
     OWN.contains(&name.as_str()) || name.starts_with("x-forwarded-")
 }
 
 fn remove_hop_by_hop(fields: &mut HeaderMap) {
     let mut named = Vec::new();
     for value in fields.get_all(CONNECTION) {
-        let value = value.to_str().unwrap_or_default();
-        named.extend(
-            value
-                .split(',')
-                .filter_map(|name| name.trim().parse::<HeaderName>().ok()),
-        );
+        let names = value.as_bytes().split(|byte| *byte == b',');
+        named.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()));
     }
     for name in named.iter().chain(&HOP_BY_HOP) {
         fields.remove(name);
@@ -167,9 +195,7 @@ fn authority(parts: &Parts) -> Result<Authority, InvalidHost> {
     }
     let authority = match (parts.uri.authority(), host) {
         (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => {
-            Authority::try_from(host.as_bytes()).map_err(|_| InvalidHost::Malformed)?
-        }
+        (None, Some(host)) => host_of(host).ok_or(InvalidHost::Malformed)?,
         (None, None) => return Err(InvalidHost::Missing),
     };
     match authority.as_str().contains('@') {
@@ -275,9 +301,12 @@ mod tests {
         let names = [
             "multipath-verdict",
             "Multipath_Verdict",
+            "multipath.verdict",
+            "multipath~verdict",
             "forwarded",
             "x-forwarded-for",
             "x_forwarded_for",
+            "x.forwarded!for",
             "x-forwarded-client-cert",
             "x-real-ip",
         ];
@@ -305,6 +334,45 @@ mod tests {
         for gone in ["x-mine", "connection"] {
             assert!(!fields.contains_key(gone), "{gone}");
         }
+    }
+
+    #[test]
+    fn a_list_of_hop_by_hop_fields_counts_although_one_of_its_names_is_invalid() {
+        let names = HeaderValue::from_bytes(b"x-mine, \xff").expect("a value");
+        let request = get().header(CONNECTION, names).header("x-mine", "1");
+        assert!(!passed(request).expect("to pass").contains_key("x-mine"));
+    }
+
+    #[test]
+    fn trailers_hold_nothing_of_one_connection_and_nothing_that_frames_a_message() {
+        let mut trailers = HeaderMap::new();
+        for name in [
+            "connection",
+            "keep-alive",
+            "transfer-encoding",
+            "content-length",
+            "host",
+            "trailer",
+            "x-named",
+            "multipath-verdict",
+            "multipath_verdict",
+            "x-kept",
+        ] {
+            trailers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static("x-named"),
+            );
+        }
+        let mut to_client = trailers.clone();
+        trailers_to_target(&mut trailers);
+        trailers_to_client(&mut to_client);
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-kept"]);
+        assert_eq!(to_client.len(), 2, "{to_client:?}");
+        assert!(to_client.contains_key("x-kept"));
+        assert!(
+            to_client.contains_key("multipath_verdict"),
+            "a field of the target's own"
+        );
     }
 
     #[test]
@@ -359,6 +427,8 @@ mod tests {
             upgrade("websocket, h2c"),
             upgrade("websocket").header(UPGRADE, "h2c"),
             upgrade("websocket").version(Version::HTTP_2),
+            upgrade("websocket").version(Version::HTTP_10),
+            upgrade("websocket").method(Method::POST),
             get().header(UPGRADE, "websocket"),
         ] {
             let fields = passed(request).expect("to pass");
@@ -373,7 +443,7 @@ mod tests {
         let fields = passed(http2.header(HOST, "ignored")).expect("to pass");
         assert_eq!(fields[HOST], "example.net");
         assert_eq!(passed(Request::get("/")).err(), Some(InvalidHost::Missing));
-        for host in ["", "a b", "u@example.org", "x\"y", "a/b"] {
+        for host in ["", "a b", "u@example.org", "x\"y", "a/b", "a:b", "a:65536"] {
             let request = Request::get("/").header(HOST, host);
             assert_eq!(
                 passed(request).err(),

@@ -64,6 +64,14 @@ impl Health {
         );
     }
 
+    pub(super) fn ambiguous(&self) {
+        tracing::warn!(
+            target_url = %self.target,
+            "the target's response was refused: its Content-Length or Transfer-Encoding is invalid; \
+             use one length, or chunked alone"
+        );
+    }
+
     pub(super) fn silent(&self) {
         tracing::warn!(target_url = %self.target, "the target did not answer in time");
     }

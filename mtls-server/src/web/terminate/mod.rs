@@ -5,6 +5,7 @@ mod body;
 mod dial;
 mod failure;
 mod fields;
+mod framing;
 mod health;
 mod retry;
 mod upgrade;
@@ -225,7 +226,7 @@ impl Terminate {
         parts.extensions.clear();
         let activity = Activity::start();
         let upload = Upload::new(body, activity.clone());
-        let response = tokio::select! {
+        let mut response = tokio::select! {
             response = self.send(&parts, &upload, &info) => response?,
             () = activity.idle_for(self.response_timeout) => {
                 self.health.silent();
@@ -235,6 +236,10 @@ impl Terminate {
         self.health.answered();
         if !fits(response.headers()) {
             self.health.too_long();
+            return Err(Failure::Target(StatusCode::BAD_GATEWAY));
+        }
+        if framing::normalize(response.headers_mut()).is_err() {
+            self.health.ambiguous();
             return Err(Failure::Target(StatusCode::BAD_GATEWAY));
         }
         match (response.status(), upgrade) {
@@ -326,6 +331,9 @@ fn client(dialer: Dialer, http2: bool, idle_connections: usize) -> Client<Dialer
         .pool_max_idle_per_host(idle_connections)
         .http1_max_headers(limit.fields())
         .http1_max_buf_size(limit.bytes())
+        // RFC 9112, sections 5.1 and 5.2: they are removed, and not refused.
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http2_only(http2)
         .http2_max_header_list_size(limit.list_size())
         .http2_initial_stream_window_size(HTTP_2_STREAM_WINDOW)
@@ -373,5 +381,10 @@ fn finish(response: Response<Incoming>, slot: OwnedSemaphorePermit) -> Response<
     // The version of the client's connection, and not of the target's.
     parts.version = Version::default();
     parts.extensions.clear();
-    Response::from_parts(parts, Either::Right(Download::new(body, slot)))
+    let body = match parts.status {
+        // They have none (RFC 9110, sections 15.3.5 and 15.4.5), although HTTP/2 can carry one.
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Either::Left(Full::default()),
+        _ => Either::Right(Download::new(body, slot)),
+    };
+    Response::from_parts(parts, body)
 }

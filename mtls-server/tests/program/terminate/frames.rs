@@ -72,7 +72,10 @@ async fn short_frames_of_a_target_reach_a_slow_client_whole() {
 }
 
 /// A client that offers HTTP/2 alone.
-async fn connect_h2(site: &Site, address: std::net::SocketAddr) -> ClientStream<TcpStream> {
+pub(crate) async fn connect_h2(
+    site: &Site,
+    address: std::net::SocketAddr,
+) -> ClientStream<TcpStream> {
     let mut config = (*site.client_config()).clone();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let settings = ClientSettings::new(Policy::Observe)

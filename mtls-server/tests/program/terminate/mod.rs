@@ -8,6 +8,7 @@ mod frames;
 mod grpc;
 mod health;
 mod limits;
+mod responses;
 mod retries;
 mod streams;
 mod target;
