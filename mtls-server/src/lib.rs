@@ -36,10 +36,12 @@ mod error;
 pub mod fuzzing;
 mod inherited_error;
 mod passthrough;
+mod printable;
 mod registry_error;
 mod service;
 mod sync;
 mod target;
+mod text_file;
 mod tls;
 mod web;
 

@@ -120,7 +120,7 @@ impl fmt::Display for PemProblem {
                  `openssl pkcs12 -in FILE -nodes -out NEWFILE`"
             }
             Self::IllegalBegin => {
-                "a `-----BEGIN` line in it is damaged; copy the file again from its source"
+                "a line with `BEGIN` in it is damaged; copy the file again from its source"
             }
             Self::MissingEnd => {
                 "a section in it has no `-----END` line that fits, so it may be cut off; copy the \

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::env;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use crate::error::Error;
 use crate::registry_error::RegistryError;
 use crate::service::sandbox::Sandbox;
 use crate::service::{Fleet, Program, print_line};
+use crate::text_file::read_text;
 use crate::tls::{client_identity, provider, roots_from_file, system_roots};
 
 /// How long a machine waits at its start until the others know it.
@@ -238,9 +238,8 @@ fn read_keys(path: &Path) -> Result<FleetKeys, RegistryError> {
 }
 
 fn read_secret(path: &Path) -> Result<Zeroizing<String>, RegistryError> {
-    let text = fs::read_to_string(path).map_err(|error| RegistryError::File {
+    read_text(path).map_err(|error| RegistryError::File {
         path: path.to_owned(),
         reason: error.to_string(),
-    })?;
-    Ok(Zeroizing::new(text))
+    })
 }

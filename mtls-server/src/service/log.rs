@@ -13,7 +13,13 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format;
+
+use crate::printable::{printable, printable_line};
 
 /// Bytes of the log that may wait for the reader of standard error.
 const QUEUE: usize = 1 << 20;
@@ -35,6 +41,8 @@ pub(crate) fn start_log(verbose: u8) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Lines)
+        // They may quote another program.
+        .fmt_fields(fields())
         .with_ansi(io::stderr().is_terminal())
         // They would go to standard error directly, and panic when it is closed.
         .log_internal_errors(false)
@@ -51,7 +59,25 @@ pub(crate) fn start_log(verbose: u8) {
 
 /// Writes one line.
 pub(crate) fn print_line(message: fmt::Arguments<'_>) {
+    let message = printable(&message.to_string());
     push(format!("mtls-server: {message}\n").as_bytes());
+}
+
+/// Fields as `tracing_subscriber` formats them, without control characters.
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    format::debug_fn(write_field).delimited(" ")
+}
+
+fn write_field(
+    writer: &mut format::Writer<'_>,
+    field: &Field,
+    value: &dyn fmt::Debug,
+) -> fmt::Result {
+    let value = printable_line(&format!("{value:?}"));
+    match field.name() {
+        "message" => write!(writer, "{value}"),
+        name => write!(writer, "{}={value}", name.trim_start_matches("r#")),
+    }
 }
 
 /// Waits until all lines are written, for 1 s at most.
@@ -236,6 +262,45 @@ mod tests {
         assert_eq!(short, [long, long, long, long, report, "after"]);
         assert_eq!(log.counts.dropped.load(Ordering::Relaxed), 3);
         assert_eq!(log.counts.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("a lock").extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_without_control_characters() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .fmt_fields(fields())
+            .finish();
+        let forged = "red \u{1b}[31m\nINFO forged\r\u{9b}2J";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(shown = %forged, quoted = "a b", number = 7, "said {forged}");
+        });
+        let written = String::from_utf8(kept.0.lock().expect("a lock").clone()).expect("text");
+        let clean = "red \u{fffd}[31m\u{fffd}INFO forged\u{fffd}\u{fffd}2J";
+        assert_eq!(
+            written,
+            format!(
+                " INFO {}: said {clean} shown={clean} quoted=\"a b\" number=7\n",
+                module_path!()
+            )
+        );
     }
 
     #[test]

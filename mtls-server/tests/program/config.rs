@@ -198,6 +198,48 @@ fn wrong_values_are_refused_with_their_line() {
 }
 
 #[test]
+fn a_message_about_a_file_has_one_short_line_without_control_characters() {
+    let site = Site::new();
+    let long = "k".repeat(1 << 20);
+    for more in [
+        format!("{long} = 1"),
+        format!("[{long}]\nx = 1"),
+        "\"\\u001b[31mred\\nline\" = 1".to_owned(),
+        "dir2 = 1\n[\"\\u001b\"]\nx = 1".to_owned(),
+        "status = '127.0.0.1:0'\nclient-ca = \"a\\u001b\\u0000b\"".to_owned(),
+    ] {
+        let output = check(&complete(&site, &more));
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{log}");
+        assert!(log.len() < 2_000, "{} bytes", log.len());
+        let control = |c: char| c.is_control() && c != '\n';
+        assert!(!log.contains(control), "{log:?}");
+    }
+}
+
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let device = PathBuf::from("/dev/zero");
+    assert_refused(with_file(&["serve"], &device), &["longer than 16 MiB"]);
+    let output = check(&device);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn only_a_variable_separates_values_by_commas() {
+    let site = Site::new();
+    let both = "127.0.0.1:0,127.0.0.1:0";
+    let file = complete(&site, &format!("listen = '{both}'\n"));
+    assert_eq!(check(&file).status.code(), Some(2));
+    assert_refused(with_file(&["serve"], &file), &["--listen"]);
+    let mut command = site.command(&["--listen", "127.0.0.1:0"]);
+    command.env("MTLS_SERVER_SIDE_LISTEN", both);
+    let mut server = Running::start(command);
+    server.next_side_address();
+    server.next_side_address();
+}
+
+#[test]
 fn conflicts_apply_to_all_sources() {
     let site = Site::new();
     let file = write(&site, "[serve]\ndev = true\n");

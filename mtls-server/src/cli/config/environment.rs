@@ -29,15 +29,17 @@ pub(super) fn variable_of(arg: &Arg) -> String {
 
 fn readable_from_environment(arg: Arg) -> Arg {
     let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
-    let arg = match arg.get_action() {
-        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
-        ArgAction::Append => arg.value_delimiter(','),
-        _ => arg,
+    let is_list = matches!(arg.get_action(), ArgAction::Append);
+    let arg = match is_flag {
+        true => arg.value_parser(BoolishValueParser::new()),
+        false => arg,
     };
     let variable = variable_of(&arg);
     match env::var_os(&variable) {
         // A flag that is off counts as absent: it conflicts with nothing.
         Some(value) if value.is_empty() || (is_flag && is_off(&value)) => arg,
+        // Only a variable needs a separator: the command line and the file can repeat the option.
+        Some(_) if is_list => arg.env(variable).hide_env(true).value_delimiter(','),
         _ => arg.env(variable).hide_env(true),
     }
 }

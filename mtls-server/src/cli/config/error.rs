@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use mtls_core::pem::redact;
 
 use crate::error::Error;
+use crate::printable::printable_line;
 
 /// The exit status for a wrong command line, as clap's.
 const USAGE: u8 = 2;
@@ -114,11 +115,12 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.path.display())?;
+        let mut text = format!("{}:", self.path.display());
         if let Some(line) = self.line {
-            write!(f, "{line}:")?;
+            text += &format!("{line}:");
         }
-        write!(f, " {}", self.problem)
+        // It may quote the file, and a server that the file names.
+        f.write_str(&printable_line(&format!("{text} {}", self.problem)))
     }
 }
 

@@ -1,6 +1,5 @@
 //! A configuration file, converted to arguments.
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem};
 use crate::cli::WITHOUT_CONFIGURATION;
+use crate::text_file::read_text;
+
+/// Characters of a key that a message quotes. No option has a name that is as long.
+const LONGEST_KEY: usize = 64;
 
 /// A configuration file: a table for each command.
 #[derive(Debug)]
@@ -44,8 +47,7 @@ impl ConfigFile {
     /// All errors, in the order of the file.
     pub(super) fn read(path: &Path, root: &Command) -> Result<Self, Vec<ConfigError>> {
         let at = |line, problem| ConfigError::new(path, line, problem);
-        let text =
-            fs::read_to_string(path).map_err(|error| vec![at(None, Problem::Read(error))])?;
+        let text = read_text(path).map_err(|error| vec![at(None, Problem::Read(error))])?;
         Self::parse(path, &text, root)
     }
 
@@ -111,11 +113,11 @@ impl Reading<'_> {
         };
         let name = name.get_ref();
         let Some(table) = value.get_ref().as_table() else {
-            let (key, commands) = (name.to_string(), commands());
+            let (key, commands) = (quoted(name), commands());
             return self.refuse(line, Problem::OutsideTable { key, commands });
         };
         let Some(command) = configurable(root).find(|command| command.get_name() == name) else {
-            let (name, commands) = (name.to_string(), commands());
+            let (name, commands) = (quoted(name), commands());
             return self.refuse(line, Problem::UnknownTable { name, commands });
         };
         let settings = in_order(table)
@@ -142,7 +144,7 @@ impl Reading<'_> {
         let Some(arg) = options().find(|arg| key_of(arg) == *key) else {
             let problem = Problem::UnknownKey {
                 table: command.get_name().to_owned(),
-                key: key.to_string(),
+                key: quoted(key),
                 suggestion: most_similar(key, options().map(key_of)),
             };
             return self.refuse(line, problem);
@@ -232,7 +234,19 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
+/// The beginning of a key.
+fn quoted(key: &str) -> String {
+    match key.char_indices().nth(LONGEST_KEY) {
+        Some((end, _)) => format!("{}…", &key[..end]),
+        None => key.to_owned(),
+    }
+}
+
 fn most_similar(key: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    // The comparison takes the square of the length.
+    if key.len() > LONGEST_KEY {
+        return None;
+    }
     let wanted = key.to_lowercase().replace('_', "-");
     known
         .map(|known| (strsim::jaro_winkler(&wanted, &known), known))
