@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mtls_core::pem::{KeyPairError, PemError, PemProblem};
@@ -133,6 +133,8 @@ pub enum Error {
     Runtime(io::Error),
     /// A second signal came while connections were still open.
     Interrupted,
+    /// A signal came before the server served. This is no failure of a program.
+    StoppedEarly,
 }
 
 impl Error {
@@ -149,9 +151,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory { path, source } => {
-                write!(f, "cannot serve {}: {source}", path.display())
-            }
+            Self::Directory { path, source } => write_directory(f, path, source),
             Self::NotADirectory(path) => write!(
                 f,
                 "cannot serve {}: it is not a directory; name the directory that holds the files",
@@ -226,9 +226,14 @@ impl fmt::Display for Error {
             Self::ZeroLimit(name) => write!(f, "`{name}` must be at least 1"),
             Self::Multipath(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start: {error}"),
+            Self::StoppedEarly => f.write_str("a signal arrived before the server served"),
             Self::Interrupted => f.write_str("a second signal arrived: open connections were cut off"),
         }
     }
+}
+
+fn write_directory(f: &mut fmt::Formatter<'_>, path: &Path, source: &io::Error) -> fmt::Result {
+    write!(f, "cannot serve {}: {source}", path.display())
 }
 
 fn write_key_pair(

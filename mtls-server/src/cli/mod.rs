@@ -261,7 +261,10 @@ fn run_command(command: Command) -> Result<(), Failure> {
     let result = runtime.block_on(command.run(inherited));
     // A read from a slow disk must not delay the exit.
     runtime.shutdown_background();
-    result
+    match result {
+        Err(Failure::Server(Error::StoppedEarly)) => Ok(()),
+        result => result,
+    }
 }
 
 #[cfg(test)]

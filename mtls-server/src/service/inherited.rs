@@ -9,6 +9,10 @@ use rustix::net::sockopt::socket_acceptconn;
 use crate::error::Error;
 use crate::inherited_error::InheritedSocketError;
 
+/// The variable with the number of the sockets.
+const NUMBER: &str = "LISTEN_FDS";
+/// The most sockets: each one takes memory before it is examined.
+const MOST: usize = 1_024;
 /// The variable with the names of the sockets, separated by colons.
 const NAMES: &str = "LISTEN_FDNAMES";
 
@@ -31,9 +35,10 @@ impl InheritedSockets {
     /// before other threads exist: it removes variables from the environment.
     ///
     /// # Errors
-    /// [`Error::InheritedSocket`] for a socket with another name, and for one that does not listen
-    /// for TCP connections.
+    /// [`Error::InheritedSocket`] for a socket with another name, for one that does not listen for TCP
+    /// connections, and for an invalid number of sockets.
     pub fn from_environment() -> Result<Self, Error> {
+        check_number()?;
         let names = std::env::var(NAMES).unwrap_or_default();
         let mut names = names.split(':');
         let mut passed = ListenFd::from_env();
@@ -41,11 +46,12 @@ impl InheritedSockets {
         for index in 0..passed.len() {
             let name = names.next().unwrap_or_default();
             let error = |problem: String| {
-                Error::InheritedSocket(Box::new(InheritedSocketError {
+                let name = name.to_owned();
+                error_of(InheritedSocketError::Socket {
                     number: index + 1,
-                    name: name.to_owned(),
+                    name,
                     problem,
-                }))
+                })
             };
             let kind = sockets.of(name);
             let kind = kind.ok_or_else(|| error("no socket has that name".to_owned()))?;
@@ -83,4 +89,25 @@ impl InheritedSockets {
             _ => None,
         }
     }
+}
+
+/// Checks the number of sockets, if they are for this process.
+fn check_number() -> Result<(), Error> {
+    let number = std::env::var_os(NUMBER).unwrap_or_default();
+    let for_others = std::env::var("LISTEN_PID")
+        .is_ok_and(|pid| !pid.is_empty() && pid.parse() != Ok(std::process::id()));
+    if number.is_empty() || for_others {
+        return Ok(());
+    }
+    let parsed = number.to_str().and_then(|number| number.parse().ok());
+    match parsed {
+        Some(0..=MOST) => Ok(()),
+        _ => Err(error_of(InheritedSocketError::Number(
+            number.to_string_lossy().into_owned(),
+        ))),
+    }
+}
+
+fn error_of(error: InheritedSocketError) -> Error {
+    Error::InheritedSocket(Box::new(error))
 }

@@ -32,6 +32,7 @@ impl Transport {
 ///
 /// An IPv6 socket takes no IPv4 connections, so that `0.0.0.0` and `[::]` can share a port.
 pub(crate) fn listen(address: SocketAddr, transport: Transport) -> io::Result<TcpListener> {
+    let address = unmapped(address);
     let socket = socket(address, transport)?;
     if address.is_ipv6() {
         set_ipv6_v6only(&socket, true)?;
@@ -40,6 +41,18 @@ pub(crate) fn listen(address: SocketAddr, transport: Transport) -> io::Result<Tc
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// The IPv4 address that an IPv6 one such as `::ffff:192.0.2.7` stands for, which such a socket cannot
+/// bind.
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(ip_6) => match ip_6.ip().to_ipv4_mapped() {
+            Some(ip_4) => (ip_4, ip_6.port()).into(),
+            None => address,
+        },
+        SocketAddr::V4(_) => address,
+    }
 }
 
 fn socket(address: SocketAddr, transport: Transport) -> io::Result<TcpSocket> {
@@ -60,4 +73,17 @@ fn no_mptcp(error: io::Error) -> io::Error {
          net.mptcp.enabled=1` in its network namespace (Linux 5.6 or later), or omit --mptcp"
     );
     io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mapped_address_is_the_ip_4_address() {
+        let address = "[::ffff:127.0.0.1]:0".parse().expect("an address");
+        let listener = listen(address, Transport::Tcp).expect("to listen");
+        let bound = listener.local_addr().expect("an address");
+        assert_eq!(bound.ip(), std::net::Ipv4Addr::LOCALHOST);
+    }
 }

@@ -38,7 +38,8 @@ pub(super) fn stopping() {
 
 /// The interval of the service manager's watchdog, if it has one.
 pub(super) fn watchdog() -> Option<Duration> {
-    sd_notify::watchdog_enabled()
+    // systemd.exec(5) has no watchdog of zero, which would be due all the time.
+    sd_notify::watchdog_enabled().filter(|every| !every.is_zero())
 }
 
 /// Notifies the watchdog twice in each interval, while the runtime works. Never ends; cancel safe.
@@ -52,7 +53,8 @@ pub(super) async fn stay_alive(watchdog: Duration) {
 }
 
 fn notify(states: &[NotifyState<'_>]) {
-    let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
+    let socket = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty());
+    let Some(socket) = socket else {
         return;
     };
     let mut message = String::new();

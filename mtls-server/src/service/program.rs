@@ -85,7 +85,11 @@ impl Program {
     pub(crate) async fn until<T>(&mut self, start: impl Future<Output = T>) -> Result<T, Error> {
         tokio::select! {
             value = start => Ok(value),
-            _ = self.until_end() => Err(Error::Interrupted),
+            name = self.until_end() => {
+                notify::stopping();
+                print_line(format_args!("{name}: stopped before it served"));
+                Err(Error::StoppedEarly)
+            }
         }
     }
 

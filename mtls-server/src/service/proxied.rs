@@ -22,6 +22,8 @@ const READING: usize = 4_096;
 /// The beginning of version 2; version 1 is longer than this too.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const VERSION_1: &[u8] = b"PROXY ";
+/// Version 2 and the command LOCAL: a connection of the balancer's own.
+const LOCAL: u8 = 0x20;
 /// The longest line of version 1.
 const LINE: usize = 107;
 /// The longest version 2 after its first 16 bytes: addresses, and a few hundred bytes of further
@@ -191,8 +193,16 @@ async fn client(stream: &mut impl Peek, balancer: SocketAddr) -> Result<SocketAd
     fill(stream, &mut header[first..]).await?;
     if header == SIGNATURE {
         read_version_2(stream, &mut header).await?;
+        if header.get(SIGNATURE.len()) == Some(&LOCAL) {
+            // The rest of the header has no meaning, whatever it is.
+            return Ok(balancer);
+        }
     } else if header.starts_with(VERSION_1) {
         read_line(stream, &mut header).await?;
+        if header.starts_with(b"PROXY TCP") && header.contains(&b'+') {
+            // The parser of ports would accept a sign.
+            return Err(HeaderError::Malformed(proxy_header::Error::Invalid));
+        }
     } else {
         return Err(HeaderError::Missing);
     }
@@ -290,7 +300,9 @@ mod tests {
                 named,
             ),
             (b"PROXY UNKNOWN\r\n", "127.0.0.1:9"),
+            (b"PROXY UNKNOWN a+b\r\n", "127.0.0.1:9"),
             (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "127.0.0.1:9"),
+            (b"\r\n\r\n\0\r\nQUIT\n\x20\xff\0\x02\xff\xff", "127.0.0.1:9"),
         ] {
             let (client, rest) = read(&[header, b"\x16\x03\x01\n"].concat()).await;
             assert_eq!(client.expect("a client"), address(expected));
@@ -312,6 +324,10 @@ mod tests {
             ),
             (
                 b"PROXY TCP4 192.0.2.1 198.51.100.2 port 443\r\n",
+                "malformed",
+            ),
+            (
+                b"PROXY TCP4 192.0.2.1 198.51.100.2 +1000 443\r\n",
                 "malformed",
             ),
             (&V2[..20], "within its header"),

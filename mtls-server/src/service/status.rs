@@ -1,5 +1,6 @@
 //! The status page: plain HTTP, for this machine.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,14 +14,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::monitor::{Monitor, Stage};
 use super::{Transport, listen};
 use crate::error::Error;
 
-/// Connections at a time; more wait.
+/// Connections at a time; one more ends the oldest.
 const CONNECTIONS: usize = 64;
 /// The lifetime of a connection.
 const LIFETIME: Duration = Duration::from_secs(30);
@@ -61,10 +62,9 @@ impl StatusPage {
 
     /// Serves the page. Never ends; cancel safe.
     pub(crate) async fn run(self) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        // The oldest first.
+        let mut open: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -77,11 +77,15 @@ impl StatusPage {
                 monitor: Arc::clone(&self.monitor),
                 loopback: self.address.ip().is_loopback(),
             };
-            tokio::spawn(async move {
-                // A slower client may connect again.
-                let _ = timeout(LIFETIME, responder.serve(stream)).await;
-                drop(place);
-            });
+            open.retain(|connection| !connection.is_finished());
+            if open.len() >= CONNECTIONS
+                && let Some(oldest) = open.pop_front()
+            {
+                oldest.abort();
+            }
+            // A slower client may connect again.
+            let serving = tokio::spawn(timeout(LIFETIME, responder.serve(stream)));
+            open.push_back(serving.abort_handle());
         }
     }
 }

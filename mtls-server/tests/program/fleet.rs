@@ -288,6 +288,28 @@ async fn interceptor_is_detected(site: &Site, fleet: SocketAddr) {
     assert_eq!(verified(site, fleet, 10).await, 10);
 }
 
+#[test]
+fn a_signal_while_a_machine_waits_for_its_engine_is_no_failure() {
+    let site = Site::new();
+    // It accepts, and does not respond.
+    let engine = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("redis://{}", engine.local_addr().expect("an address"));
+    let mut options = registry(&write_key(&site), &[], 1);
+    options.extend(["--registry".to_owned(), url]);
+    options.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let mut command = site.command(&options);
+    let server = command.stderr(std::process::Stdio::piped()).spawn();
+    let server = server.expect("to start");
+    engine.accept().expect("a connection");
+    let id = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("to signal");
+    let output = server.wait_with_output().expect("to end");
+    let log = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    assert!(log.contains("SIGTERM: stopped before it served"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_without_its_engine_refuses_handshakes_and_says_so() {
     let site = Site::new();

@@ -10,6 +10,31 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
+#[test]
+fn an_invalid_number_of_inherited_sockets_is_refused() {
+    let site = Site::new();
+    for number in ["999999999", "1025", "99999999999999999999", "-1", "x", " 1"] {
+        let mut command = site.command(&["--listen", "127.0.0.1:0"]);
+        command.env("LISTEN_FDS", number).env_remove("LISTEN_PID");
+        let output = command.output().expect("to run");
+        let log = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{number}: {log}");
+        assert!(log.contains(&format!("got {number:?}")), "{log}");
+    }
+}
+
+#[test]
+fn a_number_of_sockets_for_another_process_is_ignored() {
+    let site = Site::new();
+    let mut command = site.command(&["--listen", "127.0.0.1:0"]);
+    command
+        .env("LISTEN_FDS", "999999999")
+        .env("LISTEN_PID", "1");
+    let server = Running::start(command);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
 /// A side path to `to` that is closed until the sender sends.
 async fn gate(to: SocketAddr) -> (SocketAddr, oneshot::Sender<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;

@@ -88,6 +88,30 @@ fn the_service_manager_gets_watchdog_messages_if_it_requests_them() {
 }
 
 #[test]
+fn a_watchdog_of_zero_is_none() {
+    let site = Site::new();
+    let (manager, mut server) = Manager::start(&site, Some("0"));
+    assert_eq!(manager.receive(), "READY=1\n");
+    server.signal(Signal::HUP);
+    server.wait_for("SIGHUP: ");
+    let message = manager.receive();
+    assert!(message.starts_with("RELOADING=1\n"), "{message}");
+    assert_eq!(manager.receive(), "READY=1\n");
+}
+
+#[test]
+fn an_empty_variable_names_no_service_manager() {
+    let site = Site::new();
+    let mut command = site.command(&["--listen", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", "");
+    let server = Running::start(command);
+    server.signal(Signal::TERM);
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(!log.join("\n").contains("service manager"), "{log:#?}");
+}
+
+#[test]
 fn the_service_manager_is_notified_through_an_abstract_socket() {
     let site = Site::new();
     let name = format!("mtls-server-test-{}", std::process::id());
