@@ -74,6 +74,29 @@ async fn a_closed_port_is_7() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_status_of_no_class_is_22_with_fail_too() {
+    let mut lab = Lab::new();
+    for status in ["599", "600", "999"] {
+        let response = format!("HTTP/1.1 {status} Odd\r\ncontent-length: 2\r\n\r\nno");
+        let site = lab.raw_site(response.leak().as_bytes()).await;
+        let url = format!("https://{site}/");
+        let run = lab.get(&["-s", "-f", &url]).await.exits_with(22);
+        assert_eq!(run.stdout, "", "{status}");
+        let run = lab.get(&["-s", &url]).await.exits_with(0);
+        assert_eq!(run.stdout, "no", "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_protocol_that_was_not_requested_is_56() {
+    let mut lab = Lab::new();
+    let response = b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\ndata";
+    let url = format!("https://{}/", lab.raw_site(response).await);
+    let run = lab.get(&["-s", &url]).await.exits_with(56);
+    run.mentions(&["101"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_status_of_400_and_above_is_22_only_with_fail() {
     let mut lab = Lab::new();
     let site = lab.site().await;

@@ -91,6 +91,27 @@ fn with_fields(count: usize, bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_length_of_a_response_without_content_is_that_of_another_one() {
+    let mut lab = Lab::new();
+    let site = lab
+        .h2_site(move |_, (request, mut respond)| async move {
+            let status = request.uri().path().trim_start_matches('/').to_owned();
+            let response = Response::builder().status(&*status);
+            let response = response.header("content-length", "5").body(());
+            let sent = respond.send_response(response.expect("a response"), true);
+            sent.expect("to send");
+        })
+        .await;
+    for (typed, status) in [(&[][..], "304"), (&["-X", "HEAD"], "200"), (&["-I"], "200")] {
+        let url = format!("https://{site}/{status}");
+        let run = lab.get(&[typed, &["-s", &url]].concat()).await;
+        run.exits_with(0);
+    }
+    let url = format!("https://{site}/200");
+    lab.get(&["-s", &url]).await.exits_with(56);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn response_heads_up_to_300_kib_are_accepted_over_both_versions() {
     for (count, bytes, exit) in [
         (101, 20, 0),

@@ -1,19 +1,21 @@
 //! The body of a response, and the decoders of `--compressed` (RFC 9110, section 8.4.1).
 
 use std::io;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
 use async_compression::tokio::bufread::{
     BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder,
 };
 use async_compression::zstd::DParameter;
 use bytes::Bytes;
+use futures_util::future;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
-use hyper::body::Body;
-use hyper::header::{CONTENT_ENCODING, HeaderMap};
-use tokio::io::{AsyncBufReadExt, AsyncRead};
+use hyper::header::{CONTENT_ENCODING, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, ReadBuf};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::body::{BodyError, ResponseBody};
@@ -53,13 +55,14 @@ impl std::fmt::Display for Incomplete {
 
 impl std::error::Error for Incomplete {}
 
-/// The pieces as received. `is_whole` decides whether a body without a known length is complete.
+/// The pieces as received. `is_whole` decides whether a body without an expected length is complete.
 pub(super) fn pieces(
     body: ResponseBody,
     received: Received,
+    expected: Option<u64>,
     is_whole: impl Fn(&ResponseBody) -> bool + Send + Sync + 'static,
 ) -> Pieces {
-    let (expected, is_whole) = (body.size_hint().exact(), Arc::new(is_whole));
+    let is_whole = Arc::new(is_whole);
     let next = move |mut body: ResponseBody| {
         let received = received.clone();
         let is_whole = Arc::clone(&is_whole);
@@ -89,7 +92,7 @@ fn incomplete(error: Option<BodyError>) -> io::Error {
     io::Error::other(Incomplete(error))
 }
 
-/// The content codings of a response, in the order in which they were applied.
+/// The codings of a response, in the order in which they were applied.
 pub(super) struct Codings(Vec<Coding>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,12 +104,21 @@ enum Coding {
 }
 
 impl Codings {
-    pub(super) fn none() -> Self {
-        Self(Vec::new())
+    /// The transfer codings (RFC 9112, section 7), which a server may send without being asked. The
+    /// HTTP library has removed `chunked`.
+    pub(super) fn of_transfer(fields: &HeaderMap) -> Result<Self, String> {
+        Self::of(fields, &TRANSFER_ENCODING)
     }
 
-    pub(super) fn of(fields: &HeaderMap) -> Result<Self, String> {
-        let values = fields.get_all(CONTENT_ENCODING).iter();
+    /// The content codings, and these transfer codings, which were applied after them.
+    pub(super) fn of_content(fields: &HeaderMap, transfer: Self) -> Result<Self, String> {
+        let Self(mut codings) = Self::of(fields, &CONTENT_ENCODING)?;
+        codings.extend(transfer.0);
+        Ok(Self(codings))
+    }
+
+    fn of(fields: &HeaderMap, name: &HeaderName) -> Result<Self, String> {
+        let values = fields.get_all(name).iter();
         let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let mut codings = Vec::new();
         for value in values {
@@ -115,7 +127,7 @@ impl Codings {
             }
         }
         match codings.len() > MAX_CODINGS {
-            true => Err(format!("more than {MAX_CODINGS} content codings")),
+            true => Err(format!("more than {MAX_CODINGS} codings")),
             false => Ok(Self(codings)),
         }
     }
@@ -132,54 +144,175 @@ impl Codings {
 impl Coding {
     fn of(name: &str) -> Result<Option<Self>, String> {
         Ok(Some(match name.to_ascii_lowercase().as_str() {
-            "" | "identity" => return Ok(None),
+            "" | "identity" | "none" | "chunked" => return Ok(None),
             "gzip" | "x-gzip" => Self::Gzip,
             "deflate" => Self::Deflate,
             "br" => Self::Brotli,
             "zstd" => Self::Zstd,
-            _ => return Err(format!("unknown content coding `{}`", name.escape_debug())),
+            _ => return Err(format!("unknown coding `{}`", name.escape_debug())),
         }))
     }
 
     fn decoded(self, body: Pieces) -> Pieces {
+        let (body, error) = until_error(body);
         let reader = async move {
             let mut body = StreamReader::new(body);
             // An empty body is not encoded.
             let first = body.fill_buf().await?.first().copied();
-            let decoder = first.map(|first| ReaderStream::new(self.decoder(first, body)));
+            if let (None, Some(error)) = (first, error.take()) {
+                return Err(error);
+            }
+            let decoder = first.map(|first| {
+                ReaderStream::new(ToEnd {
+                    trailer: self.trailer(first),
+                    decoder: self.decoder(first, body),
+                    error,
+                })
+            });
             Ok::<_, io::Error>(stream::iter(decoder).flatten())
         };
         stream::once(reader).try_flatten().boxed()
     }
 
-    fn decoder(
-        self,
-        first: u8,
-        body: StreamReader<Pieces, Bytes>,
-    ) -> Box<dyn AsyncRead + Send + Unpin> {
+    /// Whether this is deflate without zlib's header, which some servers omit (RFC 9110, section
+    /// 8.4.1.2). Its first byte names the method 8 (RFC 1950, section 2.2).
+    fn is_raw(self, first: u8) -> bool {
+        self == Self::Deflate && first & 0x0f != 8
+    }
+
+    /// The number of bytes that may follow: some of these servers send zlib's checksum, which curl
+    /// skips too.
+    fn trailer(self, first: u8) -> usize {
+        if self.is_raw(first) { 4 } else { 0 }
+    }
+
+    fn decoder(self, first: u8, body: Input) -> Box<dyn Decoder> {
         match self {
             Self::Gzip => {
                 let mut decoder = GzipDecoder::new(body);
                 decoder.multiple_members(true);
                 Box::new(decoder)
             }
-            // Some servers omit zlib's header (RFC 9110, section 8.4.1.2), whose first byte
-            // names the method 8 (RFC 1950, section 2.2).
-            Self::Deflate if first & 0x0f == 8 => Box::new(ZlibDecoder::new(body)),
-            Self::Deflate => Box::new(DeflateDecoder::new(body)),
+            Self::Deflate if self.is_raw(first) => Box::new(DeflateDecoder::new(body)),
+            Self::Deflate => Box::new(ZlibDecoder::new(body)),
             Self::Brotli => Box::new(BrotliDecoder::new(body)),
             Self::Zstd => {
                 let window = DParameter::window_log_max(ZSTD_WINDOW);
-                Box::new(ZstdDecoder::with_params(body, &[window]))
+                let mut decoder = ZstdDecoder::with_params(body, &[window]);
+                // A content is one or more frames (RFC 8878, section 3).
+                decoder.multiple_members(true);
+                Box::new(decoder)
             }
         }
     }
 }
 
-/// The failure for an unknown coding, or content that is not in it.
-pub(super) fn undecodable(url: &HttpsUrl, reason: &dyn std::fmt::Display) -> Failure {
+/// The input of a decoder.
+type Input = StreamReader<Pieces, Bytes>;
+
+/// The error that ended the input of a decoder.
+#[derive(Clone, Default)]
+struct InputError(Arc<Mutex<Option<io::Error>>>);
+
+impl InputError {
+    fn set(&self, error: io::Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn take(&self) -> Option<io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The pieces up to an error, so that a decoder writes all data before it.
+fn until_error(body: Pieces) -> (Pieces, InputError) {
+    let error = InputError::default();
+    let pieces = body.scan(error.clone(), |error, piece| {
+        future::ready(match piece {
+            Ok(piece) => Some(Ok(piece)),
+            Err(cause) => {
+                error.set(cause);
+                None
+            }
+        })
+    });
+    (pieces.boxed(), error)
+}
+
+/// A decoder of one coding.
+trait Decoder: AsyncRead + Send + Unpin {
+    fn input(&mut self) -> Pin<&mut Input>;
+}
+
+macro_rules! decoders {
+    ($($name:ident)*) => {
+        $(impl Decoder for $name<Input> {
+            fn input(&mut self) -> Pin<&mut Input> {
+                Pin::new(self.get_mut())
+            }
+        })*
+    };
+}
+
+decoders! { BrotliDecoder DeflateDecoder GzipDecoder ZlibDecoder ZstdDecoder }
+
+/// Reads the input to its end: the end of what a decoder understands may come before it.
+struct ToEnd {
+    decoder: Box<dyn Decoder>,
+    /// Bytes that may follow.
+    trailer: usize,
+    error: InputError,
+}
+
+impl ToEnd {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut input = self.decoder.input();
+            let length = ready!(input.as_mut().poll_fill_buf(cx))?.len();
+            if length == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let Some(left) = self.trailer.checked_sub(length) else {
+                let error = io::Error::other("there are bytes after its end");
+                return Poll::Ready(Err(error));
+            };
+            self.trailer = left;
+            input.consume(length);
+        }
+    }
+}
+
+impl AsyncRead for ToEnd {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let mut end = ready!(Pin::new(&mut self.decoder).poll_read(cx, buffer));
+        if end.is_ok() {
+            if buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+            end = ready!(self.poll_end(cx));
+        }
+        // An input that ended early is the cause of an error of the decoder.
+        Poll::Ready(self.error.take().map_or(end, Err))
+    }
+}
+
+/// The failure for an unknown coding, or a body that is not in it.
+pub(super) fn undecodable(
+    url: &HttpsUrl,
+    reason: &dyn std::fmt::Display,
+    compressed: bool,
+) -> Failure {
+    let remedy = match compressed {
+        true => "omit --compressed",
+        false => "ask the server's operator",
+    };
     let message = format!(
-        "the response from {} cannot be decompressed: {reason}; omit --compressed",
+        "the response from {} cannot be decompressed: {reason}; {remedy}",
         url.endpoint()
     );
     Failure::new(Exit::ContentCoding, "bad-content-coding", message)

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use hyper::body::Body as _;
-use hyper::header::LOCATION;
-use hyper::{Response, StatusCode, Version};
+use hyper::header::{HeaderMap, LOCATION};
+use hyper::{Method, Response, StatusCode, Version};
 use mtls_core::Verdict;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -304,7 +304,7 @@ impl<'a> Fetch<'a> {
             let after = retry::retry_after(exchange.response.headers());
             return Err(Stop::Transient(status, after));
         }
-        if self.command.fail && (status.is_client_error() || status.is_server_error()) {
+        if self.command.fail && status.as_u16() >= 400 {
             return Err(http_status(url, status).into());
         }
         self.write_head(&exchange.response).await?;
@@ -325,7 +325,7 @@ impl<'a> Fetch<'a> {
         response: Response<ResponseBody>,
     ) -> Result<(), Stop> {
         let received = Received::default();
-        let length = response.body().size_hint().exact();
+        let length = self.length(&response);
         let mut pieces = self.pieces(url, response, received.clone())?;
         while let Some(piece) = in_time(self.until, url, pieces.next()).await? {
             self.facts.downloaded = received.count();
@@ -340,25 +340,45 @@ impl<'a> Fetch<'a> {
         Ok(())
     }
 
+    /// The length of the body, if known. `Content-Length` may be that of another response (RFC 9110,
+    /// section 8.6).
+    fn length(&self, response: &Response<ResponseBody>) -> Option<u64> {
+        let is_empty = matches!(
+            response.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+        match is_empty || self.facts.method == Method::HEAD.as_str() {
+            true => Some(0),
+            false => response.body().size_hint().exact(),
+        }
+    }
+
+    fn codings(&self, fields: &HeaderMap) -> Result<Codings, String> {
+        let transfer = Codings::of_transfer(fields)?;
+        match self.command.compressed {
+            true => Codings::of_content(fields, transfer),
+            false => Ok(transfer),
+        }
+    }
+
     fn pieces(
         &self,
         url: &HttpsUrl,
         response: Response<ResponseBody>,
         received: Received,
     ) -> Result<Pieces, Failure> {
+        let length = self.length(&response);
         let (head, body) = response.into_parts();
-        let codings = match self.command.compressed {
-            true => Codings::of(&head.headers),
-            false => Ok(Codings::none()),
-        };
-        let codings = codings.map_err(|reason| decode::undecodable(url, &reason))?;
+        let compressed = self.command.compressed;
+        let codings = self.codings(&head.headers);
+        let codings = codings.map_err(|reason| decode::undecodable(url, &reason, compressed))?;
         // An HTTP/2 server that has responded early may reset the stream with NO_ERROR (RFC 9113,
         // section 8.1). hyper treats that as the end of the body, even before the body is complete.
         let is_h2 = head.version == Version::HTTP_2;
         let upload = self.facts.upload.clone();
         let is_whole =
             move |body: &ResponseBody| !is_h2 || body.is_end_stream() || !upload.is_complete();
-        let pieces = decode::pieces(body, received, is_whole);
+        let pieces = decode::pieces(body, received, length, is_whole);
         Ok(codings.decoded(pieces))
     }
 
@@ -372,7 +392,7 @@ impl<'a> Fetch<'a> {
                 http::partial_response(url, Some(&error))
             }
             Ok(Incomplete(Some(BodyError::Http3(error)))) => http3::of_stream(url, &error),
-            Err(error) => decode::undecodable(url, &error),
+            Err(error) => decode::undecodable(url, &error, self.command.compressed),
         }
     }
 

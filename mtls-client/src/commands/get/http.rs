@@ -7,7 +7,7 @@ use futures_util::TryFutureExt;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls_core::ClientStream;
 use mtls_core::http_io::{HeadLimit, KeepReading, MergeData, find_cause};
@@ -83,6 +83,11 @@ pub(super) async fn send(
     };
     match sent {
         Ok(response) if !fits(response.headers()) => Err(too_long(url).into()),
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let reason = "it changed the protocol without being asked to (101)";
+            let message = incomplete(url, reason);
+            Err(Failure::new(Exit::Receive, "receive-error", message).into())
+        }
         Ok(response) => Ok(Exchange {
             response: response.map(ResponseBody::Hyper),
             connection: Box::new(tasks),
