@@ -121,11 +121,30 @@ impl Fields {
             let kept =
                 for_this_host(name) && (body != Body::Dropped || !BODY_FIELDS.contains(name));
             if let (Some(value), true) = (value, kept) {
-                fields.append(name, value.clone());
+                let with_boundary = with_boundary(name, value, body);
+                fields.append(name, with_boundary.unwrap_or_else(|| value.clone()));
             }
         }
         fields
     }
+}
+
+/// The value of a field, with the boundary of the form if it is the media type of one. curl adds it
+/// too.
+fn with_boundary(name: &HeaderName, value: &HeaderValue, body: Body<'_>) -> Option<HeaderValue> {
+    const BOUNDARY: &str = "; boundary=";
+    let Body::Sent(Some(own)) = body else {
+        return None;
+    };
+    let given = value
+        .to_str()
+        .ok()
+        .filter(|_| name == header::CONTENT_TYPE)?;
+    if given.to_ascii_lowercase().contains("boundary=") {
+        return None;
+    }
+    let (_, boundary) = own.to_str().ok()?.split_once(BOUNDARY)?;
+    format!("{given}{BOUNDARY}{boundary}").parse().ok()
 }
 
 /// Reads one field from each line, as curl does.
@@ -265,6 +284,24 @@ mod tests {
             own.get_all("content-type").iter().collect::<Vec<_>>(),
             ["application/json"]
         );
+    }
+
+    #[test]
+    fn the_media_type_of_a_form_keeps_the_boundary() {
+        let form = HeaderValue::from_static("multipart/form-data; boundary=-a1");
+        for (given, expected) in [
+            ("multipart/form-data", "multipart/form-data; boundary=-a1"),
+            ("text/x; q=1", "text/x; q=1; boundary=-a1"),
+            ("multipart/mixed; Boundary=b", "multipart/mixed; Boundary=b"),
+        ] {
+            let given = fields(&[&format!("Content-Type: {given}")]).unwrap();
+            let sent = given.for_request(true, Body::Sent(Some(&form)));
+            assert_eq!(sent["content-type"], expected);
+        }
+        let given = fields(&["Content-Type:", "X: y"]).unwrap();
+        let sent = given.for_request(true, Body::Sent(Some(&form)));
+        assert!(!sent.contains_key("content-type"));
+        assert_eq!(sent["x"], "y");
     }
 
     #[test]

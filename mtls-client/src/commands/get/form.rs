@@ -141,13 +141,12 @@ impl Part {
     fn file(path: &str, parameters: Parameters) -> Self {
         let path = unquoted(path);
         let file = InputFile::from(&path);
+        let file_name = parameters.file_name;
+        let by_name = file_name.as_deref().and_then(known_media_type);
+        let of_path = || by_name.or_else(|| media_type(&path)).map(str::to_owned);
         Self {
-            file_name: parameters
-                .file_name
-                .or_else(|| Some(file.file_name().unwrap_or_else(|| path.clone()))),
-            media_type: parameters
-                .media_type
-                .or_else(|| media_type(&path).map(str::to_owned)),
+            media_type: parameters.media_type.or_else(of_path),
+            file_name: file_name.or_else(|| Some(file.file_name().unwrap_or(path))),
             content: Piece::Whole(file),
         }
     }
@@ -297,10 +296,15 @@ fn unquoted(text: &str) -> String {
 
 /// The media type of a file; `None` for standard input.
 fn media_type(path: &str) -> Option<&'static str> {
-    let path = path.to_ascii_lowercase();
-    let known = MEDIA_TYPES.iter().find(|(end, _)| path.ends_with(end));
-    let media_type = known.map_or("application/octet-stream", |(_, media_type)| media_type);
+    let media_type = known_media_type(path).unwrap_or("application/octet-stream");
     (path != "-").then_some(media_type)
+}
+
+/// The media type by the end of a name.
+fn known_media_type(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let known = MEDIA_TYPES.iter().find(|(end, _)| name.ends_with(end));
+    known.map(|(_, media_type)| *media_type)
 }
 
 #[cfg(test)]
@@ -355,6 +359,17 @@ mod tests {
             panic!("not one file");
         };
         assert!(file.head("x").contains("filename=\"b,c\""));
+        for (text, expected) in [
+            ("f=@-;filename=a.PNG", Some("image/png")),
+            ("f=@a.txt;filename=b.png", Some("image/png")),
+            ("f=@a.txt;filename=b", Some("text/plain")),
+            ("f=@-;filename=b", None),
+        ] {
+            let Ok(FieldContent::Single(file)) = parse(text) else {
+                panic!("no file: {text}");
+            };
+            assert_eq!(file.media_type.as_deref(), expected, "{text}");
+        }
         let Ok(FieldContent::Single(part)) = parse("f=<-") else {
             panic!("not one content");
         };
