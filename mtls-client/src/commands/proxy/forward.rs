@@ -45,6 +45,8 @@ const PIPE: usize = 64 * 1024;
 /// The maximum number of interim responses that wait for a slow client; further ones are dropped.
 const MAX_INTERIM: usize = 16;
 
+const TRANSFER_CODING: &str = "a transfer coding besides `chunked` is not supported";
+
 /// Serves the requests of a connection until it ends.
 pub(super) async fn serve(
     proxy: Arc<Proxy>,
@@ -110,6 +112,9 @@ async fn respond(
             page::respond(proxy, &request, peer)
         }
         Ok(Some(_)) if hops::ends_here(&mut request) => hops::respond(&request),
+        Ok(Some(_)) if hops::has_transfer_coding(request.headers()) => {
+            close(error(StatusCode::NOT_IMPLEMENTED, TRANSFER_CODING))
+        }
         Ok(Some(target)) => {
             let request = forwarded(request, form, &target);
             forward(proxy, request, target, peer, interim).await
@@ -199,6 +204,9 @@ async fn exchange(
             response = &mut response => break response?,
         }
     };
+    if hops::has_transfer_coding(response.headers()) {
+        return Ok(error(StatusCode::BAD_GATEWAY, TRANSFER_CODING));
+    }
     let (mut head, body) = response.into_parts();
     strip(&mut head.headers);
     hops::add_via(&mut head.headers, head.version);

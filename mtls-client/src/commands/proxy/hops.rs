@@ -26,6 +26,20 @@ pub(super) fn add_via(fields: &mut HeaderMap, version: Version) {
     fields.append(header::VIA, HeaderValue::from_static(via));
 }
 
+/// Whether a message has a transfer coding besides `chunked` (RFC 9112, section 7). It belongs to one
+/// connection, and this proxy does not decode it.
+pub(super) fn has_transfer_coding(fields: &HeaderMap) -> bool {
+    let is_known = |coding: &str| {
+        let known = ["", "chunked", "identity"];
+        known
+            .iter()
+            .any(|name| coding.trim().eq_ignore_ascii_case(name))
+    };
+    let values = fields.get_all(header::TRANSFER_ENCODING).iter();
+    let mut values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    values.any(|value| !value.split(',').all(is_known))
+}
+
 /// Whether the request ends here: `Max-Forwards` of OPTIONS or TRACE is 0. Otherwise decrements it.
 pub(super) fn ends_here<B>(request: &mut Request<B>) -> bool {
     if !matches!(*request.method(), Method::OPTIONS | Method::TRACE) {

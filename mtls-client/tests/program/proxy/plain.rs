@@ -109,3 +109,24 @@ async fn assert_rejected(lab: &Lab, site: SocketAddr) {
         assert_eq!(run.stdout, "big\n413");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_coding_that_the_proxy_would_lose_is_refused() {
+    let mut lab = Lab::new();
+    let site = lab
+        .listen(|mut stream| async move {
+            read_head(&mut stream).await;
+            let response = b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n";
+            let _ = stream.write_all(response).await;
+        })
+        .await;
+    let proxy = Running::with(&[]).await;
+    for (field, status) in [("x: y", "502"), ("transfer-encoding: gzip, chunked", "501")] {
+        let request = format!("POST http://{site}/ HTTP/1.1\r\nhost: {site}\r\n{field}\r\n");
+        let response = crate::lab::request(proxy.address, &request).await;
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{response}"
+        );
+    }
+}
