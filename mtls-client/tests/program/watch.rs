@@ -324,6 +324,38 @@ async fn a_damaged_state_is_kept_aside_and_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_no_regular_file_is_refused_and_stays() {
+    let lab = Lab::new();
+    let fifo = lab.path("fifo");
+    let made = tokio::process::Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .await;
+    assert!(made.expect("mkfifo").success());
+    let run = lab.run(["watch", "--state", &fifo, "a.test"]).await;
+    run.exits_with(2).mentions(&["--state", "regular file"]);
+    let metadata = std::fs::metadata(&fifo).expect("it is there");
+    assert!(!metadata.is_file());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_numbers_of_a_state_are_no_failure() {
+    let mut lab = Lab::new();
+    let site = lab.site().await.to_string();
+    let state = lab.path("state.json");
+    let most = u64::MAX;
+    let text = format!(
+        r#"{{"schema":1,"next_event":{most},"targets":{{"{site}":{{"current":null,"since":{most},
+            "checks":{most},"history":[]}}}},"pending":{{}}}}"#
+    );
+    std::fs::write(&state, text).expect("to write");
+    let mut watching = Watching::start(&["--cacert", &lab.ca(), "--state", &state, &site]);
+    assert_eq!(watching.verdicts().await, [None, Some("verified".into())]);
+    watching.stop().await;
+    assert!(!std::path::Path::new(&format!("{state}.damaged")).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn options_that_cannot_work_are_refused() {
     let lab = Lab::new();
     for (arguments, words) in [

@@ -27,6 +27,7 @@ use futures_util::future::{join_all, pending};
 use futures_util::stream::FuturesUnordered;
 use mtls_core::Evidence;
 use mtls_core::path::Endpoint;
+use mtls_core::pem::redact;
 use rustls::crypto::SecureRandom;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -168,17 +169,19 @@ fn read(path: &Path) -> Result<State, Failure> {
         let reason = format!("could not read {}: {error}", path.display());
         Failure::usage("--state", reason)
     };
-    let bytes = match std::fs::read(path) {
+    let bytes = match store::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::new()),
         read => read.map_err(failure)?,
     };
     State::parse(&bytes).or_else(|error| {
+        let error = error.to_string();
         let mut damaged = path.as_os_str().to_owned();
         damaged.push(".damaged");
         std::fs::rename(path, &damaged).map_err(|error| Failure::usage("--state", error))?;
         messages::warn(&format!(
-            "--state: {} is damaged: {error}; it was renamed to {}, and all targets are new",
+            "--state: {} is damaged: {}; it was renamed to {}, and all targets are new",
             path.display(),
+            redact(&error),
             damaged.display()
         ));
         Ok(State::new())

@@ -101,7 +101,7 @@ impl State {
     pub(super) fn record(&mut self, target: &str, result: Observation) -> Option<Change> {
         let is_change = self.is_change(target, &result);
         let entry = self.targets.entry(target.to_owned()).or_default();
-        entry.checks += 1;
+        entry.checks = entry.checks.saturating_add(1);
         entry.history.push_back((result.unix_time, result.verdict));
         if entry.history.len() > HISTORY {
             entry.history.pop_front();
@@ -112,7 +112,7 @@ impl State {
         }
         entry.since = result.unix_time;
         let event = self.next_event;
-        self.next_event += 1;
+        self.next_event = event.saturating_add(1);
         Some(Change {
             schema: SCHEMA,
             event,

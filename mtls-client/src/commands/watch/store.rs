@@ -1,11 +1,14 @@
 //! The file of the state.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The longest state, in bytes.
+const MAX_STATE: u64 = 256 << 20;
 
 /// Writes states, the newest at last.
 pub(super) struct Store {
@@ -58,13 +61,32 @@ impl Snapshot {
     }
 }
 
+/// Reads a state.
+///
+/// # Errors
+/// The error of the file system. A device is refused: it would be renamed and replaced.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(MAX_STATE + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > MAX_STATE {
+        true => Err(io::Error::other(format!("longer than {MAX_STATE} bytes"))),
+        false => Ok(bytes),
+    }
+}
+
 /// Replaces the file at once: a reader, and a restart, see the old state or the new one.
 fn replace(path: &Path, json: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
+    // Left behind by a process that was killed, or a link to another file.
+    let _ = std::fs::remove_file(&new);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create_new(true).mode(0o600);
     let mut file = options.open(&new)?;
     file.write_all(json)?;
     file.sync_all()?;

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::unistd::geteuid;
 
 use super::contents::Contents;
@@ -75,7 +75,10 @@ impl Disk {
 
     /// Reads the file. A missing one is empty.
     pub(super) fn read(&self) -> Result<(Stamp, Contents), KnownHostsError> {
-        let file = match File::open(&self.file) {
+        // Without waiting for the other end of a FIFO.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let file = match options.open(&self.file) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok((None, Contents::default()));
@@ -83,6 +86,9 @@ impl Disk {
             Err(error) => return Err(self.read_error(error)),
         };
         let metadata = file.metadata().map_err(|error| self.read_error(error))?;
+        if !metadata.is_file() {
+            return Err(self.read_error(io::Error::other("it is not a regular file")));
+        }
         let owner = metadata.uid();
         if owner != 0 && owner != geteuid().as_raw() {
             return Err(self.error(KnownHostsFailure::OtherOwner(owner)));
