@@ -67,7 +67,20 @@ async fn a_key_in_the_place_of_its_files_name_is_not_shown() {
     write(&cert, alice.chain_pem());
     let key = alice.key_pem();
     let body: String = key.lines().filter(|line| !line.starts_with('-')).collect();
-    for value in [key, &key.replace('\n', "\\n"), &body] {
+    let der = alice.key_der().secret_der().to_vec();
+    let hex: String = der.iter().map(|byte| format!("{byte:02x}")).collect();
+    for value in [
+        key,
+        &key.replace('\n', "\\n"),
+        &key.replace('\n', "\r"),
+        &key.replace("-----", "----"),
+        &key.replace("-----", "----- "),
+        &body,
+        &body.replace('+', "-").replace('/', "_"),
+        &format!("KEY={body}"),
+        &hex,
+        &format!("{der:?}"),
+    ] {
         let joined = format!("--key={value}");
         for typed in [
             &["--cert", &cert, &joined][..],

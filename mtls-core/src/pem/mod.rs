@@ -144,7 +144,10 @@ fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, PemProblem> {
         return Err(PemProblem::NotAFileName);
     }
     let mut text = Zeroizing::new(Vec::new());
-    let opened = File::open(file).map_err(PemProblem::Read)?;
+    let opened = File::open(file).map_err(|error| match redact::may_be_key(file) {
+        true => PemProblem::NotAFileName,
+        false => PemProblem::Read(error),
+    })?;
     opened
         .take(MAX_FILE_LENGTH + 1)
         .read_to_end(&mut text)
