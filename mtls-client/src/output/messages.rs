@@ -6,6 +6,7 @@ use std::time::Duration;
 use mtls_core::{Outcome, Verdict};
 
 use super::style::Style;
+use super::text::printable;
 use super::{json, report, stdout};
 use crate::connect::attempt::Attempt;
 use crate::connect::settings::Settings;
@@ -186,9 +187,9 @@ pub(crate) fn warn(text: &str) {
     note(&format!("warning: {text}"));
 }
 
-/// Writes one line of information to standard error.
+/// Writes one line of information to standard error. A peer or a file may have chosen a part of it.
 pub(crate) fn note(text: &str) {
-    print_error(&format!("mtls-client: {text}\n"));
+    print_error(&format!("mtls-client: {}\n", printable(text)));
 }
 
 /// Writes a text to standard error. A closed standard error is not an error.

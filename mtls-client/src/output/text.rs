@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr;
 
-/// The text without control characters, which a terminal would execute: a peer may have chosen it.
+/// The text without control characters, which a terminal would execute, and without those that
+/// change the order of the text (UAX #9): a peer may have chosen it.
 pub(crate) fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let reorders = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = |c: char| match c.is_control() || reorders(c) {
+        true => '\u{fffd}',
+        false => c,
+    };
     text.chars().map(shown).collect()
 }
 
@@ -57,6 +62,15 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_character_controls_the_terminal() {
+        let text = "a\u{1b}[31m\r\n\u{9b}1m\u{7f}\u{202e}ü";
+        assert_eq!(
+            printable(text),
+            "a\u{fffd}[31m\u{fffd}\u{fffd}\u{fffd}1m\u{fffd}\u{fffd}ü"
+        );
+    }
 
     #[test]
     fn cells_are_as_wide_as_a_terminal_shows_them() {

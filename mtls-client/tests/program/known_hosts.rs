@@ -176,6 +176,44 @@ async fn known_hosts_are_listed_shown_and_copied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_import_shows_no_secret_and_controls_no_terminal() {
+    let place = Place::new().await;
+    let file = place.lab.path("import");
+    let secret = "MC4CAQAwBQYDK2VwBCIEIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
+    let entry = r#"{"host":"a.test:1","entry":{"support":"greets"}}"#;
+    for text in [
+        format!("\"{secret}\""),
+        format!(r#"{{"version":1,"hosts":[],"{secret}":1}}"#),
+        format!(
+            r#"{{"version":1,"hosts":[{}]}}"#,
+            entry.replace("greets", secret)
+        ),
+        r#"{"version":1,"hosts":[],"\u001b[31mred\u009b1m":1}"#.to_owned(),
+    ] {
+        std::fs::write(&file, &text).expect("to write");
+        let run = place.hosts(&["import", &file]).await.exits_with(113);
+        let run = run.mentions(&[&file, "the imported text", "line 1"]);
+        assert!(!run.stderr.contains(&secret[40..]), "{}", run.stderr);
+        let controls = |c: char| c.is_control() && c != '\n';
+        assert!(!run.stderr.contains(controls), "{:?}", run.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_hosts_that_are_no_regular_file_are_refused_without_waiting() {
+    let place = Place::new().await;
+    let fifo = place.lab.path("fifo");
+    let made = tokio::process::Command::new("mkfifo")
+        .arg(&fifo)
+        .status()
+        .await;
+    assert!(made.expect("mkfifo").success());
+    let typed = ["hosts", "list", "--known-hosts", &fifo];
+    let run = place.lab.run(typed).await.exits_with(113);
+    run.mentions(&["regular file"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn known_hosts_that_cannot_be_used_are_113_before_anything_is_sent() {
     let place = Place::new().await;
     place

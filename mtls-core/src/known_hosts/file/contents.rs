@@ -17,6 +17,9 @@ const VERSION: u64 = 1;
 /// The most entries that a file may have, whatever the setting of the program that wrote it.
 const MAX_HOSTS: usize = 8192;
 
+/// The longest part of a damaged file that its error shows, in bytes.
+const MAX_QUOTED: usize = 40;
+
 /// The entries of a file, by host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
@@ -146,7 +149,7 @@ impl Contents {
     /// Parses a file. One invalid entry makes the file invalid: an entry that is dropped would
     /// weaken its host.
     pub(super) fn parse(text: &str) -> Result<Self, KnownHostsFailure> {
-        let malformed = |error: serde_json::Error| KnownHostsFailure::Malformed(error.to_string());
+        let malformed = |error: serde_json::Error| KnownHostsFailure::Malformed(described(&error));
         let Version { version } = serde_json::from_str(text).map_err(malformed)?;
         if version > VERSION {
             return Err(KnownHostsFailure::NewerVersion(version));
@@ -193,6 +196,28 @@ impl Contents {
         };
         Ok(serde_json::to_string_pretty(&document)? + "\n")
     }
+}
+
+/// The error, without a long part that it quotes, and without control characters: the file may be
+/// another one, with a secret, and its author may want to control a terminal.
+fn described(error: &serde_json::Error) -> String {
+    let text = error.to_string().replace(char::is_control, "\u{fffd}");
+    let start = text.find(['`', '"']).unwrap_or(text.len());
+    let quoted = match text[start..].starts_with('"') {
+        true => text[start..].rfind('"'),
+        false => text[start..].match_indices('`').nth(1).map(|(at, _)| at),
+    };
+    let quoted = quoted.filter(|length| *length > MAX_QUOTED);
+    quoted.map_or_else(
+        || text.clone(),
+        |length| {
+            format!(
+                "{}(not shown){}",
+                &text[..start],
+                &text[start + length + 1..]
+            )
+        },
+    )
 }
 
 /// A file that is accepted comes back from its own text, whatever its text was.

@@ -187,7 +187,14 @@ impl FileStore {
     /// # Errors
     /// If an entry is invalid, or the file cannot be read or written; nothing is changed then.
     pub fn import(&self, text: &str) -> Result<usize, KnownHostsError> {
-        let imported = self.shared.disk.parse(text)?;
+        let imported = self
+            .shared
+            .disk
+            .parse(text)
+            .map_err(|error| KnownHostsError {
+                place: "the imported text".into(),
+                ..error
+            })?;
         let max_hosts = self.shared.max_hosts;
         self.shared.change(|contents, now, _| {
             let strong = imported.strong(now);
