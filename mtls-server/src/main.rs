@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use mtls_server::{Cli, run};
 
 // That of glibc keeps the memory of a flood (docs/design.md).
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(all(feature = "jemalloc", target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -14,8 +14,8 @@ use mtls_lab::programs::{self, ProgramArgs};
 use mtls_lab::soak::{self, SoakArgs};
 use mtls_lab::verdicts::{self, VerdictsArgs};
 
-// That of mtls-server, which this program contains.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+// That of the released mtls-server, which this program contains.
+#[cfg(all(feature = "jemalloc", target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -116,7 +116,7 @@ fn on_link(steps: &[Step], link: usize, end: Duration) -> Vec<Timed> {
     found
 }
 
-/// What a test compares.
+/// The values that a test compares.
 #[derive(Debug, PartialEq)]
 struct Counted {
     clock: Duration,
