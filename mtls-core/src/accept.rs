@@ -14,8 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
-use self::handshakes::Handshakes;
-pub(crate) use self::handshakes::Waiting;
+pub(crate) use self::handshakes::{Handshakes, Waiting};
 use crate::error::Error;
 use crate::slots::{Inserted, SlotId, SlotLimits, SlotTable};
 use crate::sync::lock;

@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Places for handshakes. More wait, in the order in which they came.
 #[derive(Debug)]
-pub(super) struct Handshakes {
+pub(crate) struct Handshakes {
     places: Semaphore,
     max: usize,
     /// Handshakes without a place yet.
@@ -51,7 +51,7 @@ pub(crate) struct HandshakePermit<'a> {
 
 impl Handshakes {
     /// Zero counts as 1.
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         let max = max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             places: Semaphore::new(max),
@@ -62,13 +62,13 @@ impl Handshakes {
     }
 
     /// The number of handshakes, those that wait for a place included.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let waiting = self.waiting.load(Ordering::Acquire);
         waiting + self.max - self.places.available_permits()
     }
 
     /// Counts a handshake, which ends when `task` is aborted.
-    pub(super) fn begin(&self, task: Option<AbortHandle>) -> Waiting<'_> {
+    pub(crate) fn begin(&self, task: Option<AbortHandle>) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         Waiting {
             handshakes: self,

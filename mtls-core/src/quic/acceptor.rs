@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::UdpSocket;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{
     EndpointConfig, Incoming, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
@@ -211,6 +212,11 @@ impl QuicAcceptor {
             .accept(incoming)
             .await
             .inspect_err(|error| sides.notify(&Event::Failed(error)))
+    }
+
+    pub(super) fn handshake_timeout(&self) -> Duration {
+        let (sides, _) = self.inner.acceptor.parts();
+        sides.settings.handshake_timeout
     }
 
     pub(super) fn notify(&self, event: &Event<'_>) {

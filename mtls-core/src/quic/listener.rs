@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quinn::{Endpoint, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::acceptor::QuicAcceptor;
 use super::connection::QuicConnection;
+use crate::accept::Handshakes;
 use crate::error::{Error, TimedOut};
 use crate::observer::Event;
 
@@ -25,8 +26,9 @@ type Ready = (QuicConnection, SocketAddr);
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct QuicListenerLimits {
-    /// Handshakes under way, from the first packet until the connection is given out. More are refused.
-    /// Default: 1,024.
+    /// Handshakes under way, from the first packet until the connection is given out. As many more wait
+    /// their turn for as long as a handshake may take: until another one is complete, or the oldest one
+    /// has been under way for 2 s, which is then ended. Further ones are refused. Default: 4,096.
     pub handshakes: usize,
     /// The number of handshakes under way from which on a client must show that it receives at its address
     /// (Retry; RFC 9000, section 8.1.2), which takes a round trip. Default: 256.
@@ -36,7 +38,7 @@ pub struct QuicListenerLimits {
 impl Default for QuicListenerLimits {
     fn default() -> Self {
         Self {
-            handshakes: 1_024,
+            handshakes: 4_096,
             without_retry: 256,
         }
     }
@@ -46,15 +48,15 @@ impl Default for QuicListenerLimits {
 /// way.
 pub struct QuicListener {
     ready: mpsc::Receiver<Ready>,
-    gate: Arc<Handshakes>,
+    gate: Arc<Gate>,
     endpoint: Endpoint,
     _tasks: JoinSet<()>,
 }
 
-/// The handshakes under way.
-struct Handshakes {
+/// Admits new connections.
+struct Gate {
     acceptor: QuicAcceptor,
-    permits: Arc<Semaphore>,
+    handshakes: Handshakes,
     limits: QuicListenerLimits,
     ready: mpsc::Sender<Ready>,
     is_stopped: AtomicBool,
@@ -78,12 +80,12 @@ impl QuicListener {
     pub fn new(acceptor: QuicAcceptor, endpoint: Endpoint, limits: QuicListenerLimits) -> Self {
         let (sender, ready) = mpsc::channel(READY);
         let limits = QuicListenerLimits {
-            handshakes: limits.handshakes.clamp(1, Semaphore::MAX_PERMITS),
+            handshakes: limits.handshakes.max(1),
             without_retry: limits.without_retry.max(1),
         };
-        let gate = Arc::new(Handshakes {
+        let gate = Arc::new(Gate {
             acceptor,
-            permits: Arc::new(Semaphore::new(limits.handshakes)),
+            handshakes: Handshakes::new(limits.handshakes),
             limits,
             ready: sender,
             is_stopped: AtomicBool::new(false),
@@ -127,17 +129,13 @@ impl QuicListener {
         self.endpoint.local_addr()
     }
 
-    /// The number of handshakes under way.
+    /// The number of handshakes under way, and of those that wait for their turn.
     pub fn handshakes(&self) -> usize {
-        self.gate.under_way()
+        self.gate.handshakes.len()
     }
 }
 
-impl Handshakes {
-    fn under_way(&self) -> usize {
-        self.limits.handshakes - self.permits.available_permits()
-    }
-
+impl Gate {
     async fn accept_loop(self: Arc<Self>, endpoint: Endpoint) {
         let mut handshakes = JoinSet::new();
         loop {
@@ -146,42 +144,58 @@ impl Handshakes {
                 Some(_) = handshakes.join_next() => continue,
             };
             let Some(incoming) = incoming else { break };
-            if let Some((incoming, permit)) = self.admit(incoming) {
-                handshakes.spawn(Arc::clone(&self).handshake(incoming, permit));
+            if let Some(incoming) = self.admit(incoming) {
+                let (give, task) = oneshot::channel();
+                let begun = handshakes.spawn(Arc::clone(&self).begin(incoming, task));
+                // The task waits for it.
+                let _ = give.send(begun);
             }
         }
         while handshakes.join_next().await.is_some() {}
     }
 
     /// Applies the limits to a new connection.
-    fn admit(&self, incoming: Incoming) -> Option<(Incoming, OwnedSemaphorePermit)> {
+    fn admit(&self, incoming: Incoming) -> Option<Incoming> {
+        let under_way = self.handshakes.len();
         if self.is_stopped.load(Ordering::Acquire) {
             incoming.refuse();
-            return None;
-        }
-        if self.under_way() >= self.limits.without_retry
+        } else if under_way >= self.limits.without_retry
             && !incoming.remote_address_validated()
             && incoming.may_retry()
         {
             let _ = incoming.retry();
-            return None;
+        } else if under_way >= self.limits.handshakes.saturating_mul(2) {
+            self.refuse(incoming, &Error::TimedOut(TimedOut::Busy));
+        } else {
+            return Some(incoming);
         }
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            let error = Error::TimedOut(TimedOut::Busy);
-            self.acceptor.notify(&Event::Failed(&error));
-            incoming.refuse();
-            return None;
-        };
-        Some((incoming, permit))
+        None
     }
 
-    async fn handshake(self: Arc<Self>, incoming: Incoming, permit: OwnedSemaphorePermit) {
+    fn refuse(&self, incoming: Incoming, error: &Error) {
+        self.acceptor.notify(&Event::Failed(error));
+        incoming.refuse();
+    }
+
+    /// Waits for a place, then runs the handshake.
+    async fn begin(self: Arc<Self>, incoming: Incoming, task: oneshot::Receiver<AbortHandle>) {
+        let waiting = self.handshakes.begin(task.await.ok());
         let peer = incoming.remote_address();
+        let permit = match waiting
+            .acquire_permit(self.acceptor.handshake_timeout())
+            .await
+        {
+            Ok(permit) => permit,
+            Err(error) => return self.refuse(incoming, &error),
+        };
         match Box::pin(self.acceptor.accept(incoming)).await {
-            // Fails only after the listener was dropped.
-            Ok(connection) => drop(self.ready.send((connection, peer)).await),
+            Ok(connection) => {
+                // It waits for the application now, and its client can do nothing about that.
+                let _permit = permit.complete();
+                // Fails only after the listener was dropped.
+                let _ = self.ready.send((connection, peer)).await;
+            }
             Err(error) => tracing::debug!(%peer, %error, "connection not served"),
         }
-        drop(permit);
     }
 }

@@ -3,6 +3,7 @@
 mod attack;
 mod copied_random;
 mod http3;
+mod limits;
 mod network;
 mod policy;
 mod registry;
