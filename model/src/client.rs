@@ -177,7 +177,7 @@ impl Client {
     }
 
     /// Has every side path verified or failed, or one of them shown an interception?
-    pub fn is_settled(&self) -> bool {
+    pub fn is_resolved(&self) -> bool {
         let intercepted = |side: &ClientSide| {
             matches!(
                 side.outcome(),
@@ -202,7 +202,7 @@ impl Client {
         {
             return Some(Judgement::Verified);
         }
-        if !self.is_settled() {
+        if !self.is_resolved() {
             return None;
         }
         let verified = |side: &ClientSide| matches!(side.outcome(), ClientOutcome::Verified(_));

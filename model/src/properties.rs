@@ -259,5 +259,5 @@ fn honest_never_fails(world: &World, state: &State) -> bool {
     };
     !failed
         && (!world.is_quiet(state)
-            || (state.client.is_settled() && right_version(state) && confirmed()))
+            || (state.client.is_resolved() && right_version(state) && confirmed()))
 }

@@ -33,7 +33,7 @@ struct Entry {
     association: Association,
     registration: u8,
     flushed: bool,
-    buried: bool,
+    tombstone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,7 +105,7 @@ impl Registry {
                     association,
                     registration,
                     flushed: false,
-                    buried: false,
+                    tombstone: false,
                 };
                 self.entries.insert(place, entry);
                 true
@@ -207,14 +207,14 @@ impl Registry {
         if there != registration && mutant != Some(Mutant::LooseConfirmation) {
             return None;
         }
-        self.bury(association, mutant);
+        self.leave_tombstone(association, mutant);
         Some(there)
     }
 
     /// The primary has ended, or is verified: a tombstone stays.
-    pub fn bury(&mut self, association: Association, mutant: Option<Mutant>) {
+    pub fn leave_tombstone(&mut self, association: Association, mutant: Option<Mutant>) {
         if let Ok(place) = self.position(association) {
-            self.entries[place].buried = true;
+            self.entries[place].tombstone = true;
             if mutant == Some(Mutant::ForgetfulTombstones) {
                 self.entries.remove(place);
             }
@@ -222,15 +222,15 @@ impl Registry {
     }
 
     /// Is there a tombstone, whose time may be over?
-    pub fn is_buried(&self, association: Association) -> bool {
+    pub fn is_tombstone(&self, association: Association) -> bool {
         self.position(association)
-            .is_ok_and(|place| self.entries[place].buried)
+            .is_ok_and(|place| self.entries[place].tombstone)
     }
 
     /// A tombstone's time is over.
     pub fn expire(&mut self, association: Association) {
         self.entries
-            .retain(|entry| entry.association != association || !entry.buried);
+            .retain(|entry| entry.association != association || !entry.tombstone);
     }
 
     /// Does this registration still have its entry?

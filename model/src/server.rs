@@ -160,7 +160,7 @@ impl Server {
         self.handshakes[nth].ended = true;
         if self.holds(nth) {
             let association = self.handshakes[nth].transcript.random.association();
-            self.registry.bury(association, self.mutant);
+            self.registry.leave_tombstone(association, self.mutant);
         }
     }
 

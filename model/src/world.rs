@@ -149,7 +149,7 @@ impl World {
 
     pub(super) fn server_actions(&self, state: &State, actions: &mut Vec<Action>) {
         let attacked = self.scenario.is_attacked();
-        let ended = state.client.is_settled();
+        let ended = state.client.is_resolved();
         for (nth, handshake) in state.server.handshakes.iter().enumerate() {
             // Only attackers open a verification of a handshake under an attacker's random.
             if handshake.transcript.random != Random::Client {
@@ -162,8 +162,8 @@ impl World {
             }
         }
         for random in Random::ALL {
-            let buried = state.server.registry.is_buried(random.association());
-            if buried && ((ended && self.is_quiet(state)) || self.scenario.early_expiry) {
+            let tombstone = state.server.registry.is_tombstone(random.association());
+            if tombstone && ((ended && self.is_quiet(state)) || self.scenario.early_expiry) {
                 actions.push(Action::TombstoneExpires(random));
             }
         }

@@ -1,6 +1,6 @@
 //! Text for a terminal or a log.
 
-/// The text with U+FFFD for each control character but line breaks and tabs: a terminal would obey
+/// The text with U+FFFD for each control character but line breaks and tabs: a terminal would execute
 /// others, such as the escape sequences in the message of a server.
 pub(crate) fn printable(text: &str) -> String {
     text.replace(
@@ -9,7 +9,7 @@ pub(crate) fn printable(text: &str) -> String {
     )
 }
 
-/// The same in one line, so that it cannot look like another one.
+/// The same in one line, so that it cannot imitate another one.
 pub(crate) fn printable_line(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }

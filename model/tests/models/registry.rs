@@ -157,7 +157,7 @@ impl Pair {
         if random(seed, 2) == 0 {
             primary.held = None;
             if self.model.holds(association, registration) {
-                self.model.bury(association, None);
+                self.model.leave_tombstone(association, None);
             }
         } else if let Some(held) = &primary.held {
             held.flushed();

@@ -1,5 +1,5 @@
 //! The bound on handshakes under way. A client that sends a ClientHello and nothing more would keep its
-//! place for as long as a handshake may take, and few such clients would keep all places.
+//! slot for as long as a handshake may take, and few such clients would keep all slots.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -15,15 +15,15 @@ use crate::error::{Error, TimedOut};
 use crate::sync::lock;
 
 /// The time that each handshake has at least: more than two round trips of any network. After it the
-/// handshake ends if another one needs its place.
+/// handshake ends if another one needs its slot.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Places for handshakes. More wait, in the order in which they came.
+/// Slots for handshakes. More wait, in the order in which they came.
 #[derive(Debug)]
 pub(crate) struct Handshakes {
-    places: Semaphore,
+    slots: Semaphore,
     max: usize,
-    /// Handshakes without a place yet.
+    /// Handshakes without a slot yet.
     waiting: AtomicUsize,
     /// Those that wait for their client.
     unfinished: Mutex<Unfinished>,
@@ -42,11 +42,11 @@ pub(crate) struct Waiting<'a> {
     task: Option<AbortHandle>,
 }
 
-/// The place of a handshake; released on drop.
+/// The slot of a handshake; released on drop.
 pub(crate) struct HandshakePermit<'a> {
     handshakes: &'a Handshakes,
     id: Option<u64>,
-    _place: SemaphorePermit<'a>,
+    _slot: SemaphorePermit<'a>,
 }
 
 impl Handshakes {
@@ -54,17 +54,17 @@ impl Handshakes {
     pub(crate) fn new(max: usize) -> Self {
         let max = max.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            places: Semaphore::new(max),
+            slots: Semaphore::new(max),
             max,
             waiting: AtomicUsize::new(0),
             unfinished: Mutex::default(),
         }
     }
 
-    /// The number of handshakes, those that wait for a place included.
+    /// The number of handshakes, those that wait for a slot included.
     pub(crate) fn len(&self) -> usize {
         let waiting = self.waiting.load(Ordering::Acquire);
-        waiting + self.max - self.places.available_permits()
+        waiting + self.max - self.slots.available_permits()
     }
 
     /// Counts a handshake, which ends when `task` is aborted.
@@ -78,26 +78,26 @@ impl Handshakes {
 
     async fn acquire(&self) -> SemaphorePermit<'_> {
         // One future for the whole wait: it keeps its turn.
-        let mut place = pin!(self.places.acquire());
+        let mut slot = pin!(self.slots.acquire());
         loop {
             let again = self.end_oldest();
             tokio::select! {
                 biased;
-                Ok(place) = &mut place => return place,
+                Ok(slot) = &mut slot => return slot,
                 () = sleep_until(again) => {}
             }
         }
     }
 
-    /// Ends the oldest handshake if all places are taken and its time is over. Returns the time at
+    /// Ends the oldest handshake if all slots are taken and its time is over. Returns the time at
     /// which to try again.
     fn end_oldest(&self) -> Instant {
         let now = Instant::now();
         let mut unfinished = self.lock();
         let oldest = unfinished.by_age.first_entry();
-        match oldest.filter(|_| self.places.available_permits() == 0) {
+        match oldest.filter(|_| self.slots.available_permits() == 0) {
             Some(oldest) if oldest.get().0 + GRACE <= now => {
-                tracing::debug!("a handshake ended, since others wait for its place");
+                tracing::debug!("a handshake ended, since others wait for its slot");
                 // Under the lock: one that is complete has left the table, and is not ended.
                 oldest.remove().1.abort();
                 now + GRACE
@@ -113,19 +113,19 @@ impl Handshakes {
 }
 
 impl<'a> Waiting<'a> {
-    /// Waits for a place.
+    /// Waits for a slot.
     pub(crate) async fn acquire_permit(
         mut self,
         max_wait: Duration,
     ) -> Result<HandshakePermit<'a>, Error> {
         let handshakes = self.handshakes;
         let acquired = timeout(max_wait, handshakes.acquire()).await;
-        let place = acquired.map_err(|_| Error::TimedOut(TimedOut::Busy))?;
+        let slot = acquired.map_err(|_| Error::TimedOut(TimedOut::Busy))?;
         let id = self.task.take().map(|task| handshakes.lock().insert(task));
         Ok(HandshakePermit {
             handshakes,
             id,
-            _place: place,
+            _slot: slot,
         })
     }
 }
@@ -146,7 +146,7 @@ impl Unfinished {
 }
 
 impl<'a> HandshakePermit<'a> {
-    /// The handshake no longer waits for its client, so it keeps its place as long as it needs it.
+    /// The handshake no longer waits for its client, so it keeps its slot as long as it needs it.
     pub(crate) fn complete(mut self) -> Self {
         self.leave();
         self
@@ -182,7 +182,7 @@ mod tests {
         let (send, task) = tokio::sync::oneshot::channel();
         let spawned = tokio::spawn(async move {
             let waiting = handshakes.begin(task.await.ok());
-            let _permit = waiting.acquire_permit(MAX_WAIT).await.expect("a place");
+            let _permit = waiting.acquire_permit(MAX_WAIT).await.expect("a slot");
             pending::<()>().await;
         });
         send.send(spawned.abort_handle()).expect("a task");
@@ -199,7 +199,7 @@ mod tests {
         assert!(honest.is_ok());
         assert_eq!(started.elapsed().as_secs(), GRACE.as_secs());
         assert!(first.await.expect_err("an abort").is_cancelled());
-        assert!(!second.is_finished(), "one place was needed");
+        assert!(!second.is_finished(), "one slot was needed");
         assert_eq!(handshakes.len(), 2);
     }
 
@@ -228,7 +228,7 @@ mod tests {
         let handshakes = Handshakes::new(1);
         let task = tokio::spawn(pending::<()>());
         let waiting = handshakes.begin(Some(task.abort_handle()));
-        let permit = waiting.acquire_permit(MAX_WAIT).await.expect("a place");
+        let permit = waiting.acquire_permit(MAX_WAIT).await.expect("a slot");
         let complete = permit.complete();
         let other = handshakes.begin(None).acquire_permit(MAX_WAIT).await;
         assert!(matches!(other, Err(Error::TimedOut(TimedOut::Busy))));

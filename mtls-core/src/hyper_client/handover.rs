@@ -18,23 +18,23 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_millis(250);
 /// The time for the pool to finish with the connection before.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The place of the one connection that is being handed over.
+/// The slot of the one connection that is being handed over.
 ///
 /// While hyper-util's pool takes an HTTP/2 connection in, it tells every other one to the same host
 /// to give up and share that one. A poisoned one is not shared, so the others fail (`Canceled`).
-/// This place keeps them apart. It is left a moment after the connection's task first reads, when
+/// This slot keeps them apart. It is left a moment after the connection's task first reads, when
 /// the pool's part is all but done: hyper-util gives no later sign, so a thread that is stopped
 /// just then can still lose the race. That costs a request an error, and never lets it share a
 /// connection.
 #[derive(Clone, Debug)]
 pub(super) struct Handover {
-    place: Arc<Semaphore>,
+    slot: Arc<Semaphore>,
 }
 
 impl Default for Handover {
     fn default() -> Self {
         Self {
-            place: Arc::new(Semaphore::new(1)),
+            slot: Arc::new(Semaphore::new(1)),
         }
     }
 }
@@ -56,15 +56,15 @@ impl Handover {
         stream
     }
 
-    /// Waits for the place, and keeps it until what is returned is dropped, or for [`HANDOVER_TIMEOUT`].
+    /// Waits for the slot, and keeps it until what is returned is dropped, or for [`HANDOVER_TIMEOUT`].
     /// The pause is the holder's, so that a newcomer cannot slip in before it is over.
     async fn acquire(&self) -> HandoverSlot {
-        let place = Arc::clone(&self.place).acquire_owned().await;
+        let slot = Arc::clone(&self.slot).acquire_owned().await;
         let (held, released) = oneshot::channel();
         tokio::spawn(async move {
             let _ = timeout(HANDOVER_TIMEOUT, released).await;
             sleep(PAUSE).await;
-            drop(place);
+            drop(slot);
         });
         HandoverSlot { _sender: held }
     }
@@ -82,7 +82,7 @@ mod tests {
         let second = handover.acquire();
         tokio::pin!(second);
         let early = timeout(HANDOVER_TIMEOUT / 2, &mut second).await;
-        assert!(early.is_err(), "the place is taken");
+        assert!(early.is_err(), "the slot is taken");
         drop(first);
         let before = Instant::now();
         second.await;

@@ -40,7 +40,7 @@ struct Tls<T> {
     handover: Option<HandoverSlot>,
 }
 
-/// The place of a connection that is being handed over; it is given up on drop.
+/// The slot of a connection that is being handed over; it is given up on drop.
 #[derive(Debug)]
 pub(super) struct HandoverSlot {
     pub(super) _sender: oneshot::Sender<()>,
@@ -104,7 +104,7 @@ impl<T> MultipathHttpsStream<T> {
         }
     }
 
-    /// Keeps a place until the connection's task first reads.
+    /// Keeps a slot until the connection's task first reads.
     pub(super) fn keep_until_read(&mut self, slot: HandoverSlot) {
         if let MaybeTls::Tls(tls) = &mut self.io {
             tls.handover = Some(slot);

@@ -15,15 +15,19 @@ const SHOWN_INSTEAD: &str = "(content of a file)";
 /// the key was given and not the name of its file.
 pub fn redact(message: &str) -> Cow<'_, str> {
     let Some(start) = message.find("-----BEGIN") else {
-        return without_numbers(without_keys(message));
+        return without_content(message);
     };
     let end = message.rfind("-----END").and_then(|end| {
         let dashes = message[end + 5..].find("-----")?;
         (end > start).then_some(end + 5 + dashes + 5)
     });
     let (before, after) = (&message[..start], end.map_or("", |end| &message[end..]));
-    let (before, after) = (without_keys(before), without_keys(after));
+    let (before, after) = (without_content(before), without_content(after));
     Cow::Owned(format!("{before}{SHOWN_INSTEAD}{after}"))
+}
+
+fn without_content(text: &str) -> Cow<'_, str> {
+    without_numbers(without_keys(text))
 }
 
 /// Replaces long runs, and what follows them in the next lines: the last line of a key is short.
@@ -137,6 +141,14 @@ mod tests {
             (
                 &format!("`{:?}` is no path", [48; 40]),
                 "`[(content of a file)]` is no path",
+            ),
+            (
+                &format!(
+                    "[{}] {pem} [{}]",
+                    ["48"; 40].join(", "),
+                    ["49"; 40].join(",")
+                ),
+                "[(content of a file)] (content of a file) [(content of a file)]",
             ),
             (
                 "no file /home/someone/multipath/certificates/of/2026/the-one_for-example/server",

@@ -203,7 +203,7 @@ impl Model {
         }
     }
 
-    fn bury(&mut self, number: Number) {
+    fn leave_tombstone(&mut self, number: Number) {
         let end = self.now + tombstone();
         if let Some(entry) = self.entry(number) {
             entry.end.get_or_insert(end);
@@ -214,7 +214,7 @@ impl Model {
         if self.entry(number).is_some() {
             let confirmations = &mut self.statuses[number].confirmations;
             *confirmations = MAX_CONFIRMATIONS.min(*confirmations + 1);
-            self.bury(number);
+            self.leave_tombstone(number);
         }
     }
 
@@ -385,7 +385,7 @@ async fn apply(operation: &Operation, model: &mut Model, real: &mut Real) {
             if let Some(number) = nth(registration)
                 && real.registrations[number].take().is_some()
             {
-                model.bury(number);
+                model.leave_tombstone(number);
             }
         }
         Operation::Confirm { registration } => {

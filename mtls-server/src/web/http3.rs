@@ -23,6 +23,7 @@ use super::connection::activity::IdleLimits;
 use super::connection::finish::until_finish;
 use super::connection::http3_body::Http3Body;
 use super::connection::requests::Requests;
+use super::framing::number;
 use crate::service::Stopping;
 
 /// Fields that are about one connection of HTTP/1.1 (RFC 9114, section 4.2).
@@ -201,9 +202,7 @@ fn well_formed(fields: &HeaderMap) -> Result<Option<u64>, Malformed> {
     match (lengths.next(), lengths.next()) {
         (None, _) => Ok(None),
         (Some(length), None) => {
-            let digits = length.to_str().map_err(|_| Malformed)?;
-            let valid = digits.bytes().all(|byte| byte.is_ascii_digit());
-            let length = valid.then(|| digits.parse().ok()).flatten();
+            let length = length.to_str().ok().and_then(number);
             length.map(Some).ok_or(Malformed)
         }
         _ => Err(Malformed),

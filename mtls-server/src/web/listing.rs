@@ -12,6 +12,8 @@ use mtls_core::tower::Media;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use time::OffsetDateTime;
 
+use crate::printable::printable_line;
+
 /// The maximum number of entries in a listing.
 const MOST: usize = 10_000;
 
@@ -122,7 +124,7 @@ impl fmt::Display for AsText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for entry in &self.0.entries {
             // A name with a line break must not look like two names.
-            let name = entry.name.replace(char::is_control, "\u{fffd}");
+            let name = printable_line(&entry.name);
             let size = entry.size.map_or_else(String::new, |size| size.to_string());
             writeln!(f, "{:16}  {size:>14}  {name}", entry.date().to_string())?;
         }

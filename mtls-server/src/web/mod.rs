@@ -3,6 +3,7 @@
 mod compress;
 mod connection;
 mod files;
+mod framing;
 mod http3;
 mod listing;
 mod site;

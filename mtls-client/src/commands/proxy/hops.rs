@@ -26,18 +26,15 @@ pub(super) fn add_via(fields: &mut HeaderMap, version: Version) {
     fields.append(header::VIA, HeaderValue::from_static(via));
 }
 
-/// Whether a message has a transfer coding besides `chunked` (RFC 9112, section 7). It belongs to one
-/// connection, and this proxy does not decode it.
+/// Whether a message has a transfer coding besides one `chunked` (RFC 9112, section 7). It belongs to
+/// one connection, and this proxy does not decode it.
 pub(super) fn has_transfer_coding(fields: &HeaderMap) -> bool {
-    let is_known = |coding: &str| {
-        let known = ["", "chunked", "identity"];
-        known
-            .iter()
-            .any(|name| coding.trim().eq_ignore_ascii_case(name))
-    };
     let values = fields.get_all(header::TRANSFER_ENCODING).iter();
-    let mut values = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
-    values.any(|value| !value.split(',').all(is_known))
+    let values: Vec<_> = values.map(HeaderValue::as_bytes).collect();
+    let values = values.join(&b',').to_ascii_lowercase();
+    let codings = values.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let mut codings = codings.filter(|coding| !matches!(*coding, b"" | b"identity"));
+    codings.next().is_some_and(|coding| coding != b"chunked") || codings.next().is_some()
 }
 
 /// Whether the request ends here: `Max-Forwards` of OPTIONS or TRACE is 0. Otherwise decrements it.
@@ -121,5 +118,26 @@ mod tests {
             }
         }
         assert_eq!(counted(Method::GET, "0"), (false, "0".to_owned()));
+    }
+
+    #[test]
+    fn one_chunked_is_the_only_transfer_coding_that_is_decoded() {
+        for (values, expected) in [
+            (&[][..], false),
+            (&["chunked"], false),
+            (&["Chunked"], false),
+            (&["identity", " chunked , "], false),
+            (&["gzip, chunked"], true),
+            (&["gzip", "chunked"], true),
+            (&["chunked, chunked"], true),
+            (&["chunked", "CHUNKED"], true),
+            (&["xchunked"], true),
+        ] {
+            let mut fields = HeaderMap::new();
+            for value in values {
+                fields.append(header::TRANSFER_ENCODING, HeaderValue::from_static(value));
+            }
+            assert_eq!(has_transfer_coding(&fields), expected, "{values:?}");
+        }
     }
 }

@@ -3,11 +3,13 @@
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, HOST, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 use mtls_core::page::Notice;
 use mtls_core::tower::Media;
+
+use crate::web::framing;
 
 /// The reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +57,9 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Malformed> {
     if !has_path(request.method(), request.uri()) {
         return Err(Malformed::Target);
     }
-    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Malformed::TransferCoding),
+    match framing::is_chunked(request.headers()) {
+        None | Some(true) => Ok(()),
+        Some(false) => Err(Malformed::TransferCoding),
     }
 }
 
@@ -114,6 +114,7 @@ fn has_path(method: &Method, uri: &Uri) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::TRANSFER_ENCODING;
     use hyper::http::request::Builder;
 
     use super::*;

@@ -5,7 +5,6 @@ mod body;
 mod dial;
 mod failure;
 mod fields;
-mod framing;
 mod health;
 mod retry;
 mod upgrade;
@@ -40,8 +39,8 @@ use self::fields::{ClientFacts, InvalidHost, says_websocket, to_client, to_targe
 use self::health::Health;
 use self::retry::{Retries, Route};
 use self::upgrade::Upgrade;
-use super::RequestBody;
 use super::connection::activity::Activity;
+use super::{RequestBody, framing};
 use crate::arguments::{count, positive};
 use crate::error::Error;
 use crate::service;

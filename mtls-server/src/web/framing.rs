@@ -1,27 +1,34 @@
-//! The length of a target's response, as its fields give it.
+//! The fields that give the length of a body.
 
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 
 /// The fields contradict each other, or name a coding that the HTTP library does not decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ambiguous;
+pub(in crate::web) struct Ambiguous;
 
-/// Reduces the fields to one length at most, which the client gets.
+/// Whether the fields name `chunked` and no other transfer coding; `None` for no transfer coding. The
+/// HTTP library decodes nothing else (RFC 9112, section 6.1).
+pub(in crate::web) fn is_chunked(fields: &HeaderMap) -> Option<bool> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next()?;
+    Some(codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+}
+
+/// Reduces the fields of a target's response to one length at most, which the client gets.
 ///
 /// A body with another transfer coding than `chunked` would reach the client encoded (RFC 9112, section
 /// 6.1), and a length beside it, or several, would cut it for a client that believes them (section 6.3).
-pub(super) fn normalize(fields: &mut HeaderMap) -> Result<(), Ambiguous> {
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => {}
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            fields.remove(CONTENT_LENGTH);
-            return Ok(());
+pub(in crate::web) fn normalize(fields: &mut HeaderMap) -> Result<(), Ambiguous> {
+    match is_chunked(fields) {
+        None => {
+            if let Some(length) = length(fields)? {
+                fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
         }
-        _ => return Err(Ambiguous),
-    }
-    if let Some(length) = length(fields)? {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        Some(true) => {
+            fields.remove(CONTENT_LENGTH);
+        }
+        Some(false) => return Err(Ambiguous),
     }
     Ok(())
 }
@@ -41,7 +48,8 @@ fn length(fields: &HeaderMap) -> Result<Option<u64>, Ambiguous> {
     Ok(found)
 }
 
-fn number(digits: &str) -> Option<u64> {
+/// Digits alone, without a sign.
+pub(in crate::web) fn number(digits: &str) -> Option<u64> {
     let valid = digits.bytes().all(|byte| byte.is_ascii_digit());
     valid.then(|| digits.parse().ok())?
 }
