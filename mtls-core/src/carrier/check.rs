@@ -10,28 +10,28 @@ use super::stream::{Carrier, Volume};
 use super::subflow::Pause;
 use crate::path::mptcp::Snapshot;
 
-/// A difference counts when so many looks find the same one, with a [`Pause`] before each but the first
+/// A difference counts when so many samples find the same one, with a [`Pause`] before each but the first
 /// (together 213 ms at least): bytes that have arrived on a subflow are handed to the connection a little
-/// later. Time alone shows nothing: a process that did not run for so long has looked once.
-const SETTLED_LOOKS: u32 = 10;
+/// later. Time alone shows nothing: a process that did not run for so long has sampled once.
+const SETTLED_SAMPLES: u32 = 10;
 
-/// The most looks for one comparison: a peer that sends byte by byte causes one for each.
-const MAX_LOOKS: u32 = 64;
+/// The most samples for one comparison: a peer that sends byte by byte causes one for each.
+const MAX_SAMPLES: u32 = 64;
 
-/// Compares what a carrier has moved with the counters, which `look` reads, until they match or differ
+/// Compares what a carrier has moved with the counters, which `sample` reads, until they match or differ
 /// for good. `None` without a state.
-pub(super) async fn settled<IO>(
+pub(super) async fn compare_until_stable<IO>(
     carrier: &mut Carrier<IO>,
     second: Option<(IpAddr, SocketAddr)>,
-    mut look: impl FnMut() -> Option<Snapshot>,
+    mut sample: impl FnMut() -> Option<Snapshot>,
 ) -> io::Result<Option<Comparison>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let mut pause = Pause::sparing();
     let (mut last, mut same) = (None, 0);
-    for _ in 0..MAX_LOOKS {
-        let Some(now) = look() else {
+    for _ in 0..MAX_SAMPLES {
+        let Some(now) = sample() else {
             return Ok(None);
         };
         let expected = Expected {
@@ -47,7 +47,7 @@ where
             (last, same, pause) = (seen, 0, Pause::sparing());
         }
         same += 1;
-        if same == SETTLED_LOOKS {
+        if same == SETTLED_SAMPLES {
             break;
         }
         carrier.read_arrived().await?;
@@ -73,7 +73,7 @@ pub(crate) struct Expected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
     Matches,
-    /// More bytes have arrived than were looked at so far.
+    /// More bytes have arrived than were sampled so far.
     MoreToRead,
     Differs {
         /// Bytes were lost, so the kernel may have sent them on the other subflow.
@@ -245,45 +245,51 @@ mod tests {
     #[tokio::test]
     async fn a_look_that_takes_long_shows_no_difference_while_there_is_more_to_read() {
         let (mut carrier, _far, now) = with_a_chunk_to_read().await;
-        let mut looks = 0;
-        let look = || {
-            looks += 1;
-            std::thread::sleep(Duration::from_millis(if looks == 1 { 500 } else { 0 }));
+        let mut samples = 0;
+        let sample = || {
+            samples += 1;
+            std::thread::sleep(Duration::from_millis(if samples == 1 { 500 } else { 0 }));
             Some(now.clone())
         };
-        let settled = settled(&mut carrier, None, look).await.unwrap();
-        assert_eq!(settled, Some(Comparison::Matches));
-        assert_eq!(looks, 2);
+        let compared = compare_until_stable(&mut carrier, None, sample)
+            .await
+            .unwrap();
+        assert_eq!(compared, Some(Comparison::Matches));
+        assert_eq!(samples, 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_difference_counts_when_several_looks_find_it_unchanged() {
         let (mut carrier, _far, mut now) = with_a_chunk_to_read().await;
         now.subflows[0].bytes_received += 1;
-        let (mut looks, started) = (0, tokio::time::Instant::now());
-        let look = || {
-            looks += 1;
+        let (mut samples, started) = (0, tokio::time::Instant::now());
+        let sample = || {
+            samples += 1;
             // The kernel finds the loss meanwhile.
-            now.reinjected = looks > 3;
+            now.reinjected = samples > 3;
             Some(now.clone())
         };
-        let settled = settled(&mut carrier, None, look).await.unwrap();
-        assert_eq!(settled, Some(Comparison::Differs { lost: true }));
-        assert_eq!(looks, 3 + SETTLED_LOOKS);
+        let compared = compare_until_stable(&mut carrier, None, sample)
+            .await
+            .unwrap();
+        assert_eq!(compared, Some(Comparison::Differs { lost: true }));
+        assert_eq!(samples, 3 + SETTLED_SAMPLES);
         assert!(started.elapsed() >= Duration::from_millis(213));
     }
 
     #[tokio::test(start_paused = true)]
     async fn counters_that_never_stand_still_differ_after_a_bounded_number_of_looks() {
         let (mut carrier, _far, mut now) = with_a_chunk_to_read().await;
-        let mut looks = 0;
-        let look = || {
-            looks += 1;
+        let mut samples = 0;
+        let sample = || {
+            samples += 1;
             now.subflows[0].bytes_received += 1;
             Some(now.clone())
         };
-        let settled = settled(&mut carrier, None, look).await.unwrap();
-        assert_eq!(settled, Some(Comparison::Differs { lost: false }));
-        assert_eq!(looks, MAX_LOOKS);
+        let compared = compare_until_stable(&mut carrier, None, sample)
+            .await
+            .unwrap();
+        assert_eq!(compared, Some(Comparison::Differs { lost: false }));
+        assert_eq!(samples, MAX_SAMPLES);
     }
 }

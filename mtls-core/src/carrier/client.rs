@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::check::{Comparison, settled};
+use super::check::{Comparison, compare_until_stable};
 use super::step::Step;
 use super::stream::Carrier;
 use super::subflow::{SecondSubflow, Subflows};
@@ -267,13 +267,15 @@ impl Joined {
             return Ok(Some(Ended::Failed(MptcpFailure::JoinFailed)));
         };
         let expected = subflows.expected();
-        let look = || subflows.state().ok();
-        Ok(match settled(carrier, Some(expected), look).await? {
-            Some(Comparison::Matches) => None,
-            Some(Comparison::Differs { lost: true }) => Some(Ended::Lossy),
-            Some(_) => Some(Ended::Failed(MptcpFailure::Mismatch)),
-            None => Some(Ended::Failed(MptcpFailure::Fallback)),
-        })
+        let sample = || subflows.state().ok();
+        Ok(
+            match compare_until_stable(carrier, Some(expected), sample).await? {
+                Some(Comparison::Matches) => None,
+                Some(Comparison::Differs { lost: true }) => Some(Ended::Lossy),
+                Some(_) => Some(Ended::Failed(MptcpFailure::Mismatch)),
+                None => Some(Ended::Failed(MptcpFailure::Fallback)),
+            },
+        )
     }
 
     /// Whether this end's kernel has sent bytes again, on another subflow.

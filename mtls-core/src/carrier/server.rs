@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 
-use super::check::{Comparison, settled};
+use super::check::{Comparison, compare_until_stable};
 use super::step::Step;
 use super::stream::Carrier;
 use super::subflow::Pause;
@@ -13,10 +13,10 @@ use crate::path::mptcp::{Snapshot, Watch};
 use crate::proto::carrier::{Exchange, MAX_SIDE_CHUNK};
 use crate::proto::frame::{FrameBody, FrameReader};
 
-/// The looks for the client's direction of the server's bytes to the second subflow, with a [`Pause`] before
+/// The samples for the client's direction of the server's bytes to the second subflow, with a [`Pause`] before
 /// each but the first (together a second at least). The client has directed them before it sent what is
 /// answered, so one packet is late, or lost, and the client repeats it.
-const STEERING_LOOKS: u32 = 26;
+const STEERING_SAMPLES: u32 = 26;
 
 /// Answers one side exchange.
 pub(crate) struct ServerExchange {
@@ -85,17 +85,17 @@ impl ServerExchange {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let (mut pause, mut looks) = (Pause::sparing(), 1);
+        let (mut pause, mut samples) = (Pause::sparing(), 1);
         loop {
             match self.watch.read()? {
                 Some(now) if is_steered(&now) => break,
                 Some(now) if now.fallback => return Ok(Some(Exchange::Absent)),
-                Some(_) if looks < STEERING_LOOKS => pause.wait().await,
+                Some(_) if samples < STEERING_SAMPLES => pause.wait().await,
                 Some(now) if now.reinjected => return Ok(Some(Exchange::Lossy)),
                 Some(_) => return Ok(Some(Exchange::Mismatched)),
                 None => return Ok(Some(Exchange::Absent)),
             }
-            looks += 1;
+            samples += 1;
         }
         for part in bytes.chunks(MAX_SIDE_CHUNK) {
             carrier.send_side(part).await?;
@@ -113,8 +113,8 @@ impl ServerExchange {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let look = || self.watch.read().ok().flatten();
-        match settled(carrier, None, look).await? {
+        let sample = || self.watch.read().ok().flatten();
+        match compare_until_stable(carrier, None, sample).await? {
             Some(Comparison::Matches) => {}
             Some(Comparison::Differs { lost: true }) => return Ok(Some(Exchange::Lossy)),
             Some(_) => return Ok(Some(Exchange::Mismatched)),

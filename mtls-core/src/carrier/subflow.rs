@@ -12,7 +12,7 @@ use crate::path::{DialFailure, SubflowSource};
 use crate::side::client::settings::SubflowUse;
 use crate::verdict::mptcp::MptcpFailure;
 
-/// The first and the longest pause between two looks at the kernel's state of the connection.
+/// The first and the longest pause between two samples of the kernel's state of the connection.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
@@ -25,7 +25,7 @@ const NOT_CONNECTED: i32 = 107;
 /// The identifier of the second subflow's address at this end; the first one has 0.
 const SECOND: u8 = 2;
 
-/// The growing pauses between looks at the kernel's state. Some of them visit every TCP socket of the
+/// The growing pauses between samples of the kernel's state. Some of them visit every TCP socket of the
 /// network namespace.
 pub(super) struct Pause {
     next: Duration,
@@ -43,7 +43,7 @@ impl Pause {
         }
     }
 
-    /// For waits that end at once, or with a failure: few looks for a peer that causes them.
+    /// For waits that end at once, or with a failure: few samples for a peer that causes them.
     pub(super) fn sparing() -> Self {
         Self {
             next: MIN_PAUSE,

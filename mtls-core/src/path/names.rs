@@ -71,7 +71,7 @@ pub(super) enum Lookup {
     NoAddress,
     #[cfg_attr(
         not(feature = "dns"),
-        expect(dead_code, reason = "the system does not tell")
+        expect(dead_code, reason = "the system does not report it")
     )]
     NoSuchName,
 }

@@ -10,30 +10,30 @@ use tokio::task::JoinSet;
 use super::world::*;
 
 /// A client whose packets arrive, and that gets no answer.
-async fn deaf_client(world: &World, server: SocketAddr) -> JoinSet<()> {
-    let ears = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
-    let ears = ears.expect("a port");
-    let place = ears.local_addr().expect("an address");
-    let mouth = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
-    let mouth = mouth.expect("a port");
+async fn stalled_client(world: &World, server: SocketAddr) -> JoinSet<()> {
+    let incoming = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let incoming = incoming.expect("a port");
+    let address = incoming.local_addr().expect("an address");
+    let outgoing = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let outgoing = outgoing.expect("a port");
     let client = plain_client(&world.client);
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        let connecting = client.connect(place, "localhost");
+        let connecting = client.connect(address, "localhost");
         let _ = connecting.expect("a valid configuration").await;
     });
     tasks.spawn(async move {
         let mut packet = [0; 2048];
-        while let Ok(length) = ears.recv(&mut packet).await {
-            let _ = mouth.send_to(&packet[..length], server).await;
+        while let Ok(length) = incoming.recv(&mut packet).await {
+            let _ = outgoing.send_to(&packet[..length], server).await;
         }
     });
     tasks
 }
 
 #[tokio::test]
-async fn handshakes_that_are_not_finished_give_their_places_to_those_that_wait() {
-    const PLACES: usize = 2;
+async fn handshakes_that_are_not_finished_give_their_slots_to_those_that_wait() {
+    const SLOTS: usize = 2;
     let world = World::new();
     let acceptor = MultipathAcceptor::builder(world.server.clone(), Policy::Require);
     let acceptor = acceptor.build().expect("an acceptor");
@@ -43,11 +43,11 @@ async fn handshakes_that_are_not_finished_give_their_places_to_those_that_wait()
     let endpoint = quic.endpoint(udp).expect("an endpoint");
     let _sides = MultipathListener::new(acceptor, tcp, Default::default());
     let mut limits = QuicListenerLimits::default();
-    limits.handshakes = PLACES;
+    limits.handshakes = SLOTS;
     let mut listener = QuicListener::new(quic, endpoint, limits);
     let mut clients = Vec::new();
-    for number in 1..=PLACES {
-        clients.push(deaf_client(&world, address).await);
+    for number in 1..=SLOTS {
+        clients.push(stalled_client(&world, address).await);
         while listener.handshakes() < number {
             tokio::task::yield_now().await;
         }
@@ -58,5 +58,5 @@ async fn handshakes_that_are_not_finished_give_their_places_to_those_that_wait()
     let (accepted, _) = listener.accept().await;
     assert_eq!(accepted.verdict().outcome.as_str(), "verified");
     let connected = honest.await.expect("no panic");
-    assert!(connected.expect("a place").verdict().verified().is_some());
+    assert!(connected.expect("a slot").verdict().verified().is_some());
 }

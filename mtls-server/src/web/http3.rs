@@ -240,7 +240,7 @@ fn complete<B: Body>(fields: &mut HeaderMap, body: &B) {
 }
 
 /// Completes when the client has closed, or has acknowledged everything: a close discards data that is
-/// on its way. quinn does not tell that, so it counts as done when no packet has come for a while.
+/// on its way. quinn does not report that, so it counts as done when no packet has come for a while.
 async fn until_delivered(quic: &quinn::Connection) {
     let mut received = None;
     while received != Some(quic.stats().udp_rx.datagrams) {

@@ -197,7 +197,7 @@ impl quic::SendStream<Bytes> for CheckedBidiStream {
 /// The receiving half of a stream.
 pub struct CheckedRecvStream {
     stream: h3_quinn::RecvStream,
-    /// `h3-quinn` cannot tell it while it reads.
+    /// `h3-quinn` does not report it while it reads.
     id: StreamId,
     /// A read is in progress.
     is_reading: bool,
