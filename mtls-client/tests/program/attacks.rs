@@ -173,6 +173,7 @@ async fn evidence_for_which_there_is_no_space_is_reported_and_leaves_no_incomple
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", FULL_DISK, "sh", &disk]);
     command.arg(env!("CARGO_BIN_EXE_mtls-client")).arg("check");
+    command.args(["--deadline", "30s"]);
     command.args(["--cacert", &cas, "--side-endpoint", &real]);
     command
         .args(["--evidence-dir", &disk])

@@ -4,10 +4,12 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
+use tokio::sync::Barrier;
 
-use crate::lab::{Lab, Run, Whose, closed_port, program};
+use crate::lab::{Lab, PATIENCE, Run, Whose, closed_port, program};
 
 /// The targets of the rows of a table.
 fn rows(table: &str) -> Vec<(&str, &str)> {
@@ -28,7 +30,8 @@ async fn several_targets_give_a_table_in_their_order() {
     // The first one takes longest.
     let (silent, plain) = (lab.silent().await.to_string(), plain.to_string());
     let closed = closed_port().await.to_string();
-    let typed = ["--deadline", "1s", &silent, &site, &plain, &closed, &site];
+    let targets = [&*silent, &site, &plain, &closed, &site];
+    let typed = [&["--deadline", PATIENCE], &targets[..]].concat();
     let run = lab.check(&typed).await.exits_with(7);
     let expected = [
         ("ERROR", silent.as_str()),
@@ -71,7 +74,7 @@ async fn lines_of_json_are_in_the_order_of_the_targets() {
     );
     let targets = [silent, closed, site];
     let [a, b, c] = &targets;
-    let typed = ["--json", "--deadline", "1s", a, b, c];
+    let typed = ["--json", "--deadline", PATIENCE, a, b, c];
     let run = lab.check(&typed).await.exits_with(7);
     let output: Vec<_> = run
         .json()
@@ -96,33 +99,45 @@ async fn jobs_limits_the_number_of_parallel_checks() {
         Arc::<Mutex<Vec<_>>>::default(),
         Arc::new(AtomicUsize::new(0)),
     );
+    // No connection ends before three are open, so each check waits for two others.
+    let three = Arc::new(Barrier::new(3));
     let mut targets = Vec::new();
     for _ in 0..9 {
         let (open, most) = (Arc::clone(&open), Arc::clone(&most));
-        let silent = lab
+        let three = Arc::clone(&three);
+        let target = lab
             .listen(move |mut stream| {
                 let (open, most) = (Arc::clone(&open), Arc::clone(&most));
+                let three = Arc::clone(&three);
                 async move {
                     // The first byte of a TLS record: a primary path.
                     if stream.read_u8().await.ok() != Some(0x16) {
                         return;
                     }
-                    let stream = stream.into_std().expect("a socket");
-                    let mut open = open.lock().expect("no panic");
-                    open.retain(is_open);
-                    open.push(stream);
-                    most.fetch_max(open.len(), Ordering::SeqCst);
+                    count(&mut open.lock().expect("no panic"), stream, &most);
+                    if three.wait().await.is_leader() {
+                        // One too many would have come by then.
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        open.lock().expect("no panic").clear();
+                    }
                 }
             })
             .await;
-        targets.push(silent.to_string());
+        targets.push(target.to_string());
     }
     let targets: Vec<_> = targets.iter().map(String::as_str).collect();
-    let typed = ["-s", "--jobs", "3", "--deadline", "500ms"];
-    let run = lab.check(&[&typed[..], &targets].concat()).await;
-    assert_eq!(rows(&run.exits_with(28).stdout).len(), 9);
-    let most = most.load(Ordering::SeqCst);
-    assert!((2..=3).contains(&most), "{most} at a time");
+    let run = lab
+        .check(&[&["-s", "--jobs", "3"], &targets[..]].concat())
+        .await;
+    assert_eq!(rows(&run.exits_with(35).stdout).len(), 9);
+    assert_eq!(most.load(Ordering::SeqCst), 3, "at a time");
+}
+
+/// Adds a connection, and counts those that are open now.
+fn count(open: &mut Vec<TcpStream>, stream: tokio::net::TcpStream, most: &AtomicUsize) {
+    open.push(stream.into_std().expect("a socket"));
+    open.retain(is_open);
+    most.fetch_max(open.len(), Ordering::SeqCst);
 }
 
 /// Whether the client has not closed the connection. The kernel knows it when the client opens its
@@ -197,7 +212,7 @@ async fn an_interception_among_many_targets_is_reported_at_once_and_the_evidence
         "--side-endpoint",
         &real,
         "--deadline",
-        "2s",
+        PATIENCE,
         "--evidence-dir",
         &dir,
         &attacker,

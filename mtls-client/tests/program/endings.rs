@@ -1,15 +1,16 @@
 //! `get`: how connections end, and what a server's end of them means.
 
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use h2::Reason;
 use hyper::Response;
 use mtls_core::ServerStream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::lab::{Lab, closed_port, server_config};
+use crate::lab::{Lab, PATIENCE, closed_port, eventually, read_on, server_config};
 use crate::site::H1;
 
 /// The end of a server's stream.
@@ -61,10 +62,10 @@ async fn the_server_receives_close_notify_after_every_outcome() {
         ),
         (
             b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok\n",
-            &["--max-time", "4s"],
+            &["--max-time", PATIENCE],
             28,
         ),
-        (b"", &["--max-time", "4s"], 28),
+        (b"", &["--max-time", PATIENCE], 28),
         (b"nonsense\r\n\r\n", &[], 56),
         (elsewhere.as_bytes(), &["-L"], 7),
     ] {
@@ -72,12 +73,7 @@ async fn the_server_receives_close_notify_after_every_outcome() {
         let run = lab.get(&[options, &["-s", &url]].concat()).await;
         run.exits_with(code);
         let seen = || ends.lock().expect("the ends").first().cloned();
-        for _ in 0..500 {
-            if seen().is_some() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
+        eventually("the end", || seen().is_some()).await;
         assert_eq!(seen(), Some(Ok(0)), "{options:?}: no close_notify");
     }
 }
@@ -96,10 +92,37 @@ enum H2End {
     WholeAndReset,
 }
 
+/// The same socket once more.
+fn second_handle(socket: &impl AsFd) -> TcpStream {
+    let socket = socket.as_fd().try_clone_to_owned().expect("a descriptor");
+    TcpStream::from_std(socket.into()).expect("a socket")
+}
+
+/// Ends the server's half of TCP, and stays until the client has gone.
+async fn end_tcp(mut tcp: TcpStream) {
+    let _ = tcp.shutdown().await;
+    read_on(&mut tcp).await;
+}
+
+/// Sends what waits, and returns when the client has it: it answers a PING in order.
+async fn deliver<T>(connection: &mut h2::server::Connection<T, Bytes>)
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut ping = connection.ping_pong().expect("the first one");
+    let pong = ping.ping(h2::Ping::opaque());
+    let closed = std::future::poll_fn(|context| connection.poll_closed(context));
+    tokio::select! {
+        pong = pong => drop(pong.expect("a pong")),
+        closed = closed => panic!("closed before the pong: {closed:?}"),
+    }
+}
+
 async fn h2_site(lab: &mut Lab, end: H2End) -> String {
     let config = server_config(&lab.pki.server, &[b"h2"]);
     let handle = move |stream: ServerStream<TcpStream>| async move {
         let (mut tls, _) = stream.into_parts();
+        let tcp = second_handle(&tls.get_ref().0);
         if let H2End::BadFrame = end {
             // SETTINGS, and DATA of stream 0 (RFC 9113, section 6.1).
             let frames = [[0, 0, 0, 4, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0]];
@@ -122,16 +145,14 @@ async fn h2_site(lab: &mut Lab, end: H2End) -> String {
         match end {
             H2End::Reset(reason) => respond.send_reset(reason),
             H2End::BadFrame => unreachable!("before the handshake"),
-            H2End::Gone => return,
+            H2End::Gone => return end_tcp(tcp).await,
             H2End::ResetInBody(_) | H2End::GoneInBody | H2End::WholeAndReset => {
                 let mut body = with_body(matches!(end, H2End::WholeAndReset));
-                // Sends the body.
-                let sending = std::future::poll_fn(|context| connection.poll_closed(context));
-                let _ = tokio::time::timeout(std::time::Duration::from_millis(300), sending).await;
+                deliver(&mut connection).await;
                 match end {
                     H2End::ResetInBody(reason) => body.send_reset(reason),
                     H2End::WholeAndReset => body.send_reset(Reason::NO_ERROR),
-                    _ => return,
+                    _ => return end_tcp(tcp).await,
                 }
             }
         }

@@ -1,10 +1,12 @@
 //! Every exit status, each produced for real.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 
+use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::lab::{Lab, Run, Whose, closed_port, program};
+use crate::lab::{Lab, PATIENCE, PATIENT, Run, Whose, closed_port, program};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_command_line_is_2() {
@@ -144,7 +146,6 @@ async fn a_closed_standard_output_is_23() {
     let mut lab = Lab::new();
     let site = lab.site().await.to_string();
     let (ca, url) = (lab.ca(), format!("https://{site}/"));
-    let program = env!("CARGO_BIN_EXE_mtls-client");
     for typed in [
         &["get", "-s", "--cacert", &ca, &url][..],
         &[
@@ -165,7 +166,8 @@ async fn a_closed_standard_output_is_23() {
     ] {
         for closed in [">&-", "<&- >&-"] {
             let mut shell = tokio::process::Command::new("sh");
-            shell.args(["-c", &format!("exec \"$0\" \"$@\" {closed}"), program]);
+            shell.args(["-c", &format!("exec {closed}\n{PATIENT}")]);
+            shell.arg(env!("CARGO_BIN_EXE_mtls-client"));
             let run = Run::of({
                 shell.args(typed);
                 shell
@@ -177,7 +179,7 @@ async fn a_closed_standard_output_is_23() {
             .read(true)
             .write(true)
             .open("/dev/null");
-        let mut command = tokio::process::Command::new(program);
+        let mut command = program();
         command
             .args(typed)
             .stdout(null.unwrap())
@@ -206,7 +208,7 @@ async fn exceeded_time_limits_are_28() {
         .await
         .exits_with(28);
     run.mentions(&["--deadline"]);
-    let prefer = ["--policy", "prefer", "--connect-timeout", "1s", &silent];
+    let prefer = ["--policy", "prefer", "--connect-timeout", PATIENCE, &silent];
     lab.check(&prefer)
         .await
         .exits_with(28)
@@ -218,7 +220,7 @@ async fn a_response_that_does_not_come_in_time_is_28() {
     let mut lab = Lab::new();
     let url = format!("https://{}/never", lab.site().await);
     let run = lab
-        .get(&["-s", "--max-time", "3s", &url])
+        .get(&["-s", "--max-time", PATIENCE, &url])
         .await
         .exits_with(28);
     run.mentions(&["waiting for the response"]);
@@ -339,23 +341,24 @@ async fn a_side_endpoint_that_fails_is_111() {
         (lab.answering(b"MTLS/1\r\n").await, "silent"),
         (lab.listen(greet_and_close).await, "closed"),
     ];
-    for (end, expected) in ends {
-        let typed = [
-            "--deadline",
-            "2s",
-            "--side-endpoint",
-            &end.to_string(),
-            &site,
-        ];
-        let run = lab.check(&typed).await.exits_with(111);
+    let refused_and_observed = async |(end, expected): (SocketAddr, &str)| {
+        let [refused, observed] = check_both(&lab, end, &site, "observe").await;
+        let run = refused.exits_with(111);
         let run = run.mentions(&["side path 1 `direct`", expected]);
         assert!(run.stdout.starts_with("UNVERIFIED"), "{}", run.stdout);
-        let typed = [&["--policy", "observe"], &typed[..]].concat();
-        lab.check(&typed)
-            .await
+        observed
             .exits_with(0)
             .mentions(&["warning", "not verified"]);
-    }
+    };
+    join_all(ends.map(refused_and_observed)).await;
+}
+
+/// Checks with a side endpoint under `require` and another policy, at the same time.
+async fn check_both(lab: &Lab, side: SocketAddr, site: &str, policy: &str) -> [Run; 2] {
+    let side = side.to_string();
+    let typed = ["--deadline", PATIENCE, "--side-endpoint", &side, site];
+    let other = [&["--policy", policy], &typed[..]].concat();
+    tokio::join!(lab.check(&typed), lab.check(&other)).into()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,27 +367,24 @@ async fn a_side_endpoint_without_the_protocol_is_112() {
     let site = lab.site().await.to_string();
     let (plain, _) = lab.plain_tls(Whose::Server, "").await;
     let closing = lab.listen(|stream| async move { drop(stream) }).await;
-    for end in [
+    let ends = [
         plain,
         lab.silent().await,
         lab.answering(b"HTTP/1.1 400\r\n").await,
         closing,
-    ] {
-        let typed = [
-            "--deadline",
-            "2s",
+    ];
+    let refused_and_preferred = async |end: SocketAddr| {
+        let [refused, preferred] = check_both(&lab, end, &site, "prefer").await;
+        refused.exits_with(112).mentions(&[
+            "side path 1 `direct`",
+            "does not speak",
             "--side-endpoint",
-            &end.to_string(),
-            &site,
-        ];
-        let run = lab.check(&typed).await.exits_with(112);
-        run.mentions(&["side path 1 `direct`", "does not speak", "--side-endpoint"]);
-        let typed = [&["--policy", "prefer"], &typed[..]].concat();
-        lab.check(&typed)
-            .await
+        ]);
+        preferred
             .exits_with(0)
             .mentions(&["warning", "not verified"]);
-    }
+    };
+    join_all(ends.map(refused_and_preferred)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

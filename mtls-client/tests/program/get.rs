@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::AsyncReadExt;
 
-use crate::lab::{Lab, Run, program};
+use crate::lab::{Lab, PATIENCE, Run, program};
 use crate::site::{BIG, PAGE};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +255,7 @@ async fn max_time_applies_to_a_reader_that_does_not_read() {
     let fifo = lab.path("fifo");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.expect("mkfifo").success());
-    let run = lab.get(&["-o", &fifo, "--max-time", "2s", &url]).await;
+    let run = lab.get(&["-o", &fifo, "--max-time", PATIENCE, &url]).await;
     run.exits_with(28).mentions(&["writing the response"]);
 }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::lab::{Lab, program, server_config};
+use crate::lab::{Lab, program, read_on, server_config};
 use crate::site::BOTH;
 
 type Http2 = Connection<ServerStream<TcpStream>, Bytes>;
@@ -253,6 +253,7 @@ async fn go_away(mut stream: ServerStream<TcpStream>) {
     let frame = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     stream.write_all(&frame).await.expect("to write");
     let _ = stream.shutdown().await;
+    read_on(&mut stream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use mtls_core::{ListenerLimits, MultipathAcceptor, MultipathListener, Policy, Se
 use quinn::crypto::rustls::QuicServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::lab::{Lab, server_config};
+use crate::lab::{Lab, closed_port, patient_server, server_config};
 use crate::site::{BIG, H1, PAGE};
 
 const OVER_TCP: &str = "a page over TCP\n";
@@ -34,6 +34,32 @@ impl Lab {
         let address = tcp.local_addr().expect("an address");
         self.serve_both(tcp, udp, None, |quic| over_quic(quic, Arc::default()));
         address
+    }
+
+    /// The same, where no TLS handshake over TCP ends: however long one over QUIC takes, it wins.
+    async fn http3_site_with_slow_tcp(&mut self) -> SocketAddr {
+        let (front, udp) = both_ports().await;
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = tcp.local_addr().expect("an address");
+        self.serve_both(tcp, udp, None, |quic| over_quic(quic, Arc::default()));
+        self.front(front, address, 0)
+    }
+
+    /// Relays side connections and so many others. What more comes waits.
+    fn front(&mut self, listener: TcpListener, to: SocketAddr, tls: usize) -> SocketAddr {
+        let seen = Arc::new(AtomicUsize::new(0));
+        self.listen_on(listener, move |mut stream| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let mut first = [0];
+                let _ = stream.peek(&mut first).await;
+                if first != *b"M" && seen.fetch_add(1, Ordering::SeqCst) >= tls {
+                    std::future::pending::<()>().await;
+                }
+                let mut onward = TcpStream::connect(to).await.expect("the server");
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
+            }
+        })
     }
 
     /// The same, with these bytes for each response over QUIC.
@@ -65,7 +91,7 @@ impl Lab {
         serve: impl Fn(quinn::Connection) -> T + Copy + Send + 'static,
     ) {
         let config = server_config(&self.pki.server, H1);
-        let acceptor = MultipathAcceptor::builder(config, Policy::Prefer).build();
+        let acceptor = MultipathAcceptor::builder(config, patient_server(Policy::Prefer)).build();
         let acceptor = acceptor.expect("an acceptor");
         let quic = QuicAcceptor::builder(&acceptor).alpn(&[b"h3"]).build();
         let quic = quic.expect("an acceptor");
@@ -192,7 +218,7 @@ const FORMAT: &str = "%{http_version} %{verdict} %{http_code}\\n";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_is_fetched_over_http_3_and_verified() {
     let mut lab = Lab::new();
-    let site = lab.http3_site().await;
+    let site = lab.http3_site_with_slow_tcp().await;
     let url = format!("https://{site}/");
     for option in ["--http3", "--http3-only"] {
         let run = lab
@@ -346,16 +372,18 @@ async fn alt_svc_of_a_verified_response_names_the_port_of_later_requests() {
     let mut lab = Lab::new();
     let site = lab.alternative_site().await;
     let (ca, url) = (lab.ca(), format!("https://{}/", site.tcp));
-    let run = lab
-        .run(["get", "--http3", "--cacert", &ca, "-w", FORMAT, &url, &url])
-        .await;
+    // A busy machine could make TCP win the race of the second request.
+    let front = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let front = lab.front(front, site.tcp, 1);
+    let front = format!("https://{front}/");
+    let typed = ["get", "--http3", "--cacert", &ca, "-w", FORMAT];
+    let run = lab.run([&typed[..], &[&front, &front]].concat()).await;
     let expected = format!("{OVER_TCP}1.1 verified 200\n{PAGE}3 verified 200\n");
     assert_eq!(run.exits_with(0).stdout, expected);
     assert_ne!(site.tcp.port(), site.udp.port());
 
     // The side path leads nowhere: the response is not verified, and so is its field.
-    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nowhere = nowhere.local_addr().expect("an address").to_string();
+    let nowhere = closed_port().await.to_string();
     let typed = [
         "get", "--http3", "--policy", "prefer", "--cacert", &ca, "-w", FORMAT,
     ];

@@ -570,6 +570,8 @@ async fn a_full_disk_is_reported_and_changes_nothing() {
     let ca = place.lab.ca();
     let typed = [
         "get",
+        "--deadline",
+        "30s",
         "--cacert",
         &ca,
         "--remember",
@@ -605,6 +607,8 @@ async fn a_full_disk_is_reported_and_changes_nothing() {
     let (cas, prefer) = (place.lab.both_cas(), "prefer");
     let typed = [
         "get",
+        "--deadline",
+        "30s",
         "--cacert",
         &cas,
         "--policy",

@@ -4,11 +4,12 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mtls_certs::{Leaf, Pki};
+use mtls_core::{Policy, SideServiceSettings};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
@@ -19,6 +20,22 @@ use tokio::task::JoinSet;
 
 /// The limit of a run of the program: a longer one hangs.
 const HANGS: Duration = Duration::from_secs(60);
+
+/// The deadline for a silent peer beside others that must be verified within it: longer than the pauses
+/// of a busy machine.
+pub(crate) const PATIENCE: &str = "6s";
+
+/// Runs the program (`$0 $@`) with time limits that no pause of a busy machine exceeds. A test that
+/// needs others adds them: the last of repeated options applies.
+pub(crate) const PATIENT: &str = "
+    case $1 in
+        get|check|connect|watch|proxy) limits='--deadline 30s --connect-timeout 30s' ;;
+        # Some paths of a machine lead nowhere.
+        paths) limits='--deadline 30s' ;;
+        *) exec \"$0\" \"$@\" ;;
+    esac
+    command=$1; shift
+    exec \"$0\" \"$command\" $limits \"$@\"";
 
 /// The certificates, the directory and the servers of one test.
 pub(crate) struct Lab {
@@ -168,12 +185,16 @@ impl Lab {
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
         let listener = socket.listen(1).expect("to listen");
         let address = listener.local_addr().expect("an address");
-        let mut fillers = Vec::new();
-        loop {
+        let (mut fillers, mut waits) = (Vec::new(), 0);
+        // A pause of this process is no full backlog, and there are not three in a row.
+        while waits < 3 {
             let filler = TcpStream::connect(address);
             match tokio::time::timeout(Duration::from_millis(300), filler).await {
-                Ok(filler) => fillers.push(filler.expect("a place in the backlog")),
-                Err(_) => break,
+                Ok(filler) => {
+                    fillers.push(filler.expect("a place in the backlog"));
+                    waits = 0;
+                }
+                Err(_) => waits += 1,
             }
         }
         self.spawn(async move {
@@ -256,7 +277,8 @@ pub(crate) enum Whose {
 
 /// The program under test.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mtls-client"));
+    let mut command = Command::new("sh");
+    command.args(["-c", PATIENT, env!("CARGO_BIN_EXE_mtls-client")]);
     command.kill_on_drop(true).env_remove("RUST_LOG");
     // No test uses the known hosts of the user, nor those of another test.
     command.env_remove("XDG_STATE_HOME").env_remove("HOME");
@@ -355,6 +377,13 @@ pub(crate) async fn request(address: SocketAddr, head: &str) -> String {
     response
 }
 
+/// Settings of a server with time limits that no pause of a busy machine exceeds.
+pub(crate) fn patient_server(policy: Policy) -> SideServiceSettings {
+    let limit = Duration::from_secs(30);
+    let settings = SideServiceSettings::new(policy).deadline(limit);
+    settings.handshake_timeout(limit)
+}
+
 pub(crate) fn server_config(leaf: &Leaf, alpn: &[&[u8]]) -> Arc<ServerConfig> {
     let config = leaf.server_config(aws_lc_rs::default_provider());
     let mut config = config.expect("a configuration");
@@ -379,10 +408,37 @@ pub(crate) fn server_config_for_clients(pki: &Pki, alpn: &[&[u8]]) -> Arc<Server
     Arc::new(config)
 }
 
-/// A port on which no program listens.
+/// A port on which no program listens. A socket that only has the address keeps it from others, to which
+/// the system would give the port; a program that names it can still listen there.
 pub(crate) async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address")
+    static KEPT: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // As the programs do that will listen: the system accepts two sockets only if both say so.
+    socket.set_reuseaddr(true).expect("an option");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    KEPT.lock().expect("no panic").push(socket);
+    address
+}
+
+/// Waits until a condition holds that another task or process brings about.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(
+        tokio::time::timeout(HANGS, waiting).await.is_ok(),
+        "it never came: {what}"
+    );
+}
+
+/// Reads to the end. To close on unread bytes is to reset the connection, and a reset that arrives first
+/// hides the end, and what was sent before it.
+pub(crate) async fn read_on(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut bytes = vec![0; 1 << 16];
+    while let Ok(1..) = stream.read(&mut bytes).await {}
 }
 
 /// Whether this host has a tool; otherwise prints that a part of the test is skipped.

@@ -17,7 +17,7 @@ use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::lab::{Lab, server_config, server_config_for_clients};
+use crate::lab::{Lab, patient_server, server_config, server_config_for_clients};
 
 pub(crate) const PAGE: &str = "hello from the real server\n";
 pub(crate) const BIG: usize = 4 << 20;
@@ -123,7 +123,7 @@ impl Lab {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let acceptor = MultipathAcceptor::builder(config, Policy::Prefer)
+        let acceptor = MultipathAcceptor::builder(config, patient_server(Policy::Prefer))
             .build()
             .expect("an acceptor");
         self.attend(acceptor, primary, side, handle);
@@ -139,7 +139,7 @@ impl Lab {
     pub(crate) fn smkex_site_on(&mut self, primary: TcpListener) -> SocketAddr {
         let acceptor = SmkexServer::new(Arc::new(aws_lc_rs::default_provider()))
             .alpn(BOTH)
-            .acceptor(Policy::Require);
+            .acceptor(patient_server(Policy::Require));
         let acceptor = acceptor.and_then(|builder| builder.build());
         let address = primary.local_addr().expect("an address");
         self.attend(acceptor.expect("an acceptor"), primary, None, pages);

@@ -184,6 +184,8 @@ async fn colours_are_for_terminals_without_no_color() {
     let words = [
         env!("CARGO_BIN_EXE_mtls-client"),
         "check",
+        "--deadline",
+        "30s",
         "--cacert",
         &lab.ca(),
     ];
@@ -219,7 +221,7 @@ async fn the_roots_of_the_system_can_be_chosen() {
 async fn a_server_that_requires_verification_accepts_a_check() {
     let lab = Lab::new();
     let config = crate::lab::server_config(&lab.pki.server, &[b"http/1.1"]);
-    let acceptor = MultipathAcceptor::builder(config, Policy::Require)
+    let acceptor = MultipathAcceptor::builder(config, crate::lab::patient_server(Policy::Require))
         .build()
         .expect("an acceptor");
     let tcp = TcpListener::bind("127.0.0.1:0").await.expect("a port");

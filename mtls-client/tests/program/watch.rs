@@ -108,28 +108,42 @@ async fn receiver(lab: &mut Lab, address: SocketAddr) -> Arc<Mutex<Vec<Value>>> 
     let listener = TcpListener::bind(address).await.expect("the port");
     lab.spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = Vec::new();
-            while !request.ends_with(b"}") {
-                let mut bytes = [0; 4096];
-                let read = stream.read(&mut bytes).await.expect("a request");
-                request.extend(&bytes[..read]);
-            }
-            let text = String::from_utf8(request).expect("UTF-8");
-            let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+            let Some((head, body)) = posted(&mut stream).await else {
+                continue;
+            };
             assert!(head.starts_with("POST /hook?key=1 HTTP/1.1\r\n"), "{head}");
-            taken
-                .lock()
-                .expect("a lock")
-                .push(serde_json::from_str(body).expect("JSON"));
+            taken.lock().expect("a lock").push(body);
             let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
         }
     });
     events
 }
 
+/// The head and the body of a request; `None` if it ends early.
+async fn posted(stream: &mut TcpStream) -> Option<(String, Value)> {
+    let mut request = Vec::new();
+    loop {
+        stream
+            .read_buf(&mut request)
+            .await
+            .ok()
+            .filter(|&n| n > 0)?;
+        let text = String::from_utf8_lossy(&request);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        if let Ok(body) = serde_json::from_str(body) {
+            return Some((head.to_owned(), body));
+        }
+    }
+}
+
+/// One that was not acknowledged in time is sent once more.
 fn numbers(events: &Mutex<Vec<Value>>) -> Vec<Value> {
     let events = events.lock().expect("a lock");
-    events.iter().map(|one| one["event"].clone()).collect()
+    let mut numbers: Vec<_> = events.iter().map(|one| one["event"].clone()).collect();
+    numbers.dedup();
+    numbers
 }
 
 async fn until(what: &str, done: impl AsyncFn() -> bool) {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::lab::{Lab, Run, Whose, closed_port};
+use crate::lab::{Lab, PATIENCE, Run, Whose, closed_port};
 use crate::site::PAGE;
 
 /// The object that `paths --json` writes.
@@ -55,7 +55,7 @@ async fn a_side_verifier_is_distinguished_from_other_servers() {
         (closing.to_string(), "closes", 112),
         (silent.to_string(), "silent", 112),
     ] {
-        let typed = ["paths", "--deadline", "500ms", "--json"];
+        let typed = ["paths", "--deadline", PATIENCE, "--json"];
         let typed = [&typed[..], &["--side", "src:127.0.0.2", &target]].concat();
         let run = lab.run(typed).await.exits_with(code);
         let paths = &findings(&run)["paths"];

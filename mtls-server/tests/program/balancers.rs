@@ -4,13 +4,15 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream as StdStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::common::{HUNG, Running, Site, binary, echo_heads, get, verdict_of};
+use crate::common::{
+    HUNG, Running, Site, binary, echo_heads, free_address, get, patient, verdict_of,
+};
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{ClientSettings, ClientStream, MultipathConnector, Policy};
+use mtls_core::{ClientStream, MultipathConnector, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -28,11 +30,6 @@ impl Drop for Balancer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
 }
 
 impl Balancer {
@@ -114,9 +111,7 @@ async fn response(site: &Site, address: SocketAddr) -> String {
 
 async fn connect(site: &Site, address: SocketAddr) -> ClientStream<TcpStream> {
     let path: Path = format!("src:{CLIENT}").parse().expect("a path");
-    let settings = ClientSettings::new(Policy::Require)
-        .primary(path.clone())
-        .side(path);
+    let settings = patient(Policy::Require).primary(path.clone()).side(path);
     let connector = MultipathConnector::builder(site.client_config(), settings).build();
     let connector = connector.expect("a connector");
     let stream = connector.connect(&Endpoint::from(address)).await;

@@ -18,8 +18,7 @@ const README: &str = include_str!("../../../docs/deploy/README.md");
 /// A port that is free for IPv4 and, if the machine has it, for IPv6.
 fn free_port() -> u16 {
     loop {
-        let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
-        let port = socket.local_addr().expect("an address").port();
+        let port = crate::common::reserve((Ipv4Addr::UNSPECIFIED, 0).into()).port();
         if !has_ipv6() || crate::common::is_free_for_ipv6(port) {
             return port;
         }

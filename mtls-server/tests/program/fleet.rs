@@ -10,7 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::{
-    HUNG, Load, Running, Site, binary, client_config, get, text, verdict_of, with_sockets,
+    HUNG, Load, Running, Site, binary, client_config, free_address, get, patient, text, verdict_of,
+    with_sockets,
 };
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path as NetworkPath};
@@ -28,11 +29,6 @@ impl Drop for Tool {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
 }
 
 /// Starts a program that listens there; `None`, with a message, where it is not installed.
@@ -143,7 +139,7 @@ fn balance(directory: &Path, to: &[SocketAddr]) -> Option<(Tool, SocketAddr)> {
          listen machines\n bind {address}\n balance roundrobin\n"
     );
     for (index, machine) in to.iter().enumerate() {
-        config += &format!(" server m{index} {machine} check inter 200ms fall 1\n");
+        config += &format!(" server m{index} {machine} check inter 200ms fall 3\n");
     }
     let file = directory.join("haproxy.cfg");
     fs::write(&file, config).expect("to write");
@@ -184,7 +180,7 @@ async fn connect(
 ) -> Result<ClientStream<tokio::net::TcpStream>, Error> {
     MultipathConnector::builder(
         site.client_config(),
-        ClientSettings::new(Policy::Require).side(NetworkPath::system()),
+        patient(Policy::Require).side(NetworkPath::system()),
     )
     .build()
     .expect("a connector")
@@ -221,9 +217,13 @@ async fn three_machines_behind_a_round_robin_verify_every_client_and_no_intercep
     let Some((_haproxy, address)) = balance(site.root.path(), &addresses) else {
         return;
     };
+    let began = std::time::Instant::now();
     assert_eq!(verified(&site, address, 60).await, 60);
-    let status = page(fleet[0].status_address(), "/status").1;
-    assert!(status.contains("\"machines\": 3"), "{status}");
+    let status = || page(fleet[0].status_address(), "/status").1;
+    while !status().contains("\"machines\": 3") {
+        assert!(began.elapsed() < 2 * HUNG, "{}", status());
+        sleep(Duration::from_millis(50)).await;
+    }
     let metrics = page(fleet[0].status_address(), "/metrics").1;
     for line in [
         "multipath_tls_registry_lease 1",
@@ -395,7 +395,7 @@ async fn three_machines_restart_one_after_another_under_load_without_a_failed_re
     let Some((_haproxy, address)) = balance(site.root.path(), &addresses) else {
         return;
     };
-    let settings = ClientSettings::new(Policy::Require).side(NetworkPath::system());
+    let settings = patient(Policy::Require).side(NetworkPath::system());
     let load = Load::start(&site, address, &settings);
     for (index, socket) in sockets.iter().enumerate() {
         let number = 11 + u16::try_from(index).expect("a small number");
@@ -404,6 +404,7 @@ async fn three_machines_restart_one_after_another_under_load_without_a_failed_re
         old.signal(Signal::TERM);
         let (status, log) = tokio::task::block_in_place(|| old.wait());
         assert!(status.success(), "{log:#?}");
+        load.goes_on(40).await;
     }
     let served = load.end().await;
     assert!(served.failed.is_empty(), "{served:?}");
@@ -444,7 +445,7 @@ async fn two_passthroughs_share_a_registry() {
     for (primary, side) in [(&one, &other), (&other, &one)] {
         let connected = MultipathConnector::builder(
             site.client_config(),
-            ClientSettings::new(Policy::Require)
+            patient(Policy::Require)
                 .side(NetworkPath::system())
                 .side_endpoint(Endpoint::from(side.address)),
         )

@@ -2,11 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use crate::common::{Load, Running, Site, binary, get, text, verdict_of, with_sockets};
+use crate::common::{Load, Running, Site, binary, get, patient, text, verdict_of, with_sockets};
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::{ClientSettings, MultipathConnector, Policy};
 use rustix::process::Signal;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -50,22 +50,40 @@ async fn gate(to: SocketAddr) -> (SocketAddr, oneshot::Sender<()>) {
     (address, open)
 }
 
+/// A primary path to `to` for one client, which says when the client's first bytes have gone on.
+async fn announcing(to: SocketAddr) -> (SocketAddr, oneshot::Receiver<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (says, gone) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.expect("a connection");
+        let mut far = TcpStream::connect(to).await.expect("the server");
+        let mut first = Vec::new();
+        near.read_buf(&mut first).await.expect("a ClientHello");
+        far.write_all(&first).await.expect("to write");
+        says.send(()).expect("a waiting test");
+        let _ = copy_bidirectional(&mut near, &mut far).await;
+    });
+    (address, gone)
+}
+
 /// The response to a client whose side path opens only when the server has closed its address for
 /// TLS.
 async fn response_across_the_end(site: &Site, mut server: Running) -> String {
     let side = server.next_side_address();
     let (side, open) = gate(side).await;
-    let settings = ClientSettings::new(Policy::Require)
+    let settings = patient(Policy::Require)
         .side(Path::system())
         .side_endpoint(Endpoint::from(side));
     let connector = MultipathConnector::builder(site.client_config(), settings).build();
-    let (connector, address) = (connector.expect("a connector"), server.address);
+    let (primary, hello) = announcing(server.address).await;
+    let connector = connector.expect("a connector");
     let client = tokio::spawn(async move {
-        let stream = connector.connect(&Endpoint::from(address)).await;
+        let stream = connector.connect(&Endpoint::from(primary)).await;
         get(&mut stream.expect("a verified stream"), "/").await
     });
-    // The ClientHello is sent before the side connection is awaited.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    hello.await.expect("a ClientHello");
     server.signal(Signal::TERM);
     server.wait_until_closed().await;
     open.send(()).expect("a side path");
@@ -155,7 +173,7 @@ async fn restarts_on_inherited_sockets_lose_no_request_and_cause_no_false_alarm(
     let settings = ClientSettings::new(Policy::Prefer).side(Path::system());
     let load = Load::start(&site, address, &settings);
     for _ in 0..4 {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        load.goes_on(20).await;
         server.signal(Signal::TERM);
         assert_eq!(server.wait().0.code(), Some(0));
         server = start();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::common::{HUNG, Site, get, read_head, send_get, verdict_of};
+use crate::common::{HUNG, Site, get, patient, read_head, send_get, verdict_of};
 use mtls_core::path::{Endpoint, Path};
-use mtls_core::{ClientSettings, ClientStream, Error, MultipathConnector, Policy};
+use mtls_core::{ClientStream, Error, MultipathConnector, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,9 +29,7 @@ async fn until_verdict(stream: &mut ClientStream<TcpStream>, expected: &str) {
 #[tokio::test]
 async fn a_client_that_inherits_gets_its_verdict_and_page_without_a_side_connection() {
     let site = Site::new();
-    let settings = ClientSettings::new(Policy::Require)
-        .side(Path::system())
-        .deadline(HUNG);
+    let settings = patient(Policy::Require).side(Path::system()).deadline(HUNG);
     let hour = Duration::from_secs(3600);
     let connector = MultipathConnector::builder(site.client_config(), settings).inherit(hour);
     let connector = connector.build().expect("a connector");
@@ -84,7 +82,7 @@ async fn every_listener_takes_tls_and_side_connections() {
         .parse()
         .expect("an address");
     for (primary, side) in [(first, second), (second, first)] {
-        let settings = ClientSettings::new(Policy::Require).side(Path::system());
+        let settings = patient(Policy::Require).side(Path::system());
         let connector = MultipathConnector::builder(site.client_config(), settings)
             .build()
             .expect("a connector");
@@ -113,7 +111,7 @@ async fn a_side_listener_answers_sides_and_no_tls() {
     ]);
     for _ in 0..2 {
         let side = server.next_side_address();
-        let settings = ClientSettings::new(Policy::Require)
+        let settings = patient(Policy::Require)
             .side(Path::system())
             .side_endpoint(Endpoint::from(side));
         let connector = MultipathConnector::builder(site.client_config(), settings)
@@ -137,9 +135,7 @@ async fn the_verdict_is_that_of_the_moment_of_the_response() {
     let site = Site::new();
     let server = site.serve(&["--policy", "prefer"]);
     let second = Path::source("127.0.0.2".parse().expect("an address")).expect("a path");
-    let settings = ClientSettings::new(Policy::Require)
-        .side(Path::system())
-        .side(second);
+    let settings = patient(Policy::Require).side(Path::system()).side(second);
     let connector = MultipathConnector::builder(site.client_config(), settings)
         .build()
         .expect("a connector");

@@ -51,6 +51,13 @@ fn replace(from: &Path, to: &Path) {
     fs::rename(&next, to).expect("to rename");
 }
 
+/// The same with these contents: a server that looks in between sees no half of them.
+fn replace_by(contents: &[u8], to: &Path) {
+    let next = to.with_extension("next");
+    fs::write(&next, contents).expect("to write");
+    fs::rename(&next, to).expect("to rename");
+}
+
 #[tokio::test]
 async fn renewed_certificate_is_used_and_open_connections_go_on() {
     let site = Site::new();
@@ -79,13 +86,13 @@ async fn an_invalid_pair_is_reported_once_and_the_old_one_stays_in_use() {
     let site = Site::new();
     let mut server = site.serve(&[]);
     let key = fs::read(site.pem("server.key")).expect("a key");
-    fs::write(site.pem("server.key"), "nonsense").expect("to write");
+    replace_by(b"nonsense", &site.pem("server.key"));
     let log = server.wait_for("the certificate from before stays in use");
     assert!(log.contains("the files have changed: "), "{log}");
     assert!(log.contains("there is no private key in it"), "{log}");
     assert!(serves(&site.pki, server.address).await);
 
-    fs::copy(site.pem("rogue.key"), site.pem("server.key")).expect("to copy");
+    replace(&site.pem("rogue.key"), &site.pem("server.key"));
     let log = server.wait_for("the certificate from before stays in use");
     assert!(log.contains("does not belong to the certificate"), "{log}");
     assert!(serves(&site.pki, server.address).await);
@@ -94,7 +101,7 @@ async fn an_invalid_pair_is_reported_once_and_the_old_one_stays_in_use() {
     let log = server.wait_for("the certificate from before stays in use");
     assert!(log.contains("cannot read the key"), "{log}");
 
-    fs::write(site.pem("server.key"), key).expect("to write");
+    replace_by(&key, &site.pem("server.key"));
     server.wait_for("new connections get the certificate");
     assert!(serves(&site.pki, server.address).await);
     server.signal(Signal::TERM);

@@ -113,10 +113,8 @@ async fn a_header_that_never_ends_times_out() {
     let site = Site::new();
     let server = site.serve(&["--header-timeout", "200ms"]);
     let mut stream = site.connect(server.address).await;
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nx: ")
-        .await
-        .expect("to write");
+    // The server may have closed already.
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nx: ").await;
     let mut response = Vec::new();
     let ended = timeout(HUNG, stream.read_to_end(&mut response)).await;
     assert!(ended.is_ok(), "the server closes");
@@ -126,7 +124,7 @@ async fn a_header_that_never_ends_times_out() {
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let site = Site::new();
-    let server = site.serve(&["--idle-timeout", "1s"]);
+    let server = site.serve(&["--idle-timeout", "5s"]);
     let mut stream = site.connect(server.address).await;
     send_get(&mut stream, "/", "keep-alive").await;
     let mut response = Vec::new();
@@ -141,7 +139,7 @@ async fn an_idle_connection_is_closed() {
 async fn a_client_that_stops_reading_gives_its_place_up() {
     let site = Site::new();
     site.add_large_file("large");
-    let server = site.serve(&["--max-connections", "1", "--idle-timeout", "1s"]);
+    let server = site.serve(&["--max-connections", "1", "--idle-timeout", "5s"]);
     let mut stuck = site.connect(server.address).await;
     send_get(&mut stuck, "/large", "close").await;
     read_head(&mut stuck).await;

@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::common::{HUNG, Running, Site, binary, get, text, verdict_of};
+use crate::common::{HUNG, Running, Site, binary, get, patient, text, verdict_of};
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::smkex::SmkexClient;
-use mtls_core::{ClientSettings, Error, MultipathConnector, NotSmkex, Policy};
+use mtls_core::{Error, MultipathConnector, NotSmkex, Policy};
 use rustls::crypto::aws_lc_rs;
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ fn command(site: &Site, more: &[&str]) -> Command {
 fn connector() -> MultipathConnector {
     SmkexClient::new(Arc::new(aws_lc_rs::default_provider()))
         .alpn(&[b"http/1.1"])
-        .connector(ClientSettings::new(Policy::Require).side(Path::system()))
+        .connector(patient(Policy::Require).side(Path::system()))
         .expect("a provider with TLS 1.3")
         .build()
         .expect("a connector")
@@ -105,7 +105,7 @@ async fn a_client_of_certificates_is_refused() {
     let refused = timeout(HUNG, site.connector().connect(&to)).await;
     let refused = refused.expect("an end");
     assert!(matches!(refused, Err(Error::Tls(_))), "{refused:?}");
-    let settings = ClientSettings::new(Policy::Observe).side(Path::system());
+    let settings = patient(Policy::Observe).side(Path::system());
     let connector = MultipathConnector::builder(site.client_config(), settings)
         .build()
         .expect("a connector");

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::lab::PATIENCE;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_man_in_the_middle_gets_no_byte_of_standard_input() {
@@ -184,26 +185,35 @@ async fn without_standard_input_the_server_ends_the_connection() {
     assert_eq!(read.load(Ordering::Relaxed), 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_end_of_standard_input_the_connection_stays_open() {
-    let mut lab = Lab::new();
-    // As many web servers do: who has ended is taken for one who has gone.
-    let server = lab
-        .server(&[], |mut stream| async move {
+impl Lab {
+    /// As many web servers do: who has ended is taken for one who has gone. Answers a line when no end
+    /// has followed it for so long.
+    async fn impatient(&mut self, wait: Option<Duration>) -> String {
+        let server = self.server(&[], move |mut stream| async move {
             let mut line = vec![0; TYPED.len()];
             let _ = stream.read_exact(&mut line).await;
-            let more = tokio::time::timeout(Duration::from_millis(300), stream.read_u8());
-            if more.await.is_err() {
+            let more = stream.read_u8();
+            let Some(wait) = wait else {
+                return drop(more.await);
+            };
+            if tokio::time::timeout(wait, more).await.is_err() {
                 let _ = stream.write_all(b"an answer").await;
                 let _ = stream.shutdown().await;
                 let _ = stream.read_to_end(&mut Vec::new()).await;
             }
-        })
-        .await;
-    let target = server.to_string();
+        });
+        server.await.to_string()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_end_of_standard_input_the_connection_stays_open() {
+    let mut lab = Lab::new();
+    let target = lab.impatient(Some(Duration::from_millis(300))).await;
     let run = lab.pipe(TYPED, &["--ignore-eof", &target]).await;
     assert_eq!(run.exits_with(0).stdout, "an answer");
-    let run = lab.pipe(TYPED, &[&target]).await.exits_with(56);
+    let waiting = lab.impatient(None).await;
+    let run = lab.pipe(TYPED, &[&waiting]).await.exits_with(56);
     run.mentions(&["--ignore-eof"]);
     // The server's end is the end, whatever may still be typed.
     let mut child = lab
@@ -255,10 +265,15 @@ async fn a_plain_openssl_server_is_reached_only_under_prefer() {
     while TcpStream::connect(&address).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // It serves one connection at a time, so the one over the side path gets no answer.
+    let typed = ["--deadline", PATIENCE, &address];
     let run = lab
-        .pipe("stressed\n", &["--policy", "prefer", &address])
+        .pipe(
+            "stressed\n",
+            &[&["--policy", "prefer"], &typed[..]].concat(),
+        )
         .await;
     assert_eq!(run.exits_with(0).stdout, "desserts\n");
-    let run = lab.pipe(TYPED, &[&address]).await.exits_with(112);
+    let run = lab.pipe(TYPED, &typed).await.exits_with(112);
     assert_eq!(run.stdout, "");
 }

@@ -93,7 +93,7 @@ async fn evidence_can_be_downloaded_from_the_page() {
         .curl(super::Way::Http, &["--cacert", &lab.both_cas(), &url])
         .await
         .exits_with(35);
-    proxy.says("A second connection to").await;
+    proxy.presented().await;
     let evidence = proxy.json("/evidence/0.json").await;
     assert_eq!(evidence["reason"], "unknown-handshake");
     assert_eq!(evidence["connection"]["paths"][0]["via"], network.as_str());

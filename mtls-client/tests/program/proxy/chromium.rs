@@ -160,10 +160,7 @@ async fn a_browser_alone_shows_the_attackers_page_and_through_the_proxy_sends_th
         !kinds.is_empty() && kinds.iter().all(|kind| *kind == "intercepted"),
         "{kinds:?}"
     );
-    proxy.says("A second connection to").await;
-    let seen = proxy.connections(1).await;
-    let looked = seen.iter().find(|one| one["presented"].is_object());
-    let id = &looked.expect("a second connection")["id"];
+    let id = proxy.presented().await;
     let page = format!("http://{}/#{id}", proxy.address);
     let dom = Browser::new(&lab, "page", proxy.address).dom(&page).await;
     assert!(

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 
 use super::{Running, Way, curl};
-use crate::lab::{Lab, Run, Whose, has};
+use crate::lab::{Lab, PATIENCE, Run, Whose, eventually, has};
 use crate::site::PAGE;
 
 const LIE: &str = "hello from the attacker\n";
@@ -30,7 +30,7 @@ async fn a_silent_server_is_waited_for_once_and_gets_no_further_side_connection(
         lab.path("hosts.json"),
         format!("https://{server}/"),
     );
-    let proxy = Running::with(&["--known-hosts", &file, "--deadline", "500ms"]).await;
+    let proxy = Running::with(&["--known-hosts", &file, "--deadline", PATIENCE]).await;
     for _ in 0..3 {
         let run = proxy.curl(Way::Http, &["-sS", "--cacert", &ca, &url]).await;
         assert_eq!(run.exits_with(0).stdout, PAGE);
@@ -55,7 +55,7 @@ async fn a_silent_server_is_waited_for_once_and_gets_no_further_side_connection(
         "--known-hosts",
         &file,
         "--deadline",
-        "500ms",
+        PATIENCE,
         "--require",
         "127.0.0.1",
     ];
@@ -64,7 +64,9 @@ async fn a_silent_server_is_waited_for_once_and_gets_no_further_side_connection(
         .curl(Way::Http, &["-sS", "--cacert", &ca, &url])
         .await;
     assert_ne!(run.code, 0);
-    assert_eq!(count.load(Ordering::Relaxed), 6);
+    let count = || count.load(Ordering::Relaxed);
+    eventually("a tunnel and a side connection", || count() >= 6).await;
+    assert_eq!(count(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -266,9 +266,11 @@ async fn silent_and_invalid_clients_are_disconnected() {
     }
     let mut stream = proxy.connect().await;
     let long = [&b"CONNECT "[..], &[b'x'; 66_000]].concat();
-    stream.write_all(&long).await.expect("to write");
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer).await;
+    // The proxy may answer before it has read everything.
+    let _ = stream.write_all(&long).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 

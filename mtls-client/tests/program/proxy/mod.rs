@@ -120,6 +120,34 @@ impl Running {
         asked.unwrap_or_else(|_| panic!("no {count} connections:\n{}", self.stderr()))
     }
 
+    /// The ID of the first connection that has certificates of a second one.
+    pub(crate) async fn presented(&self) -> Value {
+        self.says("A second connection to").await;
+        let asking = async {
+            loop {
+                let seen = self.connections(1).await;
+                let mut seen = seen.into_iter();
+                if let Some(one) = seen.find(|one| one["presented"].is_object()) {
+                    return one["id"].clone();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let asked = tokio::time::timeout(LONG, asking).await;
+        asked.expect("a second connection")
+    }
+
+    /// Waits until so many tunnels are open.
+    pub(crate) async fn opens(&self, count: usize) {
+        let asking = async {
+            while self.json("/connections").await["open"] != count {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let asked = tokio::time::timeout(LONG, asking).await;
+        asked.unwrap_or_else(|_| panic!("no {count} open tunnels:\n{}", self.stderr()));
+    }
+
     pub(crate) async fn json(&self, path: &str) -> Value {
         let response = self
             .ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"))

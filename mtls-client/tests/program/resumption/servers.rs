@@ -1,14 +1,14 @@
 //! Servers that know nothing of multipath TLS, in their default configurations.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use crate::lab::{Lab, has, has_with};
+use crate::lab::{Lab, closed_port, has, has_with};
 
 /// No server takes this long to start.
 const START: Duration = Duration::from_secs(30);
@@ -44,10 +44,9 @@ impl Server {
     }
 }
 
+/// An address for a server.
 pub(super) async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-    let listener = listener.expect("a port");
-    listener.local_addr().expect("an address")
+    closed_port().await
 }
 
 impl Lab {

@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mtls_certs::{Leaf, Pki};
@@ -107,13 +107,34 @@ pub(crate) fn client_config(pki: &Pki, identity: Option<&Leaf>) -> Arc<ClientCon
 pub(crate) fn connector(pki: &Pki, identity: Option<&Leaf>) -> MultipathConnector {
     MultipathConnector::builder(
         client_config(pki, identity),
-        ClientSettings::new(Policy::Require)
-            .side(NetworkPath::system())
-            .deadline(HUNG)
-            .handshake_timeout(HUNG),
+        patient(Policy::Require).side(NetworkPath::system()),
     )
     .build()
     .expect("a connector")
+}
+
+/// Settings of a client with time limits that no pause of a busy machine exceeds.
+pub(crate) fn patient(policy: Policy) -> ClientSettings {
+    let settings = ClientSettings::new(policy).deadline(HUNG);
+    settings.handshake_timeout(HUNG)
+}
+
+/// An address without a listener. A socket that only has the address keeps it from others, to which the
+/// system would give the port; a program that names it can still listen there.
+pub(crate) fn free_address() -> SocketAddr {
+    reserve(([127, 0, 0, 1], 0).into())
+}
+
+/// Keeps an address until the end of the tests.
+pub(crate) fn reserve(address: SocketAddr) -> SocketAddr {
+    static KEPT: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // As the programs do that will listen: the system accepts two sockets only if both say so.
+    socket.set_reuseaddr(true).expect("an option");
+    socket.bind(address).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    KEPT.lock().expect("no panic").push(socket);
+    address
 }
 
 pub(crate) fn binary() -> Command {
@@ -165,6 +186,7 @@ pub(crate) fn with_sockets(
 /// Clients that each connect anew for every request, until they are stopped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
+    ended: Arc<AtomicUsize>,
     clients: Vec<tokio::task::JoinHandle<Served>>,
 }
 
@@ -180,13 +202,31 @@ impl Load {
     /// Starts clients without a pool of side connections.
     pub(crate) fn start(site: &Site, address: SocketAddr, settings: &ClientSettings) -> Self {
         let stop = Arc::<AtomicBool>::default();
+        let ended = Arc::<AtomicUsize>::default();
         let clients = (0..4).map(|_| {
             let connector = MultipathConnector::builder(site.client_config(), settings.clone());
             let connector = connector.build().expect("a connector");
-            tokio::spawn(request_until(Arc::clone(&stop), connector, address))
+            let (stop, ended) = (Arc::clone(&stop), Arc::clone(&ended));
+            tokio::spawn(request_until(stop, ended, connector, address))
         });
         let clients = clients.collect();
-        Self { stop, clients }
+        Self {
+            stop,
+            ended,
+            clients,
+        }
+    }
+
+    /// Waits until so many more requests have ended.
+    pub(crate) async fn goes_on(&self, more: usize) {
+        let end = self.ended.load(Ordering::Relaxed) + more;
+        let going = async {
+            while self.ended.load(Ordering::Relaxed) < end {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let gone = tokio::time::timeout(HUNG, going).await;
+        gone.expect("requests that end");
     }
 
     /// Ends the clients after their current request.
@@ -205,6 +245,7 @@ impl Load {
 
 async fn request_until(
     stop: Arc<AtomicBool>,
+    ended: Arc<AtomicUsize>,
     connector: MultipathConnector,
     address: SocketAddr,
 ) -> Served {
@@ -215,6 +256,7 @@ async fn request_until(
             Ok(false) => served.unverified += 1,
             Err(error) => served.failed.push(error),
         }
+        ended.fetch_add(1, Ordering::Relaxed);
     }
     served
 }

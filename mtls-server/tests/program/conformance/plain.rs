@@ -61,7 +61,7 @@ async fn connection(acceptor: TlsAcceptor, tcp: TcpStream) {
 async fn linger(mut tcp: TcpStream) {
     let _ = tcp.shutdown().await;
     let rest = async { while let Ok(1..) = tcp.read(&mut [0; 4096]).await {} };
-    let _ = tokio::time::timeout(Duration::from_secs(5), rest).await;
+    let _ = tokio::time::timeout(Duration::from_secs(20), rest).await;
 }
 
 async fn respond_to(acceptor: TlsAcceptor, tcp: TcpStream) {

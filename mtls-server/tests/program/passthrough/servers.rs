@@ -1,10 +1,10 @@
 //! Unmodified servers behind it, and clients of every kind in front.
 
+use mtls_core::Policy;
 use mtls_core::proto::binding::Binding;
-use mtls_core::{ClientSettings, Policy};
 use tokio::task::spawn_blocking;
 
-use crate::common::{Site, get, text, tool};
+use crate::common::{Site, get, patient, text, tool};
 use crate::passthrough::world::*;
 
 const VERSIONS: [(&str, &str); 2] = [("--http1.1", "1.1"), ("--http2", "2")];
@@ -51,7 +51,7 @@ async fn side_connections_are_answered_on_a_listener_of_their_own() {
     let side = through.next_side_address();
     let connector = mtls_core::MultipathConnector::builder(
         site.client_config(),
-        ClientSettings::new(Policy::Require)
+        patient(Policy::Require)
             .side(mtls_core::path::Path::system())
             .side_endpoint(side.into()),
     )

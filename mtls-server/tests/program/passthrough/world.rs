@@ -10,13 +10,14 @@ use std::time::Duration;
 use mtls_core::path::{Endpoint, HostName, Path};
 use mtls_core::proto::binding::Binding;
 use mtls_core::relay::{ClientRelay, TunnelReport};
-use mtls_core::{ClientSettings, Error, MultipathConnector, Policy};
+use mtls_core::{Error, MultipathConnector, Policy};
 use rustls::crypto::aws_lc_rs;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::common::{HUNG, Running, Site, binary};
+pub(crate) use crate::common::free_address;
+use crate::common::{HUNG, Running, Site, binary, patient};
 
 /// Another program's process, killed on drop.
 pub(crate) struct Server {
@@ -29,12 +30,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// An address without a listener.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    listener.local_addr().expect("an address")
 }
 
 /// `passthrough` to a target, at an address of its own.
@@ -154,7 +149,7 @@ impl Drop for LocalProxy {
 
 /// Verifies by the hello binding, whatever the client is.
 pub(crate) async fn local_proxy(to: SocketAddr) -> LocalProxy {
-    let settings = ClientSettings::new(Policy::Require).side(Path::system());
+    let settings = patient(Policy::Require).side(Path::system());
     let relay = ClientRelay::builder(&aws_lc_rs::default_provider(), settings)
         .build()
         .expect("a relay");
@@ -184,7 +179,7 @@ pub(crate) fn connector(site: &Site) -> MultipathConnector {
 
 /// One that insists on the stronger binding too.
 pub(crate) fn exporter_connector(site: &Site) -> MultipathConnector {
-    let settings = ClientSettings::new(Policy::Require)
+    let settings = patient(Policy::Require)
         .side(Path::system())
         .bindings(Binding::Exporter);
     MultipathConnector::builder(site.client_config(), settings)
@@ -202,7 +197,7 @@ pub(crate) fn misled_connector(
         let host = HostName::new("localhost").expect("a name");
         Path::system().resolve(host, server.port(), to.ip())
     };
-    let settings = ClientSettings::new(Policy::Require)
+    let settings = patient(Policy::Require)
         .primary(path(attacker))
         .side(path(server));
     let connector = MultipathConnector::builder(config, settings)

@@ -20,14 +20,21 @@ use hyper_util::server::conn::auto;
 use mtls_certs::Leaf;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// How long nothing moves where a test wants that.
-pub(crate) const QUIET: Duration = Duration::from_secs(2);
+pub(crate) const QUIET: Duration = Duration::from_secs(7);
+
+/// A time limit that is shorter, and longer than the pauses of a busy machine: what is due in time comes
+/// in time.
+pub(crate) const LIMIT: &str = "5s";
+
+/// The body of `/half` may break off. There is one such test in this process.
+pub(crate) static BREAK_OFF: Notify = Notify::const_new();
 
 type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
@@ -231,13 +238,13 @@ fn events() -> Answer {
     answer
 }
 
-/// Promises ten bytes, sends five and breaks off.
+/// Promises ten bytes, sends five, and breaks off when the test wants it.
 fn half() -> Answer {
     let frames = futures_util::stream::unfold(0, |step| async move {
         match step {
             0 => Some((Ok(Frame::data(Bytes::from_static(b"first"))), 1)),
             _ => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                BREAK_OFF.notified().await;
                 panic!("the body breaks off, as this test wants it");
             }
         }

@@ -67,21 +67,29 @@ async fn connect(
     connector.connect(name, tcp).await.expect("TLS")
 }
 
+/// What a target has seen of a connection.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Request,
+    End,
+}
+
 /// A target that sends `first` and then waits for the end of the request's connection.
-async fn waiting_target(first: &'static [u8]) -> (SocketAddr, mpsc::UnboundedReceiver<()>) {
-    let (ended, ends) = mpsc::unbounded_channel();
+async fn waiting_target(first: &'static [u8]) -> (SocketAddr, mpsc::UnboundedReceiver<Seen>) {
+    let (seen, sees) = mpsc::unbounded_channel();
     let address = target(move |_, mut stream| {
-        let ended = ended.clone();
+        let seen = seen.clone();
         async move {
             let mut head = vec![0; 4096];
             let _ = stream.read(&mut head).await;
+            let _ = seen.send(Seen::Request);
             stream.write_all(first).await.expect("to write");
             while let Ok(1..) = stream.read(&mut head).await {}
-            let _ = ended.send(());
+            let _ = seen.send(Seen::End);
         }
     })
     .await;
-    (address, ends)
+    (address, sees)
 }
 
 #[tokio::test]
@@ -89,7 +97,7 @@ async fn a_target_learns_at_once_that_its_client_is_gone() {
     let site = Site::new();
     let stream = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n";
     for first in [&b""[..], stream] {
-        let (address, mut ends) = waiting_target(first).await;
+        let (address, mut sees) = waiting_target(first).await;
         let server = site.terminate(&format!("http://{address}"), &[]);
         for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
             for way in [Way::Fin, Way::Reset, Way::CloseNotify] {
@@ -100,11 +108,13 @@ async fn a_target_learns_at_once_that_its_client_is_gone() {
                     tls.read_buf(&mut received).await.expect("the beginning");
                 }
                 // The request has gone on before its client leaves.
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                let request = timeout(HUNG, sees.recv()).await;
+                assert_eq!(request, Ok(Some(Seen::Request)));
                 way.stop_sending(&mut tls).await;
                 drop(tls);
-                let end = timeout(SOON, ends.recv()).await;
-                assert_eq!(end, Ok(Some(())), "{way:?} over {version:?}, {first:?}");
+                let end = timeout(SOON, sees.recv()).await;
+                let context = format!("{way:?} over {version:?}, {first:?}");
+                assert_eq!(end, Ok(Some(Seen::End)), "{context}");
             }
         }
     }

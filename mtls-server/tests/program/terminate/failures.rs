@@ -1,22 +1,15 @@
 //! Targets that are down, silent, or worse.
 
-use std::net::SocketAddr;
-
 use tokio::io::AsyncReadExt;
 
-use crate::common::{Site, get, read_head, send_get};
-use crate::terminate::backend::Backend;
+use crate::common::{Site, free_address, get, read_head, send_get};
+use crate::terminate::backend::{BREAK_OFF, Backend};
 use crate::terminate::status;
-
-fn unused_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
-}
 
 #[test]
 fn a_target_that_is_down_is_reported_once_and_so_is_its_return() {
     let site = Site::new();
-    let address = unused_address();
+    let address = free_address();
     let mut server = site.terminate(&format!("http://{address}"), &[]);
     for _ in 0..3 {
         let options = ["-H", "accept: text/html"];
@@ -49,9 +42,9 @@ fn a_target_that_is_down_is_reported_once_and_so_is_its_return() {
 
 #[tokio::test]
 async fn a_connection_outlives_its_target() {
-    let (site, backend) = (Site::new(), Backend::tcp());
+    let (site, address) = (Site::new(), free_address());
+    let backend = Backend::tcp_at(address);
     let server = site.terminate(&backend.url, &[]);
-    let address = backend.address();
     let mut stream = site.connect(server.address).await;
     send_get(&mut stream, "/one", "keep-alive").await;
     let (head, _) = read_head(&mut stream).await;
@@ -150,6 +143,10 @@ async fn an_aborted_body_does_not_look_complete() {
         head.to_ascii_lowercase().contains("content-length: 10"),
         "{head}"
     );
+    while body.len() < b"first".len() {
+        stream.read_buf(&mut body).await.expect("the first part");
+    }
+    BREAK_OFF.notify_one();
     let _ = stream.read_to_end(&mut body).await;
     assert_eq!(body, b"first");
 }

@@ -1,6 +1,6 @@
 //! Header fields that the target and the client receive.
 
-use crate::common::{Site, get, verdict_of};
+use crate::common::{Site, free_address, get, verdict_of};
 use crate::terminate::backend::Backend;
 use crate::terminate::{field_of, status};
 
@@ -126,7 +126,7 @@ async fn responses_of_the_target_and_errors_request_to_be_remembered() {
     let (site, backend) = (Site::new(), Backend::tcp());
     let options = ["--advertise", "180d", "--advertise-side", "side.test:9443"];
     let field = "multipath-tls: max-age=15552000;side-endpoint=\"side.test:9443\"";
-    let dead = format!("http://{}", closed_address());
+    let dead = format!("http://{}", free_address());
     for (target, status_line) in [(&backend.url, "HTTP/1.1 200"), (&dead, "HTTP/1.1 502")] {
         for (options, count) in [(&options[..], 1), (&[], 0)] {
             let server = site.terminate(target, options);
@@ -138,10 +138,4 @@ async fn responses_of_the_target_and_errors_request_to_be_remembered() {
             assert_eq!(head.matches("multipath-tls:").count(), count, "{head}");
         }
     }
-}
-
-/// Nothing listens there.
-fn closed_address() -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
 }

@@ -1,8 +1,8 @@
 //! A gRPC call through `terminate`.
 
+use mtls_core::Policy;
 use mtls_core::hyper_client::MultipathHttpsConnector;
 use mtls_core::path::Path;
-use mtls_core::{ClientSettings, Policy};
 use tokio::net::TcpListener;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Endpoint, Server};
@@ -11,7 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::common::Site;
+use crate::common::{Site, patient};
 
 /// Accepts only clients that `terminate` marks as verified.
 fn verified_only(request: Request<()>) -> Result<Request<()>, Status> {
@@ -41,7 +41,7 @@ async fn a_grpc_call_reaches_its_server_with_the_verdict() {
     let server = site.terminate(&target, &["--policy", "require"]);
     let https = MultipathHttpsConnector::builder()
         .with_tls_config(rustls::ClientConfig::clone(&site.client_config()))
-        .with_settings(ClientSettings::new(Policy::Require).side(Path::system()))
+        .with_settings(patient(Policy::Require).side(Path::system()))
         .https_only()
         .enable_http2()
         .build()

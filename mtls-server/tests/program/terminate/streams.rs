@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::common::{HUNG, Site, read_head, send_get};
-use crate::terminate::backend::Backend;
+use crate::common::{HUNG, Site, curl, read_head, send_get, text};
+use crate::terminate::backend::{Backend, LIMIT};
 use crate::terminate::status;
 
 #[tokio::test]
@@ -35,16 +35,27 @@ async fn an_answer_begins_before_the_request_has_ended() {
 #[test]
 fn a_response_that_pauses_for_longer_than_the_idle_timeout_arrives_complete() {
     let (site, backend) = (Site::new(), Backend::tcp());
-    let server = site.terminate(&backend.url, &["--idle-timeout", "200ms"]);
-    for version in ["--http1.1", "--http2"] {
-        for (path, expected) in [("/events", "data: 1\n\ndata: 2\n\n"), ("/late", "late")] {
-            let Some((head, body)) = site.fetch(&server, path, &[version]) else {
+    let server = site.terminate(&backend.url, &["--idle-timeout", LIMIT]);
+    let ca = site.pem("ca.pem");
+    let fetch = |version: &'static str, path: &str, expected: &'static str| {
+        let (ca, url) = (ca.clone(), server.url(path));
+        move || {
+            let Some(output) = curl(&ca, &[version, &url]) else {
                 return;
             };
-            assert_eq!(status(&head), "200", "{version} {path}: {head}");
-            assert_eq!(body, expected, "{version} {path}");
+            let response = text(&output.stdout);
+            assert_eq!(status(&response), "200", "{version} {url}: {response}");
+            let (_, body) = response.split_once("\r\n\r\n").expect("a head");
+            assert_eq!(body, expected, "{version} {url}");
         }
-    }
+    };
+    // All at the same time, because each takes long.
+    std::thread::scope(|scope| {
+        for version in ["--http1.1", "--http2"] {
+            scope.spawn(fetch(version, "/events", "data: 1\n\ndata: 2\n\n"));
+            scope.spawn(fetch(version, "/late", "late"));
+        }
+    });
 }
 
 #[tokio::test]

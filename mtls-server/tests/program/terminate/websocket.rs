@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::common::{HUNG, Site, text, verdict_of};
-use crate::terminate::backend::{Backend, QUIET};
+use crate::terminate::backend::{Backend, LIMIT, QUIET};
 
 #[tokio::test]
 async fn a_websocket_carries_messages_both_ways_and_closes_cleanly() {
@@ -39,7 +39,7 @@ async fn a_websocket_carries_messages_both_ways_and_closes_cleanly() {
 #[tokio::test]
 async fn a_websocket_that_stays_open_is_cut_off_when_the_server_stops() {
     let (site, backend) = (Site::new(), Backend::tcp());
-    let server = site.terminate(&backend.url, &["--shutdown-timeout", "300ms"]);
+    let server = site.terminate(&backend.url, &["--shutdown-timeout", LIMIT]);
     let stream = site.connect(server.address).await;
     let (mut socket, _) = client_async("wss://localhost/ws", stream)
         .await
@@ -62,7 +62,7 @@ async fn a_websocket_that_stays_open_is_cut_off_when_the_server_stops() {
 #[tokio::test]
 async fn a_websocket_on_which_nothing_moves_is_cut() {
     let (site, backend) = (Site::new(), Backend::tcp());
-    let server = site.terminate(&backend.url, &["--stream-timeout", "300ms"]);
+    let server = site.terminate(&backend.url, &["--stream-timeout", LIMIT]);
     let stream = site.connect(server.address).await;
     let (mut socket, _) = client_async("wss://localhost/ws", stream)
         .await
@@ -74,7 +74,7 @@ async fn a_websocket_on_which_nothing_moves_is_cut() {
 #[tokio::test]
 async fn a_quiet_websocket_outlives_the_idle_timeout() {
     let (site, backend) = (Site::new(), Backend::tcp());
-    let server = site.terminate(&backend.url, &["--idle-timeout", "200ms"]);
+    let server = site.terminate(&backend.url, &["--idle-timeout", LIMIT]);
     let stream = site.connect(server.address).await;
     let (mut socket, _) = client_async("wss://localhost/ws", stream)
         .await
