@@ -187,8 +187,9 @@ async fn fetch_certificates(
     let name = tunnel.server_name.as_deref();
     let look = certificates::look_again(&proxy.primary, &tunnel.target, name);
     let certificates = look.await?;
-    proxy.console.certificates(report, &certificates);
+    // First in the history: the printed line invites to its page.
     entry.set_certificates(certificates.clone());
+    proxy.console.certificates(report, &certificates);
     Some(certificates)
 }
 
