@@ -2,17 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::proto::binding::Binding;
 use mtls_core::{
     ClientSettings, ListenerLimits, MultipathAcceptor, MultipathConnector, MultipathListener,
-    Policy,
+    Policy, SideServiceSettings,
 };
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+/// More than a verification takes.
+const LONG: Duration = Duration::from_secs(60);
 
 fn configs(pki: &Pki) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -51,11 +55,13 @@ async fn echo(acceptor: MultipathAcceptor) -> SocketAddr {
 async fn both_ends_verify_and_share_a_channel_binding() {
     let pki = Pki::new(&["localhost", "127.0.0.1"]).expect("a pki");
     let (client, server) = configs(&pki);
-    let acceptor = MultipathAcceptor::builder(server, Policy::Require)
+    let settings = SideServiceSettings::new(Policy::Require).deadline(LONG);
+    let acceptor = MultipathAcceptor::builder(server, settings)
         .build()
         .expect("an acceptor");
     let address = echo(acceptor).await;
     let settings = ClientSettings::new(Policy::Require)
+        .deadline(LONG)
         .side(Path::system())
         .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path"));
     let connector = MultipathConnector::builder(client, settings)

@@ -19,8 +19,11 @@ use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
+
+/// More than a verification takes.
+const LONG: Duration = Duration::from_secs(60);
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
@@ -34,8 +37,13 @@ fn client_with(tune: impl FnOnce(ClientSettings) -> ClientSettings) -> Connector
     let side = Path::source("127.0.0.2".parse().expect("an address")).expect("a path");
     let settings = ClientSettings::new(Policy::Require).side(side);
     SmkexClient::new(provider())
-        .connector(tune(settings.deadline(Duration::from_secs(10))))
+        .connector(tune(settings.deadline(LONG)))
         .expect("a connector")
+}
+
+/// A server's settings with a deadline that no verification reaches.
+fn requiring() -> SideServiceSettings {
+    SideServiceSettings::new(Policy::Require).deadline(LONG)
 }
 
 /// Serves, and tells each client its channel binding and its verdict.
@@ -62,7 +70,7 @@ async fn serve(acceptor: MultipathAcceptor) -> SocketAddr {
 
 async fn smkex_server() -> SocketAddr {
     let acceptor = SmkexServer::new(provider())
-        .acceptor(Policy::Require)
+        .acceptor(requiring())
         .expect("an acceptor");
     serve(acceptor.build().expect("settings that can be")).await
 }
@@ -120,11 +128,15 @@ async fn both_ends_verify_without_a_certificate() {
 #[tokio::test]
 async fn application_protocols_are_agreed_on() {
     let server = SmkexServer::new(provider()).alpn(&[b"h2", b"http/1.1"]);
-    let acceptor = server.acceptor(Policy::Require).expect("an acceptor");
+    let acceptor = server.acceptor(requiring()).expect("an acceptor");
     let address = serve(acceptor.build().expect("settings that can be")).await;
     let connector = SmkexClient::new(provider())
         .alpn(&[b"http/1.1"])
-        .connector(ClientSettings::new(Policy::Require).side(Path::system()))
+        .connector(
+            ClientSettings::new(Policy::Require)
+                .side(Path::system())
+                .deadline(LONG),
+        )
         .expect("a connector")
         .build()
         .expect("settings that can be");
@@ -136,9 +148,11 @@ async fn application_protocols_are_agreed_on() {
 #[tokio::test]
 async fn a_side_path_that_fails_is_refused_and_never_forgiven() {
     let address = smkex_server().await;
-    let closed = TcpListener::bind("127.0.0.3:0").await.expect("a port");
+    // Bound, and nothing listens there.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.3:0".parse().expect("an address");
+    closed.bind(any).expect("a port");
     let closed_endpoint = Endpoint::from(closed.local_addr().expect("an address"));
-    drop(closed);
     let connector = client_with(|settings| settings.side_endpoint(closed_endpoint))
         .build()
         .expect("a connector");
@@ -180,7 +194,7 @@ fn a_policy_other_than_require_is_refused_at_both_ends() {
 #[tokio::test]
 async fn a_server_never_gives_out_a_connection_without_a_side() {
     let acceptor = SmkexServer::new(provider())
-        .acceptor(SideServiceSettings::new(Policy::Require).deadline(Duration::from_millis(50)))
+        .acceptor(SideServiceSettings::new(Policy::Require).deadline(Duration::from_secs(5)))
         .expect("an acceptor");
     let (address, said) = accept_one(acceptor.build().expect("settings that can be")).await;
     // A client whose side connections end elsewhere.

@@ -67,6 +67,7 @@ mod victim;
 mod world;
 
 pub use captured::Captured;
+pub use redis::free_address;
 pub use secrets::{HOST, PAGE_SECRET, REQUEST_SECRET};
 pub use server::{Server, Setup};
 pub use tasks::Tasks;

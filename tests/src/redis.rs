@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::{Result, child};
 
+/// The most ports that are tried until one is free.
+const TRIES: u32 = 1_000;
 /// The time in which a program must listen.
 const START: Duration = Duration::from_secs(60);
 
@@ -154,7 +157,20 @@ pub(crate) async fn until_listening(address: SocketAddr) -> Result {
     waited.map_err(|_| format!("no program listens at {address}").into())
 }
 
-/// A loopback address that no program uses now.
-pub(crate) fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// A loopback address that no program uses now. The system gives no port of this range to others, such as
+/// to connections, and processes that run at the same time begin at different ones.
+///
+/// # Errors
+/// When no port is free.
+pub fn free_address() -> Result<SocketAddr> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(64);
+    for _ in 0..TRIES {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_000 + (number % 20_000) as u16;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener.local_addr()?);
+        }
+    }
+    Err("no port is free".into())
 }

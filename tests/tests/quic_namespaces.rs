@@ -23,10 +23,11 @@ fn client(world: &World, primary: Path) -> Result<Victim> {
     Ok(victim.side_by(Path::interface(INTERFACES[0])?, server))
 }
 
-/// Connects, fetches the page, and gives the local address of the QUIC connection.
-async fn fetch_over(client: Victim) -> Result<Result<IpAddr, Error>> {
+/// Connects, fetches the page, and gives the local address of the QUIC connection. `limit` is that of
+/// the handshake.
+async fn fetch_over(client: Victim, limit: Duration) -> Result<Result<IpAddr, Error>> {
     let settings = client.settings(Policy::Require).require_independent(true);
-    let settings = settings.handshake_timeout(Duration::from_secs(2));
+    let settings = settings.handshake_timeout(limit);
     let tcp = client.connector_with(settings)?.build()?;
     let connector = QuicConnector::builder(&tcp).alpn(&[ALPN]).build()?;
     let connection = match connector.connect(&client.target()).await {
@@ -91,13 +92,19 @@ async fn the_primary_path_of_quic_takes_its_interface_and_its_source_address() -
     })?;
     is_up.await?;
     let by_route = by_route?;
-    let unbound = paths.client.spawn(|| fetch_over(by_route))?.join().await?;
+    let unbound = paths
+        .client
+        .spawn(|| fetch_over(by_route, Duration::from_secs(2)))?;
+    let unbound = unbound.join().await?;
     assert!(
         matches!(unbound, Err(Error::TimedOut(TimedOut::Handshake))),
         "the route leads where no UDP passes: {unbound:?}"
     );
     for bound in [by_interface?, by_source?] {
-        let local = paths.client.spawn(|| fetch_over(bound))?.join().await??;
+        // No limit that a slow machine reaches.
+        let limit = Duration::from_secs(30);
+        let bound = paths.client.spawn(move || fetch_over(bound, limit))?;
+        let local = bound.join().await??;
         assert_eq!(local, SOURCE);
     }
     let _ = stop.send(());

@@ -9,8 +9,8 @@ use mtls_lab::{Result, Server, Setup, Victim, World};
 
 const ALL: [Policy; 3] = [Policy::Require, Policy::Prefer, Policy::Observe];
 
-/// Limits waits that cannot succeed, and is long enough for a greeting on a machine under load.
-const SHORT: Duration = Duration::from_millis(1_000);
+/// Limits waits that cannot succeed. A greeting and TLS take less, even where the machine stalls.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// A world, an attacker on the side path, and another on the primary path if need be.
 struct Scene {
@@ -41,14 +41,8 @@ impl Scene {
             format!("refused: {reason}"),
             format!("unverified: {reason}"),
         );
-        for policy in ALL {
-            let expected = if policy == Policy::Require {
-                &refused
-            } else {
-                &allowed
-            };
-            assert_eq!(&outcome(&victim, policy).await?, expected, "{policy}");
-        }
+        let expected = [&refused, &allowed, &allowed];
+        assert_eq!(outcomes(&victim).await?.each_ref(), expected);
         let mitm = self.mitm().await?;
         let victim = victim.primary_to(mitm.address());
         assert_eq!(outcome(&victim, Policy::Require).await?, refused);
@@ -69,14 +63,8 @@ impl Scene {
             format!("refused: {reason}"),
             format!("unverified: {reason}"),
         );
-        for policy in ALL {
-            let expected = if policy == Policy::Observe {
-                &allowed
-            } else {
-                &refused
-            };
-            assert_eq!(&outcome(&victim, policy).await?, expected, "{policy}");
-        }
+        let expected = [&refused, &refused, &allowed];
+        assert_eq!(outcomes(&victim).await?.each_ref(), expected);
         let mitm = self.mitm().await?;
         let victim = victim.primary_to(mitm.address());
         for policy in [Policy::Require, Policy::Prefer] {
@@ -95,6 +83,13 @@ impl Scene {
         mitm.captured().expect_both_secrets().await?;
         Ok(mitm)
     }
+}
+
+/// The result of each policy, in the order of [`ALL`]. Together they wait as long as one of them.
+async fn outcomes(victim: &Victim) -> Result<[String; 3]> {
+    let [require, prefer, observe] = ALL.map(|policy| outcome(victim, policy));
+    let (require, prefer, observe) = tokio::try_join!(require, prefer, observe)?;
+    Ok([require, prefer, observe])
 }
 
 async fn outcome(victim: &Victim, policy: Policy) -> Result<String> {
@@ -245,9 +240,10 @@ async fn slow_side_verifies_as_long_as_there_is_time() -> Result {
 #[tokio::test]
 async fn side_slower_than_the_deadline_downgrades_nobody() -> Result {
     let scene = Scene::new().await?;
-    // The greeting takes 8 of these, and a Proof 84 more.
+    // The greeting takes 8 of these, so that it comes in time; the client's Open takes 60 more, and the
+    // Proof for it 84 more.
     let side = scene
-        .side(SideAttack::Slow(Duration::from_millis(30)))
+        .side(SideAttack::Slow(Duration::from_millis(50)))
         .await?;
     let victim = scene.victim()?.side_to(side.address());
     scene.prefer_resists(victim, "side-silent").await

@@ -43,6 +43,7 @@ async fn a_man_in_the_middle_with_any_key_gets_no_byte() -> Result {
                 outcome, "refused: unknown-handshake",
                 "{early_connection:?}"
             );
+            mitm.captured().wait_until_closed().await?;
             assert!(
                 mitm.captured().handshakes() > 0,
                 "the attacker completed TLS"
@@ -123,7 +124,11 @@ async fn an_attacker_on_the_side_path_alone_can_only_make_the_client_refuse() ->
         let side = side.await?;
         let outcome = victim.clone().side_to(side.address());
         let outcome = outcome.outcome(Policy::Require).await?;
-        assert_eq!(outcome, "refused: no-greeting");
+        // Whether the connection counts as made before it is reset is the kernels' affair.
+        assert!(
+            ["refused: no-greeting", "refused: side-unreachable"].contains(&&*outcome),
+            "{outcome}"
+        );
     }
     assert_eq!(server.bytes(), 0);
     Ok(())

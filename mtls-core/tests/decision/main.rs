@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mtls_core::{Error, Outcome, Policy, Reason, ServerStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -88,7 +88,8 @@ async fn a_confirm_that_never_comes_is_awaited_until_the_deadline() {
 
 #[tokio::test]
 async fn a_wrong_value_fails_the_first_read_and_every_later_use() {
-    let mut world = World::new(A_WHILE).await;
+    // The read waits for the deadline, by which the Confirm is there even where the machine stalls.
+    let mut world = World::new(Duration::from_secs(5)).await;
     let side = side_path(world.address, Confirms::Wrong).await;
     let (mut client, mut server) = world.verified(side).await;
     client.write_all(b"ping").await.expect("to write");
@@ -216,8 +217,11 @@ async fn a_stream_that_is_taken_apart_is_counted_as_undecided_and_its_verdict_st
 #[tokio::test]
 async fn a_client_that_falls_back_does_not_wait() {
     let mut world = World::new(LONG).await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await;
-    let nowhere = closed.expect("a port").local_addr().expect("an address");
+    // Bound, and nothing listens there.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    closed.bind(any).expect("a port");
+    let nowhere = closed.local_addr().expect("an address");
     let (mut client, mut server) = world.connect(nowhere, Policy::Prefer).await;
     assert_eq!(client.verdict().outcome.reason(), Some("side-unreachable"));
     client.write_all(b"ping").await.expect("to write");

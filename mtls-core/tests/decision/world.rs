@@ -83,7 +83,8 @@ impl World {
     pub(crate) fn connector(&self, side: SocketAddr, policy: Policy) -> MultipathConnector {
         let settings = ClientSettings::new(policy)
             .side(Path::system())
-            .side_endpoint(Endpoint::from(side));
+            .side_endpoint(Endpoint::from(side))
+            .deadline(LONG);
         MultipathConnector::builder(Arc::clone(&self.client), settings)
             .build()
             .expect("a connector")

@@ -19,6 +19,7 @@ use mtls_core::proto::binding::Binding;
 use mtls_core::{
     ApiMisuse, ClientSettings, Error, MultipathConnector, Outcome, Policy, Verdict, VerdictHandle,
 };
+use tokio::net::TcpSocket;
 
 use crate::support::*;
 
@@ -193,6 +194,7 @@ async fn man_in_the_middle_is_refused_under_prefer() {
     });
     let real = multipath_server(&pki, Policy::Prefer, &["http/1.1"], routes()).await;
     let settings = ClientSettings::new(Policy::Prefer)
+        .deadline(LONG)
         .side(Path::system())
         .side_endpoint(Endpoint::from(real));
     let multipath = MultipathConnector::builder(Arc::new(client_config(&pki)), settings);
@@ -254,8 +256,11 @@ async fn inner_connector_opens_the_primary_stream() {
 #[tokio::test]
 async fn failure_of_the_inner_connector_is_its_own() {
     let pki = pki();
-    let (tcp, address) = bind().await;
-    drop(tcp);
+    // Bound, and nothing listens there.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    closed.bind(any).expect("a port");
+    let address = closed.local_addr().expect("an address");
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     let https = https(&pki, Policy::Require).enable_http1();

@@ -43,8 +43,9 @@ async fn honest_client_is_served_while_a_thousand_are_silent() {
     let tcp = socket.listen(4_096).expect("to listen");
     let address = tcp.local_addr().expect("an address");
     // Long enough that no silent client is sent away during the test.
-    let settings =
-        SideServiceSettings::new(Policy::Require).handshake_timeout(Duration::from_secs(3_600));
+    let settings = SideServiceSettings::new(Policy::Require)
+        .handshake_timeout(Duration::from_secs(3_600))
+        .deadline(LONG);
     let acceptor = MultipathAcceptor::builder(server_config(&pki.server, &["h2"]), settings)
         .build()
         .expect("an acceptor");

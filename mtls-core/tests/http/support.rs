@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -17,11 +18,17 @@ use mtls_certs::Pki;
 use mtls_core::axum::MultipathConnectInfo;
 use mtls_core::hyper_client::{MultipathHttpsConnectorBuilder, WantsProtocols1, WantsSchemes};
 use mtls_core::path::Path;
-use mtls_core::{ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy};
+use mtls_core::{
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy,
+    SideServiceSettings,
+};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+
+/// More than a verification takes.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) type Body = Empty<Bytes>;
 
@@ -50,6 +57,7 @@ pub(crate) fn schemes(pki: &Pki, policy: Policy) -> MultipathHttpsConnectorBuild
         .with_tls_config(client_config(pki))
         .with_settings(
             ClientSettings::new(policy)
+                .deadline(LONG)
                 .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path")),
         )
 }
@@ -78,7 +86,8 @@ pub(crate) fn listener(
     config: Arc<ServerConfig>,
     policy: Policy,
 ) -> MultipathListener<TcpStream> {
-    let acceptor = MultipathAcceptor::builder(config, policy)
+    let settings = SideServiceSettings::new(policy).deadline(LONG);
+    let acceptor = MultipathAcceptor::builder(config, settings)
         .build()
         .expect("an acceptor");
     MultipathListener::new(acceptor, tcp, ListenerLimits::default())

@@ -2,6 +2,7 @@
 //! asks for its handshake.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use mtls_core::{Error, EvidenceReason, Policy};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
@@ -57,7 +58,9 @@ fn copying(world: &World, random: [u8; 32]) -> ClientConfig {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_copied_random_is_a_wrong_value() {
     let world = Arc::new(World::new());
-    let served = serve(&world.server, Policy::Require).await;
+    // The attacker's connection ends at the deadline, long after the client has asked for its handshake.
+    let settings = patient(Policy::Require).deadline(Duration::from_secs(8));
+    let served = serve(&world.server, settings).await;
     let (random, randoms) = mpsc::channel();
     let (registered, is_registered) = mpsc::channel();
     let mut rogue = (*world.rogue).clone();

@@ -14,7 +14,7 @@ use super::world::*;
 #[tokio::test]
 async fn a_router_is_served_and_fetched_over_http_3() {
     let world = World::new();
-    let acceptor = MultipathAcceptor::builder(world.server.clone(), Policy::Require);
+    let acceptor = MultipathAcceptor::builder(world.server.clone(), patient(Policy::Require));
     let acceptor = acceptor.build().expect("an acceptor");
     let quic = QuicAcceptor::builder(&acceptor).alpn(&[b"h3"]).build();
     let quic = quic.expect("an acceptor");

@@ -35,7 +35,7 @@ async fn stalled_client(world: &World, server: SocketAddr) -> JoinSet<()> {
 async fn handshakes_that_are_not_finished_give_their_slots_to_those_that_wait() {
     const SLOTS: usize = 2;
     let world = World::new();
-    let acceptor = MultipathAcceptor::builder(world.server.clone(), Policy::Require);
+    let acceptor = MultipathAcceptor::builder(world.server.clone(), patient(Policy::Require));
     let acceptor = acceptor.build().expect("an acceptor");
     let quic = quic_acceptor(&acceptor);
     let (tcp, udp) = sockets([127, 0, 0, 1]).await;

@@ -12,7 +12,7 @@ use super::world::*;
 #[tokio::test]
 async fn a_retry_changes_neither_association_nor_binding() {
     let world = World::new();
-    let acceptor = MultipathAcceptor::builder(world.server.clone(), Policy::Require);
+    let acceptor = MultipathAcceptor::builder(world.server.clone(), patient(Policy::Require));
     let acceptor = acceptor.build().expect("an acceptor");
     let quic = quic_acceptor(&acceptor);
     let (tcp, udp) = sockets([127, 0, 0, 1]).await;
@@ -50,7 +50,8 @@ async fn a_retry_changes_neither_association_nor_binding() {
             .iter()
             .all(|verdict| verdict.outcome.as_str() == "verified")
     );
-    assert_eq!(retries, 2);
+    // One for each connection, and more where a client has repeated its first packet.
+    assert!(retries >= 2, "{retries}");
 }
 
 #[tokio::test]
@@ -58,7 +59,7 @@ async fn a_hello_retry_request_is_part_of_both_bindings() {
     let mut p384 = aws_lc_rs::default_provider();
     p384.kx_groups = vec![aws_lc_rs::kx_group::SECP384R1];
     let world = World::with(Arc::new(p384));
-    let served = serve(&world.server, Policy::Require).await;
+    let served = serve(&world.server, patient(Policy::Require)).await;
     for binding in [Binding::Exporter, Binding::Hello] {
         let settings = direct(Policy::Require, served.address).bindings(binding);
         let connected = connector(&world.client, settings)
@@ -74,7 +75,7 @@ async fn a_hello_retry_request_is_part_of_both_bindings() {
 #[tokio::test]
 async fn an_injected_version_negotiation_ends_the_connection_unverified() {
     let world = World::new();
-    let served = serve(&world.server, Policy::Observe).await;
+    let served = serve(&world.server, patient(Policy::Observe)).await;
     let address = ([127, 0, 0, 2], served.address.port());
     let attacker = tokio::net::UdpSocket::bind(std::net::SocketAddr::from(address)).await;
     let attacker = attacker.expect("a port");
@@ -110,7 +111,7 @@ async fn an_injected_version_negotiation_ends_the_connection_unverified() {
 #[tokio::test]
 async fn a_client_that_moves_keeps_its_verdict_which_names_the_path_of_the_handshake() {
     let world = World::new();
-    let mut served = serve(&world.server, Policy::Require).await;
+    let mut served = serve(&world.server, patient(Policy::Require)).await;
     let connector = connector(&world.client, direct(Policy::Require, served.address));
     let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).expect("a socket");
     let before = endpoint.local_addr().expect("an address");
@@ -141,7 +142,7 @@ async fn a_client_that_moves_keeps_its_verdict_which_names_the_path_of_the_hands
 #[tokio::test]
 async fn a_nat_that_rebinds_affects_no_verification() {
     let world = World::new();
-    let mut served = serve(&world.server, Policy::Require).await;
+    let mut served = serve(&world.server, patient(Policy::Require)).await;
     let nat = Nat::before(served.address).await;
     let connector = connector(
         &world.client,

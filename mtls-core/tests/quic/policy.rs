@@ -14,12 +14,8 @@ use super::world::*;
 #[tokio::test]
 async fn without_a_side_path_the_policy_decides_and_require_sends_nothing() {
     let world = World::new();
-    let served = serve(&world.server, Policy::Prefer).await;
-    let closed = sockets([127, 0, 0, 1])
-        .await
-        .0
-        .local_addr()
-        .expect("a port");
+    let served = serve(&world.server, patient(Policy::Prefer)).await;
+    let (_socket, closed) = closed_port();
     for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
         let settings = direct(policy, served.address).side_endpoint(closed.into());
         let connected = connector(&world.client, settings)
@@ -48,7 +44,7 @@ async fn without_a_side_path_the_policy_decides_and_require_sends_nothing() {
 async fn prefer_and_observe_serve_clients_of_plain_quic_unverified() {
     let world = World::new();
     for policy in [Policy::Prefer, Policy::Observe] {
-        let mut served = serve(&world.server, policy).await;
+        let mut served = serve(&world.server, patient(policy)).await;
         let client = plain_client(&world.client);
         let connection = client
             .connect(served.address, HOST)
@@ -65,7 +61,7 @@ async fn prefer_and_observe_serve_clients_of_plain_quic_unverified() {
 #[tokio::test]
 async fn prefer_is_undecided_until_the_first_stream_and_loses_none() {
     let world = World::new();
-    let mut served = serve(&world.server, Policy::Prefer).await;
+    let mut served = serve(&world.server, patient(Policy::Prefer)).await;
     let client = plain_client(&world.client);
     let connection = client
         .connect(served.address, HOST)
@@ -85,7 +81,7 @@ async fn prefer_is_undecided_until_the_first_stream_and_loses_none() {
 #[tokio::test]
 async fn prefer_waits_for_the_confirm_of_a_client_that_verifies() {
     let world = World::new();
-    let mut served = serve(&world.server, Policy::Prefer).await;
+    let mut served = serve(&world.server, patient(Policy::Prefer)).await;
     let connector = connector(&world.client, direct(Policy::Prefer, served.address));
     for _ in 0..5 {
         let connection = connector
@@ -101,7 +97,7 @@ async fn prefer_waits_for_the_confirm_of_a_client_that_verifies() {
 #[tokio::test]
 async fn what_an_unverified_client_sends_is_bounded() {
     let world = World::new();
-    let settings = SideServiceSettings::new(Policy::Require).deadline(Duration::from_secs(1));
+    let settings = SideServiceSettings::new(Policy::Require).deadline(Duration::from_secs(5));
     let served = serve(&world.server, settings).await;
     let client = plain_client(&world.client);
     let connection = client
@@ -126,7 +122,7 @@ async fn what_an_unverified_client_sends_is_bounded() {
 #[tokio::test]
 async fn a_side_connection_that_is_cut_after_the_greeting_is_refused_and_nothing_is_sent() {
     let world = World::new();
-    let served = serve(&world.server, Policy::Observe).await;
+    let served = serve(&world.server, patient(Policy::Observe)).await;
     let attacker = ([127, 0, 0, 2], served.address.port());
     let attacker = std::net::SocketAddr::from(attacker);
     let listener = tokio::net::TcpListener::bind(attacker)
@@ -143,7 +139,8 @@ async fn a_side_connection_that_is_cut_after_the_greeting_is_refused_and_nothing
     for policy in [Policy::Require, Policy::Prefer] {
         let settings = ClientSettings::new(policy)
             .primary(path_to(served.address, served.address.ip()))
-            .side(path_to(served.address, attacker.ip()));
+            .side(path_to(served.address, attacker.ip()))
+            .deadline(LONG);
         let refused = connector(&world.client, settings)
             .connect(&target(served.address))
             .await;
@@ -193,7 +190,8 @@ async fn a_confirm_that_never_comes_is_awaited_until_the_deadline_and_the_data_a
     without_confirms(served.address).await;
     let settings = ClientSettings::new(Policy::Require)
         .primary(path_to(served.address, served.address.ip()))
-        .side(path_to(served.address, [127, 0, 0, 2].into()));
+        .side(path_to(served.address, [127, 0, 0, 2].into()))
+        .deadline(LONG);
     let connection = connector(&world.client, settings)
         .connect(&target(served.address))
         .await

@@ -10,9 +10,7 @@ use mtls_core::registry::{
     ConfirmedSide, LookupReply, LookupRequester, MemoryRegistry, PendingRegistry, RegisterError,
     Registration, RegistryKey, ServiceId,
 };
-use mtls_core::{
-    ApiMisuse, Error, MultipathAcceptor, MultipathListener, Policy, SideServiceSettings,
-};
+use mtls_core::{ApiMisuse, Error, MultipathAcceptor, MultipathListener, Policy};
 use tokio::sync::Semaphore;
 
 use super::world::*;
@@ -76,7 +74,7 @@ impl PendingRegistry for Slow {
 async fn no_datagram_of_the_server_leaves_before_the_registry_has_acknowledged() {
     let world = World::new();
     let registry = Slow::new(None);
-    let settings = SideServiceSettings::new(Policy::Require).registry(Arc::clone(&registry) as _);
+    let settings = patient(Policy::Require).registry(Arc::clone(&registry) as _);
     let served = serve(&world.server, settings).await;
     let nat = Nat::before(served.address).await;
     let settings = through_127_0_0_2(Policy::Require, served.address);
@@ -98,7 +96,7 @@ async fn a_machine_without_its_fleet_sends_no_flight() {
     let world = World::new();
     let registry = Slow::new(Some(RegisterError::Isolated));
     registry.allowed.add_permits(1);
-    let settings = SideServiceSettings::new(Policy::Observe).registry(Arc::clone(&registry) as _);
+    let settings = patient(Policy::Observe).registry(Arc::clone(&registry) as _);
     let served = serve(&world.server, settings).await;
     let client = plain_client(&world.client);
     let refused = client
@@ -113,7 +111,7 @@ async fn a_machine_without_its_fleet_sends_no_flight() {
 async fn an_endpoint_that_cannot_hold_datagrams_is_refused_with_a_slow_registry() {
     let world = World::new();
     let registry = Slow::new(None);
-    let settings = SideServiceSettings::new(Policy::Require).registry(registry);
+    let settings = patient(Policy::Require).registry(registry);
     let acceptor = MultipathAcceptor::builder(world.server.clone(), settings);
     let acceptor = acceptor.build().expect("an acceptor");
     let quic = quic_acceptor(&acceptor);

@@ -13,7 +13,7 @@ fn smkex_connector(settings: ClientSettings) -> QuicConnector {
 }
 
 fn smkex_acceptor() -> MultipathAcceptor {
-    let tcp = SmkexServer::new(provider()).acceptor(Policy::Require);
+    let tcp = SmkexServer::new(provider()).acceptor(patient(Policy::Require));
     tcp.expect("an acceptor").build().expect("an acceptor")
 }
 
@@ -59,7 +59,7 @@ async fn a_man_in_the_middle_needs_no_certificate_and_is_detected() {
 #[tokio::test]
 async fn a_server_with_a_certificate_is_named_as_one_that_does_not_speak_smkex() {
     let world = World::new();
-    let served = serve(&world.server, Policy::Require).await;
+    let served = serve(&world.server, patient(Policy::Require)).await;
     let connector = smkex_connector(direct(Policy::Require, served.address));
     let refused = connector.connect(&target(served.address)).await;
     assert!(

@@ -13,7 +13,7 @@ use super::world::*;
 #[tokio::test]
 async fn both_ends_verify_with_either_binding_and_share_a_channel_binding() {
     let world = World::new();
-    let mut served = serve(&world.server, Policy::Require).await;
+    let mut served = serve(&world.server, patient(Policy::Require)).await;
     for binding in [Binding::Exporter, Binding::Hello] {
         let settings = direct(Policy::Require, served.address).bindings(binding);
         let connector = connector(&world.client, settings);
@@ -47,7 +47,7 @@ async fn both_ends_verify_with_either_binding_and_share_a_channel_binding() {
 #[tokio::test]
 async fn channel_bindings_of_both_ends_are_equal() {
     let world = World::new();
-    let acceptor = MultipathAcceptor::builder(world.server.clone(), Policy::Require);
+    let acceptor = MultipathAcceptor::builder(world.server.clone(), patient(Policy::Require));
     let acceptor = acceptor.build().expect("an acceptor");
     let quic = quic_acceptor(&acceptor);
     let (tcp, udp) = sockets([127, 0, 0, 1]).await;
@@ -69,7 +69,7 @@ async fn channel_bindings_of_both_ends_are_equal() {
 #[tokio::test]
 async fn a_side_connection_of_tcp_serves_quic_too() {
     let world = World::new();
-    let served = serve(&world.server, Policy::Require).await;
+    let served = serve(&world.server, patient(Policy::Require)).await;
     let settings = direct(Policy::Require, served.address);
     let tcp = MultipathConnector::builder(world.client.clone(), settings);
     let tcp = tcp.build().expect("a connector");
@@ -89,7 +89,7 @@ async fn a_side_connection_of_tcp_serves_quic_too() {
 #[tokio::test]
 async fn side_connections_can_be_opened_before() {
     let world = World::new();
-    let served = serve(&world.server, Policy::Require).await;
+    let served = serve(&world.server, patient(Policy::Require)).await;
     let connector = connector(&world.client, direct(Policy::Require, served.address));
     connector.open_sides(&target(served.address));
     connector.open_sides(&target(served.address));
@@ -108,7 +108,7 @@ async fn side_connections_can_be_opened_before() {
 #[tokio::test]
 async fn the_primary_path_is_bound_to_its_source_address() {
     let world = World::new();
-    let mut served = serve(&world.server, Policy::Require).await;
+    let mut served = serve(&world.server, patient(Policy::Require)).await;
     let source = Path::source("127.0.0.3".parse().expect("an address")).expect("a path");
     let host = mtls_core::path::HostName::new(HOST).expect("a host name");
     let source = source.resolve(host, served.address.port(), served.address.ip());
@@ -132,7 +132,7 @@ async fn the_primary_path_is_bound_to_its_source_address() {
 #[tokio::test]
 async fn an_endpoint_of_the_callers_works_too() {
     let world = World::new();
-    let served = serve(&world.server, Policy::Require).await;
+    let served = serve(&world.server, patient(Policy::Require)).await;
     let connector = connector(&world.client, direct(Policy::Require, served.address));
     let endpoint = quinn::Endpoint::client(([0, 0, 0, 0], 0).into()).expect("a socket");
     let name = HOST.try_into().expect("a name");
@@ -146,12 +146,8 @@ async fn an_endpoint_of_the_callers_works_too() {
 #[tokio::test]
 async fn tickets_of_unverified_connections_are_never_offered() {
     let world = World::new();
-    let mut served = serve(&world.server, Policy::Observe).await;
-    let closed = sockets([127, 0, 0, 1])
-        .await
-        .0
-        .local_addr()
-        .expect("a port");
+    let mut served = serve(&world.server, patient(Policy::Observe)).await;
+    let (_socket, closed) = closed_port();
     let settings = direct(Policy::Observe, served.address).side_endpoint(closed.into());
     let connector = connector(&world.client, settings);
     for _ in 0..2 {
@@ -232,7 +228,7 @@ fn settings_that_quic_cannot_use_are_refused() {
 #[tokio::test]
 async fn renewed_certificates_serve_new_connections() {
     let world = World::new();
-    let acceptor = MultipathAcceptor::builder(world.server.clone(), Policy::Require);
+    let acceptor = MultipathAcceptor::builder(world.server.clone(), patient(Policy::Require));
     let acceptor = acceptor.build().expect("an acceptor");
     let served = serve_with(acceptor.clone()).await;
     let connector = connector(&world.client, direct(Policy::Require, served.address));

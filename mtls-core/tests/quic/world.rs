@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, HostName, Path};
@@ -15,11 +16,13 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, ServerConfig};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 
 pub(crate) const HOST: &str = "localhost";
 pub(crate) const ALPN: &[u8] = b"echo";
+/// More than a verification takes.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const REQUEST: &[u8] = b"a request";
 
 pub(crate) fn provider() -> Arc<CryptoProvider> {
@@ -89,6 +92,15 @@ pub(crate) async fn sockets(ip: [u8; 4]) -> (TcpListener, UdpSocket) {
             return (tcp, udp);
         }
     }
+}
+
+/// A port that is bound, and at which nothing listens as long as the socket exists.
+pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(any).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    (socket, address)
 }
 
 /// A server of both transports, which echoes one message of each connection.
@@ -166,11 +178,18 @@ pub(crate) fn path_to(to: SocketAddr, at: IpAddr) -> Path {
     Path::system().resolve(host, to.port(), at)
 }
 
+/// A server's settings with a deadline that no verification reaches.
+pub(crate) fn patient(policy: Policy) -> SideServiceSettings {
+    SideServiceSettings::new(policy).deadline(LONG)
+}
+
 /// Settings with the server itself at the end of both paths.
 pub(crate) fn direct(policy: Policy, served: SocketAddr) -> ClientSettings {
     ClientSettings::new(policy)
         .primary(path_to(served, served.ip()))
         .side(path_to(served, served.ip()))
+        .deadline(LONG)
+        .handshake_timeout(LONG)
 }
 
 /// Settings with a man in the middle at 127.0.0.2 on the primary path.

@@ -9,13 +9,13 @@ use mtls_core::registry::{RegistryKey, ServiceId};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::fleet::{LIFE, engine_at};
+use crate::fleet::{LIFE, patient_engine_at};
 use crate::server::{Server, start};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn connect(server: &Server) -> (RedisEngine, mpsc::Receiver<EngineEvent>) {
-    let engine = engine_at(server.port, "shop");
+    let engine = patient_engine_at(server.port, "shop");
     let (sender, mut events) = mpsc::channel(1_024);
     engine.start(MachineId(1), sender);
     let connected = timeout(Duration::from_secs(30), events.recv()).await;

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::fleet::{machine, settle, two_machines};
+use crate::fleet::{machine, settle, two_machines, two_patient_machines};
 use crate::server::{Server, start};
 use crate::traffic::{Tally, Traffic};
 
@@ -156,7 +156,8 @@ async fn two_engines_that_are_killed_in_turn_cost_no_verification() {
     let (Some(mut one), Some(mut other)) = (start(test).await, start(test).await) else {
         return;
     };
-    let machines = two_machines("shop", &[&one, &other]).await;
+    // A stall is no fault of an engine, and must cost nothing here.
+    let machines = two_patient_machines("shop", &[&one, &other]).await;
     let traffic = Traffic::start(&machines);
     traffic.more_verified(MANY).await;
     for _ in 0..2 {

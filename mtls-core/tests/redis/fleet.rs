@@ -22,32 +22,51 @@ pub(crate) fn fleet_settings(machine: u16) -> FleetSettings {
     settings
 }
 
-pub(crate) fn engine_at(port: u16, fleet: &str) -> RedisEngine {
+/// Settings of a machine that no stall separates from its fleet.
+pub(crate) fn patient_settings(machine: u16) -> FleetSettings {
+    let mut settings = fleet_settings(machine);
+    settings.member_life = 2 * LIFE;
+    settings.lease = settings.member_life / 3;
+    settings.ride_out = settings.member_life;
+    settings
+}
+
+/// Waits for an engine as long as a busy host may take.
+pub(crate) fn patient(mut settings: RedisSettings) -> RedisSettings {
+    settings.response_timeout = 2 * LIFE;
+    settings.connect_timeout = 2 * LIFE;
+    settings
+}
+
+pub(crate) fn patient_engine_at(port: u16, fleet: &str) -> RedisEngine {
+    RedisEngine::new(patient(redis_settings(port, fleet)))
+}
+
+fn redis_settings(port: u16, fleet: &str) -> RedisSettings {
     let address = format!("redis://127.0.0.1:{port}")
         .parse()
         .expect("an address");
-    RedisEngine::new(RedisSettings::new(address, ServiceId::from_name(fleet)))
+    RedisSettings::new(address, ServiceId::from_name(fleet))
+}
+
+fn engine_at(port: u16, fleet: &str) -> RedisEngine {
+    RedisEngine::new(redis_settings(port, fleet))
 }
 
 /// Starts a machine on the servers' ports.
 pub(crate) fn machine(number: u16, fleet: &str, ports: &[u16]) -> Machine {
-    machine_with(fleet_settings(number), fleet, ports)
-}
-
-fn machine_with(settings: FleetSettings, fleet: &str, ports: &[u16]) -> Machine {
     let engines = ports.iter().map(|port| engine_at(*port, fleet)).collect();
-    FleetRegistry::start(engines, settings).expect("settings in order")
+    FleetRegistry::start(engines, fleet_settings(number)).expect("settings in order")
 }
 
-/// Two machines that ask again for as long as a busy host needs to answer.
+/// Two machines that ask again, and wait, for as long as a busy host needs to answer.
 pub(crate) async fn two_patient_machines(fleet: &str, servers: &[&Server]) -> [Machine; 2] {
     let ports: Vec<_> = servers.iter().map(|server| server.port).collect();
     let machines = [1, 2].map(|number| {
-        let mut settings = fleet_settings(number);
-        settings.ride_out = LIFE;
-        machine_with(settings, fleet, &ports)
+        let engines = ports.iter().map(|port| patient_engine_at(*port, fleet));
+        FleetRegistry::start(engines.collect(), patient_settings(number)).expect("in order")
     });
-    settle(&machines).await;
+    settle_with(&machines, &patient_settings(0)).await;
     machines
 }
 
@@ -60,9 +79,13 @@ pub(crate) async fn two_machines(fleet: &str, servers: &[&Server]) -> [Machine; 
 }
 
 pub(crate) async fn settle(machines: &[Machine]) {
+    settle_with(machines, &fleet_settings(0)).await;
+}
+
+pub(crate) async fn settle_with(machines: &[Machine], settings: &FleetSettings) {
     for machine in machines {
         machine.ready().await;
     }
     // The engines remember since the first heartbeat, which a ready machine sent a lease ago.
-    sleep(LIFE - fleet_settings(0).lease + Duration::from_secs(1)).await;
+    sleep(settings.member_life - settings.lease + Duration::from_secs(1)).await;
 }

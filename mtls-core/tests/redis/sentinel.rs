@@ -12,7 +12,7 @@ use mtls_core::registry::redis::{RedisEngine, RedisSettings};
 use mtls_core::registry::{LookupReply, LookupRequester, PendingRegistry, RegistryKey, ServiceId};
 use tokio::time::sleep;
 
-use crate::fleet::{Machine, fleet_settings, settle};
+use crate::fleet::{Machine, patient, patient_settings, settle_with};
 use crate::server::{Server, command_at, free_port, new_directory, start, start_with};
 use crate::traffic::Traffic;
 
@@ -41,8 +41,8 @@ impl Sentinel {
         let config = format!(
             "port {port}\nbind 127.0.0.1\ndir {}\n\
              sentinel monitor shop 127.0.0.1 {primary} 2\n\
-             sentinel down-after-milliseconds shop 1000\n\
-             sentinel failover-timeout shop 3000\n",
+             sentinel down-after-milliseconds shop 5000\n\
+             sentinel failover-timeout shop 10000\n",
             directory.display()
         );
         fs::write(&file, config).expect("to write");
@@ -103,13 +103,13 @@ impl Watched {
         let address = format!("redis+sentinel://{}/shop", hosts.join("+"));
         let address = address.parse().expect("an address");
         let settings = RedisSettings::new(address, ServiceId::from_name("shop"));
-        let engines = vec![RedisEngine::new(settings)];
-        FleetRegistry::start(engines, fleet_settings(number)).expect("settings in order")
+        let engines = vec![RedisEngine::new(patient(settings))];
+        FleetRegistry::start(engines, patient_settings(number)).expect("settings in order")
     }
 
     async fn machines(&self) -> [Machine; 2] {
         let machines = [1, 2].map(|number| self.machine(number));
-        settle(&machines).await;
+        settle_with(&machines, &patient_settings(0)).await;
         machines
     }
 }

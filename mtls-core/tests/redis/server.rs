@@ -37,10 +37,17 @@ pub(crate) async fn start_with(test: &str, arguments: &[&str]) -> Option<Server>
     Some(server)
 }
 
-/// A port that no program uses now.
+/// A port that no program uses now. The system gives none of this range to others, and no two tests get
+/// the same one.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(64);
+    let ports = std::iter::repeat_with(|| {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        10_000 + (number % 20_000) as u16
+    });
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.take(1_000).find(is_free).expect("a port")
 }
 
 /// A directory for one process, which removes it.

@@ -2,7 +2,7 @@
 
 use mtls_core::path::Path;
 use mtls_core::relay::{TunnelEnd, TunnelStage};
-use mtls_core::{ClientSettings, Error, Policy};
+use mtls_core::{Error, Policy};
 use rustls::crypto::aws_lc_rs::kx_group::SECP256R1;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -48,7 +48,7 @@ async fn attacker_gets_no_application_byte_through_a_client_relay() {
         let world = World::new();
         let mut scene = scene(&world).await;
         let relay = client_relay(
-            ClientSettings::new(policy)
+            settings(policy)
                 .primary(path_to(scene.attacker))
                 .side(path_to(scene.server)),
         )
@@ -79,7 +79,7 @@ async fn attacker_who_asks_for_a_second_hello_gets_no_application_byte() {
     });
     let mut scene = scene(&world).await;
     let relay = client_relay(
-        ClientSettings::new(Policy::Require)
+        settings(Policy::Require)
             .primary(path_to(scene.attacker))
             .side(path_to(scene.server)),
     )
@@ -101,7 +101,7 @@ async fn observing_relay_reports_the_attacker_and_passes() {
     let world = World::new();
     let mut scene = scene(&world).await;
     let relay = client_relay(
-        ClientSettings::new(Policy::Observe)
+        settings(Policy::Observe)
             .primary(path_to(scene.attacker))
             .side(path_to(scene.server)),
     )
@@ -129,7 +129,7 @@ async fn attacker_before_a_passthrough_is_told_apart_too() {
     let attacker = address(&tcp);
     let mut stolen = plain_server(&world.rogue, tcp).await;
     let relay = client_relay(
-        ClientSettings::new(Policy::Prefer)
+        settings(Policy::Prefer)
             .primary(path_to(attacker))
             .side(path_to(passthrough)),
     )
@@ -152,7 +152,7 @@ async fn side_path_that_leads_elsewhere_refuses() {
     let (server, _) = library_server(&world.server, Policy::Prefer).await;
     let (other, _) = library_server(&world.server, Policy::Prefer).await;
     let relay = client_relay(
-        ClientSettings::new(Policy::Prefer)
+        settings(Policy::Prefer)
             .side(Path::system())
             .side_endpoint(other.into()),
     )

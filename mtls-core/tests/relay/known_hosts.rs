@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
+use mtls_core::Policy;
 use mtls_core::known_hosts::{Change, HostEntry, KnownHosts, KnownHostsError, Support};
 use mtls_core::path::Endpoint;
-use mtls_core::{ClientSettings, Policy};
 
 use crate::world::*;
 
@@ -55,12 +55,12 @@ async fn a_server_name_that_only_the_client_states_changes_no_entry() {
     let world = World::new();
     let (server, _verdicts) = library_server(&world.server, Policy::Prefer).await;
     let store = Arc::new(Store::default());
-    let settings = ClientSettings::new(Policy::Prefer)
+    let remembering = settings(Policy::Prefer)
         .primary(path_to(server))
         .side(path_to(server))
         .known_hosts(store.clone())
         .remember(Duration::from_secs(24 * 3600));
-    let relay = client_relay(settings).build().expect("a relay");
+    let relay = client_relay(remembering).build().expect("a relay");
 
     let through = async |to: Endpoint| {
         let (client, tunnel) = begin(&relay, to).await;

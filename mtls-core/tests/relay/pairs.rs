@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mtls_core::path::Path;
 use mtls_core::proto::binding::Binding;
 use mtls_core::relay::{ServerRelay, TunnelEnd, TunnelStage};
-use mtls_core::{ClientSettings, MultipathConnector, Policy};
+use mtls_core::{ClientSettings, MultipathConnector, Policy, SideServiceSettings};
 use rustls::crypto::aws_lc_rs::{self, kx_group::SECP256R1};
 use tokio::io::AsyncWriteExt;
 
@@ -16,7 +16,7 @@ async fn client_relay_verifies_against_a_library_server() {
     let world = World::new();
     let (server, mut verdicts) = library_server(&world.server, Policy::Require).await;
     let relay = client_relay(
-        ClientSettings::new(Policy::Require)
+        settings(Policy::Require)
             .side(Path::system())
             .side(Path::source("127.0.0.2".parse().expect("an address")).expect("a path")),
     )
@@ -49,10 +49,10 @@ async fn library_client_verifies_against_a_server_relay() {
     let plain = address(&tcp);
     let _counts = plain_server(&world.server, tcp).await;
     let (relay, mut monitors) = passthrough(server_relay(plain, Policy::Require)).await;
-    let settings = ClientSettings::new(Policy::Require)
+    let requiring = settings(Policy::Require)
         .primary(path_to(relay))
         .side(path_to(relay));
-    let connector = MultipathConnector::builder(Arc::clone(&world.client), settings)
+    let connector = MultipathConnector::builder(Arc::clone(&world.client), requiring)
         .build()
         .expect("a connector");
     let mut stream = connector
@@ -74,11 +74,11 @@ async fn exporter_alone_has_nothing_in_common_with_a_relay() {
     let plain = address(&tcp);
     let mut counts = plain_server(&world.server, tcp).await;
     let (relay, _monitors) = passthrough(server_relay(plain, Policy::Prefer)).await;
-    let settings = ClientSettings::new(Policy::Require)
+    let requiring = settings(Policy::Require)
         .primary(path_to(relay))
         .side(path_to(relay))
         .bindings(Binding::Exporter);
-    let connector = MultipathConnector::builder(Arc::clone(&world.client), settings)
+    let connector = MultipathConnector::builder(Arc::clone(&world.client), requiring)
         .build()
         .expect("a connector");
     let error = connector.connect(&target(relay)).await.expect_err("none");
@@ -109,7 +109,7 @@ async fn both_relays(world: &World, policy: Policy) {
     let plain = address(&tcp);
     let mut counts = plain_server(&world.server, tcp).await;
     let (passthrough, mut monitors) = passthrough(server_relay(plain, policy)).await;
-    let relay = client_relay(ClientSettings::new(policy).side(Path::system()))
+    let relay = client_relay(settings(policy).side(Path::system()))
         .build()
         .expect("a relay");
     let (tcp, report) = begin(&relay, target(passthrough)).await;
@@ -140,7 +140,7 @@ async fn hellos_split_at_every_byte_verify_through_both_relays() {
         let server_relay = ServerRelay::builder(
             &aws_lc_rs::default_provider(),
             plain.into(),
-            Policy::Require,
+            SideServiceSettings::new(Policy::Require).deadline(LONG),
         )
         .path(Dribbling(Path::system()))
         .build()
@@ -148,6 +148,7 @@ async fn hellos_split_at_every_byte_verify_through_both_relays() {
         let (passthrough, mut monitors) = passthrough(server_relay).await;
         let relay = client_relay(
             ClientSettings::with_primary(Policy::Require, Dribbling(Path::system()))
+                .deadline(LONG)
                 .side(Dribbling(Path::system())),
         )
         .build()

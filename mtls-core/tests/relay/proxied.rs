@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
+use mtls_core::Policy;
 use mtls_core::path::Path;
 use mtls_core::relay::{ClientRelay, TunnelEnd, TunnelStage};
-use mtls_core::{ClientSettings, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::world::*;
 
 fn relay(policy: Policy) -> ClientRelay {
-    client_relay(ClientSettings::new(policy).side(Path::system()))
+    client_relay(settings(policy).side(Path::system()))
         .build()
         .expect("a relay")
 }
@@ -104,7 +104,7 @@ async fn hello_that_was_read_before_is_verified_like_any_other() {
 
 #[tokio::test]
 async fn target_that_cannot_be_dialled_settles_its_tunnel() {
-    let closed = address(&bind([127, 0, 0, 1], 0).await);
+    let (_socket, closed) = closed_port();
     let mut tunnel = relay(Policy::Prefer).tunnel(closed.into());
     let monitor = tunnel.monitor();
     tunnel.dial().await.expect_err("no listener");

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -13,17 +14,20 @@ use mtls_core::relay::{
     ClientRelay, ClientRelayBuilder, RelayListener, ServerRelay, TunnelMonitor, TunnelReport,
 };
 use mtls_core::{
-    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy, Verdict,
+    ClientSettings, ListenerLimits, MultipathAcceptor, MultipathListener, Policy,
+    SideServiceSettings, Verdict,
 };
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
 pub(crate) const HOST: &str = "localhost";
+/// More than a verification takes.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 pub(crate) const QUESTION: &[u8] = b"a question";
 
 /// Certificates, and configurations that fit them.
@@ -80,6 +84,15 @@ pub(crate) async fn bind(ip: [u8; 4], port: u16) -> TcpListener {
     TcpListener::bind(address).await.expect("a port")
 }
 
+/// A port that is bound, and at which nothing listens as long as the socket exists.
+pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(any).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    (socket, address)
+}
+
 pub(crate) fn address(listener: &TcpListener) -> SocketAddr {
     listener.local_addr().expect("an address")
 }
@@ -112,7 +125,8 @@ pub(crate) fn library_server_on(
     config: &Arc<ServerConfig>,
     policy: Policy,
 ) -> mpsc::UnboundedReceiver<Verdict> {
-    let acceptor = MultipathAcceptor::builder(Arc::clone(config), policy)
+    let settings = SideServiceSettings::new(policy).deadline(LONG);
+    let acceptor = MultipathAcceptor::builder(Arc::clone(config), settings)
         .build()
         .expect("an acceptor");
     let mut listener = MultipathListener::new(acceptor, tcp, ListenerLimits::default());
@@ -190,9 +204,15 @@ pub(crate) async fn passthrough<D: Dial>(
 }
 
 pub(crate) fn server_relay(to: SocketAddr, policy: Policy) -> ServerRelay {
-    ServerRelay::builder(&aws_lc_rs::default_provider(), to.into(), policy)
+    let settings = SideServiceSettings::new(policy).deadline(LONG);
+    ServerRelay::builder(&aws_lc_rs::default_provider(), to.into(), settings)
         .build()
         .expect("a relay")
+}
+
+/// A client's settings with a deadline that no verification reaches.
+pub(crate) fn settings(policy: Policy) -> ClientSettings {
+    ClientSettings::new(policy).deadline(LONG)
 }
 
 pub(crate) fn client_relay<D: Dial>(settings: ClientSettings<D>) -> ClientRelayBuilder<D> {

@@ -30,7 +30,14 @@ impl Attack {
         server: impl Fn(&World) -> ServerConfig,
         identity: impl Fn(&World) -> ServerConfig,
     ) -> Self {
-        let world = World::new();
+        Self::in_world(World::new(), server, identity).await
+    }
+
+    async fn in_world(
+        world: World,
+        server: impl Fn(&World) -> ServerConfig,
+        identity: impl Fn(&World) -> ServerConfig,
+    ) -> Self {
         let server = Site::start(server(&world)).await;
         let identity = identity(&world);
         Self::between(world, server, identity).await
@@ -102,7 +109,9 @@ async fn a_primary_attacker_with_a_rogue_certificate_and_tickets_is_found() {
 
 #[tokio::test]
 async fn a_primary_attacker_without_tickets_is_found() {
-    let attack = Attack::new(World::genuine, |w| without_tickets(w.rogue())).await;
+    let world = World::in_real_time();
+    let identity = |w: &World| without_tickets(w.rogue());
+    let attack = Attack::in_world(world, World::genuine, identity).await;
     attack.fails_on_primary(ResumptionFailure::Split).await;
 }
 
@@ -134,7 +143,9 @@ async fn a_primary_attacker_who_relays_a_genuine_ticket_is_found() {
 
 #[tokio::test]
 async fn a_primary_attacker_is_found_where_the_genuine_server_resumes_nothing() {
-    let attack = Attack::new(|w| without_tickets(w.genuine()), World::rogue).await;
+    let world = World::in_real_time();
+    let server = |w: &World| without_tickets(w.genuine());
+    let attack = Attack::in_world(world, server, World::rogue).await;
     attack.fails_on_primary(ResumptionFailure::OtherKey).await;
 }
 
@@ -186,7 +197,9 @@ async fn two_attackers_with_one_rogue_key_who_share_no_ticket_key_are_found() {
 /// The documented limit: without resumption on the side path the keys decide, and theirs are equal.
 #[tokio::test]
 async fn two_attackers_with_one_rogue_key_who_resume_nothing_pass_under_prefer_alone() {
-    let attack = Attack::new(World::genuine, |w| without_tickets(w.rogue())).await;
+    let world = World::in_real_time();
+    let identity = |w: &World| without_tickets(w.rogue());
+    let attack = Attack::in_world(world, World::genuine, identity).await;
     let identity = without_tickets(attack.world.rogue());
     let other = Mitm::start(
         identity,

@@ -12,7 +12,7 @@ use mtls_core::{
 };
 use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::tickets::{
     Sometimes, TicketKey, stateless, ticket_key, useless, with_key, without_tickets,
@@ -96,6 +96,8 @@ async fn the_verdict_names_the_method_and_what_it_proves() {
     assert_eq!(json["method"], "resumption");
     assert_eq!(json["proves"], "same-ticket-domain");
     assert_eq!(json["binding"], serde_json::Value::Null);
+    drop(world);
+    let world = World::in_real_time();
     let site = Site::start(without_tickets(world.genuine())).await;
     let to = To::one(site.address);
     let json = serde_json::to_value(verdict(&world, &to, &to).await).expect("JSON");
@@ -106,7 +108,7 @@ async fn the_verdict_names_the_method_and_what_it_proves() {
 
 #[tokio::test]
 async fn a_server_that_resumes_nothing_is_unsupported_and_showed_the_same_key() {
-    let world = World::new();
+    let world = World::in_real_time();
     for config in [without_tickets(world.genuine()), useless(world.genuine())] {
         let site = Site::start(config).await;
         let to = To::one(site.address);
@@ -118,7 +120,7 @@ async fn a_server_that_resumes_nothing_is_unsupported_and_showed_the_same_key() 
 
 #[tokio::test]
 async fn two_servers_that_resume_nothing_and_have_a_certificate_each_are_refused() {
-    let world = World::new();
+    let world = World::in_real_time();
     let other = world
         .pki
         .ca
@@ -210,7 +212,8 @@ async fn no_more_than_eight_connections_are_made() {
 async fn a_side_path_that_cannot_be_dialled_lets_prefer_go_on() {
     let world = World::new();
     let site = Site::start(world.genuine()).await;
-    let (primary, side) = (To::one(site.address), To::one(closed_port().await));
+    let (_socket, closed) = closed_port();
+    let (primary, side) = (To::one(site.address), To::one(closed));
     let failure = ResumptionFailure::SideUnreachable;
     accepted_by_prefer(&world, &primary, &side, failure).await;
 }
@@ -239,12 +242,12 @@ async fn a_side_endpoint_that_does_not_speak_tls_is_refused() {
 
 #[tokio::test]
 async fn a_silent_side_endpoint_is_refused_at_the_deadline() {
-    let world = World::new();
+    let world = World::in_real_time();
     let site = Site::start(world.genuine()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let side = To::one(listener.local_addr().expect("an address"));
     let settings = settings(Policy::Prefer, &To::one(site.address), &side);
-    let settings = settings.deadline(Duration::from_secs(2));
+    let settings = settings.deadline(Duration::from_secs(5));
     let connector = builder_with(world.client_config(), settings)
         .build()
         .expect("a connector");
@@ -269,8 +272,11 @@ fn smkex_has_no_sessions_to_resume() {
     }
 }
 
-/// An address where nothing listens.
-pub(crate) async fn closed_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    listener.local_addr().expect("an address")
+/// An address where nothing listens, as long as the socket exists.
+pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    socket.bind(any).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    (socket, address)
 }

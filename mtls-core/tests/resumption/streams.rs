@@ -19,7 +19,7 @@ fn greeting() -> Vec<u8> {
 
 #[tokio::test]
 async fn a_server_that_speaks_first_loses_no_byte_while_the_ticket_is_awaited() {
-    let world = World::new();
+    let world = World::in_real_time();
     for config in [
         world.genuine(),
         without_tickets(world.genuine()),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,12 +30,22 @@ pub(crate) const PAGE: &[u8] = b"the server's page\n";
 /// The certificates. The client trusts both authorities: the rogue one too.
 pub(crate) struct World {
     pub(crate) pki: Pki,
+    _clock: Option<StoppedClock>,
 }
 
 impl World {
+    /// A world without time: a ticket that the machine delays is waited for.
     pub(crate) fn new() -> Self {
+        Self {
+            _clock: Some(StoppedClock::new()),
+            ..Self::in_real_time()
+        }
+    }
+
+    /// A world in which deadlines and waits for tickets end.
+    pub(crate) fn in_real_time() -> Self {
         let pki = Pki::new(&[HOST]).expect("a pki");
-        Self { pki }
+        Self { pki, _clock: None }
     }
 
     pub(crate) fn client_config(&self) -> ClientConfig {
@@ -77,6 +88,25 @@ impl World {
             .with_client_cert_verifier(verifier)
             .with_single_cert(leaf.chain_der(), leaf.key_der())
             .expect("a certificate")
+    }
+}
+
+/// Stops the clock of this test's runtime until it is dropped, or until the test advances it. Sockets work.
+struct StoppedClock(#[expect(dead_code, reason = "its drop ends a task")] Sender<()>);
+
+impl StoppedClock {
+    fn new() -> Self {
+        let (held, dropped) = channel();
+        // A paused clock goes forward where nothing runs, but not while a blocking task does.
+        tokio::task::spawn_blocking(move || dropped.recv());
+        tokio::time::pause();
+        Self(held)
+    }
+}
+
+impl Drop for StoppedClock {
+    fn drop(&mut self) {
+        tokio::time::resume();
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::Result;
 
 /// How long a connection to a black hole may take to come about after all.
-const PROBE: Duration = Duration::from_millis(200);
+const PROBE: Duration = Duration::from_secs(1);
 /// How many connections the system may let in although the backlog has no place.
 const MAX_FILL: usize = 16;
 

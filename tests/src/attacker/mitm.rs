@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtls_core::path::Endpoint;
-use mtls_core::{Accepted, ClientSettings, MultipathAcceptor, MultipathConnector, Policy};
+use mtls_core::{
+    Accepted, ClientSettings, MultipathAcceptor, MultipathConnector, Policy, SideServiceSettings,
+};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::server::ProducesTickets;
@@ -25,6 +27,9 @@ use crate::server::page;
 use crate::tasks::Listening;
 use crate::world::{provider, retrying_provider};
 use crate::{Captured, Result, Server, World, raw_keys};
+
+/// How long it waits for a verification of its own: an attacker does not fail because the machine is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 static TLS12_ONLY: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
@@ -205,7 +210,8 @@ impl MitmPlan {
     /// As [`rogue_ca`](Self::rogue_ca).
     pub fn shares_secrets(mut self) -> Result<Self> {
         let identity = Arc::clone(&self.identity);
-        let acceptor = MultipathAcceptor::builder(identity, Policy::Observe).build()?;
+        let settings = SideServiceSettings::new(Policy::Observe).deadline(PATIENCE);
+        let acceptor = MultipathAcceptor::builder(identity, settings).build()?;
         self.side_acceptor = Some(acceptor);
         Ok(self)
     }
@@ -435,7 +441,9 @@ impl Attack {
 
 /// The connector of a man in the middle who lets the real server verify their connection.
 pub(super) fn verifying(config: Arc<ClientConfig>) -> Result<MultipathConnector> {
-    let settings = ClientSettings::new(Policy::Require).side(mtls_core::path::Path::system());
+    let settings = ClientSettings::new(Policy::Require)
+        .side(mtls_core::path::Path::system())
+        .deadline(PATIENCE);
     Ok(MultipathConnector::builder(config, settings).build()?)
 }
 

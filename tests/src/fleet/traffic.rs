@@ -16,8 +16,10 @@ use crate::{Result, Victim};
 
 /// Of so many connections one is attacked.
 const ATTACKED: u32 = 20;
-/// The default of clients.
+/// The default of clients, where a part of the fleet fails.
 const DEADLINE: Duration = Duration::from_secs(3);
+/// More than a verification takes, where none does.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Clients that make a number of connections.
 pub(super) struct Clients {
@@ -26,6 +28,7 @@ pub(super) struct Clients {
     count: u32,
     begun: AtomicU32,
     pause: Duration,
+    deadline: Duration,
 }
 
 /// The running clients.
@@ -63,6 +66,7 @@ impl Clients {
             count,
             begun: AtomicU32::new(0),
             pause,
+            deadline: if pause.is_zero() { PATIENCE } else { DEADLINE },
         })
     }
 
@@ -104,7 +108,7 @@ impl Clients {
 
     async fn connect(&self, policy: Policy, tally: &mut Tally) -> Result {
         let started = Instant::now();
-        let connected = connect(&self.honest, policy).await?;
+        let connected = connect(&self.honest, policy, self.deadline).await?;
         tally.times_ms.push(started.elapsed().as_secs_f64() * 1e3);
         let (by_client, stream) = match connected {
             Ok(stream) => (stream.verdict().verified().is_some(), stream),
@@ -135,7 +139,7 @@ impl Clients {
     }
 
     async fn connect_attacked(&self, policy: Policy, tally: &mut Tally) -> Result {
-        match connect(&self.attacked, policy).await? {
+        match connect(&self.attacked, policy, self.deadline).await? {
             Err(Error::Interception(_)) => tally.attacks_detected += 1,
             Ok(stream) if stream.verdict().verified().is_some() => tally.wrong_verdicts += 1,
             _ => tally.attacks_not_certain += 1,
@@ -147,8 +151,8 @@ impl Clients {
 type Connected = Result<mtls_core::ClientStream<tokio::net::TcpStream>, Error>;
 
 /// With a connector of its own, so that no side connection is shared.
-async fn connect(victim: &Victim, policy: Policy) -> Result<Connected> {
-    let settings = victim.settings(policy).deadline(DEADLINE);
+async fn connect(victim: &Victim, policy: Policy, deadline: Duration) -> Result<Connected> {
+    let settings = victim.settings(policy).deadline(deadline);
     let connector = victim.connector_with(settings)?.build()?;
     Ok(connector.connect(&victim.target()).await)
 }

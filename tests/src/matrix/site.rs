@@ -23,7 +23,7 @@ use crate::attacker::{Injection, MitmPlan};
 use crate::{Result, Server, Setup, Victim, World, eventually, fetch, provider, raw_keys, tls};
 
 /// How long a verification may take on a machine under load.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The host number of the relay in front of the server.
 const RELAY: u8 = 2;
 

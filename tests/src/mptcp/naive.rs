@@ -45,7 +45,7 @@ pub async fn fool_naive_receiver() -> Result<[u8; 8]> {
     let client = links.client.spawn(move || ask(address, ready))?;
     is_ready.await?;
     eventually("the second subflow is established", || {
-        links.carried(1).iter().all(|way| way.packets >= 2)
+        links.carried(1).iter().all(|way| way.packets >= 2) && links.travelling() == 0
     })
     .await?;
     tokio::time::sleep(SETTLE).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mtls_core::path::Path;
 use mtls_core::{
     ClientSettings, ClientStream, Incoming, ListenerLimits, MultipathAcceptor, MultipathListener,
-    Policy, ServerStream, Verdict,
+    Policy, ServerStream, SideServiceSettings, Verdict,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,8 @@ use crate::{Result, Victim, World};
 
 const PORT: u16 = 443;
 const CHUNK: usize = 16 * 1024;
+/// The limit of a verification, which is not what is measured.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The end that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +102,9 @@ impl Transfer {
             .victim_of(address)?
             .primary_by(self.primary.clone())
             .side_by(self.side.clone(), address);
+        let settings = SideServiceSettings::new(Policy::Require).deadline(DEADLINE);
         let acceptor =
-            MultipathAcceptor::builder(Arc::new(world.server_config()?), Policy::Require)
-                .build()?;
+            MultipathAcceptor::builder(Arc::new(world.server_config()?), settings).build()?;
         let (up, is_up) = oneshot::channel();
         let (server_job, server_arrived) = (self.clone(), Arc::clone(&arrived));
         let server = links.server.spawn(move || async move {
@@ -143,7 +145,8 @@ impl Transfer {
     }
 
     async fn request(self, victim: Victim, arrived: &AtomicUsize) -> Result<(Verdict, Duration)> {
-        let settings = (self.tune)(victim.settings(Policy::Require));
+        let settings = victim.settings(Policy::Require).deadline(DEADLINE);
+        let settings = (self.tune)(settings);
         let connector = victim.connector_with(settings)?.build()?;
         let mut stream: ClientStream<TcpStream> = connector.connect(&victim.target()).await?;
         // Looks the routes up, which are those of this thread's namespace.

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use mtls_lab::child::{is_installed, tied};
-use mtls_lab::{Result, World, eventually};
+use mtls_lab::{Result, World, eventually, free_address};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -281,8 +281,4 @@ fn write_private(path: &Path, text: &str) -> Result {
         .mode(0o600)
         .open(path)?;
     Ok(file.write_all(text.as_bytes())?)
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::oneshot;
 
-use super::{dial, listen, name, read, send};
+use super::{StoppedClock, dial, listen, name, read, send};
 use crate::path::query::RESOLUTION_DELAY;
 use crate::path::{
     Dial as _, DialFailure, DialFailureClass, DialStage, Nameserver as Named, Path, ResolvedBy,
@@ -143,6 +143,7 @@ fn from_two() -> Path {
 
 #[tokio::test]
 async fn a_source_path_asks_from_its_source() {
+    let _clock = StoppedClock::new();
     let server = Nameserver::start().await;
     let (listener, address) = listen("127.0.0.1:0").await;
     let to = format!("some.test:{}", address.port());
@@ -158,6 +159,7 @@ async fn a_source_path_asks_from_its_source() {
 
 #[tokio::test]
 async fn a_source_path_asks_over_tcp_from_its_source_too() {
+    let _clock = StoppedClock::new();
     let server = Nameserver::start().await;
     let (_listener, address) = listen("127.0.0.1:0").await;
     dial(
@@ -221,6 +223,7 @@ async fn a_path_of_an_absent_interface_asks_nobody() {
 
 #[tokio::test]
 async fn a_proxied_path_asks_for_no_name_but_the_proxys() {
+    let _clock = StoppedClock::new();
     let server = Nameserver::start().await;
     let (listener, address) = listen("127.0.0.1:0").await;
     tokio::spawn(async move {
@@ -249,6 +252,7 @@ async fn a_proxied_path_asks_for_no_name_but_the_proxys() {
 
 #[tokio::test]
 async fn addresses_given_names_and_localhost_need_no_dns() {
+    let _clock = StoppedClock::new();
     let server = Nameserver::start().await;
     let (_listener, address) = listen("127.0.0.1:0").await;
     let port = address.port();
@@ -270,6 +274,7 @@ async fn addresses_given_names_and_localhost_need_no_dns() {
 
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_told_with_who_was_asked() {
+    let _clock = StoppedClock::new();
     let server = Nameserver::start().await;
     let path = server.of(from_two());
     let error = path
@@ -286,6 +291,7 @@ async fn a_name_that_does_not_exist_is_told_with_who_was_asked() {
 
 #[tokio::test]
 async fn a_name_without_an_address_of_the_sources_family_is_told() {
+    let _clock = StoppedClock::new();
     let server = Nameserver::start().await;
     let error = dial(&server.of(from_two()), "six.test:443")
         .await
@@ -347,6 +353,7 @@ async fn a_nameserver_that_is_silent_or_fails_is_followed_by_the_next() {
 
 #[tokio::test]
 async fn that_there_is_no_such_name_is_for_the_first_nameserver_to_say() {
+    let _clock = StoppedClock::new();
     let (first, second) = (Nameserver::start().await, Nameserver::start().await);
     let path = from_two().nameservers([first.address, second.address]);
     let error = dial(&path, "missing.test:443").await.unwrap_err();

@@ -7,6 +7,7 @@ mod socks;
 mod spec;
 
 use core::net::SocketAddr;
+use std::sync::mpsc::{Sender, channel};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -50,6 +51,20 @@ async fn refusal(path: &Path) -> ProxyRefusal {
             refusal
         }
         other => panic!("expected the proxy's refusal, got {other:?}"),
+    }
+}
+
+/// Stops the clock of this test's runtime until it is dropped: no query is repeated because the machine
+/// stalls. Sockets work.
+struct StoppedClock(#[expect(dead_code, reason = "its drop ends a task")] Sender<()>);
+
+impl StoppedClock {
+    fn new() -> Self {
+        let (held, dropped) = channel();
+        // A paused clock goes forward where nothing runs, but not while a blocking task does.
+        tokio::task::spawn_blocking(move || dropped.recv());
+        tokio::time::pause();
+        Self(held)
     }
 }
 

@@ -179,7 +179,7 @@ fn pattern(length: usize) -> Vec<u8> {
 async fn flood(stream: &mut TcpStream) -> usize {
     let bytes = vec![7; CHUNK];
     let mut taken = 0;
-    let pause = Duration::from_millis(300);
+    let pause = Duration::from_secs(1);
     while let Ok(written) = timeout(pause, stream.write(&bytes)).await {
         taken += written.expect("a connection");
     }

@@ -224,8 +224,8 @@ impl Task {
         let mut reader = FrameReader::new();
         let mut idle_at = Instant::now() + self.idle;
         loop {
-            if self.send_waiting(&mut stream).await.is_err() {
-                return SideEvent::Ended;
+            if let Err(error) = self.send_waiting(&mut stream).await {
+                return self.read_rest(stream, reader, &error).await;
             }
             let idle = self.users.is_empty();
             tokio::select! {
@@ -235,17 +235,8 @@ impl Task {
                     None => return SideEvent::Ended,
                 },
                 received = read_some(&mut stream) => {
-                    let received = received.unwrap_or_default();
-                    if received.is_empty() {
-                        return SideEvent::Ended;
-                    }
-                    let taken = reader.read(&received, |frame| self.deliver(frame));
-                    // Garbage in the same read must not hide that the server has greeted.
-                    if reader.greeted() {
-                        self.shared.set_peer(Peer::Greeted);
-                    }
-                    if taken.is_err() {
-                        return SideEvent::Garbage;
+                    if let Err(ending) = self.take(received, &mut reader) {
+                        return ending;
                     }
                 }
                 () = sleep_until(idle_at), if idle => return SideEvent::Ended,
@@ -254,6 +245,48 @@ impl Task {
                 idle_at = Instant::now() + self.idle;
             }
         }
+    }
+
+    /// Reads what the server sent before it closed: a write that failed first must not hide that the server
+    /// has greeted.
+    async fn read_rest<S: AsyncRead + Unpin>(
+        &mut self,
+        mut stream: S,
+        mut reader: FrameReader,
+        failed: &io::Error,
+    ) -> SideEvent {
+        if failed.kind() == io::ErrorKind::TimedOut {
+            return SideEvent::Ended;
+        }
+        let rest = async {
+            loop {
+                let received = read_some(&mut stream).await;
+                if let Err(ending) = self.take(received, &mut reader) {
+                    return ending;
+                }
+            }
+        };
+        timeout(WRITE_TIMEOUT, rest)
+            .await
+            .unwrap_or(SideEvent::Ended)
+    }
+
+    /// Handles what has been read, or says how the connection has ended.
+    fn take(
+        &mut self,
+        received: io::Result<Vec<u8>>,
+        reader: &mut FrameReader,
+    ) -> Result<(), SideEvent> {
+        let received = received.unwrap_or_default();
+        if received.is_empty() {
+            return Err(SideEvent::Ended);
+        }
+        let taken = reader.read(&received, |frame| self.deliver(frame));
+        // Garbage in the same read must not hide that the server has greeted.
+        if reader.greeted() {
+            self.shared.set_peer(Peer::Greeted);
+        }
+        taken.map_err(|_| SideEvent::Garbage)
     }
 
     fn handle_commands(&mut self) {
