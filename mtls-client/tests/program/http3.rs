@@ -45,7 +45,7 @@ impl Lab {
         self.front(front, address, 0)
     }
 
-    /// Relays side connections and so many others. What more comes waits.
+    /// Relays side connections and so many others. Further connections wait.
     fn front(&mut self, listener: TcpListener, to: SocketAddr, tls: usize) -> SocketAddr {
         let seen = Arc::new(AtomicUsize::new(0));
         self.listen_on(listener, move |mut stream| {

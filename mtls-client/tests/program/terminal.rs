@@ -20,7 +20,7 @@ async fn at_a_terminal(words: &str, envs: &[(&str, &str)]) -> Run {
     shown_in("/dev/null", words, envs).await
 }
 
-/// Runs shell words with the program as `$0` at a terminal; standard input is empty. What the terminal
+/// Runs shell words with the program as `$0` at a terminal; standard input is empty. All that the terminal
 /// shows is in this file at once.
 async fn shown_in(shown: &str, words: &str, envs: &[(&str, &str)]) -> Run {
     let words = ["get", "check"].into_iter().fold(words.to_owned(), patient);

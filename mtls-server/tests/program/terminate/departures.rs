@@ -67,7 +67,7 @@ async fn connect(
     connector.connect(name, tcp).await.expect("TLS")
 }
 
-/// What a target has seen of a connection.
+/// An event on a connection to a target.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
     Request,
