@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -13,34 +14,41 @@ use crate::lab::{Lab, closed_port, has, has_with};
 /// No server takes this long to start.
 const START: Duration = Duration::from_secs(30);
 
-/// A server in a process of its own, which ends with it.
+/// A server in processes of its own, which end with it.
 pub(super) struct Server {
-    _process: Child,
+    process: Child,
     pub(super) address: SocketAddr,
 }
 
 impl Server {
     /// Runs a command until it listens.
     pub(super) async fn start(mut command: Command, address: SocketAddr) -> Self {
-        // `s_server` ends with its standard input.
-        command.kill_on_drop(true).stdin(Stdio::piped());
+        // `s_server` ends with its standard input. Apache and sslsplit have children.
+        command.process_group(0).stdin(Stdio::piped());
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut process = command.spawn().expect("to run");
+        let process = command.spawn().expect("to run");
+        let mut server = Self { process, address };
         let began = Instant::now();
         while TcpStream::connect(address).await.is_err() {
-            let ended = process.try_wait().expect("a process");
+            let ended = server.process.try_wait().expect("a process");
             assert!(ended.is_none(), "{command:?} has ended: {ended:?}");
             assert!(began.elapsed() < START, "{command:?} does not listen");
             sleep(Duration::from_millis(20)).await;
         }
-        Self {
-            _process: process,
-            address,
-        }
+        server
     }
 
     pub(super) fn target(&self) -> String {
         self.address.to_string()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let group = self.process.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = group.and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
