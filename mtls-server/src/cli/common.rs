@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use mtls_core::Policy;
+use mtls_core::{Policy, SideServiceSettings};
 
+use crate::arguments::positive;
 use crate::error::Error;
 use crate::service::sandbox::Sandbox;
-use crate::service::{Network, Program, Transport};
+use crate::service::{Monitor, Network, Program, Transport};
 
 const POLICIES: &str = "\
 Action for connections that are not verified.
@@ -46,12 +49,24 @@ pub struct ListenArgs {
     pub no_sandbox: bool,
 }
 
-/// The policy.
+/// The policy, and the time for a verification.
 #[derive(Debug, clap::Args)]
 pub struct PolicyArgs {
     /// Action for connections that are not verified: require, prefer or observe
     #[arg(long, value_name = "POLICY", default_value = "prefer", long_help = POLICIES)]
     pub policy: Policy,
+
+    /// Maximum time to hold back a client that has opened a verification, from its ClientHello
+    ///
+    /// A longer time gives attackers on different paths more time to exchange messages.
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "3s",
+        value_parser = positive,
+        help_heading = "Limits"
+    )]
+    pub deadline: Duration,
 }
 
 /// The identity of the server.
@@ -129,6 +144,13 @@ impl ListenArgs {
         let status = status.status.iter().map(tcp);
         let sides = self.side_listen.iter().map(tcp);
         status.chain(listen).chain(sides).collect()
+    }
+}
+
+impl PolicyArgs {
+    /// The settings of a side service whose events the status page counts.
+    pub(super) fn side_settings(&self, monitor: &Arc<Monitor>) -> SideServiceSettings {
+        monitor.side_settings(self.policy).deadline(self.deadline)
     }
 }
 

@@ -113,8 +113,7 @@ impl PassthroughArgs {
     }
 
     fn options(&self, monitor: &Arc<Monitor>) -> PassthroughOptions {
-        let sides = monitor.side_settings(self.policy.policy);
-        let sides = sides.deadline(self.limits.deadline);
+        let sides = self.policy.side_settings(monitor);
         PassthroughOptions {
             listen: self.listen.listen.clone(),
             side_listen: self.listen.side_listen.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::body::{Body, Bytes};
 use hyper::{Request, Response};
-use mtls_core::{MultipathAcceptor, Policy};
+use mtls_core::{MultipathAcceptor, Policy, SideServiceSettings};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::json;
 use tower_service::Service;
@@ -143,7 +143,7 @@ impl TlsServerArgs {
             limits: self.limits,
             inherit: self.inherit,
             http3: self.http3,
-            ..source.options(self.policy.policy, monitor)?
+            ..source.options(self.policy.side_settings(monitor), monitor)?
         })
     }
 
@@ -214,8 +214,11 @@ enum TlsSource {
 }
 
 impl TlsSource {
-    fn options(&mut self, policy: Policy, monitor: &Arc<Monitor>) -> Result<ServerOptions, Error> {
-        let sides = monitor.side_settings(policy);
+    fn options(
+        &mut self,
+        sides: SideServiceSettings,
+        monitor: &Monitor,
+    ) -> Result<ServerOptions, Error> {
         let tls = match self {
             Self::Files(reloader) => reloader.load()?,
             Self::Dev(dev, client_ca) => ServerTls {

@@ -83,10 +83,6 @@ pub struct TunnelLimits {
     #[arg(long, value_name = "TIME", default_value = "60m", value_parser = positive)]
     pub idle_timeout: Duration,
 
-    /// Maximum time to hold back a client that has opened a verification
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = positive)]
-    pub deadline: Duration,
-
     /// Grace period for open connections after SIGTERM or SIGINT
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub shutdown_timeout: Duration,
@@ -132,7 +128,6 @@ impl Default for TunnelLimits {
         Self {
             tunnels: 65_536,
             idle_timeout: Duration::from_secs(3600),
-            deadline: Duration::from_secs(3),
             shutdown_timeout: Duration::from_secs(10),
             handshakes: ListenerLimits::default(),
         }

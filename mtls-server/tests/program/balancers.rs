@@ -99,7 +99,7 @@ fn terminate(site: &Site, target: SocketAddr, policy: &str) -> Running {
     command.args(["--target", &format!("http://{target}")]);
     command.arg("--cert").arg(site.pem("server.pem"));
     command.arg("--key").arg(site.pem("server.key"));
-    command.args(["--accept-proxy", "127.0.0.0/30"]);
+    command.args(["--accept-proxy", "127.0.0.0/30", "--deadline", "60s"]);
     Running::start(command)
 }
 

@@ -10,8 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::{
-    HUNG, Load, Running, Site, binary, client_config, free_address, get, patient, text, verdict_of,
-    with_sockets,
+    HUNG, Load, REQUIRE, Running, Site, binary, client_config, free_address, get, patient, text,
+    verdict_of, with_sockets,
 };
 use mtls_certs::Pki;
 use mtls_core::path::{Endpoint, Path as NetworkPath};
@@ -212,7 +212,7 @@ async fn three_machines_behind_a_round_robin_verify_every_client_and_no_intercep
     let Some(mut engine) = Engine::start(&[]) else {
         return;
     };
-    let mut fleet = machines(&site, 3, &[&engine], &["--policy", "require"]);
+    let mut fleet = machines(&site, 3, &[&engine], &REQUIRE);
     let addresses: Vec<_> = fleet.iter().map(|machine| machine.address).collect();
     let Some((_haproxy, address)) = balance(site.root.path(), &addresses) else {
         return;
@@ -339,7 +339,7 @@ async fn a_rolling_restart_costs_no_client_its_connection() {
     let Some(engine) = Engine::start(&[]) else {
         return;
     };
-    let mut fleet = machines(&site, 2, &[&engine], &["--policy", "require"]);
+    let mut fleet = machines(&site, 2, &[&engine], &REQUIRE);
     let addresses: Vec<_> = fleet.iter().map(|machine| machine.address).collect();
     let Some((_haproxy, address)) = balance(site.root.path(), &addresses) else {
         return;
@@ -379,7 +379,7 @@ async fn three_machines_restart_one_after_another_under_load_without_a_failed_re
         let options = registry(&key, &[&engine], machine);
         let options: Vec<_> = options.iter().map(String::as_str).collect();
         let mut command = site.command(&options);
-        command.args(["--policy", "require"]);
+        command.args(REQUIRE);
         Running::start(with_sockets(&command, &[socket], Some("primary")))
     };
     let start_all = |first: u16| {
@@ -423,13 +423,8 @@ async fn two_passthroughs_share_a_registry() {
     let target = site.serve(&["--policy", "observe"]);
     let start = |machine| {
         let mut command = binary();
-        command.args([
-            "passthrough",
-            "--listen",
-            "127.0.0.1:0",
-            "--policy",
-            "require",
-        ]);
+        command.args(["passthrough", "--listen", "127.0.0.1:0"]);
+        command.args(REQUIRE);
         command.args(["--target", &target.address.to_string()]);
         command.args(registry(&key, &[&engine], machine));
         Running::start_saying(

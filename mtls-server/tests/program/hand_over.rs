@@ -96,7 +96,10 @@ async fn response_across_the_end(site: &Site, mut server: Running) -> String {
 async fn a_verification_in_progress_completes_after_sigterm() {
     let site = Site::new();
     for policy in ["require", "prefer"] {
-        let server = site.serve(&["--policy", policy, "--side-listen", "127.0.0.1:0"]);
+        let mut command = site.command(&["--listen", "127.0.0.1:0"]);
+        command.args(["--policy", policy, "--deadline", "60s"]);
+        command.args(["--side-listen", "127.0.0.1:0"]);
+        let server = Running::start(command);
         let response = response_across_the_end(&site, server).await;
         assert!(response.ends_with("<p>the index"), "{policy}: {response}");
         assert!(verdict_of(&response).starts_with("verified"), "{response}");
@@ -110,6 +113,7 @@ async fn a_passthrough_completes_a_verification_in_progress_after_sigterm() {
     for policy in ["require", "prefer"] {
         let mut command = binary();
         command.args(["passthrough", "--listen", "127.0.0.1:0", "--policy", policy]);
+        command.args(["--deadline", "60s"]);
         command.args(["--side-listen", "127.0.0.1:0", "--target"]);
         command.arg(target.address.to_string());
         let before = format!("passing through to {} on ", target.address);

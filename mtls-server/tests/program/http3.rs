@@ -13,7 +13,7 @@ use mtls_core::{Error, MultipathConnector};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustix::process::Signal;
 
-use crate::common::{HUNG, Running, Site, client_config, connector, get, text, tool};
+use crate::common::{HUNG, REQUIRE, Running, Site, client_config, connector, get, text, tool};
 use crate::terminate::backend::Backend;
 
 /// A client's connection of HTTP/3, which works until it is dropped.
@@ -134,7 +134,7 @@ async fn malformed_requests_are_reset_over_http_3() {
 #[tokio::test]
 async fn files_are_served_with_the_verdict_over_http_3() {
     let site = Site::new();
-    let server = serve(&site, &["--policy", "require"]);
+    let server = serve(&site, &REQUIRE);
     let mut client = Client::verified(&site, server.address).await;
     let reply = client.get("/sub/file.txt").await;
     assert_eq!(reply.status, 200);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{HUNG, Site, get, patient, read_head, send_get, verdict_of};
+use crate::common::{HUNG, REQUIRE, Site, get, patient, read_head, send_get, verdict_of};
 use mtls_core::path::{Endpoint, Path};
 use mtls_core::{ClientStream, Error, MultipathConnector, Policy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +34,7 @@ async fn a_client_that_inherits_gets_its_verdict_and_page_without_a_side_connect
     let connector = MultipathConnector::builder(site.client_config(), settings).inherit(hour);
     let connector = connector.build().expect("a connector");
     for policy in ["require", "prefer"] {
-        let server = site.serve(&["--policy", policy, "--inherit", "12h"]);
+        let server = site.serve(&["--policy", policy, "--deadline", "60s", "--inherit", "12h"]);
         let to = Endpoint::from(server.address);
         let mut stream = connector.connect(&to).await.expect("a verified stream");
         let response = get(&mut stream, "/sub/file.txt").await;
@@ -56,7 +56,7 @@ async fn a_client_that_inherits_gets_its_verdict_and_page_without_a_side_connect
 async fn a_verified_client_gets_its_verdict_under_every_policy() {
     let site = Site::new();
     for policy in ["require", "prefer", "observe"] {
-        let server = site.serve(&["--policy", policy]);
+        let server = site.serve(&["--policy", policy, "--deadline", "60s"]);
         let mut stream = site.connect(server.address).await;
         if policy == "observe" {
             until_verdict(&mut stream, "verified; binding=exporter; sides=1").await;
@@ -71,7 +71,14 @@ async fn a_verified_client_gets_its_verdict_under_every_policy() {
 #[tokio::test]
 async fn every_listener_takes_tls_and_side_connections() {
     let site = Site::new();
-    let mut server = site.serve(&["--policy", "require", "--listen", "127.0.0.2:0"]);
+    let mut server = site.serve(&[
+        "--policy",
+        "require",
+        "--deadline",
+        "60s",
+        "--listen",
+        "127.0.0.2:0",
+    ]);
     let first = server.address;
     let line = server.wait_for(" on https://127.0.0.2:");
     let (_, rest) = line.split_once("https://").expect("an address");
@@ -104,6 +111,8 @@ async fn a_side_listener_answers_sides_and_no_tls() {
     let mut server = site.serve(&[
         "--policy",
         "require",
+        "--deadline",
+        "60s",
         "--side-listen",
         "127.0.0.1:0",
         "--side-listen",
@@ -150,7 +159,7 @@ async fn the_verdict_is_that_of_the_moment_of_the_response() {
 #[tokio::test]
 async fn a_client_that_stops_sending_still_gets_its_response() {
     let site = Site::new();
-    let server = site.serve(&["--policy", "require"]);
+    let server = site.serve(&REQUIRE);
     let mut stream = site.connect(server.address).await;
     send_get(&mut stream, "/sub/file.txt", "close").await;
     stream.shutdown().await.expect("to say so");

@@ -10,10 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// One way, over the side path; the primary path is the loopback.
 const DELAY: Duration = Duration::from_millis(30);
+/// The length of a greeting (docs/protocol.md, section 5.1).
+const GREETING: usize = 8;
 const CLIENTS: usize = 20;
 const VERIFIED: &str = "verified; binding=exporter; sides=1";
 
@@ -49,6 +51,46 @@ async fn delayed(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Re
         let chunk = (Instant::now() + DELAY, buffer[..read].to_vec());
         if read == 0 || sender.send(chunk).await.is_err() {
             return Ok(());
+        }
+    }
+}
+
+/// A path to `to` on which the client's Confirm is lost: it follows the server's Proof, and nothing
+/// passes to the server after that.
+async fn path_without_confirm(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect(to).await.expect("to connect");
+            tokio::spawn(without_confirm(near, far));
+        }
+    });
+    address
+}
+
+async fn without_confirm(near: TcpStream, far: TcpStream) -> std::io::Result<()> {
+    let (mut from_client, mut to_client) = near.into_split();
+    let (mut from_server, mut to_server) = far.into_split();
+    let mut received = 0;
+    let (mut up, mut down) = ([0; 4096], [0; 4096]);
+    loop {
+        tokio::select! {
+            read = from_client.read(&mut up) => {
+                let read = read?;
+                // More than a greeting: a Proof.
+                if received <= GREETING {
+                    to_server.write_all(&up[..read]).await?;
+                }
+                if read == 0 {
+                    return Ok(());
+                }
+            }
+            read = from_server.read(&mut down) => {
+                let read = read?;
+                received += read;
+                to_client.write_all(&down[..read]).await?;
+            }
         }
     }
 }
@@ -100,7 +142,15 @@ fn all_verified(binding: &str) -> [String; 1] {
     [format!("{{{labels}}} {CLIENTS}")]
 }
 
-const PREFER: [&str; 4] = ["--policy", "prefer", "--status", "127.0.0.1:0"];
+/// With a deadline that no pause of a busy machine exceeds.
+const PREFER: [&str; 6] = [
+    "--policy",
+    "prefer",
+    "--status",
+    "127.0.0.1:0",
+    "--deadline",
+    "60s",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn serve_tells_every_verified_client_so_in_its_first_response_and_counts_it_once() {
@@ -112,6 +162,21 @@ async fn serve_tells_every_verified_client_so_in_its_first_response_and_counts_i
         assert_eq!(verdict_of(&response), VERIFIED, "client {nth}");
     }
     counts_all_verified(&server, "exporter").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirm_that_never_comes_is_awaited_for_the_deadline() {
+    let site = Site::new();
+    let [soon, later] = ["100ms", "10m"].map(|time| site.serve(&["--deadline", time]));
+    let first = async |server: SocketAddr| {
+        let side = path_without_confirm(server).await;
+        first_response(&site, server, side).await
+    };
+    let response = first(soon.address).await;
+    assert_eq!(verdict_of(&response), "unverified; reason=not-confirmed");
+    // Longer than the default.
+    let waited = timeout(Duration::from_secs(4), first(later.address)).await;
+    assert!(waited.is_err(), "{waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

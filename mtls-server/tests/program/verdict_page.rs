@@ -1,6 +1,6 @@
 //! `/.multipath`, for every kind of client.
 
-use crate::common::{Site, curl, get, text, verdict_of};
+use crate::common::{REQUIRE, Site, curl, get, text, verdict_of};
 use serde_json::Value;
 
 const PAGE: &str = "/.multipath";
@@ -77,7 +77,7 @@ fn the_page_can_only_be_read() {
 #[tokio::test]
 async fn a_verified_client_sees_its_paths_and_its_handshakes_name() {
     let site = Site::new();
-    let server = site.serve(&["--policy", "require"]);
+    let server = site.serve(&REQUIRE);
     for (accept, part) in [
         ("*/*", "VERIFIED\n"),
         ("text/html", "<h1>Verified</h1>"),
@@ -100,7 +100,7 @@ async fn a_verified_client_sees_its_paths_and_its_handshakes_name() {
 #[tokio::test]
 async fn programs_get_the_whole_verdict() {
     let site = Site::new();
-    let server = site.serve(&["--policy", "require"]);
+    let server = site.serve(&REQUIRE);
     let mut stream = site.connect(server.address).await;
     let path = format!("{PAGE} HTTP/1.1\r\naccept: application/json\r\nx-rest:");
     let response = get(&mut stream, &path).await;

@@ -113,6 +113,10 @@ pub(crate) fn connector(pki: &Pki, identity: Option<&Leaf>) -> MultipathConnecto
     .expect("a connector")
 }
 
+/// The options of a server that serves verified clients only, with a deadline that no pause of a busy
+/// machine exceeds.
+pub(crate) const REQUIRE: [&str; 4] = ["--policy", "require", "--deadline", "60s"];
+
 /// Settings of a client with time limits that no pause of a busy machine exceeds.
 pub(crate) fn patient(policy: Policy) -> ClientSettings {
     let settings = ClientSettings::new(policy).deadline(HUNG);

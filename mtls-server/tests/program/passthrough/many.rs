@@ -4,7 +4,7 @@ use mtls_core::proto::binding::Binding;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use crate::common::{Site, read_head, send_get};
+use crate::common::{REQUIRE, Site, read_head, send_get};
 use crate::passthrough::world::*;
 
 const TUNNELS: usize = 1000;
@@ -31,7 +31,7 @@ async fn thousand_verified_tunnels_at_once_cost_kilobytes_each() {
     let Some(nginx) = nginx(&site, "", "").await else {
         return;
     };
-    let through = passthrough(nginx.address, &["--policy", "require"]);
+    let through = passthrough(nginx.address, &REQUIRE);
     let connector = site.connector();
     let mut open = Vec::new();
     // The first tunnels also pay for memory that all share.

@@ -4,7 +4,7 @@ use mtls_core::Policy;
 use mtls_core::proto::binding::Binding;
 use tokio::task::spawn_blocking;
 
-use crate::common::{Site, get, patient, text, tool};
+use crate::common::{REQUIRE, Site, get, patient, text, tool};
 use crate::passthrough::world::*;
 
 const VERSIONS: [(&str, &str); 2] = [("--http1.1", "1.1"), ("--http2", "2")];
@@ -33,7 +33,7 @@ async fn library_client_is_verified_by_the_hello_binding() {
     let Some(nginx) = nginx(&site, "", "").await else {
         return;
     };
-    let through = passthrough(nginx.address, &["--policy", "require"]);
+    let through = passthrough(nginx.address, &REQUIRE);
     let mut stream = site.connect(through.address).await;
     assert_eq!(stream.verdict().binding(), Some(Binding::Hello));
     let answer = get(&mut stream, "/index.html").await;
@@ -80,7 +80,7 @@ async fn curl_through_both_relays_is_verified_in_front_of_nginx() {
     let Some(nginx) = nginx(&site, "", "").await else {
         return;
     };
-    let through = passthrough(nginx.address, &["--policy", "require"]);
+    let through = passthrough(nginx.address, &REQUIRE);
     let mut proxy = local_proxy(through.address).await;
     for (option, version) in VERSIONS {
         let page = url(proxy.address, "/index.html");
@@ -153,7 +153,7 @@ async fn second_hello_of_openssl_passes_under_require() {
     let Some(server) = s_server(&site, &["-groups", "P-256"]).await else {
         return;
     };
-    let through = passthrough(server.address, &["--policy", "require"]);
+    let through = passthrough(server.address, &REQUIRE);
     let mut proxy = local_proxy(through.address).await;
     let (at, ca) = (proxy.address.to_string(), site.pem("ca.pem"));
     let run = spawn_blocking(move || {

@@ -8,7 +8,7 @@ use mtls_core::proto::binding::Binding;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{Site, get, read_head, text};
+use crate::common::{REQUIRE, Site, get, read_head, text};
 use crate::passthrough::world::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,7 +17,7 @@ async fn large_up_and_downloads_arrive_unchanged_through_both_relays() {
     let Some(nginx) = nginx(&site, "", "").await else {
         return;
     };
-    let through = passthrough(nginx.address, &["--policy", "require"]);
+    let through = passthrough(nginx.address, &REQUIRE);
     let proxy = local_proxy(through.address).await;
     let source = large_file(site.root.path().join("source"), megabytes());
     let expected = checksum(&source);
@@ -68,7 +68,7 @@ async fn web_socket_frames_pass_both_ways() {
     let Some(nginx) = nginx(&site, "", &extra).await else {
         return;
     };
-    let through = passthrough(nginx.address, &["--policy", "require"]);
+    let through = passthrough(nginx.address, &REQUIRE);
     let mut stream = site.connect(through.address).await;
     let request = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
                    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -97,7 +97,7 @@ async fn hellos_split_at_every_byte_are_verified() {
     let Some(nginx) = nginx(&site, "", "").await else {
         return;
     };
-    let through = passthrough(nginx.address, &["--policy", "require"]);
+    let through = passthrough(nginx.address, &REQUIRE);
     let tcp = TcpStream::connect(through.address)
         .await
         .expect("a connection");

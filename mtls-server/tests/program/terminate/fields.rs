@@ -1,6 +1,6 @@
 //! Header fields that the target and the client receive.
 
-use crate::common::{Site, free_address, get, verdict_of};
+use crate::common::{REQUIRE, Site, free_address, get, verdict_of};
 use crate::terminate::backend::Backend;
 use crate::terminate::{field_of, status};
 
@@ -59,7 +59,7 @@ fn the_target_gets_the_verdict_and_no_forged_one() {
 #[tokio::test]
 async fn the_target_gets_the_verdict_on_a_verified_client() {
     let (site, backend) = (Site::new(), Backend::tcp());
-    let server = site.terminate(&backend.url, &["--policy", "require"]);
+    let server = site.terminate(&backend.url, &REQUIRE);
     let mut stream = site.connect(server.address).await;
     let response = get(&mut stream, "/").await;
     let (head, body) = response.split_once("\r\n\r\n").expect("a response");

@@ -11,7 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::common::{Site, patient};
+use crate::common::{REQUIRE, Site, patient};
 
 /// Accepts only clients that `terminate` marks as verified.
 fn verified_only(request: Request<()>) -> Result<Request<()>, Status> {
@@ -38,7 +38,7 @@ async fn a_grpc_call_reaches_its_server_with_the_verdict() {
             .serve_with_incoming(incoming),
     );
 
-    let server = site.terminate(&target, &["--policy", "require"]);
+    let server = site.terminate(&target, &REQUIRE);
     let https = MultipathHttpsConnector::builder()
         .with_tls_config(rustls::ClientConfig::clone(&site.client_config()))
         .with_settings(patient(Policy::Require).side(Path::system()))

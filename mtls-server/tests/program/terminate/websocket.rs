@@ -8,7 +8,7 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-use crate::common::{HUNG, Site, text, verdict_of};
+use crate::common::{HUNG, REQUIRE, Site, text, verdict_of};
 use crate::terminate::backend::{Backend, LIMIT, QUIET};
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn a_websocket_carries_messages_both_ways_and_closes_cleanly() {
     let site = Site::new();
     let unix = Backend::unix(site.root.path().join("app.sock"));
     for backend in [Backend::tcp(), unix] {
-        let server = site.terminate(&backend.url, &["--policy", "require"]);
+        let server = site.terminate(&backend.url, &REQUIRE);
         let stream = site.connect(server.address).await;
         let request = "wss://localhost/ws"
             .into_client_request()
