@@ -132,7 +132,7 @@ async fn flooded(world: &World) -> Result<(Server, Flood)> {
         limits.waits = 8;
         limits.waits_per_peer = 4;
     });
-    // The places stay taken until the end of the test.
+    // The slots stay taken until the end of the test.
     let setup = setup.tune(|settings| settings.early_wait(Duration::from_secs(600)));
     let server = world.serve(setup).await?;
     let sources = [world.ip(101), world.ip(102)];

@@ -35,7 +35,8 @@ fn splicer(links: &TwoLinks, world: &World, copies_random: bool) -> Result<Splic
 }
 
 /// Counts the second subflows that the real server has accepted: its packets that follow the last one of
-/// a join, which counts again where a kernel repeats it. Both ends have checked the other's code under the keys of the connection by then.
+/// a join, which counts again where a kernel repeats it. Both ends have checked the other's code under the
+/// keys of the connection by then.
 fn count_joins(links: &TwoLinks) -> Arc<AtomicUsize> {
     let joins = Arc::new(AtomicUsize::new(0));
     let (proven, accepted) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&joins));
