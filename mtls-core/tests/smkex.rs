@@ -1,5 +1,8 @@
 //! SMKEX on real sockets: both ends, and ends that speak something else.
 
+#[path = "support/closed_port.rs"]
+mod closed_port;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +22,10 @@ use rustls::server::AlwaysResolvesServerRawPublicKeys;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::closed_port::closed_port;
 
 /// More than a verification takes.
 const LONG: Duration = Duration::from_secs(60);
@@ -148,12 +153,8 @@ async fn application_protocols_are_agreed_on() {
 #[tokio::test]
 async fn a_side_path_that_fails_is_refused_and_never_forgiven() {
     let address = smkex_server().await;
-    // Bound, and nothing listens there.
-    let closed = TcpSocket::new_v4().expect("a socket");
-    let any = "127.0.0.3:0".parse().expect("an address");
-    closed.bind(any).expect("a port");
-    let closed_endpoint = Endpoint::from(closed.local_addr().expect("an address"));
-    let connector = client_with(|settings| settings.side_endpoint(closed_endpoint))
+    let (_socket, closed) = closed_port([127, 0, 0, 3]);
+    let connector = client_with(|settings| settings.side_endpoint(closed.into()))
         .build()
         .expect("a connector");
     let refused = connector.connect(&Endpoint::from(address)).await;

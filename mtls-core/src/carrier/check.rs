@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_have_not_been_looked_at_are_no_difference_yet() {
+    fn bytes_that_have_not_been_sampled_are_no_difference_yet() {
         let mut now = honest();
         now.received += 1;
         now.subflows[1].bytes_received += 1;
@@ -243,7 +243,7 @@ mod tests {
 
     /// The process does not run for a while, in which nothing could be read: under load, or stopped.
     #[tokio::test]
-    async fn a_look_that_takes_long_shows_no_difference_while_there_is_more_to_read() {
+    async fn a_sample_that_takes_long_shows_no_difference_while_there_is_more_to_read() {
         let (mut carrier, _far, now) = with_a_chunk_to_read().await;
         let mut samples = 0;
         let sample = || {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_difference_counts_when_several_looks_find_it_unchanged() {
+    async fn a_difference_counts_when_several_samples_find_it_unchanged() {
         let (mut carrier, _far, mut now) = with_a_chunk_to_read().await;
         now.subflows[0].bytes_received += 1;
         let (mut samples, started) = (0, tokio::time::Instant::now());
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn counters_that_never_stand_still_differ_after_a_bounded_number_of_looks() {
+    async fn counters_that_never_stand_still_differ_after_a_bounded_number_of_samples() {
         let (mut carrier, _far, mut now) = with_a_chunk_to_read().await;
         let mut samples = 0;
         let sample = || {

@@ -1,5 +1,7 @@
 //! When a server under `prefer` decides, and what it counts (`docs/protocol.md`, section 6.2).
 
+#[path = "../support/closed_port.rs"]
+mod closed_port;
 mod web;
 mod world;
 
@@ -8,10 +10,11 @@ use std::time::Duration;
 
 use mtls_core::{Error, Outcome, Policy, Reason, ServerStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::closed_port::closed_port;
 use crate::world::*;
 
 /// Long enough for a stream that does not hold its bytes back to be caught.
@@ -217,11 +220,7 @@ async fn a_stream_that_is_taken_apart_is_counted_as_undecided_and_its_verdict_st
 #[tokio::test]
 async fn a_client_that_falls_back_does_not_wait() {
     let mut world = World::new(LONG).await;
-    // Bound, and nothing listens there.
-    let closed = TcpSocket::new_v4().expect("a socket");
-    let any = "127.0.0.1:0".parse().expect("an address");
-    closed.bind(any).expect("a port");
-    let nowhere = closed.local_addr().expect("an address");
+    let (_socket, nowhere) = closed_port([127, 0, 0, 1]);
     let (mut client, mut server) = world.connect(nowhere, Policy::Prefer).await;
     assert_eq!(client.verdict().outcome.reason(), Some("side-unreachable"));
     client.write_all(b"ping").await.expect("to write");

@@ -19,8 +19,8 @@ use mtls_core::proto::binding::Binding;
 use mtls_core::{
     ApiMisuse, ClientSettings, Error, MultipathConnector, Outcome, Policy, Verdict, VerdictHandle,
 };
-use tokio::net::TcpSocket;
 
+use crate::closed_port::closed_port;
 use crate::support::*;
 
 type Connector = MultipathHttpsConnector;
@@ -256,11 +256,7 @@ async fn inner_connector_opens_the_primary_stream() {
 #[tokio::test]
 async fn failure_of_the_inner_connector_is_its_own() {
     let pki = pki();
-    // Bound, and nothing listens there.
-    let closed = TcpSocket::new_v4().expect("a socket");
-    let any = "127.0.0.1:0".parse().expect("an address");
-    closed.bind(any).expect("a port");
-    let address = closed.local_addr().expect("an address");
+    let (_socket, address) = closed_port([127, 0, 0, 1]);
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     let https = https(&pki, Policy::Require).enable_http1();

@@ -9,13 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use super::closed_port::closed_port;
 use super::world::*;
 
 #[tokio::test]
 async fn without_a_side_path_the_policy_decides_and_require_sends_nothing() {
     let world = World::new();
     let served = serve(&world.server, patient(Policy::Prefer)).await;
-    let (_socket, closed) = closed_port();
+    let (_socket, closed) = closed_port([127, 0, 0, 1]);
     for policy in [Policy::Require, Policy::Prefer, Policy::Observe] {
         let settings = direct(policy, served.address).side_endpoint(closed.into());
         let connected = connector(&world.client, settings)

@@ -8,6 +8,7 @@ use mtls_core::{
 };
 use rustls::version::TLS12;
 
+use super::closed_port::closed_port;
 use super::world::*;
 
 #[tokio::test]
@@ -147,7 +148,7 @@ async fn an_endpoint_of_the_callers_works_too() {
 async fn tickets_of_unverified_connections_are_never_offered() {
     let world = World::new();
     let mut served = serve(&world.server, patient(Policy::Observe)).await;
-    let (_socket, closed) = closed_port();
+    let (_socket, closed) = closed_port([127, 0, 0, 1]);
     let settings = direct(Policy::Observe, served.address).side_endpoint(closed.into());
     let connector = connector(&world.client, settings);
     for _ in 0..2 {

@@ -16,7 +16,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{ClientConfig, ServerConfig};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 pub(crate) const HOST: &str = "localhost";
@@ -92,15 +92,6 @@ pub(crate) async fn sockets(ip: [u8; 4]) -> (TcpListener, UdpSocket) {
             return (tcp, udp);
         }
     }
-}
-
-/// A port that is bound, and at which nothing listens as long as the socket exists.
-pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    socket.bind(any).expect("a port");
-    let address = socket.local_addr().expect("an address");
-    (socket, address)
 }
 
 /// A server of both transports, which echoes one message of each connection.

@@ -8,6 +8,7 @@ use mtls_core::path::Path;
 use mtls_core::relay::{ClientRelay, TunnelEnd, TunnelStage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::closed_port::closed_port;
 use crate::world::*;
 
 fn relay(policy: Policy) -> ClientRelay {
@@ -104,7 +105,7 @@ async fn hello_that_was_read_before_is_verified_like_any_other() {
 
 #[tokio::test]
 async fn target_that_cannot_be_dialled_settles_its_tunnel() {
-    let (_socket, closed) = closed_port();
+    let (_socket, closed) = closed_port([127, 0, 0, 1]);
     let mut tunnel = relay(Policy::Prefer).tunnel(closed.into());
     let monitor = tunnel.monitor();
     tunnel.dial().await.expect_err("no listener");

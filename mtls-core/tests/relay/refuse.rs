@@ -9,6 +9,7 @@ use mtls_core::{Error, Outcome, Policy, SideServiceSettings, TimedOut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::closed_port::closed_port;
 use crate::world::*;
 
 /// A deadline that is waited for. A greeting and a handshake take less, even where the machine stalls.
@@ -373,7 +374,7 @@ async fn older_tls_passes_a_passthrough_unless_it_requires() {
 
 #[tokio::test]
 async fn target_that_cannot_be_reached_is_told_before_the_tunnel_begins() {
-    let (_socket, closed) = closed_port();
+    let (_socket, closed) = closed_port([127, 0, 0, 1]);
     let relay = client_relay(settings(Policy::Prefer).side(Path::system()))
         .build()
         .expect("a relay");

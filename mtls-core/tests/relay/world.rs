@@ -20,7 +20,7 @@ use mtls_core::{
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client};
@@ -82,15 +82,6 @@ fn provider(groups: Option<&[&'static dyn SupportedKxGroup]>) -> Arc<CryptoProvi
 pub(crate) async fn bind(ip: [u8; 4], port: u16) -> TcpListener {
     let address = SocketAddr::from((Ipv4Addr::from(ip), port));
     TcpListener::bind(address).await.expect("a port")
-}
-
-/// A port that is bound, and at which nothing listens as long as the socket exists.
-pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    socket.bind(any).expect("a port");
-    let address = socket.local_addr().expect("an address");
-    (socket, address)
 }
 
 pub(crate) fn address(listener: &TcpListener) -> SocketAddr {

@@ -3,6 +3,8 @@
 mod attacks;
 mod auto;
 mod certificates;
+#[path = "../support/closed_port.rs"]
+mod closed_port;
 mod evidence;
 mod forger;
 mod inherit;

@@ -1,6 +1,5 @@
 //! Every outcome of the procedure, and what each policy makes of it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use mtls_core::{
 };
 use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
+use crate::closed_port::closed_port;
 use crate::tickets::{
     Sometimes, TicketKey, stateless, ticket_key, useless, with_key, without_tickets,
 };
@@ -212,7 +212,7 @@ async fn no_more_than_eight_connections_are_made() {
 async fn a_side_path_that_cannot_be_dialled_lets_prefer_go_on() {
     let world = World::new();
     let site = Site::start(world.genuine()).await;
-    let (_socket, closed) = closed_port();
+    let (_socket, closed) = closed_port([127, 0, 0, 1]);
     let (primary, side) = (To::one(site.address), To::one(closed));
     let failure = ResumptionFailure::SideUnreachable;
     accepted_by_prefer(&world, &primary, &side, failure).await;
@@ -270,13 +270,4 @@ fn smkex_has_no_sessions_to_resume() {
         let misuse = built.expect_err("an error");
         assert!(matches!(misuse, Error::ApiMisuse(ApiMisuse::SmkexMethod)));
     }
-}
-
-/// An address where nothing listens, as long as the socket exists.
-pub(crate) fn closed_port() -> (TcpSocket, SocketAddr) {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    let any = "127.0.0.1:0".parse().expect("an address");
-    socket.bind(any).expect("a port");
-    let address = socket.local_addr().expect("an address");
-    (socket, address)
 }

@@ -13,9 +13,10 @@ use rustls::{HandshakeKind, ServerConfig};
 use tokio::net::TcpListener;
 
 use crate::auto::multipath;
+use crate::closed_port::closed_port;
 use crate::inherit::{MAX_AGE, hours};
 use crate::mitm::Mitm;
-use crate::outcomes::{closed_port, reason};
+use crate::outcomes::reason;
 use crate::tickets::{
     Fixed, TicketKey, genuine_ticket, stateless, ticket_key, useless, with_key, without_tickets,
 };
@@ -241,7 +242,7 @@ async fn the_error_names_the_side_path() {
         }
     });
     let untrusted = Site::start(server_config(&World::in_real_time().pki.server)).await;
-    let (_socket, closed) = closed_port();
+    let (_socket, closed) = closed_port([127, 0, 0, 1]);
     for (side, words) in [
         (addresses[0], "not complete at the deadline"),
         (addresses[1], "closed the connection"),

@@ -56,9 +56,10 @@ pub struct PolicyArgs {
     #[arg(long, value_name = "POLICY", default_value = "prefer", long_help = POLICIES)]
     pub policy: Policy,
 
-    /// Maximum time to hold back a client that has opened a verification, from its ClientHello
+    /// Maximum time to wait for a client's verification before the policy applies
     ///
-    /// A longer time gives attackers on different paths more time to exchange messages.
+    /// It counts from the ClientHello with --policy require, and with prefer from the first bytes of a
+    /// client that has opened a verification; other clients do not wait then.
     #[arg(
         long,
         value_name = "TIME",
